@@ -1,0 +1,184 @@
+"""The `evenclip` command: one sub-command per stage, each of which works alone, without Snakemake.
+
+Exit status: 0 = done, 2 = the user's input is wrong (one message, no traceback), 1 = a fault of ours.
+Stages are imported inside their command, so that `evenclip balance` never loads torch.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evenclip.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
+data_app = typer.Typer(no_args_is_help=True, help="Fetch, synthesize, import and verify data sets.")
+track_app = typer.Typer(no_args_is_help=True, help="Write results to MLflow.")
+config_app = typer.Typer(no_args_is_help=True, help="Check study files and write their JSON schema.")
+app.add_typer(data_app, name="data")
+app.add_typer(track_app, name="track")
+app.add_typer(config_app, name="config")
+
+OptionPairs = Annotated[
+    list[str], typer.Option("--option", metavar="KEY=VALUE", help="An option of this stage, as in the study file; repeat.")
+]  # fmt: skip
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write; replaced as a whole.")]
+OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed; results are deterministic given it.")]
+
+
+def main() -> None:
+    """Entry point: turns `InputError` into one message and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@data_app.command("synthesize")
+def data_synthesize(
+    split: Annotated[str, typer.Option(help="Which set: train, people, objects, mixed, probes.")],
+    n: Annotated[int, typer.Option("--n", help="Number of image-text pairs.")],
+    out: OutFolder,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Draw a split of the embedded world into image-text shards."""
+    from evenclip.data.options import WorldOptions
+    from evenclip.data.synthesize import synthesize
+
+    synthesize(out, split, n, seed, WorldOptions.from_arguments(option))
+
+
+@data_app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Option(help="Where the files are: a folder, a tar or a zip.")],
+    out: OutFolder,
+    split: Annotated[str, typer.Option(help="Split to import, where the layout has splits.")] = "all",
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Import images and captions (a folder, Flickr8k's layout, WebDataset tars) into image-text shards."""
+    from evenclip.data.importing import import_dataset
+    from evenclip.data.options import ImportOptions
+
+    import_dataset(source, out, split, ImportOptions.from_arguments(option))
+
+
+@app.command()
+def label(
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
+    lexicon: Annotated[Path, typer.Option(help="YAML file of attributes, labels and proxies with their words.")],
+    out: OutFile,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Label captions with perceived attributes, targets and proxies; one row per pair."""
+    from evenclip.label import LabelOptions, label_dataset
+
+    label_dataset(data, lexicon, out, LabelOptions.from_arguments(option))
+
+
+@app.command()
+def embed(
+    model: Annotated[str, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")],
+    dataset: Annotated[
+        list[str],
+        typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards, its prompt files; repeat."),
+    ],
+    out: OutFolder,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Embed images, captions and class prompts of every set once, for all evaluations: one .npz per set."""
+    from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+
+    embed_sets(model, [EmbedSet.from_argument(argument) for argument in dataset], out, EmbedOptions.from_arguments(option))
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
+    weights: Annotated[Path, typer.Option(help="weights.parquet of `evenclip balance`.")],
+    out: OutFolder,
+    seed: Seed = 0,
+    state: Annotated[Path, typer.Option(help="Where interrupted trainings are kept.")] = Path(".state"),
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Train a CLIP model on weighted image-text pairs; continues where an interrupted training stopped."""
+    from evenclip.train import TrainOptions, train_model
+
+    train_model(data, weights, out, seed, state, TrainOptions.from_arguments(option))
+
+
+@app.command()
+def evaluate(
+    out: OutFile,
+    dataset: Annotated[Path, typer.Option(help="Folder of image-text shards with the truth columns.")],
+    embeddings: Annotated[Path, typer.Option(help=".npz of `evenclip embed`, or made by anybody.")],
+    name: Annotated[str, typer.Option(help="Name of the set in the metrics, e.g. world_people.")],
+    task: Annotated[
+        list[str],
+        typer.Option("--task", metavar="KIND:{...}", help="e.g. 'zeroshot:{column: object, prompts: objects}'; repeat."),
+    ],
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Measure quality and bias on embeddings, each metric with a bootstrap 95 % interval."""
+    from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
+
+    tasks = [Task.from_argument(argument) for argument in task]
+    evaluate_set(dataset, embeddings, name, tasks, out, seed, EvaluateOptions.from_arguments(option))
+
+
+@app.command()
+def summarize(
+    results: Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")],
+    run: Annotated[list[str], typer.Option("--run", help="Runs to summarize; repeat.")],
+    seed: Annotated[list[int], typer.Option("--seed", help="Seeds of each run; repeat.")],
+) -> None:
+    """Summarize metrics over seeds and test differences between runs: summary.csv, tests.csv, study.json."""
+    from evenclip.summarize import summarize_study
+
+    summarize_study(results, run, seed)
+
+
+@track_app.command("sync")
+def track_sync(
+    results: Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")],
+    tracking_uri: Annotated[str, typer.Option(help="MLflow store.")] = "sqlite:///mlflow.db",
+    out: Annotated[Path | None, typer.Option(help="Receipt to write: what was logged, under which run ids.")] = None,
+) -> None:
+    """Write a study to MLflow, or bring the store up to date with it; results/ stays the truth."""
+    from evenclip.track import sync
+
+    sync(results, tracking_uri, out)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")],
+    out: OutFile,
+) -> None:
+    """Draw the study's figures and its self-contained report.html."""
+    from evenclip.report import write_report
+
+    write_report(results, out)
+
+
+@config_app.command("check")
+def config_check(study: Path) -> None:
+    """Check a study file and list its runs."""
+    from evenclip.config import load_study
+
+    config = load_study(study)
+    for run in config.runs():
+        print(f"{run.name}\tstrategy={run.strategy}\t{' '.join(f'{k}={v}' for k, v in run.overrides.items())}".rstrip())
+
+
+@config_app.command("schema")
+def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) -> None:
+    """Write the JSON schema of study files, generated from the option blocks."""
+    from evenclip.config import StudyConfig
+    from evenclip.provenance import write_json
+
+    write_json(StudyConfig.model_json_schema(), out)

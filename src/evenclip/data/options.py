@@ -1,0 +1,82 @@
+"""Options of the data stage: the embedded world's knobs, and how files are imported."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from evenclip.options import Options
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class WorldOptions(Options):
+    """The embedded world's truth: every bias in it is one of these numbers."""
+
+    image_px: Annotated[int, Field(ge=32, le=512)] = 64
+    """Side of the drawn square image in pixels."""
+    person_share: Share = 0.5
+    """Share of training scenes that show a figure."""
+    group_share: Share = 0.7
+    """P(group = the first group) among training scenes with a figure."""
+    association: Share = 0.8
+    """Strength of P(occupation | group): 0 = independent, 1 = each occupation has one group only."""
+    setting_share: Share = 0.8
+    """P(setting = the occupation's own); the rest is drawn uniformly. The setting is the proxy."""
+    caption_dropout: Share = 0.15
+    """Probability that the caption leaves out each optional part, as web captions do."""
+    noise: Annotated[float, Field(ge=0, le=64)] = 6.0
+    """Standard deviation of the pixel noise, in grey levels."""
+    low_quality_share: Share = 0.03
+    """Share of training pairs whose caption belongs to another scene."""
+
+
+class ImportOptions(Options):
+    """How files become image-text pairs."""
+
+    layout: Literal["folder", "flickr8k", "webdataset"] = "folder"
+    """`folder`: images with or without a captions file; `flickr8k`: the official layout; `webdataset`: tars."""
+    captions: str | None = None
+    """Captions file (CSV, TSV or JSONL), relative to the source; None = images without captions."""
+    image_column: str = "image"
+    """Column of the captions file with the image's file name."""
+    caption_column: str = "caption"
+    """Column of the captions file with the caption."""
+    name_pattern: str | None = None
+    """Regular expression with named groups over the file's path; each group becomes a column, other names are stray."""
+    values: dict[str, dict[str, str]] = {}
+    """Names for the values of a column, e.g. {gender: {"0": man, "1": woman}}."""
+    max_px: Annotated[int, Field(ge=16)] | None = None
+    """Shrink images whose shorter side is longer than this; None = keep them as they are."""
+    max_quarantined_share: Share = 0.05
+    """More bad records than this share is an error."""
+    shard_size: Annotated[int, Field(ge=1)] = 10_000
+    """Pairs per tar."""
+
+
+class SynthesizedDataset(Options):
+    """A data set drawn from the embedded world."""
+
+    source: Literal["synthesize"]
+    """Drawn, not read."""
+    splits: dict[str, Annotated[int, Field(ge=1)]]
+    """Number of pairs of each split."""
+    seed: int = 0
+    """Seed of the drawing."""
+    world: WorldOptions = WorldOptions()
+    """The world's knobs."""
+
+
+class ImportedDataset(Options):
+    """A data set read from files."""
+
+    source: Literal["import"]
+    """Read from files."""
+    root: str
+    """Folder, tar or zip with the files; `${NAME}` and `${NAME:-default}` stand for environment variables."""
+    splits: list[str] = ["all"]
+    """Splits to import."""
+    options: ImportOptions = ImportOptions()
+    """How the files are read."""
+
+
+Dataset = Annotated[SynthesizedDataset | ImportedDataset, Field(discriminator="source")]

@@ -1,0 +1,138 @@
+"""Image-text shards in the img2dataset/WebDataset layout: written whole, read in order.
+
+A data folder holds `00000.tar` (`<key>.jpg`, `<key>.txt`, `<key>.json` of each pair), `00000.parquet` (one row per
+pair), ..., `quarantine.parquet` (what was left out, and why) and `manifest.json`. A pair is one image with one or
+more captions: `.txt` has the first, `.json` and the parquet column `captions` have all.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evenclip.errors import InputError
+from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
+from evenclip.records import QUARANTINE_SCHEMA, check_unique_keys, read_table
+
+PAIR_COLUMNS = ("key", "caption", "captions", "width", "height", "sha256")
+
+
+class ShardWriter:
+    """Writes pairs into a folder of shards; use `write_shards`, which makes the folder appear whole or not at all."""
+
+    def __init__(self, folder: Path, shard_size: int):
+        self.folder, self.shard_size = folder, shard_size
+        self.shards: list[dict[str, Any]] = []
+        self.quarantined: list[dict[str, str]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._tar: tarfile.TarFile | None = None
+
+    @property
+    def n(self) -> int:
+        """Pairs written so far."""
+        return sum(shard["n"] for shard in self.shards) + len(self._rows)
+
+    def add(self, key: str, image: bytes, captions: list[str], columns: Mapping[str, Any], *, width: int, height: int,
+            sha256: str) -> None:  # fmt: skip
+        """Add one pair: JPEG bytes, its captions (may be empty), and truth or metadata columns."""
+        if self._tar is None:
+            self._tar = tarfile.open(self.folder / f"{len(self.shards):05d}.tar", "w", format=tarfile.USTAR_FORMAT)
+        caption = captions[0] if captions else ""
+        row = {"key": key, "caption": caption, "captions": captions, "width": width, "height": height, "sha256": sha256}
+        row |= columns
+        for suffix, content in (("jpg", image), ("txt", caption.encode()), ("json", json.dumps(row).encode())):
+            member = tarfile.TarInfo(f"{key}.{suffix}")  # mtime 0, no owner: equal pairs give equal bytes
+            member.size = len(content)
+            self._tar.addfile(member, io.BytesIO(content))
+        self._rows.append(row)
+        if len(self._rows) == self.shard_size:
+            self._finish_shard()
+
+    def quarantine(self, name: str, reason: str, detail: str = "") -> None:
+        """Count a record that cannot be used; ``reason`` is one of a few fixed words, ``detail`` is free text."""
+        self.quarantined.append({"name": name, "reason": reason, "detail": detail})
+
+    def _finish_shard(self) -> None:
+        name = f"{len(self.shards):05d}"
+        self._tar.close()
+        self._tar = None
+        table = pa.Table.from_pylist(self._rows)
+        captions = table.column("captions").cast(pa.list_(pa.string()))  # all-empty lists would be list<null>
+        table = table.set_column(table.schema.get_field_index("captions"), "captions", captions)
+        pq.write_table(table, self.folder / f"{name}.parquet", compression="zstd")
+        files = {f"{name}{end}": sha256_file(self.folder / f"{name}{end}") for end in (".tar", ".parquet")}
+        self.shards.append({"name": name, "n": len(self._rows), "sha256": files})
+        self._rows = []
+
+    def close(self, manifest: Manifest) -> None:
+        """Finish the last shard and write the quarantine table and the manifest."""
+        if self._rows:
+            self._finish_shard()
+        quarantine = pa.Table.from_pylist(self.quarantined, schema=QUARANTINE_SCHEMA)
+        pq.write_table(quarantine, self.folder / "quarantine.parquet")
+        reasons = [entry["reason"] for entry in self.quarantined]
+        manifest.write(
+            self.folder / "manifest.json",
+            n=self.n,
+            n_quarantined=len(reasons),
+            quarantined={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+            shards=self.shards,
+            content=fingerprint([shard["sha256"] for shard in self.shards]),
+        )
+
+
+class write_shards:  # noqa: N801  (reads as a verb where it is used)
+    """Context manager: ``with write_shards(out, manifest) as writer: writer.add(...)``; on error nothing is left."""
+
+    def __init__(self, out: Path, manifest: Manifest, shard_size: int = 10_000):
+        self._folder, self._manifest, self._shard_size = atomic_folder(out), manifest, shard_size
+
+    def __enter__(self) -> ShardWriter:
+        self._writer = ShardWriter(self._folder.__enter__(), self._shard_size)
+        return self._writer
+
+    def __exit__(self, *error: Any) -> bool | None:
+        if error[0] is None:
+            self._writer.close(self._manifest)
+        return self._folder.__exit__(*error)
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a data folder; `InputError` if there is none."""
+    path = Path(folder) / "manifest.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("not a data folder (no manifest.json)", str(folder), "make one with `evenclip data`") from None
+    except ValueError as error:
+        raise InputError(f"not readable JSON ({error})", str(path), "make the folder again") from None
+
+
+def read_pairs(folder: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """One row per pair, in shard order; the images stay in the tars (`iterate_images`)."""
+    names = [shard["name"] for shard in read_manifest(folder)["shards"]]
+    if not names:
+        raise InputError("the data folder has no pairs", str(folder), "see its quarantine.parquet")
+    tables = [read_table(Path(folder) / f"{name}.parquet", columns) for name in names]
+    table = pa.concat_tables(tables, promote_options="permissive")
+    if "key" in table.column_names:
+        check_unique_keys(table.column("key"), str(folder))
+    return table
+
+
+def iterate_images(folder: str | Path) -> Iterator[tuple[str, bytes]]:
+    """Yield (key, JPEG bytes) in the order of `read_pairs`."""
+    for shard in read_manifest(folder)["shards"]:
+        path = Path(folder) / f"{shard['name']}.tar"
+        try:
+            with tarfile.open(path) as tar:
+                for member in tar:
+                    if member.name.endswith(".jpg"):
+                        yield member.name.removesuffix(".jpg"), tar.extractfile(member).read()
+        except (tarfile.TarError, OSError) as error:
+            raise InputError(f"not a readable tar ({error})", str(path), "make the data folder again") from None

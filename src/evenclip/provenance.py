@@ -1,0 +1,241 @@
+"""How an output was made: code fingerprints, manifests, and writes that appear whole or not at all."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "evenclip"
+SOURCE = Path(__file__).resolve().parent.parent
+RECORDED_PACKAGES = (
+    "evenclip", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "torch", "torchvision", "open_clip_torch",
+    "torch-geometric", "safetensors", "pillow", "mlflow", "snakemake", "dvc",
+)  # fmt: skip
+
+
+def code_fingerprint(*modules: str) -> str:
+    """Hash of what a stage's code does: the AST, without docstrings, of the modules and of all they import.
+
+    Comments, formatting and docstrings leave it unchanged; any other edit in ``modules`` or in a module of this
+    package that they import, at any depth, changes it.
+
+    Parameters
+    ----------
+    *modules : str
+        Dotted names such as ``"evenclip.train"``; a package stands for its ``__init__`` only.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    pending, seen = list(modules), set()
+    while pending:
+        name = pending.pop()
+        if name in seen or (path := _module_path(name)) is None:
+            continue
+        seen.add(name)
+        pending += _package_imports(name, path)
+    digest = hashlib.sha256()
+    for name in sorted(seen):
+        digest.update(f"{name}\n{_bare_ast(_module_path(name))}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def fingerprint(value: Any) -> str:
+    """16 hexadecimal digits of any JSON-able value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it there if the block ends well, else remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; put it in ``path``'s place if the block ends well, else remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+            os.replace(path, old / path.name)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(value: Any, path: str | os.PathLike) -> None:
+    """Write JSON (sorted keys, no NaN) whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+class Manifest:
+    """Collects how one output is made; create it when the work starts, `write` it when it is done.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the rule and of the config block.
+    options : Mapping
+        The stage's config block, as JSON-able values.
+    inputs : Mapping of str to path
+        Files read; a folder written by a stage stands for its own manifest.
+    seed : int, optional
+    """
+
+    def __init__(self, stage: str, options: Mapping, inputs: Mapping[str, str | os.PathLike], seed: int | None = None):
+        self.stage, self.options, self.seed = stage, dict(options), seed
+        self.started = time.time()
+        self.inputs = {name: {"path": str(path), "sha256": input_digest(path)} for name, path in inputs.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the work: stage, options, seed and the content of the inputs; not paths, times or machine."""
+        contents = {name: entry["sha256"] for name, entry in self.inputs.items()}
+        return fingerprint([self.stage, self.options, self.seed, contents])
+
+    def write(self, path: str | os.PathLike, **extra: Any) -> None:
+        """Write the manifest as JSON to ``path``; ``extra`` holds what only this stage knows (counts, device, ...)."""
+        write_json(
+            {
+                "stage": self.stage,
+                "fingerprint": self.fingerprint,
+                "options": self.options,
+                "seed": self.seed,
+                "inputs": self.inputs,
+                "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+                "git": git_state(),
+                "packages": package_versions(),
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "started": _iso(self.started),
+                "ended": _iso(time.time()),
+                "seconds": round(time.time() - self.started, 3),
+                **extra,
+            },
+            path,
+        )
+
+
+def input_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file; for a folder written by a stage, the ``content`` digest (or fingerprint) in its manifest."""
+    path = Path(path)
+    if path.is_dir():
+        recorded = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        return recorded.get("content") or recorded["fingerprint"]
+    return sha256_file(path)
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the working folder; both None outside a git repository or without git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=20).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "-uno").strip())}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that can change a result, where installed."""
+    found = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _module_path(name: str) -> Path | None:
+    base = SOURCE / Path(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _package_imports(name: str, path: Path) -> set[str]:
+    """Modules of this package that ``path`` imports, also inside functions, and the packages they lie in."""
+    found: set[str] = set()
+    is_package = path.name == "__init__.py"
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = name.split(".")[: None if is_package and node.level == 1 else -(node.level - is_package)]
+                base = ".".join([*parts, *([node.module] if node.module else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    inside = {module for module in found if module.split(".")[0] == PACKAGE}
+    parents = {".".join(module.split(".")[:i]) for module in inside for i in range(2, module.count(".") + 1)}
+    return inside | parents - {PACKAGE}
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _bare_ast(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            # every bare string statement: docstrings, and the attribute docstrings of option blocks
+            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]  # fmt: skip  # noqa: E501
+    return ast.dump(tree)
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
