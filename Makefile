@@ -1,0 +1,61 @@
+# make demo: from a fresh clone to results/demo/report.html.   make test: the tests.   Nothing else to do first.
+# TORCH_BACKEND=cpu installs the small CPU-only build of torch from PyTorch's own index (uv's --torch-backend names).
+PYTHON ?= python3
+TORCH_BACKEND ?=
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: demo test test-unit test-workflow test-real lint lock reproduce mlflow clean
+
+demo: $(VENV)/.ready
+	snakemake --cores $(CORES)
+
+test: lint test-unit test-workflow
+
+test-unit: $(VENV)/.ready
+	OMP_NUM_THREADS=1 pytest tests/unit tests/golden -n auto --durations=5
+
+test-workflow: $(VENV)/.ready
+	pytest tests/workflow tests/real -x --durations=10
+
+lint: $(VENV)/.ready
+	ruff check src tests benchmarks workflow
+	ruff format --check src tests benchmarks workflow
+
+reproduce: $(VENV)/.ready  ## what a reviewer runs after `dvc pull`
+	dvc repro
+
+mlflow: $(VENV)/.ready
+	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+$(VENV)/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenclip needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+ifeq ($(TORCH_BACKEND),)
+	$(UV) pip install --python $(BIN)/python --quiet --require-hashes -r requirements.txt
+else
+	# another build of the same torch release has other hashes and needs no CUDA packages: it goes in first
+	$(UV) pip install --python $(BIN)/python --quiet --torch-backend $(TORCH_BACKEND) \
+	  $$(grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)
+	$(BIN)/python workflow/envs/generate.py --without-cuda > $(VENV)/requirements-without-torch.txt
+	$(UV) pip install --python $(BIN)/python --quiet --require-hashes --no-deps -r $(VENV)/requirements-without-torch.txt
+endif
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps --editable .
+	touch $@
+
+# new versions of everything within pyproject's ranges; the conda files follow
+lock: $(VENV)/.ready
+	$(UV) pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements.txt
+	echo "uv==$$($(UV) --version | cut -d' ' -f2)" | $(UV) pip compile - --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements-uv.txt
+	$(BIN)/python workflow/envs/generate.py
+
+clean:
+	rm -rf .snakemake .state results data/world logs mlflow.db mlartifacts
