@@ -170,8 +170,7 @@ def config_check(study: Path) -> None:
     """Check a study file and list its runs."""
     from evenclip.config import load_study
 
-    config = load_study(study)
-    for run in config.runs():
+    for run in load_study(study).runs.values():
         print(f"{run.name}\tstrategy={run.strategy}\t{' '.join(f'{k}={v}' for k, v in run.overrides.items())}".rstrip())
 
 

@@ -41,7 +41,7 @@ class Options(BaseModel):
             key, equals, text = argument.partition("=")
             if not equals:
                 raise InputError(f"'{argument}' is not of the form key=value", where, "write e.g. --option epochs=10")
-            values[key.strip()] = _yaml_scalar(text)
+            values[key.strip()] = parse_value(text)
         return cls.parse(values | fixed, where)
 
     def to_arguments(self, exclude: Iterable[str] = ()) -> list[str]:
@@ -76,7 +76,8 @@ def expand_variables(text: str, where: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def _yaml_scalar(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """One value as YAML reads it, but ``1e-3`` is a number too; text that is not YAML stays text."""
     try:
         return float(text) if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text) else yaml.safe_load(text)
     except yaml.YAMLError:

@@ -29,7 +29,8 @@ def code_fingerprint(*modules: str) -> str:
     """Hash of what a stage's code does: the AST, without docstrings, of the modules and of all they import.
 
     Comments, formatting and docstrings leave it unchanged; any other edit in ``modules`` or in a module of this
-    package that they import, at any depth, changes it.
+    package that they import, at any depth, changes it, and so does an edit of a data file (a page template) that
+    lies beside them in a sub-package.
 
     Parameters
     ----------
@@ -50,7 +51,11 @@ def code_fingerprint(*modules: str) -> str:
         pending += _package_imports(name, path)
     digest = hashlib.sha256()
     for name in sorted(seen):
-        digest.update(f"{name}\n{_bare_ast(_module_path(name))}\n".encode())
+        path = _module_path(name)
+        digest.update(f"{name}\n{_bare_ast(path)}\n".encode())
+        if path.name == "__init__.py" and name != PACKAGE:
+            for data in sorted(p for p in path.parent.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc")):
+                digest.update(f"{data.name}\n".encode() + data.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -1,0 +1,267 @@
+"""A study: one YAML file = one reproducible table. Reads the study file and its ablation sheet, checks both.
+
+Every block belongs to the stage of the same name and is declared beside it; this module composes them, and turns
+each into the command-line arguments that the stage's rule passes on. Stages never import it.
+"""
+
+import csv
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints
+
+from evenclip.balance.options import BalanceOptions
+from evenclip.data.options import Dataset, ImportedDataset
+from evenclip.embed.options import EmbedOptions
+from evenclip.errors import InputError
+from evenclip.evaluate.options import EvaluateOptions, Task
+from evenclip.label.options import LabelOptions
+from evenclip.options import Options, expand_variables, parse_value, read_yaml
+from evenclip.track.options import TrackOptions
+from evenclip.train.options import TrainOptions
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class LabelBlock(Options):
+    """Which captions are labelled, with which words."""
+
+    dataset: Name
+    """Data set whose captions are labelled, and trained on."""
+    split: str = "train"
+    """Its training split."""
+    lexicon: str
+    """YAML file of attributes, targets and proxies with their words."""
+    options: LabelOptions = LabelOptions()
+    """How words are matched and captions pooled."""
+
+
+class EvaluationSet(Options):
+    """One evaluation set and what is measured on it."""
+
+    data: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/\w+$")]
+    """`<dataset>/<split>`."""
+    tasks: list[Task]
+    """What is measured."""
+
+
+class EvaluateBlock(Options):
+    """Evaluation sets and how intervals are made."""
+
+    sets: dict[Name, EvaluationSet]
+    """Evaluation sets by the name that stands in the metrics, e.g. world_people."""
+    prompts: str = "config/prompts"
+    """Folder of the prompt files `<stem>.yaml` that tasks name."""
+    options: EvaluateOptions = EvaluateOptions()
+    """Bootstrap resamples, smallest group."""
+
+
+class StudyConfig(Options):
+    """A study file."""
+
+    study: Name
+    """Name of the study: its results are in results/<study>."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    """Random seeds; every run is trained once with each."""
+    ablations: str
+    """Ablation sheet (TSV): one row = one run; columns run, strategy, and any `train.<option>` that differs."""
+    data: dict[Name, Dataset]
+    """Data sets by name."""
+    label: LabelBlock
+    """Labels of the training captions."""
+    balance: dict[Name, BalanceOptions]
+    """Balancing strategies by name."""
+    train: TrainOptions = TrainOptions()
+    """Training, the same for all runs but for the ablation sheet's columns."""
+    embed: EmbedOptions = EmbedOptions()
+    """Embedding of the evaluation sets."""
+    evaluate: EvaluateBlock
+    """Evaluation."""
+    track: TrackOptions = TrackOptions()
+    """MLflow."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the ablation sheet."""
+
+    name: str
+    strategy: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """`train.<option>` -> value."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study with its runs; its methods give the arguments of each stage's command.
+
+    Use `load_study` or `Study.from_mapping`.
+    """
+
+    config: StudyConfig
+    runs: dict[str, Run]
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Check a study's values and its ablation sheet; raise `InputError` for the first thing that is wrong."""
+        config = StudyConfig.parse(values, where)
+        study = cls(config, {run.name: run for run in _read_runs(Path(config.ablations), config)})
+        study._check_references(where)
+        return study
+
+    @property
+    def results(self) -> str:
+        """The study's results folder."""
+        return f"results/{self.config.study}"
+
+    @property
+    def training_data(self) -> str:
+        """`<dataset>/<split>` that is trained on."""
+        return f"{self.config.label.dataset}/{self.config.label.split}"
+
+    def data_command(self, dataset: str, split: str) -> str:
+        """`evenclip data` sub-command and arguments that make one split."""
+        block = self._dataset(dataset)
+        if split not in block.splits:
+            raise InputError(f"'{dataset}' has no split '{split}'", f"data.{dataset}.splits", f"one of {list(block.splits)}")
+        if isinstance(block, ImportedDataset):
+            (source,) = self.data_source(dataset)
+            return _join("import", "--source", source, "--split", split, *_options(block.options))
+        return _join("synthesize", "--split", split, "--n", block.splits[split], "--seed", block.seed, *_options(block.world))
+
+    def data_source(self, dataset: str) -> list[str]:
+        """The files an imported data set is read from; nothing for a drawn one."""
+        block = self._dataset(dataset)
+        return [expand_variables(block.root, f"data.{dataset}.root")] if isinstance(block, ImportedDataset) else []
+
+    def data_module(self, dataset: str) -> str:
+        """The module that makes the data set, for its code fingerprint."""
+        imported = isinstance(self._dataset(dataset), ImportedDataset)
+        return "evenclip.data.importing" if imported else "evenclip.data.synthesize"
+
+    def balance_arguments(self, strategy: str) -> str:
+        """Arguments of `evenclip balance` for one strategy."""
+        return _join(*_options(self.config.balance[strategy]))
+
+    def label_arguments(self) -> str:
+        """Arguments of `evenclip label`."""
+        return _join(*_options(self.config.label.options))
+
+    def train_arguments(self, run: str) -> str:
+        """Arguments of `evenclip train` for one run: the study's block with the row's overrides."""
+        return _join(*_options(self._train_options(run)))
+
+    def model_file(self, run: str) -> list[str]:
+        """The run's model configuration where it is a file, so that an edit retrains."""
+        model = self._train_options(run).model
+        return [model] if model.endswith(".json") else []
+
+    def embed_arguments(self) -> str:
+        """Arguments of `evenclip embed`: every evaluation set with its prompt files."""
+        sets = [
+            f"{name}=data/{block.data}" + (f":{','.join(self.prompt_files(name))}" if self.prompt_files(name) else "")
+            for name, block in self.config.evaluate.sets.items()
+        ]
+        return _join(*(argument for text in sets for argument in ("--set", text)), *_options(self.config.embed))
+
+    def prompt_files(self, *names: str) -> list[str]:
+        """Prompt files of the named evaluation sets, or of all."""
+        blocks = [self.config.evaluate.sets[name] for name in names or self.config.evaluate.sets]
+        stems = sorted({stem for block in blocks for task in block.tasks for stem in task.prompt_stems()})
+        return [f"{self.config.evaluate.prompts}/{stem}.yaml" for stem in stems]
+
+    def evaluate_arguments(self, name: str) -> str:
+        """Arguments of `evenclip evaluate` for one evaluation set."""
+        tasks = self.config.evaluate.sets[name].tasks
+        arguments = [argument for task in tasks for argument in ("--task", task.to_argument())]
+        return _join("--name", name, *arguments, *_options(self.config.evaluate.options))
+
+    def runs_arguments(self) -> str:
+        """`--run` and `--seed` arguments for the stages that gather."""
+        runs = [argument for run in self.runs for argument in ("--run", run)]
+        return _join(*runs, *(argument for seed in self.config.seeds for argument in ("--seed", seed)))
+
+    def gpus(self) -> int:
+        """GPUs that one training or embedding takes: 0 on a CPU, or where `auto` finds no NVIDIA device."""
+        device = self.config.train.device
+        return 0 if device == "cpu" or (device == "auto" and not Path("/dev/nvidia0").exists()) else 1
+
+    def strategies(self) -> list[str]:
+        """Strategies that some run uses, in the order of the sheet."""
+        return list(dict.fromkeys(run.strategy for run in self.runs.values()))
+
+    def _train_options(self, run: str) -> TrainOptions:
+        changed = {key.removeprefix("train."): value for key, value in self.runs[run].overrides.items()}
+        return TrainOptions.parse(self.config.train.model_dump() | changed, f"{self.config.ablations}, run {run}")
+
+    def _dataset(self, name: str) -> Dataset:
+        if name not in self.config.data:
+            raise InputError(f"unknown data set '{name}'", "data", f"one of {', '.join(self.config.data)}")
+        return self.config.data[name]
+
+    def _check_references(self, where: str) -> None:
+        used = [("label", self.training_data)]
+        used += [(f"evaluate.sets.{name}", block.data) for name, block in self.config.evaluate.sets.items()]
+        for key, data in used:
+            dataset, split = data.split("/")
+            if dataset not in self.config.data or split not in self.config.data[dataset].splits:
+                known = [f"{name}/{part}" for name, block in self.config.data.items() for part in block.splits]
+                raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
+        files = [("label.lexicon", self.config.label.lexicon), *(("evaluate", path) for path in self.prompt_files())]
+        files += [(f"train.model of run {run}", path) for run in self.runs for path in self.model_file(run)]
+        for key, path in files:
+            if not Path(path).is_file():
+                raise InputError(f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder")
+        for run in self.runs:
+            self._train_options(run)
+
+
+def load_study(path: str | os.PathLike) -> Study:
+    """Read and check a study file."""
+    values = read_yaml(path)
+    if not isinstance(values, Mapping):
+        raise InputError("a study file is a mapping of blocks", str(path), "see config/config.yaml")
+    return Study.from_mapping(values, str(path))
+
+
+def _read_runs(path: Path, config: StudyConfig) -> list[Run]:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            rows, columns = list(reader), reader.fieldnames or []
+    except FileNotFoundError:
+        raise InputError("no such ablation sheet", str(path), "check the key `ablations`") from None
+    for required in ("run", "strategy"):
+        if required not in columns:
+            raise InputError(f"column '{required}' is missing", str(path), "columns: run, strategy, train.<option>, ...")
+    unknown = [c for c in columns if c not in ("run", "strategy") and not c.startswith("train.")]
+    if unknown:
+        raise InputError(f"unknown column '{unknown[0]}'", str(path), "columns: run, strategy, train.<option>, ...")
+    runs = [_read_run(row, f"{path}, row {number}", config) for number, row in enumerate(rows, start=1)]
+    names = [run.name for run in runs]
+    if not runs or len(set(names)) < len(names):
+        raise InputError("no runs" if not runs else "two rows have the same run name", str(path), "one row = one run")
+    return runs
+
+
+def _read_run(row: dict[str, str], where: str, config: StudyConfig) -> Run:
+    name, strategy = row["run"] or "", row["strategy"] or ""
+    if not name or not name.replace("_", "a").isalnum() or name != name.lower():
+        raise InputError(f"'{name}' cannot name a run", where, "lower-case letters, digits and _")
+    if strategy not in config.balance:
+        raise InputError(f"unknown strategy '{strategy}'", where, f"one of {', '.join(config.balance)}, or add it to `balance`")
+    overrides = {key: parse_value(text) for key, text in row.items() if key.startswith("train.") and text}
+    return Run(name, strategy, overrides)
+
+
+def _options(block: Options) -> list[str]:
+    return [argument for pair in block.to_arguments() for argument in ("--option", pair)]
+
+
+def _join(*arguments: Any) -> str:
+    # braces would be taken for Snakemake's format fields only in a rule's text; params are inserted as they are
+    return shlex.join(str(argument) for argument in arguments)

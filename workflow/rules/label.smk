@@ -1,0 +1,23 @@
+rule label:
+    input:
+        data=f"data/{STUDY.training_data}/manifest.json",
+        lexicon=STUDY.config.label.lexicon,
+    output:
+        labels=f"{RESULTS}/label/{STUDY.config.label.dataset}.parquet",
+        manifest=f"{RESULTS}/label/{STUDY.config.label.dataset}.json",
+    params:
+        data=lambda w, input: Path(input.data).parent,
+        options=STUDY.label_arguments(),
+        code=code_fingerprint("evenclip.label"),
+    log:
+        f"{LOGS}/label.log",
+    benchmark:
+        f"{BENCHMARK}/label.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    conda:
+        "../envs/tables.yaml"
+    shell:
+        "python -m evenclip label --data {params.data} --lexicon {input.lexicon} --out {output.labels}"
+        " {params.options} 2>&1 | tee {log}"

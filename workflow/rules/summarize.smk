@@ -1,0 +1,30 @@
+rule summarize:
+    input:
+        metrics=expand(
+            rules.evaluate.output.metrics,
+            run=STUDY.runs,
+            seed=STUDY.config.seeds,
+            dataset=STUDY.config.evaluate.sets,
+        ),
+        histories=expand(rules.train.output.history, run=STUDY.runs, seed=STUDY.config.seeds),
+        balances=expand(rules.balance.output.report, strategy=STUDY.strategies()),
+    output:
+        summary=f"{RESULTS}/summary.csv",
+        tests=f"{RESULTS}/tests.csv",
+        study=f"{RESULTS}/study.json",
+        metrics=f"{RESULTS}/metrics.json",
+    params:
+        results=RESULTS,
+        runs=STUDY.runs_arguments(),
+        code=code_fingerprint("evenclip.summarize"),
+    log:
+        f"{LOGS}/summarize.log",
+    benchmark:
+        f"{BENCHMARK}/summarize.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/tables.yaml"
+    shell:
+        "python -m evenclip summarize --results {params.results} {params.runs} 2>&1 | tee {log}"

@@ -1,0 +1,29 @@
+rule train:
+    input:
+        data=rules.label.input.data,
+        weights=lambda w: f"{RESULTS}/balance/{STUDY.runs[w.run].strategy}/weights.parquet",
+        model=lambda w: STUDY.model_file(w.run),
+    output:
+        weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
+        model=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.json",
+        history=f"{RESULTS}/train/{{run}}/seed{{seed}}/history.parquet",
+        manifest=f"{RESULTS}/train/{{run}}/seed{{seed}}/manifest.json",
+    params:
+        data=lambda w, input: Path(input.data).parent,
+        folder=lambda w, output: Path(output.weights).parent,
+        options=lambda w: STUDY.train_arguments(w.run),
+        code=code_fingerprint("evenclip.train"),
+    log:
+        f"{LOGS}/train/{{run}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARK}/train/{{run}}_seed{{seed}}.tsv"
+    threads: STUDY.config.train.threads
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+        gpu=STUDY.gpus(),
+    conda:
+        "../envs/torch.yaml"
+    shell:
+        "python -m evenclip train --data {params.data} --weights {input.weights} --out {params.folder}"
+        " --seed {wildcards.seed} {params.options} 2>&1 | tee {log}"
