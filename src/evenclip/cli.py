@@ -12,7 +12,9 @@ import typer
 
 from evenclip.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
+)
 data_app = typer.Typer(no_args_is_help=True, help="Fetch, synthesize, import and verify data sets.")
 track_app = typer.Typer(no_args_is_help=True, help="Write results to MLflow.")
 config_app = typer.Typer(no_args_is_help=True, help="Check study files and write their JSON schema.")
@@ -92,7 +94,9 @@ def embed(
     """Embed images, captions and class prompts of every set once, for all evaluations: one .npz per set."""
     from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 
-    embed_sets(model, [EmbedSet.from_argument(argument) for argument in dataset], out, EmbedOptions.from_arguments(option))
+    embed_sets(
+        model, [EmbedSet.from_argument(argument) for argument in dataset], out, EmbedOptions.from_arguments(option)
+    )
 
 
 @app.command()
@@ -118,7 +122,9 @@ def evaluate(
     name: Annotated[str, typer.Option(help="Name of the set in the metrics, e.g. world_people.")],
     task: Annotated[
         list[str],
-        typer.Option("--task", metavar="KIND:{...}", help="e.g. 'zeroshot:{column: object, prompts: objects}'; repeat."),
+        typer.Option(
+            "--task", metavar="KIND:{...}", help="e.g. 'zeroshot:{column: object, prompts: objects}'; repeat."
+        ),
     ],
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006

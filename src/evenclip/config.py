@@ -127,11 +127,15 @@ class Study:
         """`evenclip data` sub-command and arguments that make one split."""
         block = self._dataset(dataset)
         if split not in block.splits:
-            raise InputError(f"'{dataset}' has no split '{split}'", f"data.{dataset}.splits", f"one of {list(block.splits)}")
+            raise InputError(
+                f"'{dataset}' has no split '{split}'", f"data.{dataset}.splits", f"one of {list(block.splits)}"
+            )
         if isinstance(block, ImportedDataset):
             (source,) = self.data_source(dataset)
             return _join("import", "--source", source, "--split", split, *_options(block.options))
-        return _join("synthesize", "--split", split, "--n", block.splits[split], "--seed", block.seed, *_options(block.world))
+        return _join(
+            "synthesize", "--split", split, "--n", block.splits[split], "--seed", block.seed, *_options(block.world)
+        )
 
     def data_source(self, dataset: str) -> list[str]:
         """The files an imported data set is read from; nothing for a drawn one."""
@@ -215,7 +219,9 @@ class Study:
         files += [(f"train.model of run {run}", path) for run in self.runs for path in self.model_file(run)]
         for key, path in files:
             if not Path(path).is_file():
-                raise InputError(f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder")
+                raise InputError(
+                    f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder"
+                )
         for run in self.runs:
             self._train_options(run)
 
@@ -237,7 +243,9 @@ def _read_runs(path: Path, config: StudyConfig) -> list[Run]:
         raise InputError("no such ablation sheet", str(path), "check the key `ablations`") from None
     for required in ("run", "strategy"):
         if required not in columns:
-            raise InputError(f"column '{required}' is missing", str(path), "columns: run, strategy, train.<option>, ...")
+            raise InputError(
+                f"column '{required}' is missing", str(path), "columns: run, strategy, train.<option>, ..."
+            )
     unknown = [c for c in columns if c not in ("run", "strategy") and not c.startswith("train.")]
     if unknown:
         raise InputError(f"unknown column '{unknown[0]}'", str(path), "columns: run, strategy, train.<option>, ...")
@@ -253,7 +261,9 @@ def _read_run(row: dict[str, str], where: str, config: StudyConfig) -> Run:
     if not name or not name.replace("_", "a").isalnum() or name != name.lower():
         raise InputError(f"'{name}' cannot name a run", where, "lower-case letters, digits and _")
     if strategy not in config.balance:
-        raise InputError(f"unknown strategy '{strategy}'", where, f"one of {', '.join(config.balance)}, or add it to `balance`")
+        raise InputError(
+            f"unknown strategy '{strategy}'", where, f"one of {', '.join(config.balance)}, or add it to `balance`"
+        )
     overrides = {key: parse_value(text) for key, text in row.items() if key.startswith("train.") and text}
     return Run(name, strategy, overrides)
 

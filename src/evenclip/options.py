@@ -77,11 +77,19 @@ def expand_variables(text: str, where: str) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """One value as YAML reads it, but ``1e-3`` is a number too; text that is not YAML stays text."""
+    """One value as JSON or else YAML reads it, but ``1e-3`` is a number too; text that is neither stays text."""
     try:
-        return float(text) if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text) else yaml.safe_load(text)
+        return json.loads(text, parse_constant=_not_a_constant)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+
+
+def _not_a_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _as_input_error(model: type[BaseModel], error: ValidationError, where: str) -> InputError:
@@ -120,5 +128,7 @@ def _children(node: dict, part: Any, definitions: dict) -> list[dict]:
     if not found and isinstance(part, int) and "items" in node:
         found = [node["items"]]
     # a discriminated union puts its tag into the error's path: step over it, keep all variants
-    variants = [v for key in ("anyOf", "oneOf") for child in found or [node] for v in _resolve(child, definitions).get(key, [])]
+    variants = [
+        v for key in ("anyOf", "oneOf") for child in found or [node] for v in _resolve(child, definitions).get(key, [])
+    ]
     return variants if variants else found

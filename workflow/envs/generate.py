@@ -3,7 +3,7 @@
 Reads pyproject.toml and requirements.txt. `python workflow/envs/generate.py`; `--without-cuda` instead prints the lock
 without torch and its CUDA packages, for installs that take another build of torch.
 
-The packages come from PyPI inside the conda environments too: one lock, the same versions however evenclip is installed.
+The packages come from PyPI inside the conda environments too: the same versions however evenclip is installed.
 """
 
 import re

@@ -41,7 +41,8 @@ class ShardWriter:
             sha256: str) -> None:  # fmt: skip
         """Add one pair: JPEG bytes, its captions (may be empty), and truth or metadata columns."""
         if self._tar is None:
-            self._tar = tarfile.open(self.folder / f"{len(self.shards):05d}.tar", "w", format=tarfile.USTAR_FORMAT)
+            path = self.folder / f"{len(self.shards):05d}.tar"
+            self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  (open across calls)
         caption = captions[0] if captions else ""
         row = {"key": key, "caption": caption, "captions": captions, "width": width, "height": height, "sha256": sha256}
         row |= columns
@@ -86,7 +87,7 @@ class ShardWriter:
         )
 
 
-class write_shards:  # noqa: N801  (reads as a verb where it is used)
+class write_shards:  # a verb, as it reads where it is used
     """Context manager: ``with write_shards(out, manifest) as writer: writer.add(...)``; on error nothing is left."""
 
     def __init__(self, out: Path, manifest: Manifest, shard_size: int = 10_000):

@@ -1,0 +1,105 @@
+"""Fingerprints follow what code does, and outputs appear whole or not at all."""
+
+import json
+
+import pytest
+
+from evenclip import provenance
+from evenclip.provenance import Manifest, atomic_file, atomic_folder, code_fingerprint, fingerprint, write_json
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of the same name with two stages, one of which imports the other's module."""
+    root = tmp_path / "evenclip"
+    for folder in ("balance", "report"):
+        (root / folder).mkdir(parents=True)
+    (root / "__init__.py").write_text("")
+    (root / "records.py").write_text('"""Tables."""\n\nLIMIT = 1\n')
+    (root / "balance/__init__.py").write_text("from evenclip.balance.solver import solve\n")
+    (root / "balance/solver.py").write_text(
+        "def solve():\n    from evenclip import records\n\n    return records.LIMIT\n"
+    )
+    (root / "report/__init__.py").write_text("def write():\n    return 1\n")
+    (root / "report/page.html").write_text("<p>")
+    monkeypatch.setattr(provenance, "SOURCE", tmp_path)
+
+    def measure(stage):
+        provenance._tree.cache_clear()
+        provenance._bare_ast.cache_clear()
+        return code_fingerprint(f"evenclip.{stage}")
+
+    yield root, measure
+    provenance._tree.cache_clear()
+    provenance._bare_ast.cache_clear()
+
+
+def test_comment_docstring_and_format_change_nothing(package):
+    root, measure = package
+    before = measure("balance")
+    (root / "balance/solver.py").write_text(
+        '"""New docstring."""\n# comment\n\n\ndef solve():\n    """What it does."""\n'
+        "    from evenclip import records\n    return (records.LIMIT)\n"
+    )
+    assert measure("balance") == before
+
+
+@pytest.mark.parametrize("edited", ["balance/solver.py", "records.py"])
+def test_an_edit_changes_the_stages_that_import_it(package, edited):
+    root, measure = package
+    before = {stage: measure(stage) for stage in ("balance", "report")}
+    path = root / edited
+    path.write_text(path.read_text().replace("LIMIT", "BOUND"))
+    assert measure("balance") != before["balance"]
+    assert measure("report") == before["report"]
+
+
+def test_a_template_counts_as_code(package):
+    root, measure = package
+    before = measure("report")
+    (root / "report/page.html").write_text("<h1>")
+    assert measure("report") != before
+
+
+def test_every_stage_has_a_fingerprint_of_its_own():
+    stages = "data.synthesize data.importing label balance train embed evaluate summarize report track".split()
+    assert len({code_fingerprint(f"evenclip.{stage}") for stage in stages}) == len(stages)
+
+
+def test_fingerprint_ignores_the_order_of_keys():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
+
+
+def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "out.json"
+    write_json({"a": 1}, path)
+    with pytest.raises(RuntimeError), atomic_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_failed_folder_leaves_the_old_folder_and_no_litter(tmp_path):
+    with atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "a").write_text("1")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "b").write_text("2")
+        raise RuntimeError
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["out", "out/a"]
+    with atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "b").write_text("2")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["out", "out/b"]
+
+
+def test_manifest_identity_is_content_not_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text("same")
+    first = Manifest("label", {"pool": "any"}, {"data": tmp_path / "one"}, seed=0)
+    assert first.fingerprint == Manifest("label", {"pool": "any"}, {"data": tmp_path / "two"}, seed=0).fingerprint
+    assert first.fingerprint != Manifest("label", {"pool": "any"}, {"data": tmp_path / "one"}, seed=1).fingerprint
+    (tmp_path / "one").write_text("other")
+    assert first.fingerprint != Manifest("label", {"pool": "any"}, {"data": tmp_path / "one"}, seed=0).fingerprint
+    first.write(tmp_path / "manifest.json", n=3)
+    written = json.loads((tmp_path / "manifest.json").read_text())
+    assert written["n"] == 3 and written["seed"] == 0 and written["packages"]["numpy"]
