@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: demo test test-unit test-workflow test-real lint lock reproduce mlflow clean
+.PHONY: demo test test-unit test-workflow lint lock docs results study-flickr8k reproduce mlflow clean
 
 demo: $(VENV)/.ready
 	snakemake --cores $(CORES)
@@ -24,8 +24,8 @@ test-workflow: $(VENV)/.ready
 	pytest tests/workflow tests/real -x --durations=10
 
 lint: $(VENV)/.ready
-	ruff check src tests benchmarks workflow
-	ruff format --check src tests benchmarks workflow
+	ruff check .
+	ruff format --check .
 
 reproduce: $(VENV)/.ready  ## what a reviewer runs after `dvc pull`
 	dvc repro
@@ -56,6 +56,17 @@ lock: $(VENV)/.ready
 	echo "uv==$$($(UV) --version | cut -d' ' -f2)" | $(UV) pip compile - --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements-uv.txt
 	$(BIN)/python workflow/envs/generate.py
+
+docs: $(VENV)/.ready
+	python docs/generate.py
+
+study-flickr8k: $(VENV)/.ready
+	snakemake --cores $(CORES) --configfile config/studies/flickr8k.yaml
+
+# make results STUDY=demo: commit a finished study's tables under docs/results
+results: $(VENV)/.ready
+	python docs/publish.py $(STUDY)
+	python docs/generate.py
 
 clean:
 	rm -rf .snakemake .state results data/world logs mlflow.db mlartifacts

@@ -1,0 +1,153 @@
+"""Write what the documents take from the code and from committed results: `make docs`; a test fails where they drift.
+
+Writes config/README.md and workflow/schemas/config.schema.json (from the option blocks), README.md's rule graph (from
+Snakemake) and its results tables (from docs/results/<study>/summary.csv). `--check` only says what is out of step.
+"""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from evenclip.config import StudyConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+CONFIG_INTRODUCTION = """\
+# Configuration
+
+<!-- Written by docs/generate.py from the option blocks in src/evenclip; do not edit. -->
+
+One study file = one reproducible table. `config/config.yaml` is the default, the demo study; others are in
+`config/studies/`:
+
+    snakemake --cores all --configfile config/studies/flickr8k.yaml
+
+- `config/ablations/*.tsv`: one row = one run. Columns: `run` (its name), `strategy` (a key of `balance`), and any
+  `train.<option>` that differs between runs.
+- `config/models/*.json`: model configurations in open_clip's format.
+- `config/prompts/*.yaml`: class names with templates for zero-shot heads, and lexicons of words for labels.
+
+`evenclip config check FILE` checks a study file and lists its runs; an unknown key is an error that names the nearest.
+
+"""
+
+
+def config_reference() -> str:
+    """config/README.md: every key of a study file with its type, default and meaning."""
+    schema = StudyConfig.model_json_schema()
+    lines: list[str] = []
+    seen: list[str] = []
+
+    def block(title: str, definition: dict) -> None:
+        lines.append(f"## {title}\n")
+        if text := definition.get("description"):
+            lines.append(" ".join(text.split()) + "\n")
+        lines.append("| key | type | default | meaning |\n|---|---|---|---|")
+        nested: list[str] = []
+        required = definition.get("required", [])
+        for key, field in definition.get("properties", {}).items():
+            default = "required" if key in required else f"`{json.dumps(field.get('default'))}`"
+            references = re.findall(r"#/\$defs/(\w+)", json.dumps(field))
+            if references and "default" in field:
+                default = "see below"
+            meaning = " ".join(field.get("description", "").split()).replace("|", "\\|")
+            lines.append(f"| `{key}` | {_type_of(field)} | {default} | {meaning} |")
+            nested += [name for name in references if name not in seen]
+        lines.append("")
+        for name in dict.fromkeys(nested):
+            if name not in seen:
+                seen.append(name)
+                if "properties" in schema["$defs"][name]:
+                    block(name, schema["$defs"][name])
+
+    block("The study file", schema)
+    return CONFIG_INTRODUCTION + "\n".join(lines)
+
+
+def _type_of(field: dict) -> str:
+    if "$ref" in field:
+        return field["$ref"].rsplit("/", 1)[-1]
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return " \\| ".join(f"`{value}`" for value in field["enum"])
+    for union in ("anyOf", "oneOf"):
+        if union in field:
+            return " \\| ".join(dict.fromkeys(_type_of(part) for part in field[union]))
+    if field.get("type") == "array":
+        return f"list of {_type_of(field.get('items', {}))}"
+    if field.get("type") == "object" and isinstance(field.get("additionalProperties"), dict):
+        return f"name: {_type_of(field['additionalProperties'])}"
+    low, high = field.get("minimum", field.get("exclusiveMinimum")), field.get("maximum", field.get("exclusiveMaximum"))
+    bounds = (
+        "" if low is None and high is None else f" in [{'' if low is None else low}, {'' if high is None else high}]"
+    )
+    return f"{field.get('type', 'value')}{bounds}"
+
+
+def rule_graph() -> str:
+    """The rule graph of the demo study as a Mermaid diagram."""
+    command = ["snakemake", "--rulegraph", "mermaid-js", "--forceall", "--quiet", "all"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    edges = sorted(set(re.findall(r"^\s*(id\d+)\s*-->\s*(id\d+)", text, re.MULTILINE)))
+    names = dict(re.findall(r"(id\d+)\[(\w+)", text))
+    lines = [f"  {names[a]} --> {names[b]}" for a, b in edges if names[b] != "all"]
+    return "```mermaid\nflowchart LR\n" + "\n".join(sorted(lines)) + "\n```"
+
+
+def results_table(study: str) -> str:
+    """Metrics by run, mean over seeds with 95 % interval, of a committed study."""
+    with open(RESULTS / study / "summary.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if not row["group"]]
+    about = json.loads((RESULTS / study / "about.json").read_text(encoding="utf-8"))
+    shown = [metric for metric in about["shown"] if any(row["metric"] == metric for row in rows)]
+    runs = list(dict.fromkeys(row["run"] for row in rows if row["run"]))
+    lines = [f"| metric | {' | '.join(runs)} |", "|---|" + "---|" * len(runs)]
+    for metric in shown:
+        cells = {row["run"]: row for row in rows if row["metric"] == metric}
+        lines.append(f"| `{metric}` | " + " | ".join(_cell(cells.get(run)) for run in runs) + " |")
+    made = (
+        f"{about['seeds']} seeds, mean [95 % interval]. {about['machine']}, {about['date']}, commit {about['commit']}."
+    )
+    return "\n".join([*lines, "", made])
+
+
+def _cell(row: dict | None) -> str:
+    if row is None or not row["mean"]:
+        return "-"
+    return f"{float(row['mean']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+
+
+def filled(text: str) -> str:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->` by what it is generated from."""
+
+    def section(match: re.Match) -> str:
+        kind, _, argument = match["name"].partition(":")
+        content = rule_graph() if kind == "rules" else results_table(argument)
+        return f"<!-- {match['name']} -->\n{content}\n<!-- /{match['name']} -->"
+
+    return re.sub(r"<!-- (?P<name>rules|results:\w+) -->.*?<!-- /(?P=name) -->", section, text, flags=re.DOTALL)
+
+
+def files() -> dict[Path, str]:
+    """Every generated file with its text."""
+    schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
+    readme = ROOT / "README.md"
+    return {
+        ROOT / "config/README.md": config_reference(),
+        ROOT / "workflow/schemas/config.schema.json": schema,
+        readme: filled(readme.read_text(encoding="utf-8")),
+    }
+
+
+if __name__ == "__main__":
+    stale = [path for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" not in sys.argv[1:]:
+        for path in stale:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files()[path], encoding="utf-8")
+    elif stale:
+        sys.exit("out of step, run make docs: " + ", ".join(str(path.relative_to(ROOT)) for path in stale))
