@@ -1,0 +1,105 @@
+"""Percentile bootstrap over examples, vectorised and seeded.
+
+Every metric here is a function of means over examples: of all, or of each stratum (group). A resample of n examples
+is a row of counts; counts times the values gives the resampled means, and the same function gives the resampled
+metric, so that a maximum is taken again within each resample.
+
+What it does not do: max|x_k| is biased upwards when the x_k are near zero, in the sample and once more in each
+resample. The percentile interval of a maximum therefore lies too high for small effects and never holds 0: read
+"ab_max is above 0" from the per-label intervals, not from its own. Where the bias pushes the whole interval above the
+value itself, the interval is widened down to the value: that errs on the wide side only.
+
+Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenclip.records import MetricRow
+
+# maps means, shape (..., n_strata, n_values), to a metric, shape (...)
+Statistic = Callable[[np.ndarray], np.ndarray]
+# maps means, shape (..., n_strata, n_values), to a metric, shape (...)
+Statistic = Callable[[np.ndarray], np.ndarray]
+# counts held at once: 2**22 of 8 bytes are 32 MB, whatever the number of examples
+_BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Draws the resamples; equal (n, strata) get equal draws, so metrics of different models are paired.
+
+    Parameters
+    ----------
+    resamples : int
+        Number of resamples.
+    seed : int
+    """
+
+    resamples: int
+    seed: int
+
+    def counts(self, strata: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield blocks of counts, shape (n_block, n): how often each resample holds each example.
+
+        Examples are drawn with replacement within their stratum, so that every stratum keeps its size.
+
+        Parameters
+        ----------
+        strata : ndarray of int, shape (n,)
+            Stratum of each example; all zero for a plain bootstrap.
+        """
+        rng = np.random.default_rng(self.seed)
+        n = len(strata)
+        members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+        step = max(1, _BLOCK // n)
+        for start in range(0, self.resamples, step):
+            size = min(step, self.resamples - start)
+            drawn = [rows[rng.integers(len(rows), size=(size, len(rows)))] for rows in members]
+            cells = np.concatenate(drawn, axis=1) + np.arange(size)[:, None] * n
+            yield np.bincount(cells.ravel(), minlength=size * n).reshape(size, n)
+
+    def means(self, values: np.ndarray, strata: np.ndarray | None = None) -> "Means":
+        """Mean of ``values`` in each stratum, in the sample and in each resample.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n, n_values)
+        strata : ndarray of int, shape (n,), optional
+            0 ... n_strata - 1, none of them empty; default all in one.
+        """
+        strata = np.zeros(len(values), dtype=int) if strata is None else strata
+        order = np.argsort(strata, kind="stable")
+        values = np.asarray(values, dtype=float)[order]
+        sizes = np.bincount(strata)
+        slices = [slice(stop - size, stop) for stop, size in zip(np.cumsum(sizes), sizes, strict=True)]
+        point = np.stack([values[rows].mean(axis=0) for rows in slices])
+        blocks = [
+            np.stack([counts[:, rows] @ values[rows] / (rows.stop - rows.start) for rows in slices], axis=1)
+            for counts in (block.astype(float) for block in self.counts(strata[order]))
+        ]
+        return Means(point, np.concatenate(blocks))
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means per stratum, shape (n_strata, n_values), and their replicates, shape (resamples, n_strata, n_values)."""
+
+    point: np.ndarray
+    replicates: np.ndarray
+
+    def row(self, metric: str, statistic: Statistic, n: int, group: str = "", random: float | None = None) -> MetricRow:
+        """The metric ``statistic(means)`` with its interval."""
+        return interval_row(metric, statistic(self.point), statistic(self.replicates), n, group, random)
+
+
+def interval_row(
+    metric: str, value: float, replicates: np.ndarray, n: int, group: str = "", random: float | None = None
+) -> MetricRow:
+    """A row with the 95 % percentile interval of ``replicates``, shape (resamples,), widened where it misses ``value``."""
+    low, high = np.quantile(replicates, [0.025, 0.975])
+    return MetricRow(
+        metric, float(value), min(float(low), float(value)), max(float(high), float(value)), int(n), group, random
+    )

@@ -1,0 +1,48 @@
+"""Compositional choice: the caption against its twin with one thing swapped.
+
+Reads the truth column `probe` and the embeddings of captions and foils; yields compositional/<set>/<probe>.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from evenclip.errors import InputError
+from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.embedded import EmbeddedSet
+from evenclip.evaluate.task import EvaluateOptions, Task
+from evenclip.records import MetricRow
+
+
+class Compositional(Task):
+    """Choice between caption and foil, per probe."""
+
+    kind: Literal["compositional"] = "compositional"
+    """Compositional choice."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The kind of swap."""
+        return ("probe",)
+
+    def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
+        """Share of images more similar to their caption than to their foil; ties count half, so chance is 0.5."""
+        if data.text is None or data.foil is None:
+            raise InputError("the set lacks caption or foil embeddings", data.where, "embed captions and foils")
+        probe = data.truth["probe"]
+        n_captions = np.bincount(data.text_image, minlength=data.n)
+        odd = np.flatnonzero((probe != "") & (n_captions != 1))
+        if len(odd):
+            what = f"row {odd[0]} has {n_captions[odd[0]]} captions"
+            raise InputError(what, data.where, "an image with a foil needs exactly one caption")
+        if not (probe != "").any():
+            raise InputError("no image has a probe", f"{data.where}, column probe", "name a set of probes")
+        caption = np.empty_like(data.foil)
+        caption[data.text_image] = data.text
+        margin = np.einsum("nd,nd->n", data.image, caption) - np.einsum("nd,nd->n", data.image, data.foil)
+        right = (np.sign(margin) + 1) / 2
+        for name in sorted(set(probe) - {""}):
+            hits = right[probe == name][:, None]
+            means = bootstrap.means(hits)
+            yield means.row(f"compositional/{data.name}/{name}", lambda m: m[..., 0, 0], len(hits), random=0.5)

@@ -1,0 +1,80 @@
+"""An embedded set: the embeddings of a set's images, captions and prompts, and the truth of its images."""
+
+import difflib
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+
+from evenclip.errors import InputError
+
+
+@dataclass(frozen=True)
+class PromptClasses:
+    """Zero-shot classes: names, and one L2-normalised embedding each, shape (n_classes, d)."""
+
+    names: tuple[str, ...]
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True)
+class EmbeddedSet:
+    """Embeddings of one set, all L2-normalised float32, and the truth of its images in the same order.
+
+    ``image`` (n, d); ``text`` (m, d) captions, of the images ``text_image`` (m,); ``foil`` (n, d) wrong captions;
+    the latter three are None where the set has none. ``truth`` maps a column to strings, shape (n,), '' = not
+    applicable.
+    """
+
+    name: str
+    where: str
+    image: np.ndarray
+    text: np.ndarray | None
+    text_image: np.ndarray | None
+    foil: np.ndarray | None
+    prompts: dict[str, PromptClasses]
+    logit_scale: float
+    truth: dict[str, np.ndarray]
+    n_without_embedding: int
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.image)
+
+    def classes(self, stem: str) -> PromptClasses:
+        """The classes of the prompt file ``stem``; `InputError` if unknown or if there is only one."""
+        if stem not in self.prompts:
+            near = difflib.get_close_matches(stem, self.prompts, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(sorted(self.prompts)) or 'none'}"
+            raise InputError(f"no embeddings of the prompts '{stem}'", self.where, hint)
+        classes = self.prompts[stem]
+        if len(classes.names) < 2:
+            raise InputError(f"the prompts '{stem}' have one class only", self.where, "a choice needs at least two")
+        return classes
+
+    def similarity(self, stem: str) -> np.ndarray:
+        """Cosine of each image with each class of ``stem``, shape (n, n_classes)."""
+        return self.image @ self.classes(stem).embedding.T
+
+    def probabilities(self, stem: str) -> np.ndarray:
+        """Zero-shot distribution softmax(logit_scale * cosine) over the classes of ``stem``, shape (n, n_classes).
+
+        Also for models of the sigmoid loss: their logit_bias is the same for all classes, so it changes neither the
+        softmax nor the best class.
+        """
+        return softmax(self.logit_scale * self.similarity(stem).astype(float), axis=1)
+
+    def codes(self, column: str, names: tuple[str, ...]) -> np.ndarray:
+        """Position in ``names`` of each image's value of ``column``, shape (n,); -1 = not applicable."""
+        position = {name: index for index, name in enumerate(names)} | {"": -1}
+        values, inverse = np.unique(self.truth[column], return_inverse=True)
+        unknown = [value for value in values if value not in position]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"the classes are {', '.join(names)}"
+            raise InputError(f"the value '{unknown[0]}' is no class", f"{self.where}, column {column}", hint)
+        codes = np.array([position[value] for value in values], dtype=int)[inverse]
+        if (codes < 0).all():
+            raise InputError("no image has a value", f"{self.where}, column {column}", "name another column")
+        return codes

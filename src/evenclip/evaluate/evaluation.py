@@ -1,0 +1,88 @@
+"""One evaluation: read the set's embeddings and truth, measure every task, write the metrics.
+
+Reads `<set>.npz` and the data folder; writes `results/<study>/evaluate/<run>/seed<k>/<set>.json` =
+``{"manifest": {...}, "metrics": [MetricRow, ...]}``. Command: `evenclip evaluate`.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from evenclip.errors import InputError
+from evenclip.evaluate.association import Association
+from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.compositional import Compositional
+from evenclip.evaluate.reading import read_embedded_set
+from evenclip.evaluate.recognition import Recognition
+from evenclip.evaluate.representation import Representation
+from evenclip.evaluate.retrieval import Retrieval
+from evenclip.evaluate.skew import Skew
+from evenclip.evaluate.task import EvaluateOptions, Task
+from evenclip.evaluate.zeroshot import ZeroShot
+from evenclip.provenance import Manifest, write_json
+from evenclip.records import MetricRow
+
+AnyTask = Annotated[
+    ZeroShot | Retrieval | Representation | Association | Recognition | Compositional | Skew,
+    Field(discriminator="kind"),
+]
+
+
+def evaluate_set(
+    dataset: Path, embeddings: Path, name: str, tasks: list[Task], out: Path, seed: int, options: EvaluateOptions
+) -> None:
+    """Measure ``tasks`` on one set and write ``out``.
+
+    Parameters
+    ----------
+    dataset : Path
+        Data folder with the truth columns; every key of the embeddings must be in it.
+    embeddings : Path
+        `.npz` of the set; `read_embedded_set` says what it holds.
+    name : str
+        Name of the set in the metrics.
+    tasks : list of Task
+        What to measure.
+    out : Path
+        JSON file to write.
+    seed : int
+        Seed of the bootstrap.
+    options : EvaluateOptions
+
+    Raises
+    ------
+    InputError
+        A file, column, class or task is wrong, or two tasks measure the same metric.
+    """
+    if not name or "/" in name:
+        raise InputError(f"'{name}' cannot name a set", "--name", "use letters, digits and _, e.g. world_people")
+    described = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], **options.model_dump()}
+    columns = sorted({column for task in tasks for column in task.columns})
+    data = read_embedded_set(dataset, embeddings, name, columns)
+    manifest = Manifest("evaluate", described, {"dataset": dataset, "embeddings": embeddings}, seed)
+    bootstrap = Bootstrap(options.resamples, seed)
+    rows = [row for task in tasks for row in task.measure(data, bootstrap, options)]
+    _check_distinct(rows, name)
+    recorded = _record(manifest, n=data.n, n_without_embedding=data.n_without_embedding)
+    write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
+
+
+def _check_distinct(rows: list[MetricRow], name: str) -> None:
+    seen = set()
+    for row in rows:
+        if (row.metric, row.group) in seen:
+            raise InputError(
+                f"two tasks measure {row.metric}", f"the tasks of {name}", "evaluate one of them under another set name"
+            )
+        seen.add((row.metric, row.group))
+
+
+def _record(manifest: Manifest, **extra: Any) -> dict[str, Any]:
+    """What `Manifest.write` would put into a file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "manifest.json"
+        manifest.write(path, **extra)
+        return json.loads(path.read_text(encoding="utf-8"))

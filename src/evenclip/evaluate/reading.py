@@ -1,0 +1,156 @@
+"""Reading an embedded set: every check on an `.npz` made by anybody, one clear error each.
+
+Reads `results/<study>/embed/<run>/seed<k>/<set>.npz` (never pickles) and `data/<dataset>/<split>/*.parquet`.
+"""
+
+import difflib
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenclip.data.shards import read_pairs
+from evenclip.errors import InputError
+from evenclip.evaluate.embedded import EmbeddedSet, PromptClasses
+from evenclip.records import check_unique_keys
+
+REQUIRED = ("key", "image", "logit_scale")
+KNOWN = (*REQUIRED, "logit_bias", "text", "text_image", "foil")
+_PROMPT = re.compile(r"prompt/([^/]+)(/classes)?")
+
+
+def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[str]) -> EmbeddedSet:
+    """Read and check one set.
+
+    The `.npz` holds `key` (n,) str, `image` (n, d), `logit_scale` () and, where the set has them, `logit_bias` (),
+    `text` (m, d) with `text_image` (m,) int, `foil` (n, d), and for each prompt file `prompt/<stem>`
+    (n_templates, n_classes, d) with `prompt/<stem>/classes` (n_classes,) str. Vectors need not be normalised. The
+    embedding of a class is the normalised mean of its normalised template embeddings (the prompt ensemble of CLIP).
+
+    Parameters
+    ----------
+    dataset : Path
+        Data folder; its pairs may be in another order, and more than the embeddings.
+    embeddings : Path
+        The `.npz`.
+    name : str
+        Name of the set.
+    columns : list of str
+        Truth columns to read.
+
+    Raises
+    ------
+    InputError
+        Naming the array, column or key that is wrong.
+    """
+    where = str(embeddings)
+    arrays = _load(embeddings)
+    _check_names(arrays, where)
+    key = arrays["key"]
+    if key.ndim != 1 or key.dtype.kind != "U" or len(key) == 0:
+        raise InputError("key is not a list of strings", f"{where}, key", "save np.array(keys, dtype=str), shape (n,)")
+    check_unique_keys(pa.chunked_array([pa.array(key)]), where)
+    image = _unit(arrays["image"], (len(key), None), where, "image")
+    d = image.shape[1]
+    text = text_image = foil = None
+    if "text" in arrays:
+        text_image = _text_image(arrays["text_image"], len(key), where)
+        text = _unit(arrays["text"], (len(text_image), d), where, "text")
+    if "foil" in arrays:
+        foil = _unit(arrays["foil"], (len(key), d), where, "foil")
+    stems = sorted(name.removeprefix("prompt/") for name in arrays if re.fullmatch(r"prompt/[^/]+", name))
+    prompts = {stem: _prompt_classes(arrays, stem, d, where) for stem in stems}
+    truth, n_missing = _truth(dataset, key, columns, where)
+    scale = _logit_scale(arrays["logit_scale"], where)
+    return EmbeddedSet(name, where, image, text, text_image, foil, prompts, scale, truth, n_missing)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError("no such file", str(path), "make it with `evenclip embed`") from None
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"not a readable .npz without pickles ({error})", str(path), "save it with np.savez") from None
+
+
+def _check_names(arrays: dict[str, np.ndarray], where: str) -> None:
+    pairs = [("text", "text_image"), ("text_image", "text")]
+    pairs += [(name, f"{name}/classes") for name in arrays if re.fullmatch(r"prompt/[^/]+", name)]
+    pairs += [(name, name.removesuffix("/classes")) for name in arrays if re.fullmatch(r"prompt/[^/]+/classes", name)]
+    for name in [*REQUIRED, *(other for name, other in pairs if name in arrays)]:
+        if name not in arrays:
+            raise InputError(f"the array '{name}' is missing", where, f"the file has: {', '.join(sorted(arrays))}")
+    for name in arrays:
+        if name not in KNOWN and not _PROMPT.fullmatch(name):
+            near = difflib.get_close_matches(name, KNOWN, n=1)
+            raise InputError(f"unknown array '{name}'", where, f"did you mean '{near[0]}'?" if near else "remove it")
+
+
+def _unit(array: np.ndarray, shape: tuple[int | None, ...], where: str, name: str) -> np.ndarray:
+    """``array`` as float32 with unit rows; ``shape`` is what it must have, None = any positive number."""
+    where = f"{where}, {name}"
+    fits = array.ndim == len(shape) and all(
+        a == b or (b is None and a) for a, b in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in "fiu":
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise InputError(f"has shape {array.shape} of {array.dtype}", where, f"should be numbers of shape ({wanted})")
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise InputError("has NaN or infinite values", f"{where}, row {row}", "embed again; was the training stable?")
+    array = array.astype(np.float32)
+    length = np.linalg.norm(array, axis=-1, keepdims=True)
+    if (length == 0).any():
+        raise InputError(
+            "has a vector of length 0", f"{where}, row {int(np.argwhere(length == 0)[0][0])}", "embed again"
+        )
+    return array / length
+
+
+def _text_image(rows: np.ndarray, n: int, where: str) -> np.ndarray:
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0:
+        raise InputError(
+            f"has shape {rows.shape} of {rows.dtype}", f"{where}, text_image", "should be ints of shape (m,)"
+        )
+    if rows.min() < 0 or rows.max() >= n:
+        raise InputError(f"names a row outside 0 ... {n - 1}", f"{where}, text_image", "rows of image count from 0")
+    return rows.astype(int)
+
+
+def _prompt_classes(arrays: dict[str, np.ndarray], stem: str, d: int, where: str) -> PromptClasses:
+    name = f"prompt/{stem}"
+    classes = arrays[f"{name}/classes"]
+    if classes.ndim != 1 or classes.dtype.kind != "U" or "" in classes:
+        raise InputError(
+            "has an empty class name, or is no list of strings", f"{where}, {name}/classes", "name each class"
+        )
+    if len(set(classes)) < len(classes):
+        raise InputError("has a class twice", f"{where}, {name}/classes", "make class names unique")
+    ensemble = _unit(arrays[name], (None, len(classes), d), where, name).mean(axis=0)
+    return PromptClasses(tuple(map(str, classes)), _unit(ensemble, (len(classes), d), where, f"mean of {name}"))
+
+
+def _logit_scale(scale: np.ndarray, where: str) -> float:
+    if scale.size != 1 or scale.dtype.kind not in "fiu" or not np.isfinite(scale).all() or scale.item() <= 0:
+        raise InputError("is not one positive number", f"{where}, logit_scale", "save the factor, not its logarithm")
+    return float(scale.item())
+
+
+def _truth(dataset: Path, key: np.ndarray, columns: list[str], where: str) -> tuple[dict[str, np.ndarray], int]:
+    table = read_pairs(dataset, ["key", *columns])
+    index = pc.index_in(pa.array(key), value_set=table.column("key").combine_chunks())
+    if index.null_count:
+        first = key[np.flatnonzero(np.asarray(index.is_null()))[0]]
+        raise InputError(
+            f"{index.null_count} keys are not in {dataset}, e.g. '{first}'", f"{where}, key", "embed this data folder"
+        )
+    truth = {}
+    for column in columns:
+        values = pc.fill_null(table.column(column).cast(pa.string()), "").take(index)
+        truth[column] = np.asarray(values.to_pylist(), dtype=str)
+    return truth, table.num_rows - len(key)
