@@ -12,11 +12,11 @@ from pydantic import Field
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.task import EvaluateOptions, Task, insufficient, small_groups
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement, insufficient, small_groups
 from evenclip.records import MetricRow
 
 
-class Association(Task):
+class Association(Measurement):
     """Model AB between two values of a perceived attribute and labels."""
 
     kind: Literal["association"] = "association"

@@ -98,8 +98,6 @@ class Means:
 def interval_row(
     metric: str, value: float, replicates: np.ndarray, n: int, group: str = "", random: float | None = None
 ) -> MetricRow:
-    """A row with the 95 % percentile interval of ``replicates``, shape (resamples,), widened where it misses ``value``."""
+    """A row with the 95 % percentile interval of ``replicates``, shape (resamples,), widened if it misses ``value``."""
     low, high = np.quantile(replicates, [0.025, 0.975])
-    return MetricRow(
-        metric, float(value), min(float(low), float(value)), max(float(high), float(value)), int(n), group, random
-    )
+    return MetricRow(metric, float(value), float(min(low, value)), float(max(high, value)), int(n), group, random)

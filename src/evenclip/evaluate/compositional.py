@@ -11,11 +11,11 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.task import EvaluateOptions, Task
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.records import MetricRow
 
 
-class Compositional(Task):
+class Compositional(Measurement):
     """Choice between caption and foil, per probe."""
 
     kind: Literal["compositional"] = "compositional"

@@ -7,28 +7,14 @@ Reads `<set>.npz` and the data folder; writes `results/<study>/evaluate/<run>/se
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from evenclip.errors import InputError
-from evenclip.evaluate.association import Association
 from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.evaluate.compositional import Compositional
+from evenclip.evaluate.options import EvaluateOptions, Task
 from evenclip.evaluate.reading import read_embedded_set
-from evenclip.evaluate.recognition import Recognition
-from evenclip.evaluate.representation import Representation
-from evenclip.evaluate.retrieval import Retrieval
-from evenclip.evaluate.skew import Skew
-from evenclip.evaluate.task import EvaluateOptions, Task
-from evenclip.evaluate.zeroshot import ZeroShot
 from evenclip.provenance import Manifest, write_json
 from evenclip.records import MetricRow
-
-AnyTask = Annotated[
-    ZeroShot | Retrieval | Representation | Association | Recognition | Compositional | Skew,
-    Field(discriminator="kind"),
-]
 
 
 def evaluate_set(
@@ -60,11 +46,11 @@ def evaluate_set(
     if not name or "/" in name:
         raise InputError(f"'{name}' cannot name a set", "--name", "use letters, digits and _, e.g. world_people")
     described = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], **options.model_dump()}
-    columns = sorted({column for task in tasks for column in task.columns})
+    columns = sorted({column for task in tasks for column in task.root.columns})
     data = read_embedded_set(dataset, embeddings, name, columns)
     manifest = Manifest("evaluate", described, {"dataset": dataset, "embeddings": embeddings}, seed)
     bootstrap = Bootstrap(options.resamples, seed)
-    rows = [row for task in tasks for row in task.measure(data, bootstrap, options)]
+    rows = [row for task in tasks for row in task.root.measure(data, bootstrap, options)]
     _check_distinct(rows, name)
     recorded = _record(manifest, n=data.n, n_without_embedding=data.n_without_embedding)
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)

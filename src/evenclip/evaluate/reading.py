@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from evenclip.data.shards import read_pairs
 from evenclip.errors import InputError
 from evenclip.evaluate.embedded import EmbeddedSet, PromptClasses
-from evenclip.records import check_unique_keys
 
 REQUIRED = ("key", "image", "logit_scale")
 KNOWN = (*REQUIRED, "logit_bias", "text", "text_image", "foil")
@@ -52,7 +50,9 @@ def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[
     key = arrays["key"]
     if key.ndim != 1 or key.dtype.kind != "U" or len(key) == 0:
         raise InputError("key is not a list of strings", f"{where}, key", "save np.array(keys, dtype=str), shape (n,)")
-    check_unique_keys(pa.chunked_array([pa.array(key)]), where)
+    names, counts = np.unique(key, return_counts=True)
+    if counts.max() > 1:
+        raise InputError(f"the key '{names[counts.argmax()]}' occurs more than once", f"{where}, key", "embed again")
     image = _unit(arrays["image"], (len(key), None), where, "image")
     d = image.shape[1]
     text = text_image = foil = None
@@ -63,7 +63,7 @@ def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[
         foil = _unit(arrays["foil"], (len(key), d), where, "foil")
     stems = sorted(name.removeprefix("prompt/") for name in arrays if re.fullmatch(r"prompt/[^/]+", name))
     prompts = {stem: _prompt_classes(arrays, stem, d, where) for stem in stems}
-    truth, n_missing = _truth(dataset, key, columns, where)
+    truth, n_missing = _truth(dataset, key.tolist(), columns, where)
     scale = _logit_scale(arrays["logit_scale"], where)
     return EmbeddedSet(name, where, image, text, text_image, foil, prompts, scale, truth, n_missing)
 
@@ -141,16 +141,17 @@ def _logit_scale(scale: np.ndarray, where: str) -> float:
     return float(scale.item())
 
 
-def _truth(dataset: Path, key: np.ndarray, columns: list[str], where: str) -> tuple[dict[str, np.ndarray], int]:
+def _truth(dataset: Path, keys: list[str], columns: list[str], where: str) -> tuple[dict[str, np.ndarray], int]:
+    # joined in Python: from Python or NumPy values pyarrow would build arrays only after importing pandas, for a second
     table = read_pairs(dataset, ["key", *columns])
-    index = pc.index_in(pa.array(key), value_set=table.column("key").combine_chunks())
-    if index.null_count:
-        first = key[np.flatnonzero(np.asarray(index.is_null()))[0]]
-        raise InputError(
-            f"{index.null_count} keys are not in {dataset}, e.g. '{first}'", f"{where}, key", "embed this data folder"
-        )
+    row = {key: index for index, key in enumerate(table.column("key").to_pylist())}
+    strange = [key for key in keys if key not in row]
+    if strange:
+        what = f"{len(strange)} keys are not in {dataset}, e.g. '{strange[0]}'"
+        raise InputError(what, f"{where}, key", "name the data folder that was embedded")
+    index = [row[key] for key in keys]
     truth = {}
     for column in columns:
-        values = pc.fill_null(table.column(column).cast(pa.string()), "").take(index)
-        truth[column] = np.asarray(values.to_pylist(), dtype=str)
-    return truth, table.num_rows - len(key)
+        values = table.column(column).cast(pa.string()).to_pylist()
+        truth[column] = np.array([values[i] or "" for i in index], dtype=str)
+    return truth, table.num_rows - len(keys)

@@ -11,11 +11,11 @@ import numpy as np
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.hits import top_k_hits
-from evenclip.evaluate.task import EvaluateOptions, Task, insufficient, small_groups
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement, insufficient, small_groups
 from evenclip.records import MetricRow
 
 
-class Recognition(Task):
+class Recognition(Measurement):
     """Zero-shot recognition of a perceived attribute."""
 
     kind: Literal["recognition"] = "recognition"

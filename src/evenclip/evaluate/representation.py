@@ -11,11 +11,11 @@ import numpy as np
 
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.task import EvaluateOptions, TargetShares, Task, target_vector
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement, TargetShares, target_vector
 from evenclip.records import MetricRow
 
 
-class Representation(Task):
+class Representation(Measurement):
     """Model RB: distance of the mean prediction from the target shares."""
 
     kind: Literal["representation"] = "representation"

@@ -12,7 +12,7 @@ from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.hits import hit_probability
-from evenclip.evaluate.task import EvaluateOptions, Task
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.records import MetricRow
 
 PLACES = (1, 5, 10)
@@ -20,7 +20,7 @@ PLACES = (1, 5, 10)
 _BLOCK = 2**24
 
 
-class Retrieval(Task):
+class Retrieval(Measurement):
     """Retrieval both ways."""
 
     kind: Literal["retrieval"] = "retrieval"

@@ -13,13 +13,20 @@ from scipy.special import xlogy
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap, interval_row
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.task import EvaluateOptions, TargetShares, Task, insufficient, small_groups, target_vector
+from evenclip.evaluate.measurement import (
+    EvaluateOptions,
+    Measurement,
+    TargetShares,
+    insufficient,
+    small_groups,
+    target_vector,
+)
 from evenclip.records import MetricRow
 
 K = 100
 
 
-class Skew(Task):
+class Skew(Measurement):
     """Skew of retrieval results between the groups of a perceived attribute."""
 
     kind: Literal["skew"] = "skew"

@@ -11,11 +11,11 @@ import numpy as np
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.hits import top_k_hits
-from evenclip.evaluate.task import EvaluateOptions, Task
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.records import MetricRow
 
 
-class ZeroShot(Task):
+class ZeroShot(Measurement):
     """Zero-shot classification of a truth column."""
 
     kind: Literal["zeroshot"] = "zeroshot"

@@ -1,16 +1,9 @@
-"""What a task is: a block of options that can measure itself on an embedded set.
+"""What every kind of task is: a block of options that measures itself on an embedded set; one kind per module."""
 
-One task per module; `evenclip.evaluate.evaluation` joins them. On the command line a task is `KIND:{options}`, in a
-study file `{kind: KIND, ...options}`.
-"""
-
-import difflib
-import json
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Self
+from typing import Annotated
 
 import numpy as np
-import yaml
 from pydantic import AfterValidator, Field
 
 from evenclip.errors import InputError
@@ -29,8 +22,8 @@ class EvaluateOptions(Options):
     """Groups with fewer examples get no number but the mark "insufficient"."""
 
 
-class Task(Options):
-    """One kind of measurement; subclasses add a `kind` and their options."""
+class Measurement(Options):
+    """One kind of task; subclasses add `kind` and their options."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -40,29 +33,6 @@ class Task(Options):
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Yield one row per metric and group."""
         raise NotImplementedError
-
-    @classmethod
-    def from_argument(cls, argument: str) -> Self:
-        """Read ``KIND`` or ``KIND:{key: value, ...}`` (YAML), e.g. ``zeroshot:{column: object, prompts: objects}``."""
-        kind, _, text = argument.partition(":")
-        where = f"--task {argument}"
-        kinds = {task.model_fields["kind"].default: task for task in Task.__subclasses__()}
-        if kind not in kinds:
-            near = difflib.get_close_matches(kind, kinds, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known kinds: {', '.join(sorted(kinds))}"
-            raise InputError(f"unknown kind of task '{kind}'", where, hint)
-        try:
-            values = yaml.safe_load(text) or {}
-        except yaml.YAMLError:
-            values = None
-        if not isinstance(values, dict):
-            raise InputError("the options are not a YAML mapping", where, f"write {kind}:{{key: value, ...}}")
-        return kinds[kind].parse(values, where)
-
-    def to_argument(self) -> str:
-        """The task as `from_argument` reads it, defaults left out."""
-        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
-        return f"{self.kind}:{json.dumps(values, sort_keys=True)}" if values else self.kind
 
 
 def _sum_to_one(shares: dict[str, float] | None) -> dict[str, float] | None:

@@ -1,0 +1,71 @@
+"""Options of the evaluate stage: which tasks are measured on a set, and how intervals are made.
+
+On the command line a task is `KIND:{key: value, ...}`, in a study file `{kind: KIND, key: value, ...}`.
+"""
+
+import difflib
+import json
+from typing import Annotated, Self
+
+import yaml
+from pydantic import ConfigDict, Field, RootModel
+
+from evenclip.errors import InputError
+from evenclip.evaluate.association import Association
+from evenclip.evaluate.compositional import Compositional
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement
+from evenclip.evaluate.recognition import Recognition
+from evenclip.evaluate.representation import Representation
+from evenclip.evaluate.retrieval import Retrieval
+from evenclip.evaluate.skew import Skew
+from evenclip.evaluate.zeroshot import ZeroShot
+
+__all__ = ["EvaluateOptions", "Task"]
+
+KINDS: dict[str, type[Measurement]] = {
+    "zeroshot": ZeroShot,
+    "retrieval": Retrieval,
+    "representation": Representation,
+    "association": Association,
+    "recognition": Recognition,
+    "compositional": Compositional,
+    "skew": Skew,
+}
+
+
+class Task(RootModel):
+    """A task of any kind; ``root`` has its options and measures it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Annotated[
+        ZeroShot | Retrieval | Representation | Association | Recognition | Compositional | Skew,
+        Field(discriminator="kind"),
+    ]
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Self:
+        """Read ``KIND`` or ``KIND:{key: value, ...}`` (YAML), e.g. ``zeroshot:{column: object, prompts: objects}``."""
+        kind, _, text = argument.partition(":")
+        where = f"--task {argument}"
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"the kinds are {', '.join(KINDS)}"
+            raise InputError(f"unknown kind of task '{kind}'", where, hint)
+        try:
+            values = yaml.safe_load(text) or {}
+        except yaml.YAMLError:
+            values = None
+        if not isinstance(values, dict):
+            raise InputError("the options are not a YAML mapping", where, f"write '{kind}:{{key: value, ...}}'")
+        return cls(KINDS[kind].parse(values, where))
+
+    def to_argument(self) -> str:
+        """The task as `from_argument` reads it, defaults left out."""
+        values = self.root.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+        return f"{self.root.kind}:{json.dumps(values, sort_keys=True)}" if values else self.root.kind
+
+    def prompt_stems(self) -> list[str]:
+        """Stems of the prompt files whose embeddings the task needs."""
+        prompts = getattr(self.root, "prompts", None)
+        return [prompts] if prompts else []
