@@ -15,15 +15,17 @@ class WorldOptions(Options):
     image_px: Annotated[int, Field(ge=32, le=512)] = 64
     """Side of the drawn square image in pixels."""
     person_share: Share = 0.5
-    """Share of training scenes that show a figure."""
+    """Share of scenes that show a figure, in `train` and `mixed`."""
     group_share: Share = 0.7
-    """P(group = the first group) among training scenes with a figure."""
+    """P(group = the first group) among the training scenes with a figure."""
     association: Share = 0.8
     """Strength of P(occupation | group): 0 = independent, 1 = each occupation has one group only."""
     setting_share: Share = 0.8
     """P(setting = the occupation's own); the rest is drawn uniformly. The setting is the proxy."""
+    marked_share: Share = 0.85
+    """Share of figures, in `train` and `mixed`, whose group can be seen."""
     caption_dropout: Share = 0.15
-    """Probability that the caption leaves out each optional part, as web captions do."""
+    """Probability that a training caption leaves out each optional part, as web captions do."""
     noise: Annotated[float, Field(ge=0, le=64)] = 6.0
     """Standard deviation of the pixel noise, in grey levels."""
     low_quality_share: Share = 0.03
