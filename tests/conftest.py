@@ -1,9 +1,12 @@
-"""Shared by all tests: where the real data is, and how tests that need it skip."""
+"""Shared by all tests: where the real data is, and how tests that need it skip; a made-up study."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from example_study import write_example_study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,3 +18,18 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set EVENCLIP_REAL_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def example_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a made-up study under data/ and results/; do not change it."""
+    root = tmp_path_factory.mktemp("example")
+    write_example_study(root)
+    return root
+
+
+@pytest.fixture
+def study_folder(example_root: Path, tmp_path: Path) -> Path:
+    """A copy of the made-up study's results folder that a test may change."""
+    shutil.copytree(example_root, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "results" / "demo"

@@ -1,0 +1,124 @@
+"""A study's results folder, read for the stages that show it: the report and the tracker.
+
+Reads `study.json`, `summary.csv` and `tests.csv` (of `evenclip summarize`) and, for each run, strategy and label file
+that they name, the manifests, histories and metrics of the stages before. Writes nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evenclip.errors import InputError
+from evenclip.records import read_table
+
+SUMMARY_COLUMNS = ("run", "strategy", "metric", "group", "mean", "ci_low", "ci_high", "n_seeds", "n", "random")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One row of the ablation sheet; ``options`` holds only what differs between the study's runs."""
+
+    name: str
+    strategy: str
+    seeds: tuple[int, ...]
+    options: dict[str, Any]
+
+
+class StudyResults:
+    """What is in `results/<study>/`; files are read when first asked for, `InputError` names one that is missing."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        document = read_json(self.folder / "study.json", "run `evenclip summarize` first")
+        self.name: str = document["study"]
+        self.runs = [
+            RunResult(run["run"], run["strategy"], tuple(run["seeds"]), run["options"]) for run in document["runs"]
+        ]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """summary.csv: one row per run, metric and group; ``group`` is '' for all examples."""
+        return self._read_csv("summary.csv", SUMMARY_COLUMNS)
+
+    @cached_property
+    def tests(self) -> pd.DataFrame:
+        """tests.csv: one row per metric and pair of runs; may have no rows."""
+        return self._read_csv("tests.csv", ("metric", "run_a", "run_b", "p", "p_holm", "n"))
+
+    @cached_property
+    def strategies(self) -> dict[str, dict[str, Any]]:
+        """The certificate (report.json) of every strategy that a run uses, in the order of the runs."""
+        names = dict.fromkeys(run.strategy for run in self.runs)
+        return {name: read_json(self.folder / "balance" / name / "report.json") for name in names}
+
+    @cached_property
+    def labels(self) -> dict[str, dict[str, Any]]:
+        """The manifest, with counts and examples, of every labelled data set."""
+        return {path.stem: read_json(path) for path in sorted((self.folder / "label").glob("*.json"))}
+
+    def label_table(self, dataset: str) -> Path:
+        """Path of a labelled data set's table."""
+        return self.folder / "label" / f"{dataset}.parquet"
+
+    def balance_manifest(self, strategy: str) -> dict[str, Any]:
+        """Manifest of a strategy's weights."""
+        return read_json(self.folder / "balance" / strategy / "manifest.json")
+
+    def training(self, run: str, seed: int) -> dict[str, Any]:
+        """Manifest of a training."""
+        return read_json(self.folder / "train" / run / f"seed{seed}" / "manifest.json")
+
+    def history(self, run: str, seed: int) -> pd.DataFrame:
+        """Training curve: one row per logged step, with columns step, samples_seen, loss, ..."""
+        path = self.folder / "train" / run / f"seed{seed}" / "history.parquet"
+        return read_table(path).to_pandas().sort_values("step", ignore_index=True)
+
+    def evaluations(self, run: str, seed: int) -> dict[str, dict[str, Any]]:
+        """Manifest and metrics of every evaluation set, by the set's name."""
+        folder = self.folder / "evaluate" / run / f"seed{seed}"
+        return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+
+    def metrics(self, run: str, seed: int) -> list[dict[str, Any]]:
+        """All metric rows (`records.MetricRow`) of one run and seed."""
+        return [row for document in self.evaluations(run, seed).values() for row in document["metrics"]]
+
+    def _read_csv(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        path = self.folder / name
+        text = dict.fromkeys(("run", "strategy", "metric", "group", "run_a", "run_b"), str)
+        try:
+            # a run may be called "none" and a group "NA": only the empty cell is missing
+            table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        except FileNotFoundError:
+            raise InputError("no such file", str(path), "run `evenclip summarize` first") from None
+        except (ValueError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"not a readable CSV file ({error})", str(path), "run `evenclip summarize` again"
+            ) from None
+        missing = [column for column in columns if column not in table.columns]
+        if missing:
+            raise InputError(f"column {', '.join(missing)} is missing", str(path), "run `evenclip summarize` again")
+        return table.fillna({column: "" for column in text if column in table.columns})
+
+
+def read_json(path: Path, instead: str = "run the stage that writes it") -> dict[str, Any]:
+    """Read a JSON file; `InputError` if it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", str(path), instead) from None
+    except ValueError as error:
+        raise InputError(f"not readable JSON ({error})", str(path), "run the stage that writes it again") from None
+
+
+def read_metric(name: str) -> tuple[str, str, str]:
+    """Split a metric's name into family, set and measure: ``bias/people/ab_max`` -> ``("bias", "people", "ab_max")``.
+
+    Families without sets (``data/rb``, ``train/loss``) have the set ''.
+    """
+    family, _, rest = name.partition("/")
+    middle, slash, measure = rest.rpartition("/")
+    return (family, middle, measure) if slash else (family, "", rest)

@@ -1,0 +1,10 @@
+"""Options of the track stage."""
+
+from evenclip.options import Options
+
+
+class TrackOptions(Options):
+    """Where results are written for MLflow."""
+
+    tracking_uri: str = "sqlite:///mlflow.db"
+    """MLflow store: a local SQLite file (relative to the project's folder), or the address of a server."""

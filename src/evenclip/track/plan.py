@@ -1,0 +1,202 @@
+"""What MLflow shall hold for a study, worked out from its results folder alone; nothing here knows MLflow.
+
+One run per row of the ablation sheet (means and intervals over seeds), below it one per seed (all its metrics, its
+loss curve, its data), and one run `report` with the page, the figures and the tables. A planned run's fingerprint
+covers everything it would log, so that equal fingerprints mean that there is nothing to do.
+"""
+
+import base64
+import calendar
+import json
+import math
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evenclip.provenance import fingerprint
+from evenclip.report.samples import without_samples
+from evenclip.results import RunResult, StudyResults
+
+MAX_CURVE_POINTS = 200
+CURVES = ("loss", "lr", "logit_scale", "samples_per_second")
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One value of a metric; ``step`` counts image-text pairs seen, 0 for what is measured once."""
+
+    name: str
+    value: float
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class DataInput:
+    """A data set that a run has read; ``context`` is what for: training or evaluation."""
+
+    name: str
+    digest: str
+    path: str
+    context: str
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run as MLflow shall hold it; ``key`` is unique in the study, ``parent`` is the key of the run above."""
+
+    key: str
+    name: str
+    parent: str | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: list[MetricPoint] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    data: list[DataInput] = field(default_factory=list)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    started_ms: int = 0
+    ended_ms: int = 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of all that the run logs."""
+        content = asdict(self)
+        content["artifacts"] = {path: base64.b85encode(data).decode() for path, data in self.artifacts.items()}
+        return fingerprint(content)
+
+
+def plan_study(study: StudyResults) -> list[PlannedRun]:
+    """All runs of a study, parents before their children."""
+    planned = []
+    for run in study.runs:
+        seeds = [_plan_seed(study, run, seed) for seed in run.seeds]
+        planned += [_plan_parent(study, run, seeds), *seeds]
+    return [*planned, _plan_report(study, planned)]
+
+
+def metric_name(metric: str, group: str = "", end: str = "") -> str:
+    """A flat name that MLflow accepts: ``bias/people/accuracy`` of group ``a&b`` -> ``bias/people/accuracy/a_b``."""
+    name = f"{metric}/{group}" if group else metric
+    return re.sub(r"[^\w./: -]", "_", name) + end
+
+
+def thin(n: int, most: int = MAX_CURVE_POINTS) -> np.ndarray:
+    """Row numbers of at most ``most`` of ``n`` points, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
+def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun]) -> PlannedRun:
+    rows = study.summary[study.summary["run"] == run.name]
+    metrics = _value_and_interval(
+        (row.metric, row.group, row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()
+    )
+    folder = study.folder / "balance" / run.strategy
+    commits = {seed.tags.get("mlflow.source.git.commit") for seed in seeds}
+    tags = _tags(commits.pop() if len(commits) == 1 else None)
+    tags["mlflow.note.content"] = (
+        f"Strategy `{run.strategy}`: means over {len(run.seeds)} seeds, with the interval's ends as "
+        "`<metric>.ci_low` and `<metric>.ci_high`. The runs below are the seeds; the run `report` has the figures."
+    )
+    return PlannedRun(
+        key=run.name,
+        name=run.name,
+        params=_params(run),
+        metrics=metrics,
+        tags=tags,
+        artifacts=_read(folder, [folder / "report.json", folder / "manifest.json"], "balance"),
+        started_ms=min((seed.started_ms for seed in seeds), default=0),
+        ended_ms=max((seed.ended_ms for seed in seeds), default=0),
+    )
+
+
+def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
+    training, evaluations = study.training(run.name, seed), study.evaluations(run.name, seed)
+    rows = (
+        (row["metric"], row["group"], row["value"], row["ci_low"], row["ci_high"])
+        for document in evaluations.values()
+        for row in document["metrics"]
+    )
+    folders = {stage: study.folder / stage / run.name / f"seed{seed}" for stage in ("train", "evaluate")}
+    data = _data_input(training, "training")
+    for document in evaluations.values():
+        data += [entry for entry in _data_input(document["manifest"], "evaluation") if entry not in data]
+    tags = _tags(training["git"]["commit"])
+    tags |= {f"evenclip.training_{name}": str(training[name]) for name in ("fingerprint", "device") if name in training}
+    return PlannedRun(
+        key=f"{run.name}/seed{seed}",
+        name=f"{run.name} seed {seed}",
+        parent=run.name,
+        params=_params(run) | {"seed": str(seed)},
+        metrics=_value_and_interval(rows) + _curves(study, run.name, seed),
+        tags=tags,
+        data=data,
+        artifacts=_read(folders["train"], [folders["train"] / "manifest.json"], "train")
+        | _read(folders["evaluate"], sorted(folders["evaluate"].glob("*.json")), "evaluate"),
+        started_ms=_milliseconds(training["started"]),
+        ended_ms=_milliseconds(training["ended"]),
+    )
+
+
+def _plan_report(study: StudyResults, planned: list[PlannedRun]) -> PlannedRun:
+    """The run that holds what belongs to the study as a whole."""
+    tables = [study.folder / name for name in ("summary.csv", "tests.csv", "study.json")]
+    artifacts = _read(study.folder, [*tables, *sorted(study.folder.glob("figures/*.png"))])
+    page = study.folder / "report.html"
+    if page.is_file():
+        artifacts["report.html"] = without_samples(page.read_text(encoding="utf-8")).encode()
+    note = {"mlflow.note.content": "The study's report, figures and tables: see this run's artifacts."}
+    ended = max((run.ended_ms for run in planned), default=0)
+    return PlannedRun(key="report", name="report", tags=note, artifacts=artifacts, started_ms=ended, ended_ms=ended)
+
+
+def _params(run: RunResult) -> dict[str, str]:
+    return {"strategy": run.strategy} | {name: _text(value) for name, value in run.options.items()}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _tags(commit: str | None) -> dict[str, str]:
+    return {"mlflow.source.name": "evenclip"} | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def _value_and_interval(rows: Iterable[tuple]) -> list[MetricPoint]:
+    """Points ``metric``, ``metric.ci_low``, ``metric.ci_high``; what is not a number is left out."""
+    return [
+        MetricPoint(metric_name(metric, group, end), float(value))
+        for metric, group, *values in rows
+        for end, value in zip(("", ".ci_low", ".ci_high"), values, strict=True)
+        if value is not None and math.isfinite(value)
+    ]
+
+
+def _curves(study: StudyResults, run: str, seed: int) -> list[MetricPoint]:
+    history = study.history(run, seed)
+    shown = history.iloc[thin(len(history))]
+    return [
+        MetricPoint(f"train/{name}", float(value), int(samples_seen))
+        for name in CURVES
+        if name in shown
+        for samples_seen, value in zip(shown["samples_seen"], shown[name], strict=True)
+        if math.isfinite(value)
+    ]
+
+
+def _data_input(manifest: dict[str, Any], context: str) -> list[DataInput]:
+    """The data folder that a stage has read; named by its last two parts, e.g. world/train."""
+    entry = manifest["inputs"]["data"]
+    path = Path(entry["path"])
+    return [DataInput("/".join(path.parts[-2:]), entry["sha256"][:16], entry["path"], context)]
+
+
+def _read(folder: Path, paths: list[Path], prefix: str = "") -> dict[str, bytes]:
+    return {f"{prefix}/{path.relative_to(folder)}".lstrip("/"): path.read_bytes() for path in paths if path.is_file()}
+
+
+def _milliseconds(iso: str) -> int:
+    return calendar.timegm(time.strptime(iso, "%Y-%m-%dT%H:%M:%SZ")) * 1000

@@ -1,0 +1,159 @@
+"""The MLflow store of one study: makes it hold exactly the planned runs. The only module that knows MLflow.
+
+Quiet and offline: telemetry is off, nothing asks git, nothing is printed.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}  # before MLflow is imported
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from evenclip.errors import InputError
+from evenclip.track.plan import DataInput, PlannedRun
+
+for chatty in ("mlflow", "alembic"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
+
+SQLITE = "sqlite:///"
+KEY_TAG, FINGERPRINT_TAG = "evenclip.key", "evenclip.fingerprint"
+METRICS_PER_CALL, RUNS_PER_PAGE = 1000, 1000
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a synchronisation did, as keys of runs, and the run ids after it."""
+
+    run_ids: dict[str, str]
+    created: list[str]
+    replaced: list[str]
+    removed: list[str]
+
+
+class StudyStore:
+    """The experiment of one study, made if it is not there."""
+
+    def __init__(self, tracking_uri: str, study: str):
+        try:
+            if tracking_uri.startswith(SQLITE):
+                initialise(Path(tracking_uri.removeprefix(SQLITE)))
+            self.client = MlflowClient(tracking_uri)
+            self.experiment_id = self._find_experiment(tracking_uri, study)
+        except MlflowException as error:
+            hint = "e.g. sqlite:///mlflow.db, or the http address of a running MLflow server"
+            raise InputError(f"no usable MLflow store ({error.message})", tracking_uri, hint) from None
+
+    def synchronise(self, planned: list[PlannedRun]) -> Change:
+        """Create what is missing, replace what has changed, remove what the study no longer has.
+
+        A run gets the tag with its fingerprint last of all: one whose logging was interrupted has none, and is
+        replaced. Replaced and removed runs go to MLflow's bin, as if deleted in its UI. Runs without our tag are
+        left alone.
+        """
+        fingerprints = {run.key: run.fingerprint for run in planned}
+        kept: dict[str, str] = {}
+        stale: list[Run] = []
+        for run in self._runs():
+            key = run.data.tags[KEY_TAG]
+            if key not in kept and run.data.tags.get(FINGERPRINT_TAG) == fingerprints.get(key, ""):
+                kept[key] = run.info.run_id
+            else:
+                stale.append(run)
+        run_ids = dict(kept)
+        for run in planned:
+            parent_id = run_ids[run.parent] if run.parent else None
+            if run.key not in kept:
+                run_ids[run.key] = self._log(run, parent_id)
+            elif run.parent and run.parent not in kept:
+                self.client.set_tag(run_ids[run.key], "mlflow.parentRunId", parent_id)
+        for run in stale:
+            self.client.delete_run(run.info.run_id)
+        old = {run.data.tags[KEY_TAG] for run in stale}
+        new = [run.key for run in planned if run.key not in kept]
+        return Change(
+            run_ids={run.key: run_ids[run.key] for run in planned},
+            created=[key for key in new if key not in old],
+            replaced=[key for key in new if key in old],
+            removed=sorted(old - set(run_ids)),
+        )
+
+    def _find_experiment(self, tracking_uri: str, study: str) -> str:
+        experiment = self.client.get_experiment_by_name(study)
+        place = None
+        if tracking_uri.startswith(SQLITE):
+            database = Path(tracking_uri.removeprefix(SQLITE)).resolve()
+            place = (database.parent / "mlartifacts" / study).as_uri()
+        if experiment is None:
+            return self.client.create_experiment(study, artifact_location=place)
+        if place and experiment.artifact_location.startswith("file:") and experiment.artifact_location != place:
+            # MLflow cannot change an experiment's place: new artifacts would land in the old one, or nowhere
+            raise InputError(
+                f"the store was moved: experiment '{study}' keeps its artifacts in {experiment.artifact_location}",
+                tracking_uri,
+                "remove the store and sync each study again: results/ holds everything",
+            )
+        if experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
+        return experiment.experiment_id
+
+    def _runs(self) -> list[Run]:
+        found, token = [], None
+        while True:
+            page = self.client.search_runs([self.experiment_id], max_results=RUNS_PER_PAGE, page_token=token)
+            found += [run for run in page if KEY_TAG in run.data.tags]
+            token = page.token
+            if not token:
+                return found
+
+    def _log(self, planned: PlannedRun, parent_id: str | None) -> str:
+        tags = planned.tags | {KEY_TAG: planned.key} | ({"mlflow.parentRunId": parent_id} if parent_id else {})
+        run = self.client.create_run(self.experiment_id, planned.started_ms, tags, planned.name)
+        run_id = run.info.run_id
+        params = [Param(name, value) for name, value in planned.params.items()]
+        points = [Metric(point.name, point.value, planned.ended_ms, point.step) for point in planned.metrics]
+        self.client.log_batch(run_id, params=params)
+        for start in range(0, len(points), METRICS_PER_CALL):
+            self.client.log_batch(run_id, metrics=points[start : start + METRICS_PER_CALL])
+        if planned.data:
+            self.client.log_inputs(run_id, [_dataset_input(entry) for entry in planned.data])
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in planned.artifacts.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.client.log_artifacts(run_id, folder)
+        self.client.log_batch(run_id, tags=[RunTag(FINGERPRINT_TAG, planned.fingerprint)])
+        self.client.set_terminated(run_id, "FINISHED", planned.ended_ms)
+        return run_id
+
+
+def initialise(database: Path) -> None:
+    """Make a new SQLite store, whole or not at all; one that is there stays as it is.
+
+    MLflow's migrations break each other when several processes open a new store at once, so they run on a file of
+    our own, which then gets the store's name if nobody else was first.
+    """
+    if database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=database.parent, prefix=f".{database.name}.") as folder:
+        new = Path(folder).resolve() / database.name
+        MlflowClient(f"{SQLITE}{new}").search_experiments()
+        with contextlib.suppress(FileExistsError):
+            os.link(new, database)
+
+
+def _dataset_input(entry: DataInput) -> DatasetInput:
+    source = json.dumps({"uri": entry.path})
+    return DatasetInput(
+        Dataset(entry.name, entry.digest, source_type="local", source=source),
+        [InputTag("mlflow.data.context", entry.context)],
+    )

@@ -1,0 +1,198 @@
+import base64
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from example_study import EFFECT, STRATEGIES
+from PIL import Image
+
+from evenclip.errors import InputError
+from evenclip.report import write_report
+from evenclip.report.samples import LEFT_OUT, label_text, without_samples
+from evenclip.report.tables import number, result_tables, smallest_p, strategy_table
+from evenclip.results import StudyResults
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about: images, links, tables' cells and text; checks that tags are balanced."""
+
+    VOID = frozenset({"meta", "img", "br", "link"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.images: list[dict] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        found = dict(attrs)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found[name] for name in ("href", "src") if name in found]
+        if tag == "img":
+            self.images.append(found)
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="session")
+def written(example_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(example_root / "results" / "demo", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def page(written: Path) -> Page:
+    return Page(written.read_text(encoding="utf-8"))
+
+
+def test_page_needs_nothing_from_outside(page: Page):
+    inside = [link for link in page.links if link.startswith(("#", "data:image/"))]
+    assert page.links and inside == page.links
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_every_image_can_be_decoded_and_has_a_text(page: Page, written: Path):
+    for image in page.images:
+        content = base64.b64decode(image["src"].partition(",")[2])
+        if "svg" in image["src"][:20]:
+            assert b"<svg" in content
+        else:
+            assert Image.open(io.BytesIO(content)).size == (64, 64)
+        assert image["alt"].strip()
+    n_pictures = sum("svg" in image["src"][:20] for image in page.images)
+    assert n_pictures == len(list((written.parent / "figures").glob("*.png"))) == 9
+
+
+def test_a_figures_text_gives_its_numbers(page: Page):
+    text = " ".join(image["alt"] for image in page.images)
+    for strategy in STRATEGIES:
+        assert f"{strategy} {EFFECT[strategy] + 0.01:.3f} [" in text  # seeds 0 and 1 differ by 0.02
+    assert "m4 0.200 before, 0.004 after" in text
+
+
+def test_captions_are_escaped_and_attributes_are_called_perceived(written: Path, page: Page):
+    assert "<baker>" not in written.read_text(encoding="utf-8")
+    assert any("beside a tolo <baker>" in piece for piece in page.text)
+    assert "perceived group: tolo" in page.text
+
+
+def test_results_tables_have_every_metric_run_and_what_could_not_be_measured(example_root: Path):
+    study = StudyResults(example_root / "results" / "demo")
+    found = result_tables(study)
+    assert [row[0] for row in found[0].rows] == ["data/rb", "data/ab_max"]
+    cells = {row[0]: row[1:] for table in found for row in table.rows}
+    assert cells["zeroshot/objects/acc1"] == ["0.360 [0.320, 0.400]"] * 2 + ["0.340 [0.300, 0.380]", "1,000", "0.028"]
+    assert cells["bias/people/accuracy (tolo & ravi)"][:3] == ["insufficient (n = 3)"] * 3
+    assert all(len(row) == len(table.header) for table in found for row in table.rows)
+
+
+def test_strategy_table_shows_the_realised_bias(example_root: Path):
+    table = strategy_table(StudyResults(example_root / "results" / "demo"))
+    m4 = dict(zip(table.header, table.rows[-1], strict=True))
+    assert (m4["RB before"], m4["RB after"], m4["feasible"]) == ("0.200", "0.004", "yes")
+
+
+def test_two_seeds_cannot_be_significant_and_the_page_says_so(example_root: Path, page: Page):
+    assert smallest_p(StudyResults(example_root / "results" / "demo")) == 0.5
+    assert any("no difference can be significant" in piece for piece in page.text)
+
+
+def test_equal_results_give_equal_bytes(example_root: Path, written: Path, tmp_path: Path):
+    write_report(example_root / "results" / "demo", tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_bytes() == written.read_bytes()
+    for figure in (written.parent / "figures").iterdir():
+        assert (tmp_path / "figures" / figure.name).read_bytes() == figure.read_bytes()
+
+
+def test_copies_leave_out_the_sample_images_and_nothing_else(written: Path):
+    text = written.read_text(encoding="utf-8")
+    copy = without_samples(text)
+    assert "data:image/jpeg" in text and "data:image/jpeg" not in copy
+    assert LEFT_OUT in copy
+    assert copy.count("data:image/svg") == text.count("data:image/svg")
+    assert without_samples(copy) == copy
+
+
+def test_report_works_where_the_data_is_not(study_folder: Path):
+    manifest = study_folder / "label" / "world.json"
+    text = manifest.read_text()
+    manifest.write_text(re.sub(r'"path": ".*?"', '"path": "data/elsewhere"', text))
+    write_report(study_folder, study_folder / "report.html")
+    assert "its data folder is not here" in (study_folder / "report.html").read_text()
+
+
+def test_report_works_without_tests_and_with_one_run(study_folder: Path):
+    header = (study_folder / "tests.csv").read_text().splitlines()[0]
+    (study_folder / "tests.csv").write_text(header + "\n")
+    summary = pd.read_csv(study_folder / "summary.csv", keep_default_na=False)
+    summary[summary["run"] == "none"].to_csv(study_folder / "summary.csv", index=False)
+    study = (study_folder / "study.json").read_text()
+    (study_folder / "study.json").write_text(re.sub(r', \{"run": "(m4|random_subsample)".*?\}\}', "", study))
+    write_report(study_folder, study_folder / "report.html")
+    assert "No tests" in (study_folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["study.json", "summary.csv", "tests.csv", "balance/m4/report.json",
+                                  "train/m4/seed1/history.parquet"])  # fmt: skip
+def test_a_missing_file_is_named_and_nothing_is_written(study_folder: Path, name: str):
+    (study_folder / name).unlink()
+    with pytest.raises(InputError, match=re.escape(name)):
+        write_report(study_folder, study_folder / "report.html")
+    assert not (study_folder / "report.html").exists() and not (study_folder / "figures").exists()
+
+
+def test_a_summary_without_a_column_is_an_error(study_folder: Path):
+    summary = pd.read_csv(study_folder / "summary.csv", keep_default_na=False)
+    summary.drop(columns="ci_low").to_csv(study_folder / "summary.csv", index=False)
+    with pytest.raises(InputError, match="ci_low"):
+        StudyResults(study_folder).summary  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (float("nan"), ""),
+        (np.True_, "yes"),
+        (6000, "6,000"),
+        (0.0, "0.000"),
+        (0.3, "0.300"),
+        (1e-9, "1e-09"),
+        (5432.1, "5,432"),
+    ],
+)
+def test_numbers_as_people_read_them(value, text: str):
+    assert number(value) == text
+
+
+def test_label_columns_in_words():
+    assert label_text("sensitive.gender.woman") == "perceived gender: woman"
+    assert label_text("target.ice.cream") == "ice.cream"
+    assert label_text("proxy.hospital") == "hospital (proxy)"
+
+
+def test_importing_the_report_loads_neither_torch_nor_mlflow():
+    heavy = ("torch", "mlflow", "open_clip", "matplotlib.pyplot")
+    code = f"import sys, evenclip.report; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
