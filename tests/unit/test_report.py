@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from example_study import EFFECT, STRATEGIES
 from PIL import Image
 
 from evenclip.errors import InputError
@@ -17,6 +16,7 @@ from evenclip.report import write_report
 from evenclip.report.samples import LEFT_OUT, label_text, without_samples
 from evenclip.report.tables import number, result_tables, smallest_p, strategy_table
 from evenclip.results import StudyResults
+from example_study import EFFECT, STRATEGIES
 
 
 class Page(HTMLParser):
@@ -194,5 +194,3 @@ def test_importing_the_report_loads_neither_torch_nor_mlflow():
     code = f"import sys, evenclip.report; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    )

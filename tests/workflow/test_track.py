@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from example_study import EFFECT, SEEDS, STRATEGIES, example_metrics
 
 from evenclip.errors import InputError
 from evenclip.report import write_report
 from evenclip.results import StudyResults
 from evenclip.track import sync
 from evenclip.track.plan import metric_name, plan_study, thin
+from example_study import EFFECT, SEEDS, STRATEGIES, example_metrics
 
 pytestmark = pytest.mark.workflow
 KEYS = {"report", *STRATEGIES, *(f"{name}/seed{seed}" for name in STRATEGIES for seed in SEEDS)}
@@ -227,5 +227,3 @@ def test_planning_needs_no_mlflow_and_fingerprints_are_stable(study_folder: Path
     code = f"import sys, evenclip.track.options, evenclip.track; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    )
