@@ -68,6 +68,14 @@ def data_import(
     import_dataset(source, out, split, ImportOptions.from_arguments(option))
 
 
+@data_app.command("verify")
+def data_verify(data: Annotated[Path, typer.Argument(help="Folder of image-text shards.")]) -> None:
+    """Check every shard of a data folder against the SHA-256 sums in its manifest."""
+    from evenclip.data.verify import verify_dataset
+
+    print(f"{data}: {verify_dataset(data)} pairs, every shard as it was written")
+
+
 @app.command()
 def label(
     data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
@@ -79,6 +87,62 @@ def label(
     from evenclip.label import LabelOptions, label_dataset
 
     label_dataset(data, lexicon, out, LabelOptions.from_arguments(option))
+
+
+@app.command()
+def balance(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.parquet", help="Labels table.")],
+    out: OutFolder,
+    strategy: Annotated[str | None, typer.Option(help="none, random_subsample, m4, raking or reweighing.")] = None,
+    target: Annotated[
+        list[str], typer.Option("--target", metavar="NAME=SHARE", help="e.g. gender.woman=0.5; repeat.")
+    ] = [],  # noqa: B006
+    retention: Annotated[str | None, typer.Option(help="Mean weight: auto, or a share such as 0.9.")] = None,
+    cap: Annotated[float | None, typer.Option(help="Largest weight; 1 = subsampling.")] = None,
+    eps_rel: Annotated[float | None, typer.Option(help="Tolerance on associations, relative.")] = None,
+    eps_rep: Annotated[float | None, typer.Option(help="Tolerance on shares.")] = None,
+    attribute_coding: Annotated[str | None, typer.Option(help="auto, one_hot or signed.")] = None,
+    solver: Annotated[str | None, typer.Option(help="exact or stochastic.")] = None,
+    allow_infeasible: Annotated[bool, typer.Option("--allow-infeasible", help="Return the least violation.")] = False,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Weigh pairs so that perceived groups are shown equally and independently of the labels, with a certificate."""
+    from evenclip.balance import BalanceOptions
+    from evenclip.balance import balance as balance_labels
+
+    named = {
+        "strategy": strategy, "retention": retention, "cap": cap, "eps_rel": eps_rel, "eps_rep": eps_rep,
+        "attribute_coding": attribute_coding, "solver": solver, "allow_infeasible": allow_infeasible or None,
+    }  # fmt: skip
+    given = [f"{name}={value}" for name, value in named.items() if value is not None]
+    if target:
+        given.append(f"target={{{', '.join(name.replace('=', ': ') for name in target)}}}")
+    report = balance_labels(labels, out, BalanceOptions.from_arguments([*option, *given]), seed)
+    print(
+        f"{report['strategy']}: {report['n']} rows, {report['n_cells']} cells, retention {report['retention']:.4f}, "
+        f"RB {report['rb_before']:.4f} -> {report['realised_rb']:.4f}, "
+        f"AB {report['ab_before']:.4f} -> {report['realised_ab']:.4f}"
+    )
+
+
+@app.command()
+def audit(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.parquet", help="Labels table.")],
+    weights: Annotated[Path | None, typer.Option(help="weights.parquet of the same rows.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Measure representation and association bias of a labels table, before and after weighting."""
+    import json
+
+    from evenclip.balance import BalanceOptions
+    from evenclip.balance import audit as audit_labels
+    from evenclip.balance.figures import as_text
+
+    found = audit_labels(labels, weights, BalanceOptions.from_arguments(option), seed=seed)
+    print(json.dumps(found, indent=1) if as_json else as_text(found))
 
 
 @app.command()

@@ -1,0 +1,116 @@
+"""A folder of images, with or without a captions file; labels may stand in the file names.
+
+The captions file is CSV or TSV with a header, or JSON lines; it may have several rows for an image, and its other
+columns become columns of the pairs. `name_pattern` must match each image's whole path below the root; its named groups
+become columns, and an image whose path does not match is stray. A column `split`, from either, selects rows.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from os.path import commonpath
+
+from evenclip.data.candidates import Candidate, Reject, key_of
+from evenclip.data.captions_file import CaptionedImage, read_captions
+from evenclip.data.options import ImportOptions
+from evenclip.data.shards import PAIR_COLUMNS
+from evenclip.data.source import File, Source
+from evenclip.errors import InputError
+
+
+def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
+    """All images, in the source's order, with what the captions file and the names say of them."""
+    files = source.files()
+    images = [file for file in files if file.is_image]
+    if not images:
+        raise InputError("no image is there", str(source.root), "images end in .jpg, .png, .webp, .gif, .bmp or .tif")
+    others = [file for file in files if not file.is_image and file.name != options.captions]
+    rejects: list[Candidate | Reject] = [Reject(file.name, "other_file", "not an image's ending") for file in others]
+    top = (
+        commonpath([f"/{file.name}" for file in images]) if len(images) > 1 else f"/{images[0].name}".rpartition("/")[0]
+    )
+    found: list[Candidate | Reject] = [
+        Candidate(file, key_of(f"/{file.name}"[len(top) :].lstrip("/")), []) for file in images
+    ]
+    if options.name_pattern is not None:
+        pattern = _compiled(options.name_pattern)
+        found = [_named(item, pattern) for item in found]
+    if options.captions is not None:
+        rows, malformed = read_captions(source, options)
+        found = _captioned(found, rows)
+        rejects += malformed
+    columns = {name for item in found if isinstance(item, Candidate) for name in item.columns}
+    _check(columns, split, options)
+    return rejects + [_valued(item, options) for item in _of_split(found, split)]
+
+
+def _compiled(pattern: str) -> re.Pattern:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"not a regular expression ({error})", f"name_pattern: {pattern}", "mend it") from None
+    if not compiled.groupindex:
+        raise InputError("no named group", f"name_pattern: {pattern}", "write e.g. (?P<label>[a-z]+)/")
+    return compiled
+
+
+def _named(item: Candidate, pattern: re.Pattern) -> Candidate | Reject:
+    match = pattern.fullmatch(item.file.name)
+    if match is None:
+        return Reject(item.file.name, "stray_name", "does not match name_pattern")
+    return replace(item, columns={name: value or "" for name, value in match.groupdict().items()})
+
+
+def _captioned(found: list[Candidate | Reject], rows: dict[str, CaptionedImage]) -> list[Candidate | Reject]:
+    """Join captions to images by path, or by as much of its end as the captions file gives."""
+    paths: dict[str, list[str]] = {}
+    for name in rows:
+        paths.setdefault(name.rpartition("/")[2], []).append(name)
+    joined, used = [], set()
+    for item in found:
+        if isinstance(item, Candidate):
+            names = [name for name in paths.get(item.file.base, []) if _same_file(name, item.file)]
+            used.update(names)
+            if captions := [caption for name in names for caption in rows[name].captions]:
+                columns = {key: value for name in names for key, value in rows[name].columns.items()}
+                item = replace(item, captions=captions, columns=item.columns | columns)
+            else:
+                item = Reject(item.file.name, "missing_caption", "no caption in its rows" if names else "no row")
+        joined.append(item)
+    stray = {item.name for item in found if isinstance(item, Reject)}
+    missing = (name for name in rows if name not in used and not any(path.endswith(name) for path in stray))
+    return joined + [Reject(name, "missing_image", "named in the captions file") for name in missing]
+
+
+def _same_file(name: str, file: File) -> bool:
+    return f"/{file.name}".endswith(f"/{name}") or f"/{name}".endswith(f"/{file.name}")
+
+
+def _check(columns: set[str], split: str, options: ImportOptions) -> None:
+    if taken := columns & set(PAIR_COLUMNS):
+        raise InputError(f"a column cannot be called '{min(taken)}'", "name_pattern", "rename the group")
+    if split != "all" and "split" not in columns:
+        raise InputError(
+            f"nothing says which images are of the split '{split}'", "layout folder",
+            "import the split 'all', or give a column or a named group 'split'",
+        )  # fmt: skip
+    if unknown := set(options.values) - columns:
+        raise InputError(f"no column '{min(unknown)}'", "values", f"columns: {', '.join(sorted(columns)) or 'none'}")
+
+
+def _of_split(found: Iterable[Candidate | Reject], split: str) -> list[Candidate | Reject]:
+    if split == "all":
+        return list(found)
+    return [item for item in found if isinstance(item, Reject) or item.columns["split"] == split]
+
+
+def _valued(item: Candidate | Reject, options: ImportOptions) -> Candidate | Reject:
+    """Names for the values of columns; a value that has none is as stray as a name without it."""
+    if isinstance(item, Reject):
+        return item
+    columns = dict(item.columns)
+    for column, names in options.values.items():
+        if columns[column] not in names:
+            return Reject(item.file.name, "stray_name", f"{column}={columns[column]} is not among `values`")
+        columns[column] = names[columns[column]]
+    return replace(item, columns=columns)

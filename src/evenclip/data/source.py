@@ -1,0 +1,197 @@
+"""Where raw files lie: a folder, a tar or a zip, or a folder that holds tars and zips; nothing is unpacked to disk.
+
+A file is addressed by its path below the root, and an archive inside a folder counts as unpacked where it lies:
+`root/Flicker8k_Dataset.tar` with the member `Flicker8k_Dataset/a.jpg` gives `Flicker8k_Dataset/a.jpg`.
+"""
+
+import hashlib
+import os
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+from evenclip.errors import InputError
+
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARCHIVE_ENDINGS = (*TAR_ENDINGS, ".zip")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+class UnreadableFile(Exception):
+    """One file cannot be read, though its neighbours may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file below the root.
+
+    ``name`` is its path with "/"; ``size`` is in bytes; ``path`` is the file on disk that holds it, and ``member`` its
+    entry there if that is an archive.
+    """
+
+    name: str
+    size: int
+    path: Path
+    member: tarfile.TarInfo | zipfile.ZipInfo | None = None
+
+    @property
+    def base(self) -> str:
+        """The last part of the name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the name ends as an image's does."""
+        return self.name.lower().endswith(IMAGE_ENDINGS)
+
+
+class Source:
+    """The files below ``root``; a context manager, because the archive read last stays open.
+
+    Attributes
+    ----------
+    refused : list of (str, str)
+        Members of archives that no one should read, and why: names that lead outside, links, devices.
+    """
+
+    def __init__(self, root: str | os.PathLike):
+        self.root = Path(root)
+        if not self.root.exists():
+            raise InputError("no such file or folder", str(root), "give a folder, a .tar or a .zip")
+        if self.root.is_file() and not self.root.name.lower().endswith(ARCHIVE_ENDINGS):
+            raise InputError("not a folder, a .tar or a .zip", str(root), "pack the files, or give their folder")
+        self.refused: list[tuple[str, str]] = []
+        self._archive: tuple[Path, tarfile.TarFile | zipfile.ZipFile] | None = None
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close_archive()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the names and contents of all files read so far, in that order."""
+        return self._digest.hexdigest()
+
+    def files(self) -> list[File]:
+        """All files, in a fixed order; hidden ones and what macOS leaves in archives are passed over."""
+        return [file for group in self.groups() for file in group]
+
+    def groups(self) -> Iterator[list[File]]:
+        """The files of each archive, one list at a time, after those that lie loose."""
+        archives, loose = [], []
+        for path in self._walk():
+            if path.name.lower().endswith(ARCHIVE_ENDINGS):
+                archives.append(path)
+            else:
+                loose.append(File(_posix(path.relative_to(self.root)), path.stat().st_size, path))
+        yield [file for file in loose if not _is_hidden(file.name)]
+        for path in archives:
+            yield self._members(path)
+
+    def read(self, file: File) -> bytes:
+        """The bytes of ``file``; `UnreadableFile` if the disk or the archive does not give them."""
+        try:
+            if file.member is None:
+                content = file.path.read_bytes()
+            elif isinstance(file.member, zipfile.ZipInfo):
+                content = self._open(file.path).read(file.member)
+            else:
+                content = self._open(file.path).extractfile(file.member).read()
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
+            raise UnreadableFile(f"{type(error).__name__}: {error}") from None
+        self._digest.update(f"{file.name}\n".encode() + hashlib.sha256(content).digest())
+        return content
+
+    def read_text(self, file: File) -> str:
+        """The text of ``file``; `InputError` if it is not UTF-8."""
+        try:
+            return self.read(file).decode("utf-8-sig")
+        except UnreadableFile as error:
+            raise InputError(f"cannot be read ({error})", str(self.root / file.name), "mend the file") from None
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise InputError("not UTF-8 text", f"{self.root / file.name}:{line}", "save the file as UTF-8") from None
+
+    def _walk(self) -> Iterator[Path]:
+        if self.root.is_file():
+            yield self.root
+            return
+        seen = set()
+        for folder, folders, names in os.walk(self.root, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:  # a link that leads back up
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            yield from (Path(folder, name) for name in sorted(names) if Path(folder, name).is_file())
+
+    def _members(self, path: Path) -> list[File]:
+        folder = PurePosixPath() if path == self.root else PurePosixPath(_posix(path.relative_to(self.root))).parent
+        archive = self._open(path)
+        if isinstance(archive, zipfile.ZipFile):
+            entries = [
+                (entry.filename, entry.file_size, entry, True) for entry in archive.infolist() if not entry.is_dir()
+            ]
+        else:
+            members = [member for member in _all_members(archive, path) if not member.isdir()]
+            entries = [(member.name, member.size, member, member.isreg()) for member in members]
+        found = []
+        for name, size, entry, regular in entries:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                self.refused.append((_printable(name), "the name leads outside the archive"))
+            elif not regular:
+                self.refused.append((_printable(name), "a link or a device, not a file"))
+            elif not _is_hidden(name):
+                found.append(File(_posix(folder / name), size, path, entry))
+        return found
+
+    def _open(self, path: Path) -> tarfile.TarFile | zipfile.ZipFile:
+        if self._archive is None or self._archive[0] != path:
+            self._close_archive()
+            open_archive = zipfile.ZipFile if path.name.lower().endswith(".zip") else tarfile.open
+            try:
+                opened = open_archive(path)
+            except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+                raise InputError(f"not a readable archive ({error})", str(path), "fetch it again") from None
+            self._archive = (path, opened)
+        return self._archive[1]
+
+    def _close_archive(self) -> None:
+        if self._archive is not None:
+            self._archive[1].close()
+            self._archive = None
+
+
+def _all_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
+    """All members; unlike tarfile, a broken header in the middle is an error, not the end."""
+    try:
+        members = archive.getmembers()
+        archive.fileobj.seek(archive.offset)
+        rest = archive.fileobj.read(tarfile.BLOCKSIZE)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise InputError(f"not a whole tar ({error})", str(path), "fetch it again") from None
+    if rest.strip(b"\0"):
+        raise InputError(f"not a whole tar (broken header at byte {archive.offset})", str(path), "fetch it again")
+    return members
+
+
+def _is_hidden(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+
+
+def _posix(path: os.PathLike) -> str:
+    return _printable(PurePosixPath(path).as_posix())
+
+
+def _printable(name: str) -> str:
+    """Composed Unicode (macOS decomposes names), and bytes that are not UTF-8 written out."""
+    return unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
