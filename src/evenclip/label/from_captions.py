@@ -1,0 +1,105 @@
+"""Label the pairs of a data folder by their captions.
+
+Reads a data folder and a lexicon; writes `<dataset>.parquet` (key, and a bool column for each label) and
+`<dataset>.json` (manifest: for each column n, share, the words met and example captions).
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from evenclip.data.shards import read_pairs
+from evenclip.label.lexicon import read_lexicon
+from evenclip.label.matching import Matcher
+from evenclip.options import Options
+from evenclip.provenance import Manifest
+from evenclip.records import write_table
+
+N_EXAMPLES = 3
+N_WORDS = 10
+CHUNK = 20_000  # pairs whose captions are scanned at once
+
+
+class LabelOptions(Options):
+    """How captions are labelled."""
+
+    pool: Literal["any", "majority"] = "any"
+    """A pair has a label if one of its captions names it (`any`), or if more than half of them do (`majority`)."""
+
+
+def label_dataset(
+    data: str | os.PathLike, lexicon: str | os.PathLike, out: str | os.PathLike, options: LabelOptions
+) -> None:
+    """Write the labels of all pairs in the data folder ``data`` to ``out`` and the manifest to its ``.json``.
+
+    Raises
+    ------
+    InputError
+        If the data folder or the lexicon cannot be read.
+    """
+    out = Path(out)
+    manifest = Manifest("label", options.model_dump(mode="json"), {"data": data, "lexicon": lexicon})
+    matcher = Matcher(read_lexicon(lexicon))
+    pairs = read_pairs(data, ["key", "captions"])
+    labels, found = label_captions(pairs.column("captions").to_pylist(), matcher, options.pool)
+    columns = {name: labels[:, column] for column, name in enumerate(matcher.columns)}
+    write_table(pa.table({"key": pairs.column("key"), **columns}), out)
+    manifest.write(out.with_suffix(".json"), n=len(labels), columns=found)
+    for name, summary in found.items():
+        if summary["n"] == 0:
+            print(f"label: no caption names {name}", file=sys.stderr)
+
+
+def label_captions(
+    captions: list[list[str]], matcher: Matcher, pool: Literal["any", "majority"]
+) -> tuple[np.ndarray, dict[str, dict[str, Any]]]:
+    """Label pairs by all their captions.
+
+    Parameters
+    ----------
+    captions : list of list of str
+        The captions of each pair; a pair may have none.
+
+    Returns
+    -------
+    labels : ndarray of bool, shape (n_pairs, n_columns)
+    found : dict
+        For each column: ``n`` pairs, their ``share``, the ``words`` met most often, ``examples`` of captions.
+    """
+    labels = np.zeros((len(captions), len(matcher.columns)), dtype=bool)
+    words = {column: Counter() for column in matcher.columns}
+    examples: dict[str, list[str]] = {column: [] for column in matcher.columns}
+    for start in range(0, len(captions), CHUNK):
+        groups = captions[start : start + CHUNK]
+        texts = [text for group in groups for text in group]
+        matches = matcher.match(texts)
+        labels[start : start + CHUNK] = pooled(matches.labels, [len(group) for group in groups], pool)
+        for c, column in enumerate(matcher.columns):
+            words[column] += matches.words[column]
+            wanted = N_EXAMPLES - len(examples[column])
+            examples[column] += [texts[i] for i in np.flatnonzero(matches.labels[:, c])[:wanted]]
+    found = {
+        column: {
+            "n": int(labels[:, c].sum()),
+            "share": float(labels[:, c].mean()) if len(labels) else 0.0,
+            "words": dict(words[column].most_common(N_WORDS)),
+            "examples": examples[column],
+        }
+        for c, column in enumerate(matcher.columns)
+    }
+    return labels, found
+
+
+def pooled(named: np.ndarray, n_captions: Sequence[int], pool: Literal["any", "majority"]) -> np.ndarray:
+    """Labels of pairs, shape (n_pairs, n_columns), from those of their captions, shape (sum(n_captions), n_columns)."""
+    before = np.cumsum(np.vstack([np.zeros((1, named.shape[1]), dtype=np.int64), named]), axis=0)
+    n = np.asarray(n_captions, dtype=np.int64)
+    ends = np.cumsum(n)
+    n_naming = before[ends] - before[ends - n]
+    return n_naming > 0 if pool == "any" else 2 * n_naming > n[:, None]

@@ -1,0 +1,98 @@
+"""Lexicons: the words by which a caption names an attribute's value, a target or a proxy.
+
+    sensitive: {gender: {woman: [woman, women, girl], man: {words: [man, men], not: [man-made]}}}
+    target:    {dress: {words: [dress], not: [dress shirt]}}
+    proxy:     {kitchen: [kitchen, stove]}
+
+Case, white space, hyphens (read as spaces) and curly apostrophes make no difference; regular plurals and those of
+-man are added, other irregular forms are to be listed; possessives match, because a word ends at an apostrophe.
+Phrases under `not` are no sign of that label, though they may be of another.
+"""
+
+import os
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from evenclip.errors import InputError
+from evenclip.options import Options, read_yaml
+
+_AS_ONE = str.maketrans({"-": " ", "‐": " ", "–": " ", "\t": " ", "\n": " ", "\r": " ", "’": "'", "‘": "'"})
+
+
+def normalise(text: str) -> str:
+    """Lower case, hyphens and white space as spaces, straight apostrophes; the form in which words are compared."""
+    return text.lower().translate(_AS_ONE)
+
+
+def _normal_phrase(text: str) -> str:
+    phrase = " ".join(normalise(text).split())
+    if not phrase or not (phrase[0].isalnum() and phrase[-1].isalnum()):
+        raise ValueError(f"'{text}' does not begin and end with a letter or digit")
+    return phrase
+
+
+Phrase = Annotated[str, AfterValidator(_normal_phrase)]
+Name = Annotated[str, StringConstraints(pattern=r"^[\w -]+$")]
+
+
+class Words(Options):
+    """How captions name one label."""
+
+    words: Annotated[list[Phrase], Field(min_length=1)]
+    """Words or phrases; plurals are added."""
+    exclude: Annotated[list[Phrase], Field(alias="not")] = []
+    """Phrases that hold one of the words and yet do not name the label."""
+
+
+Entry = Annotated[Words, BeforeValidator(lambda value: {"words": value} if isinstance(value, list) else value)]
+
+
+class Lexicon(Options):
+    """All labels of a lexicon file."""
+
+    sensitive: dict[Name, Annotated[dict[Name, Entry], Field(min_length=1)]] = {}
+    """Attribute -> value -> words."""
+    target: dict[Name, Entry] = {}
+    """Label -> words."""
+    proxy: dict[Name, Entry] = {}
+    """Name -> words."""
+
+    def blocks(self) -> list[dict[str, Words]]:
+        """Labels by column name, in blocks within which the longest phrase wins: each attribute, targets, proxies."""
+        blocks = [
+            {f"sensitive.{attribute}.{value}": words for value, words in values.items()}
+            for attribute, values in self.sensitive.items()
+        ]
+        blocks.append({f"target.{name}": words for name, words in self.target.items()})
+        blocks.append({f"proxy.{name}": words for name, words in self.proxy.items()})
+        return [block for block in blocks if block]
+
+    def columns(self) -> list[str]:
+        """Column names of the labels, in the file's order."""
+        return [name for block in self.blocks() for name in block]
+
+
+def read_lexicon(path: str | os.PathLike) -> Lexicon:
+    """Read a lexicon file; `InputError` with the key if it is not one, or if it is empty."""
+    values: Any = read_yaml(path)
+    if not isinstance(values, dict):
+        raise InputError("not a mapping", str(path), "write `sensitive:`, `target:` and `proxy:` blocks")
+    lexicon = Lexicon.parse(values, str(path))
+    if not lexicon.columns():
+        raise InputError("the lexicon has no label", str(path), "write `sensitive:`, `target:` and `proxy:` blocks")
+    return lexicon
+
+
+def with_plurals(phrase: str) -> set[str]:
+    """The phrase, and its regular plurals: nurses, witnesses, ladies, policemen."""
+    forms = {phrase}
+    if phrase.endswith(("s", "x", "z", "ch", "sh")):
+        forms.add(phrase + "es")
+    elif phrase.endswith("y") and phrase[-2:-1] not in tuple("aeiou "):
+        forms.add(phrase[:-1] + "ies")
+    else:
+        forms.add(phrase + "s")
+    if phrase.endswith("man"):
+        forms.add(phrase[:-2] + "en")
+    return forms
