@@ -1,0 +1,235 @@
+"""Audit a labels table, before and after weighting: data RB and AB with bootstrap intervals, pair by pair.
+
+`evenclip audit LABELS.parquet [--weights WEIGHTS.parquet] [--json]`. Rows are resampled with replacement; as rows of a
+cell with one weight are alike, that is a multinomial draw of the cells' counts, at O(cells) a draw.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from evenclip.balance.cells import Cells, RowCoder, count_cells, open_labels, read_batches
+from evenclip.balance.columns import short_name
+from evenclip.balance.groups import Contrast, contrasts
+from evenclip.balance.moments import label_matrix
+from evenclip.balance.options import BalanceOptions
+from evenclip.balance.report import number
+from evenclip.errors import InputError
+from evenclip.records import check_unique_keys, read_table
+
+N_BOOTSTRAP = 1000
+MIN_GROUP = 30  # rows a group needs on both sides of a contrast before its bias is called measured
+_BLOCK = 64  # bootstrap draws held at once
+
+
+def audit(
+    labels: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
+    options: BalanceOptions | None = None,
+    *,
+    seed: int = 0,
+    n_bootstrap: int = N_BOOTSTRAP,
+    min_group: int = MIN_GROUP,
+) -> dict[str, Any]:
+    """Data RB and AB (paper: M4, section 2) as the data came, under ``weight``, and with rows shown ``copies`` times.
+
+    Parameters
+    ----------
+    labels : path
+        labels.parquet.
+    weights : path, optional
+        weights.parquet: `key`, `weight` >= 0 and optionally `copies`; in any order, one row per row of ``labels``.
+    options : BalanceOptions, optional
+        Only `target` and `attribute_coding` are used.
+    seed, n_bootstrap
+        Of the 95 % percentile intervals.
+    min_group : int
+        Pairs with fewer rows inside or outside the group are marked `insufficient` and left out of the maxima.
+
+    Returns
+    -------
+    dict
+        JSON-able: `rb`, `ab` ({stage: {value, ci_low, ci_high}}), `ess`, `design_effect`, `retained_share`, `groups`
+        and `associations` (one entry per group and label, with standardised mean differences).
+    """
+    options = options or BalanceOptions()
+    cells = count_cells(labels, 1)
+    found = contrasts(cells, options.attribute_coding, options.target)
+    owner, count, stages = _weighted_cells(labels, weights, cells)
+    measure = _Measure(cells, found, owner, min_group)
+    rng = np.random.default_rng(seed)
+    draws = {name: [] for name in stages}
+    for start in range(0, n_bootstrap, _BLOCK):
+        size = min(_BLOCK, n_bootstrap - start)
+        resampled = rng.multinomial(cells.n, count / cells.n, size=size).astype(float)
+        for name, weight in stages.items():
+            draws[name].append(measure(resampled * weight))
+    points = {name: measure((count * weight)[None, :]) for name, weight in stages.items()}
+    intervals = {name: _Estimates.interval(parts) for name, parts in draws.items()}
+    return {"n": cells.n, "n_cells": len(cells), "n_bootstrap": n_bootstrap, "min_group": min_group} | _spread(
+        count, stages
+    ) | _summary(measure, points, intervals)  # fmt: skip
+
+
+@dataclass
+class _Estimates:
+    """Estimates of draws; first axis = draw."""
+
+    share: np.ndarray
+    association: np.ndarray
+    rb: np.ndarray
+    ab: np.ndarray
+
+    @staticmethod
+    def interval(parts: list["_Estimates"]) -> dict[str, np.ndarray]:
+        """95 % percentile interval of each field, shape (2, ...); draws that lost a group are left out."""
+        with np.errstate(invalid="ignore"):
+            return {
+                name: _quantiles(np.concatenate([getattr(part, name) for part in parts])) if parts else None
+                for name in ("share", "association", "rb", "ab")
+            }
+
+
+class _Measure:
+    """Measures shares and associations of weighted cells by one sparse product."""
+
+    def __init__(self, cells: Cells, found: list[Contrast], owner: np.ndarray, min_group: int):
+        self.contrasts = found
+        self.label_names = [short_name(column) for column in cells.columns.target]
+        labels = sparse.hstack([np.ones((len(cells), 1)), label_matrix(cells, cells.columns.target)], format="csr")
+        masks = [mask for contrast in found for mask in (contrast.inside, contrast.outside)]
+        features = sparse.hstack([labels.multiply(mask[:, None]) for mask in masks], format="csr")
+        self._features = features[owner].T.tocsr()
+        self._shape = (len(masks), labels.shape[1])
+        counts = (features.T @ cells.count).reshape(self._shape)
+        self.n_inside, self.n_outside = counts[0::2].astype(int), counts[1::2].astype(int)
+        self.enough = (self.n_inside[:, 0] >= min_group) & (self.n_outside[:, 0] >= min_group)
+        self._target = np.array([contrast.target for contrast in found])
+
+    def __call__(self, weight: np.ndarray) -> _Estimates:
+        """``weight`` has shape (draws, cells with a weight)."""
+        totals = (self._features @ weight.T).T.reshape(len(weight), *self._shape)
+        mass = totals[:, :, 0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = mass[:, 0::2] / (mass[:, 0::2] + mass[:, 1::2])
+            rate = totals[:, :, 1:] / mass[:, :, None]
+        association = rate[:, 0::2] - rate[:, 1::2]
+        deviation = np.abs(share - self._target)
+        return _Estimates(
+            share, association, _largest(deviation, self.enough), _largest(np.abs(association), self.enough[:, None])
+        )
+
+
+def _weighted_cells(labels, weights, cells: Cells) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Cells split by weight: the cell, the number of rows, and for each stage the weight of each."""
+    if weights is None:
+        return np.arange(len(cells)), cells.count, {"before": np.ones(len(cells))}
+    given = _read_weights(weights)
+    keys = given.column("key").combine_chunks()
+    coder = RowCoder(cells.columns, 1)
+    parts, used = [], 0
+    names = [name for name in ("weight", "copies") if name in given.column_names]
+    if "key" not in open_labels(labels).schema_arrow.names:
+        raise InputError("column key is missing", str(labels), "give every row a unique string `key`")
+    for batch in read_batches(labels, ["key", *cells.columns.all]):
+        key = batch.column("key").cast(pa.string())
+        rows = pc.index_in(key, value_set=keys)
+        if rows.null_count:
+            missing = key.filter(pc.is_null(rows))[0].as_py()
+            raise InputError(f"the key '{missing}' of {labels} has no weight", str(weights), "weigh the same table")
+        used += len(batch)
+        cell = cells.find(coder.encode(batch, str(labels))[0])
+        columns = {name: given.column(name).take(rows) for name in names}
+        parts.append(_count_rows(pa.table({"cell": cell} | columns), names))
+    if used != len(keys):
+        raise InputError(f"{len(keys)} weights for {used} rows", str(weights), "weigh the same table")
+    merged = pa.concat_tables(parts).group_by(["cell", *names]).aggregate([("rows", "sum")]).sort_by("cell")
+    stages = {"before": np.ones(len(merged))}
+    stages |= {stage: merged.column(name).to_numpy().astype(float) for stage, name in _STAGES.items() if name in names}
+    return merged.column("cell").to_numpy(), merged.column("rows_sum").to_numpy(), stages
+
+
+_STAGES = {"after": "weight", "realised": "copies"}
+
+
+def _count_rows(table: pa.Table, names: list[str]) -> pa.Table:
+    counted = table.append_column("rows", pa.array(np.ones(len(table), np.int64)))
+    return counted.group_by(["cell", *names]).aggregate([("rows", "sum")]).rename_columns({"rows_sum": "rows"})
+
+
+def _read_weights(path: str | os.PathLike) -> pa.Table:
+    table = read_table(path)
+    for name in ("key", "weight"):
+        if name not in table.column_names:
+            raise InputError(f"column {name} is missing", str(path), "write it with `evenclip balance`")
+    check_unique_keys(table.column("key"), str(path))
+    for name in set(_STAGES.values()) & set(table.column_names):
+        values = table.column(name).to_numpy()
+        if not np.isfinite(values.astype(float)).all() or values.min() < 0 or values.sum() <= 0:
+            raise InputError(
+                "weights must be finite, not negative, and not all 0", f"{path}, column {name}", "mend them"
+            )
+    keys = table.column("key").cast(pa.string())
+    return table.set_column(table.schema.get_field_index("key"), "key", keys)
+
+
+def _spread(count: np.ndarray, stages: dict[str, np.ndarray]) -> dict[str, float]:
+    """Kish's effective sample size and design effect of the weights, and the share of rows with any weight."""
+    weight = stages.get("after", stages["before"])
+    ess = float((count @ weight) ** 2 / (count @ weight**2))
+    n = int(count.sum())
+    return {"ess": ess, "design_effect": n / ess, "retained_share": float(count[weight > 0].sum() / n)}
+
+
+def _summary(measure: _Measure, points: dict[str, _Estimates], intervals: dict[str, dict]) -> dict[str, Any]:
+    def estimate(stage: str, field: str, *index: int) -> dict[str, float | None]:
+        value = number(getattr(points[stage], field)[(0, *index)])
+        bounds = intervals[stage][field]
+        low, high = (number(bounds[(side, *index)]) if bounds is not None else None for side in (0, 1))
+        return {"value": value, "ci_low": low, "ci_high": high}
+
+    def status(k: int) -> str:
+        return "ok" if measure.enough[k] else "insufficient"
+
+    difference = {stage: _standardised(measure, points["before"], point) for stage, point in points.items()}
+    groups = [
+        {"group": c.name, "coding": c.coding, "target": c.target, "status": status(k),
+         "n_inside": int(measure.n_inside[k, 0]), "n_outside": int(measure.n_outside[k, 0])}
+        | {stage: estimate(stage, "share", k) for stage in points}
+        for k, c in enumerate(measure.contrasts)
+    ]  # fmt: skip
+    associations = [
+        {"group": c.name, "label": label, "status": status(k), "n_inside_with_label": int(measure.n_inside[k, r + 1]),
+         "n_outside_with_label": int(measure.n_outside[k, r + 1])}
+        | {stage: estimate(stage, "association", k, r) | {"smd": number(difference[stage][k, r])} for stage in points}
+        for k, c in enumerate(measure.contrasts)
+        for r, label in enumerate(measure.label_names)
+    ]  # fmt: skip
+    maxima = {name: {stage: estimate(stage, name) for stage in points} for name in ("rb", "ab")}
+    return maxima | {"groups": groups, "associations": associations}
+
+
+def _standardised(measure: _Measure, before: _Estimates, point: _Estimates) -> np.ndarray:
+    """Standardised mean differences: the association over the label's standard deviation in the data as it came."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = [n[:, 1:] / n[:, :1] for n in (measure.n_inside, measure.n_outside)]
+        deviation = np.sqrt(sum(rate * (1 - rate) for rate in rates) / 2)
+        return point.association[0] / deviation
+
+
+def _largest(values: np.ndarray, enough: np.ndarray) -> np.ndarray:
+    """Maximum over all but the first axis of what is finite and measured; NaN if nothing is."""
+    usable = np.where(np.isfinite(values) & enough, values, -np.inf).reshape(len(values), -1).max(1)
+    return np.where(np.isfinite(usable), usable, np.nan)
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(values)
+    filled = np.where(finite.any(0), values, 0.0)  # nanquantile warns about columns without a number
+    result = np.nanquantile(filled, [0.025, 0.975], axis=0)
+    return np.where(finite.any(0), result, np.nan)

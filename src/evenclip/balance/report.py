@@ -1,0 +1,91 @@
+"""What report.json says: certificate, feasibility, bias before, after and as realised, and the spread of the weights."""
+
+import resource
+from typing import Any
+
+import numpy as np
+
+from evenclip.balance.columns import short_name
+from evenclip.balance.exact import FEASIBLE_RESIDUAL
+from evenclip.balance.groups import Bias, bias
+from evenclip.balance.moments import label_matrix
+from evenclip.balance.strategies import Balanced, blocking_pair
+
+
+def describe(balanced: Balanced) -> dict[str, Any]:
+    """The fields of report.json (architecture.md section 4), without strategy, seconds and memory.
+
+    `*_before` is the data as it came, `*_after` the data under the solved weights, `realised_*` the data with every
+    row shown `copies` times. `associations` are differences of P(label | group).
+    """
+    cells, plan, moments = balanced.cells, balanced.plan, balanced.moments
+    labels = label_matrix(cells, cells.columns.target)
+    stages = {"before": cells.count, "after": cells.count * balanced.weight, "realised": plan.copies}
+    found = {name: bias(balanced.contrasts, labels, weight.astype(float)) for name, weight in stages.items()}
+    retention = moments.mean(balanced.weight)
+    residual = moments.residual(balanced.weight, retention)
+    over = (residual - moments.tolerance).ravel() / np.maximum(moments.size, 1e-12)
+    w, bound = balanced.weighting, balanced.bound
+    square = float((plan.kept * plan.weight**2).sum())
+    ess = float((plan.kept * plan.weight).sum()) ** 2 / square
+    return {
+        "objective": w.objective if w else None,
+        "dual_bound": w.dual_bound if w else None,
+        "relative_gap": w.relative_gap if w else None,
+        "converged": w.converged if w else True,
+        "feasible": bool(over.max() <= FEASIBLE_RESIDUAL),
+        "retention": retention,
+        "largest_retention": bound.lower if bound else None,
+        "max_representation_residual": float(residual[:, 0].max()),
+        "max_association_residual": float(residual[:, 1:].max()),
+        "blocking_pair": blocking_pair(moments, bound),
+        "rb_before": found["before"].rb,
+        "rb_after": found["after"].rb,
+        "realised_rb": found["realised"].rb,
+        "ab_before": found["before"].ab,
+        "ab_after": found["after"].ab,
+        "realised_ab": found["realised"].ab,
+        "ess": ess,
+        "design_effect": cells.n / ess,
+        "shown_share": _shown(plan),
+        "n": cells.n,
+        "n_cells": len(cells),
+        "groups": _groups(balanced, found),
+        "associations": _associations(balanced, found),
+    }
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _shown(plan) -> float:
+    """Share of the rows that are shown at least once."""
+    return float(np.minimum(plan.copies, plan.kept).sum() / plan.count.sum())
+
+
+def _groups(balanced: Balanced, found: dict[str, Bias]) -> list[dict[str, Any]]:
+    rows = []
+    for k, contrast in enumerate(balanced.contrasts):
+        counts = {
+            f"n_{side}": int(balanced.cells.count[mask].sum())
+            for side, mask in (("inside", contrast.inside), ("outside", contrast.outside))
+        }
+        shares = {f"share_{name}": number(stage.share[k]) for name, stage in found.items()}
+        rows.append({"group": contrast.name, "coding": contrast.coding, "target": contrast.target} | counts | shares)
+    return rows
+
+
+def _associations(balanced: Balanced, found: dict[str, Bias]) -> list[dict[str, Any]]:
+    names = [short_name(column) for column in balanced.cells.columns.target]
+    return [
+        {"group": contrast.name, "label": names[r]} | {name: number(s.association[k, r]) for name, s in found.items()}
+        for k, contrast in enumerate(balanced.contrasts)
+        for r in range(len(names))
+    ]
+
+
+def number(value: float) -> float | None:
+    """A float for JSON: None where there was nothing to measure."""
+    return float(value) if np.isfinite(value) else None
