@@ -19,7 +19,7 @@ from evenclip.data.options import Dataset, ImportedDataset
 from evenclip.embed.options import EmbedOptions
 from evenclip.errors import InputError
 from evenclip.evaluate.options import EvaluateOptions, Task
-from evenclip.label.options import LabelOptions
+from evenclip.label import LabelOptions
 from evenclip.options import Options, expand_variables, parse_value, read_yaml
 from evenclip.track.options import TrackOptions
 from evenclip.train.options import TrainOptions

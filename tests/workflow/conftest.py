@@ -35,7 +35,7 @@ class Project:
         text = self.snakemake("--dry-run", *arguments).stdout
         jobs = re.findall(r"^(?:local)?rule (\w+):$", text, re.MULTILINE)
         assert jobs or "Nothing to be done" in text, text[-4000:]
-        return {rule: jobs.count(rule) for rule in jobs if rule != "all"}
+        return {rule: jobs.count(rule) for rule in jobs if rule not in ("all", "default")}
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace ``old``, which must be there, in a file of the project."""

@@ -11,7 +11,7 @@ rule report:
             category="Figures",
         ),
     params:
-        results=RESULTS,
+        results=lambda w, output: Path(output[0]).parent,
         code=code_fingerprint("evenclip.report"),
     log:
         f"{LOGS}/report.log",

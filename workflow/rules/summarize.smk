@@ -14,7 +14,7 @@ rule summarize:
         study=f"{RESULTS}/study.json",
         metrics=f"{RESULTS}/metrics.json",
     params:
-        results=RESULTS,
+        results=lambda w, output: Path(output[0]).parent,
         runs=STUDY.runs_arguments(),
         code=code_fingerprint("evenclip.summarize"),
     log:

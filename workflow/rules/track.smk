@@ -5,7 +5,7 @@ rule track:
     output:
         receipt=f"{RESULTS}/track.json",
     params:
-        results=RESULTS,
+        results=lambda w, output: Path(output[0]).parent,
         tracking_uri=STUDY.config.track.tracking_uri,
         code=code_fingerprint("evenclip.track"),
     log:
