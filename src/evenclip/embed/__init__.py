@@ -1,0 +1,18 @@
+"""The embedding stage: every evaluation set through a model once.
+
+Reads a model, data folders and prompt files; writes one `.npz` for each set and `manifest.json`.
+Command: `evenclip embed`.
+"""
+
+from pathlib import Path
+
+from evenclip.embed.options import EmbedOptions, EmbedSet
+
+__all__ = ["EmbedOptions", "EmbedSet", "embed_sets"]
+
+
+def embed_sets(model: str, sets: list[EmbedSet], out: Path, options: EmbedOptions) -> None:
+    """Embed ``sets``; see `evenclip.embed.run.embed_sets`, imported here so that options load without torch."""
+    from evenclip.embed.run import embed_sets as embed
+
+    embed(model, sets, out, options)

@@ -1,0 +1,60 @@
+"""Images and texts to unit vectors, in batches, with a loaded model."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+
+from evenclip.embed.options import EmbedOptions
+from evenclip.model.clip import Clip
+from evenclip.model.hardware import resolve_device
+from evenclip.model.images import decode_images, normalise
+from evenclip.model.towers import encode_image, encode_text, trim
+
+
+class Encoder:
+    """A model that embeds; its embeddings are those of plain open_clip with the same weights."""
+
+    def __init__(self, clip: Clip, options: EmbedOptions):
+        torch.set_num_threads(options.threads)
+        self.device = resolve_device(options.device)
+        self._clip, self._options = clip, options
+        self._module = clip.module.to(self.device).eval()
+
+    @property
+    def logit_scale(self) -> float:
+        """What similarities are multiplied by."""
+        return self._module.logit_scale.exp().item()
+
+    @property
+    def logit_bias(self) -> float:
+        """What is added to scaled similarities; 0 for a softmax model."""
+        return 0.0 if self._clip.logit_bias is None else self._clip.logit_bias.item()
+
+    def images(self, images: Iterable[tuple[str, bytes]], where: str) -> np.ndarray:
+        """Embed (key, JPEG bytes) in order: shape (n, d), float32, unit rows."""
+        pixels = decode_images(images, self._clip.preprocess_cfg, where, self._options.threads)
+        features = []
+        while batch := list(islice(pixels, self._options.batch_size)):
+            inputs = torch.from_numpy(np.stack(batch)).to(self.device)
+            with torch.inference_mode(), self._autocast():
+                features.append(encode_image(self._module, normalise(inputs, self._clip.preprocess_cfg)).cpu())
+        return torch.cat(features).numpy()
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts in order: shape (n, d), float32, unit rows; equal texts are embedded once."""
+        distinct, inverse = np.unique(np.array(texts, dtype=object), return_inverse=True)
+        if not len(distinct):
+            return np.zeros((0, self._clip.model_cfg["embed_dim"]), np.float32)
+        tokens = self._clip.tokenizer(list(distinct))
+        by_length = torch.argsort(tokens.argmax(dim=1), stable=True)  # so that every batch is trimmed well
+        features = torch.empty(len(distinct), self._clip.model_cfg["embed_dim"])
+        with torch.inference_mode(), self._autocast():
+            for rows in by_length.split(self._options.batch_size):
+                inputs = trim(self._module, tokens[rows]).to(self.device)
+                features[rows] = encode_text(self._module, inputs).cpu()
+        return features.numpy()[inverse]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._options.precision == "bf16")

@@ -1,0 +1,43 @@
+"""Options of the embedding stage, and what names a set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from evenclip.errors import InputError
+from evenclip.options import Options
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class EmbedOptions(Options):
+    """How sets are embedded."""
+
+    batch_size: Count = 256
+    """Images or texts embedded at once."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16`: matrix products in bfloat16; embeddings are saved in float32 either way."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a CUDA device where there is one."""
+    threads: Count = 1
+    """CPU threads."""
+
+
+@dataclass(frozen=True)
+class EmbedSet:
+    """A set to embed: its name (of the file written), its shards and its prompt files."""
+
+    name: str
+    data: Path
+    prompts: tuple[Path, ...] = ()
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Self:
+        """Read ``NAME=DATA[:PROMPTS,...]``."""
+        name, _, rest = argument.partition("=")
+        data, _, prompts = rest.partition(":")
+        if not name.isidentifier() or not data:
+            raise InputError(f"'{argument}' names no set", "--set", "write NAME=DATA or NAME=DATA:PROMPTS.yaml,...")
+        return cls(name, Path(data), tuple(Path(path) for path in prompts.split(",") if path))

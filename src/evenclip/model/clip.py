@@ -1,0 +1,160 @@
+"""Build, load and save CLIP models through open_clip's public interface.
+
+Reads an open_clip name, a JSON model configuration (`config/models/*.json`), a checkpoint or a run folder. Writes
+`model.safetensors`, `open_clip_config.json` (with both, ``open_clip.create_model_from_pretrained("local-dir:RUN")``
+loads the model, its preprocessing included) and `model.json`, the same description with what training adds to it.
+"""
+
+import difflib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+
+from evenclip.errors import InputError
+from evenclip.provenance import write_json
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+# A learnt bias of -10 and a temperature of 1/10 make all pairs of the first batches negatives that cost little:
+# Zhai et al. 2023, "Sigmoid loss for language image pre-training", section 3.2.
+SIGLIP_START = {"init_logit_bias": -10.0, "init_logit_scale": 2.302585092994046}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An open_clip model with its tokenizer and its configuration, as open_clip's files describe it."""
+
+    module: torch.nn.Module
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any]
+
+    @property
+    def logit_bias(self) -> torch.Tensor | None:
+        """The sigmoid loss's learnt bias; None for a softmax model."""
+        return getattr(self.module, "logit_bias", None)
+
+
+def create_clip(model: str, init: str = "random", objective: str = "clip") -> Clip:
+    """Build a model to train.
+
+    Parameters
+    ----------
+    model : str
+        An open_clip name, or the path of a JSON configuration with embed_dim, vision_cfg and text_cfg.
+    init : str
+        ``"random"`` (from torch's global generator), an open_clip tag, or the path of a checkpoint.
+    objective : str
+        ``"siglip"`` gives the model a logit bias, if its configuration has none.
+
+    Raises
+    ------
+    InputError
+        Unknown name, tag or key; a tag that cannot be downloaded; a tag whose activation is not the model's.
+    """
+    name = _register(model)
+    model_cfg = open_clip.get_model_config(name)
+    if objective == "siglip" and model_cfg.get("init_logit_bias") is None:
+        model_cfg |= SIGLIP_START
+    changes = {key: model_cfg[key] for key in SIGLIP_START if key in model_cfg}
+    with _as_input_error(model):
+        module = open_clip.create_model(name, pretrained=None if init == "random" else init, **changes)
+    return Clip(module, open_clip.get_tokenizer(name), model_cfg, open_clip.get_model_preprocess_cfg(module))
+
+
+def load_clip(model: str) -> Clip:
+    """Load a trained model.
+
+    Parameters
+    ----------
+    model : str
+        A run folder of `evenclip train`, an open_clip ``name:tag``, ``CONFIG.json:CHECKPOINT``, or a checkpoint with
+        its configuration beside it (``x.safetensors`` and ``x.json``).
+
+    Raises
+    ------
+    InputError
+        Nothing of the kind is there, or the weights do not fit the configuration.
+    """
+    if Path(model).is_dir():
+        return _load_folder(model)
+    if model.endswith(CHECKPOINT_SUFFIXES) and ":" not in model:
+        return create_clip(str(Path(model).with_suffix(".json")), _existing(model))
+    name, colon, init = model.rpartition(":")
+    if not colon:
+        known = "a run folder, an open_clip name:tag, CONFIG.json:CHECKPOINT, or a checkpoint beside its .json"
+        raise InputError(f"'{model}' is no trained model", "--model", f"give {known}")
+    return create_clip(name, init)
+
+
+def save_clip(clip: Clip, folder: Path, **description: Any) -> None:
+    """Write the model into ``folder``; ``description`` is added to `model.json`."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in clip.module.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {"model_cfg": clip.model_cfg, "preprocess_cfg": clip.preprocess_cfg}
+    write_json(config, folder / OPEN_CLIP_CONFIG)
+    write_json(config | description, folder / "model.json")
+
+
+def _load_folder(folder: str) -> Clip:
+    if not (Path(folder) / OPEN_CLIP_CONFIG).is_file():
+        raise InputError(f"no {OPEN_CLIP_CONFIG} in it", folder, "give the folder that `evenclip train` wrote")
+    name = f"local-dir:{folder}"
+    model_cfg = open_clip.get_model_config(name)
+    with _as_input_error(folder):
+        module = open_clip.create_model(name, require_pretrained=True)
+    return Clip(module, open_clip.get_tokenizer(name), model_cfg, open_clip.get_model_preprocess_cfg(module))
+
+
+def _register(model: str) -> str:
+    """The open_clip name of ``model``; a JSON configuration is made known to open_clip under its file name."""
+    if model.endswith(".json"):
+        try:
+            config = json.loads(Path(_existing(model)).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"not readable JSON ({error})", model, "mend the syntax") from None
+        missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
+        if missing:
+            raise InputError(
+                f"no {', '.join(missing)} in it", model, "see config/models/ and open_clip's model_configs"
+            )
+        open_clip.add_model_config(model)
+        return Path(model).stem
+    if model not in open_clip.list_models():
+        near = difflib.get_close_matches(model, open_clip.list_models(), n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "an open_clip name, or the path of a .json"
+        raise InputError(f"open_clip knows no model '{model}'", "model", hint)
+    return model
+
+
+def _existing(path: str) -> str:
+    if not Path(path).is_file():
+        raise InputError("no such file", path, "check the path")
+    return path
+
+
+@contextmanager
+def _as_input_error(model: str) -> Iterator[None]:
+    """Keep open_clip's notes ("initialized randomly") out of the log and turn what it rejects into `InputError`."""
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # a silent mismatch costs points of accuracy (open_clip issue 771)
+            warnings.filterwarnings("error", "QuickGELU mismatch")
+            yield
+    except UserWarning as mismatch:
+        raise InputError(str(mismatch), model, "use the model's -quickgelu twin, or a tag without it") from None
+    except (RuntimeError, TypeError, ValueError, KeyError, OSError) as error:
+        raise InputError(f"open_clip cannot build it: {error}", model, "check name, keys, tag and checkpoint") from None
+    finally:
+        logging.disable(logging.NOTSET)

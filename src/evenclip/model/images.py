@@ -1,0 +1,65 @@
+"""From JPEG bytes to a model's input, exactly as open_clip's own evaluation preprocessing makes it.
+
+The geometric part (resize, crop) is done once and kept as 8-bit pixels; the arithmetic part, `normalise`, by batch.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from torchvision.transforms import Compose, Normalize, ToTensor
+
+from evenclip.errors import InputError
+
+AHEAD = 256  # images decoded ahead of the reader, so that a large set never lies in memory as JPEG bytes
+
+
+def pixel_transform(preprocess_cfg: dict[str, Any]) -> Callable[[Image.Image], Image.Image]:
+    """Resize, crop and RGB of open_clip's evaluation preprocessing: all of it that works on 8-bit pixels."""
+    settings = {key: preprocess_cfg[key] for key in ("mean", "std", "resize_mode", "interpolation", "fill_color")}
+    whole = open_clip.image_transform(preprocess_cfg["size"], is_train=False, **settings)
+    return Compose([step for step in whole.transforms if not isinstance(step, ToTensor | Normalize)])
+
+
+def decode_images(images: Iterable[tuple[str, bytes]], preprocess_cfg: dict[str, Any], where: str, threads: int = 1) -> Iterator[np.ndarray]:  # fmt: skip
+    """Decode (key, JPEG bytes) in order.
+
+    Yields
+    ------
+    ndarray of shape (3, h, w), uint8
+        RGB pixels at the model's size.
+
+    Raises
+    ------
+    InputError
+        A damaged image; the message names ``where`` and its key.
+    """
+    transform = pixel_transform(preprocess_cfg)
+
+    def decode(item: tuple[str, bytes]) -> np.ndarray:
+        try:
+            with Image.open(io.BytesIO(item[1])) as image:
+                return np.asarray(transform(image)).transpose(2, 0, 1)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(
+                f"damaged image ({error})", f"{where}, key {item[0]}", "make the data folder again"
+            ) from None
+
+    iterator = iter(images)
+    with ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(iterator, AHEAD)):
+            yield from pool.map(decode, chunk)
+
+
+def normalise(pixels: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
+    """Pixels, uint8, shape (b, 3, h, w), as the model's float32 input: (x / 255 - mean) / std by channel."""
+    mean, std = (
+        torch.tensor(preprocess_cfg[key], device=pixels.device).view(3, 1, 1) for key in ("mean", "std")
+    )  # fmt: skip
+    return pixels.float().div_(255).sub_(mean).div_(std)

@@ -1,0 +1,18 @@
+"""The training stage: a CLIP model on weighted image-text pairs, resumable at any step.
+
+Reads a data folder and `weights.parquet` of `evenclip balance`; writes `model.safetensors`, `model.json`,
+`open_clip_config.json`, `history.parquet` and `manifest.json`. Command: `evenclip train`.
+"""
+
+from pathlib import Path
+
+from evenclip.train.options import TrainOptions
+
+__all__ = ["TrainOptions", "train_model"]
+
+
+def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions) -> None:
+    """Train one model; see `evenclip.train.loop.train_model`, imported here so that options load without torch."""
+    from evenclip.train.loop import train_model as train
+
+    train(data, weights, out, seed, state, options)

@@ -1,0 +1,60 @@
+"""Which pairs make up which batch: a function of (copies, batch size, seed, step), so that any step can be redone.
+
+Reads and writes nothing. Another way to make batches is another class with `at`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenclip.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``rows``, shape (b,): which pairs; ``draws``, shape (b,), in [0, 1): which of a pair's captions."""
+
+    rows: np.ndarray
+    draws: np.ndarray
+
+
+class WeightedBatches:
+    """Every pair ``copies`` times an epoch, no pair twice in a batch unless it has more copies than there are batches.
+
+    The repeated pairs are laid out in random order, copies side by side, and dealt to the batches as cards are to
+    players; then the batches are shuffled. What is left over after the last full batch waits for another epoch's order.
+
+    Parameters
+    ----------
+    copies : ndarray of shape (n,), int
+        How often each pair is shown per nominal epoch.
+    batch_size : int
+        At most ``copies.sum()``.
+    seed : int
+    """
+
+    def __init__(self, copies: np.ndarray, batch_size: int, seed: int):
+        self.steps_per_epoch = int(copies.sum()) // batch_size
+        if self.steps_per_epoch < 1:
+            what = f"a batch of {batch_size} is more than the {copies.sum()} pairs of an epoch"
+            raise InputError(what, "batch_size", "make it smaller, or keep more pairs")
+        self._copies, self._batch_size, self._seed = copies, batch_size, seed
+        self._epoch, self._batches = -1, None
+
+    def epoch(self, step: int) -> int:
+        """The epoch that ``step`` lies in, both from 0."""
+        return step // self.steps_per_epoch
+
+    def at(self, step: int) -> Batch:
+        """The batch of ``step``, from 0."""
+        if self.epoch(step) != self._epoch:
+            self._epoch, self._batches = self.epoch(step), self._deal(self.epoch(step))
+        return self._batches[step % self.steps_per_epoch]
+
+    def _deal(self, epoch: int) -> list[Batch]:
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(np.flatnonzero(self._copies))
+        cards = np.repeat(order, self._copies[order])[: self.steps_per_epoch * self._batch_size]
+        hands = cards.reshape(self._batch_size, self.steps_per_epoch).T  # card i goes to batch i mod steps_per_epoch
+        draws = rng.random(hands.shape)
+        return [Batch(hands[i], draws[i]) for i in rng.permutation(self.steps_per_epoch)]

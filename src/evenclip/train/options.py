@@ -1,0 +1,45 @@
+"""Options of the training stage."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from evenclip.options import Options
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TrainOptions(Options):
+    """How a model is trained; every run of a study sees the same number of samples."""
+
+    model: str = "config/models/world_tiny.json"
+    """An open_clip name, or the path of a JSON model configuration; it fixes the image size and the context length."""
+    init: str = "random"
+    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint."""
+    objective: Literal["clip", "siglip"] = "clip"
+    """`clip`: softmax over the batch; `siglip`: a sigmoid for each pair, with a learnt bias."""
+    samples_seen: Count = 30_000
+    """Image-text pairs shown in all, whatever the strategy keeps; rounded up to whole batches."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Pairs in a batch; each is a negative of all others."""
+    lr: Positive = 1e-3
+    """Highest learning rate: reached after the warm-up, then lowered to 0 along a cosine."""
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """AdamW's decay of matrices; gains, biases and the logit scale have none."""
+    clip_norm: Positive = 1.0
+    """Largest norm of the gradient."""
+    crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest share of an image's area that a random crop keeps; 1 = no crops."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`bf16`: matrix products in bfloat16, weights in float32; `auto`: bf16 where the processor has it built in."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a CUDA device where there is one."""
+    threads: Count = 1
+    """CPU threads; equal weights bit by bit need an equal number."""
+    log_every: Count = 10
+    """Steps between rows of the history."""
+    save_every_s: Positive = 30.0
+    """Seconds between saved states, from which an interrupted training continues."""

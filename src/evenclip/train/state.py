@@ -1,0 +1,73 @@
+"""What an interrupted training continues from, outside the outputs: Snakemake deletes the outputs of a failed rule.
+
+`<root>/<fingerprint>/` holds `identity.json` (all that decides the final weights) and `state.pt` (where the training
+is). A training whose identity has changed starts over; so that it can say why, and so that nothing piles up, every
+identity names its output folder, and an older state for the same folder is compared and removed.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenclip.provenance import atomic_file, fingerprint, write_json
+
+
+class SavedState:
+    """The saved state of one training.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all states.
+    identity : Mapping
+        All that decides the final weights, as JSON-able values, and the output folder as ``"out"``.
+    """
+
+    def __init__(self, root: Path, identity: Mapping[str, Any]):
+        self._identity = json.loads(json.dumps(identity))
+        self.folder = root / fingerprint(self._identity)
+        self._drop_others(root)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state; None if there is none, or if it cannot be read (then it says so)."""
+        path = self.folder / "state.pt"
+        if not path.is_file():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes the reader raise
+            print(f"starting over: {path} is damaged ({error})", file=sys.stderr)
+            return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state; a kill at any moment leaves the old one or the new one."""
+        if not self.folder.is_dir():
+            write_json(self._identity, self.folder / "identity.json")
+        with atomic_file(self.folder / "state.pt") as temporary:
+            torch.save(state, temporary)
+
+    def remove(self) -> None:
+        """Remove the state, once the outputs are in place."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _drop_others(self, root: Path) -> None:
+        for path in sorted(root.glob("*/identity.json")):
+            other = json.loads(path.read_text(encoding="utf-8"))
+            if other["out"] == self._identity["out"] and path.parent != self.folder:
+                changes = "; ".join(_changes(other, self._identity))
+                print(f"starting over: {changes} since the interrupted training", file=sys.stderr)
+                shutil.rmtree(path.parent)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _changes(before, after, f"{key} ")
+        elif before != after:
+            yield f"{prefix}{key} changed {before} -> {after}"

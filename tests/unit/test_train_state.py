@@ -1,0 +1,48 @@
+"""Saved states: found again by an equal training, dropped with a reason by a changed one, safe when damaged."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from evenclip.train.state import SavedState
+
+IDENTITY = {"out": "/results/a", "seed": 0, "option": {"lr": 0.001, "batch_size": 4}, "torch": "2"}
+STATE = {"position": 3, "module": {"w": torch.ones(2)}, "history": [{"loss": 1.0}]}
+
+
+def test_an_equal_training_finds_what_was_saved(tmp_path: Path):
+    SavedState(tmp_path, IDENTITY).save(STATE)
+    found = SavedState(tmp_path, IDENTITY).load()
+    assert found["position"] == 3 and torch.equal(found["module"]["w"], torch.ones(2))
+
+
+def test_a_changed_training_starts_over_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture):
+    SavedState(tmp_path, IDENTITY).save(STATE)
+    changed = SavedState(tmp_path, IDENTITY | {"option": {"lr": 0.002, "batch_size": 4}})
+    assert changed.load() is None
+    assert "starting over: option lr changed 0.001 -> 0.002 since" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_state_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture):
+    SavedState(tmp_path, IDENTITY).save(STATE)
+    assert SavedState(tmp_path, IDENTITY | {"out": "/results/b"}).load() is None
+    assert SavedState(tmp_path, IDENTITY).load() is not None
+    assert not capsys.readouterr().err
+
+
+def test_a_damaged_state_starts_over_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture):
+    saved = SavedState(tmp_path, IDENTITY)
+    saved.save(STATE)
+    path = saved.folder / "state.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    assert SavedState(tmp_path, IDENTITY).load() is None
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_nothing_is_left_once_the_state_is_removed(tmp_path: Path):
+    saved = SavedState(tmp_path, IDENTITY)
+    saved.save(STATE)
+    saved.remove()
+    assert not list(tmp_path.iterdir())
