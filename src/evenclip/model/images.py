@@ -27,7 +27,9 @@ def pixel_transform(preprocess_cfg: dict[str, Any]) -> Callable[[Image.Image], I
     return Compose([step for step in whole.transforms if not isinstance(step, ToTensor | Normalize)])
 
 
-def decode_images(images: Iterable[tuple[str, bytes]], preprocess_cfg: dict[str, Any], where: str, threads: int = 1) -> Iterator[np.ndarray]:  # fmt: skip
+def decode_images(
+    images: Iterable[tuple[str, bytes]], preprocess_cfg: dict[str, Any], where: str, threads: int = 1
+) -> Iterator[np.ndarray]:
     """Decode (key, JPEG bytes) in order.
 
     Yields
@@ -59,7 +61,5 @@ def decode_images(images: Iterable[tuple[str, bytes]], preprocess_cfg: dict[str,
 
 def normalise(pixels: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
     """Pixels, uint8, shape (b, 3, h, w), as the model's float32 input: (x / 255 - mean) / std by channel."""
-    mean, std = (
-        torch.tensor(preprocess_cfg[key], device=pixels.device).view(3, 1, 1) for key in ("mean", "std")
-    )  # fmt: skip
+    mean, std = (torch.tensor(preprocess_cfg[key], device=pixels.device).view(3, 1, 1) for key in ("mean", "std"))
     return pixels.float().div_(255).sub_(mean).div_(std)
