@@ -146,11 +146,11 @@ def test_recall_counts_images_one_way_and_captions_the_other(captioned):
 
 def test_recall_chance_level_is_that_of_random_scores(captioned):
     rng, drawn = np.random.default_rng(5), []
-    for _ in range(150):
+    for _ in range(60):
         text = unit(rng.normal(size=captioned.text.shape))
         drawn.append(plain_recall(captioned.image, text, captioned.text_image, 5)[0])
     expected = measure(Retrieval(), captioned)["image_to_text_recall_at_5", ""].random
-    assert np.mean(drawn) == pytest.approx(expected, abs=4 * np.std(drawn) / np.sqrt(150) + 1e-9)
+    assert np.mean(drawn) == pytest.approx(expected, abs=4 * np.std(drawn) / np.sqrt(60) + 1e-9)
 
 
 def test_recall_by_hand():

@@ -70,8 +70,9 @@ def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        # opened here, since np.load leaves its own handle open when the file is truncated
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise InputError("no such file", str(path), "make it with `evenclip embed`") from None
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
@@ -126,9 +127,7 @@ def _prompt_classes(arrays: dict[str, np.ndarray], stem: str, d: int, where: str
     name = f"prompt/{stem}"
     classes = arrays[f"{name}/classes"]
     if classes.ndim != 1 or classes.dtype.kind != "U" or "" in classes:
-        raise InputError(
-            "has an empty class name, or is no list of strings", f"{where}, {name}/classes", "name each class"
-        )
+        raise InputError("is not a list of non-empty class names", f"{where}, {name}/classes", "name each class")
     if len(set(classes)) < len(classes):
         raise InputError("has a class twice", f"{where}, {name}/classes", "make class names unique")
     ensemble = _unit(arrays[name], (None, len(classes), d), where, name).mean(axis=0)

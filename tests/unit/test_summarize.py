@@ -1,0 +1,271 @@
+"""Summaries over seeds and tests between runs, against scipy, hand-computed cases and files with faults."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from evenclip.errors import InputError
+from evenclip.provenance import write_json
+from evenclip.records import MetricRow, write_table
+from evenclip.summarize import compare_runs, holm, summarize_study, t_interval
+
+RUNS = {"base": "none", "even": "m4"}
+
+
+def write_study(root, seeds, metric_rows=None):
+    """A study of two runs; the metric's value is 0.5 - 0.1 * (run even) + 0.01 * seed."""
+    results = root / "results" / "tiny"
+    for position, (run, strategy) in enumerate(RUNS.items()):
+        write_json({"strategy": strategy, "rb_before": 0.3, "rb_after": 0.3 - 0.2 * position, "ab_before": 0.4,
+                    "ab_after": 0.4 - 0.3 * position, "n": 500, "ess": 480.0, "pairs": [1, 2]},
+                   results / "balance" / strategy / "report.json")  # fmt: skip
+        for seed in seeds:
+            train = results / "train" / run / f"seed{seed}"
+            options = {"lr": 0.001 * (position + 1), "samples_seen": 640, "device": "cpu"}
+            write_json({"strategy": strategy, "options": options}, train / "manifest.json")
+            curve = {"step": [2, 1, 3], "samples_seen": [128, 64, 192], "loss": [2.0, 3.0, 1.0 + seed],
+                     "samples_per_second": [90.0, 10.0, 110.0]}  # fmt: skip
+            write_table(pa.table(curve), train / "history.parquet")
+            value = 0.5 - 0.1 * position + 0.01 * seed
+            rows = metric_rows(value) if metric_rows else [
+                MetricRow("zeroshot/objects/acc1", value, value - 0.05, value + 0.05, 200, random=0.25),
+                MetricRow("bias/objects/ab", value, value - 0.1, value + 0.1, 200, group="baker"),
+                MetricRow("bias/objects/rb", None, None, None, 12, group="tolo (insufficient)"),
+            ]  # fmt: skip
+            document = {"manifest": {}, "metrics": [row.as_dict() for row in rows]}
+            write_json(document, results / "evaluate" / run / f"seed{seed}" / "objects.json")
+    return results
+
+
+def read_rows(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def summary_of(results, run="base"):
+    return {(r["metric"], r["group"]): r for r in read_rows(results / "summary.csv") if r["run"] == run}
+
+
+def test_mean_sd_and_t_interval_over_seeds(tmp_path):
+    results = write_study(tmp_path, [0, 1, 2])
+    summarize_study(results, list(RUNS), [0, 1, 2])
+    row = summary_of(results)["zeroshot/objects/acc1", ""]
+    values = [0.5, 0.51, 0.52]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert float(row["mean"]) == pytest.approx(0.51) and float(row["sd"]) == pytest.approx(0.01)
+    assert float(row["ci_low"]) == pytest.approx(low) and float(row["ci_high"]) == pytest.approx(high)
+    assert (row["interval"], row["n_seeds"], row["n"], row["random"]) == ("t", "3", "200", "0.25")
+    assert (row["study"], row["strategy"]) == ("tiny", "none")
+
+
+def test_one_seed_keeps_the_interval_over_examples(tmp_path):
+    results = write_study(tmp_path, [4])
+    summarize_study(results, list(RUNS), [4])
+    row = summary_of(results)["zeroshot/objects/acc1", ""]
+    assert (float(row["ci_low"]), float(row["ci_high"])) == (pytest.approx(0.49), pytest.approx(0.59))
+    assert (row["interval"], row["sd"], row["n_seeds"]) == ("bootstrap", "", "1")
+    assert summary_of(results)["train/loss", ""]["interval"] == ""
+
+
+def test_data_rows_are_those_of_the_runs_strategy(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    summarize_study(results, list(RUNS), [0, 1])
+    assert [summary_of(results, run)["data/rb", ""]["mean"] for run in RUNS] == ["0.3", "0.1"]
+    assert [summary_of(results, run)["data/ab_max", ""]["mean"] for run in RUNS] == ["0.4", "0.1"]
+    assert summary_of(results)["data/rb", ""]["n"] == "500"
+
+
+def test_training_rows_are_the_last_loss_and_the_median_speed(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    summarize_study(results, list(RUNS), [0, 1])
+    found = summary_of(results)
+    assert float(found["train/loss", ""]["mean"]) == 1.5  # rows are sorted by step: 1 + seed comes last
+    assert float(found["train/samples_per_second", ""]["mean"]) == 90
+    assert found["train/loss", ""]["n"] == "192"
+
+
+def test_insufficient_groups_stay_without_a_number(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    summarize_study(results, list(RUNS), [0, 1])
+    row = summary_of(results)["bias/objects/rb", "tolo (insufficient)"]
+    assert (row["mean"], row["sd"], row["ci_low"], row["interval"], row["n"]) == ("", "", "", "", "12")
+
+
+def test_a_metric_that_one_seed_lacks_has_no_mean(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    rows = [MetricRow("bias/objects/ab", 0.1, 0.0, 0.2, 200, group="baker")]
+    path = results / "evaluate" / "base" / "seed1" / "objects.json"
+    write_json({"manifest": {}, "metrics": [row.as_dict() for row in rows]}, path)
+    summarize_study(results, list(RUNS), [0, 1])
+    row = summary_of(results)["zeroshot/objects/acc1", ""]
+    assert (row["mean"], row["n_seeds"]) == ("", "1")
+    assert not [r for r in read_rows(results / "tests.csv") if r["metric"] == "zeroshot/objects/acc1"]
+
+
+def test_study_and_metrics_files(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    summarize_study(results, list(RUNS), [0, 1])
+    study = json.loads((results / "study.json").read_text())
+    assert study["study"] == "tiny" and study["sets"] == ["objects"]
+    assert study["runs"] == [
+        {"run": "base", "strategy": "none", "seeds": [0, 1], "options": {"train.lr": 0.001}, "samples_seen": 192},
+        {"run": "even", "strategy": "m4", "seeds": [0, 1], "options": {"train.lr": 0.002}, "samples_seen": 192},
+    ]
+    assert study["strategies"]["m4"]["rb_before"] == 0.3 and "pairs" not in study["strategies"]["m4"]
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert set(metrics["even"]) == {
+        "zeroshot/objects/acc1", "data/rb", "data/ab_max", "train/loss", "train/samples_per_second",
+    }  # fmt: skip
+    assert metrics["even"]["zeroshot/objects/acc1"] == pytest.approx(0.405)
+
+
+def test_only_the_named_runs_and_seeds_are_read(tmp_path):
+    results = write_study(tmp_path, [0, 1, 2])
+    summarize_study(results, ["even"], [0, 2])
+    assert {row["run"] for row in read_rows(results / "summary.csv")} == {"even"}
+    assert float(summary_of(results, "even")["zeroshot/objects/acc1", ""]["mean"]) == pytest.approx(0.41)
+    assert read_rows(results / "tests.csv") == []
+
+
+def test_twice_gives_equal_bytes(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    names = ("summary.csv", "tests.csv", "study.json", "metrics.json")
+    summarize_study(results, list(RUNS), [0, 1])
+    first = [(results / name).read_bytes() for name in names]
+    summarize_study(results, list(RUNS), [0, 1])
+    assert [(results / name).read_bytes() for name in names] == first
+
+
+def test_few_seeds_report_an_effect_and_no_p(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    summarize_study(results, list(RUNS), [0, 1])
+    (row,) = read_rows(results / "tests.csv")
+    assert (row["metric"], row["run_a"], row["run_b"], row["n"]) == ("zeroshot/objects/acc1", "base", "even", "2")
+    assert float(row["effect"]) == pytest.approx(-0.1)
+    assert row["p"] == row["p_holm"] == ""
+    assert [float(row["ci_low"]), float(row["ci_high"])] == [pytest.approx(-0.1), pytest.approx(-0.1)]
+
+
+def test_one_seed_has_an_effect_without_interval():
+    (row,) = compare_runs({"a": [{"m": 1.0}], "b": [{"m": 1.5}]})
+    assert row["effect"] == 0.5 and row["ci_low"] is None and row["p"] is None and row["n"] == 1
+
+
+@pytest.mark.parametrize("n", [5, 6, 10])
+def test_p_is_given_from_the_smallest_n_that_can_reach_significance(n):
+    rng = np.random.default_rng(n)
+    a, b = rng.normal(size=n), rng.normal(size=n) + 0.5
+    (row,) = compare_runs({"a": [{"m": x} for x in a], "b": [{"m": x} for x in b]})
+    expected = stats.wilcoxon(b - a, method="exact")
+    assert row["statistic"] == expected.statistic
+    assert row["p"] == (None if n < 6 else pytest.approx(expected.pvalue))
+    low, high = stats.ttest_rel(b, a).confidence_interval()
+    assert (row["ci_low"], row["ci_high"]) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_p_with_ties_enumerates_all_signs():
+    # |d| = 1 seven times, one of them negative: p = 2 * (C(7,0) + C(7,1)) / 2**7
+    values = {"a": [{"m": 0.1}] * 7, "b": [{"m": 0.1 + s * 0.3} for s in (1, 1, 1, 1, 1, 1, -1)]}
+    (row,) = compare_runs(values)
+    assert row["p"] == pytest.approx(2 * 8 / 2**7)
+
+
+def test_equal_runs_have_p_one():
+    (row,) = compare_runs({"a": [{"m": 0.3}] * 6, "b": [{"m": 0.3}] * 6})
+    assert (row["p"], row["p_holm"], row["effect"]) == (1.0, 1.0, 0.0)
+    assert math.copysign(1, row["effect"]) == 1
+
+
+def test_holm_by_hand():
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_the_step_down_rule_rejects(p):
+    level, order = 0.05, np.argsort(p, kind="stable")
+    rejected = np.zeros(len(p), dtype=bool)
+    for step, index in enumerate(order):
+        if (len(p) - step) * p[index] > level:
+            break
+        rejected[index] = True
+    assert [value <= level for value in holm(p)] == rejected.tolist()
+
+
+def test_holm_adjusts_over_pairs_of_runs_within_a_metric():
+    rng = np.random.default_rng(1)
+    values = {run: [{"m": x, "other": x} for x in rng.normal(size=8) + shift] for run, shift in zip("abc", (0, 1, 3), strict=True)}  # fmt: skip  # noqa: E501
+    rows = compare_runs(values)
+    assert [(row["run_a"], row["run_b"]) for row in rows if row["metric"] == "m"] == [
+        ("a", "b"),
+        ("a", "c"),
+        ("b", "c"),
+    ]
+    assert len(rows) == 6
+    for metric in ("m", "other"):
+        family = [row for row in rows if row["metric"] == metric]
+        assert [row["p_holm"] for row in family] == pytest.approx(holm([row["p"] for row in family]))
+
+
+def test_t_interval_covers_as_often_as_it_says():
+    rng, trials = np.random.default_rng(2), 1000
+    covered = 0
+    for _ in range(trials):
+        low, high = t_interval(rng.normal(size=4).tolist())
+        covered += low <= 0 <= high
+    assert 0.925 <= covered / trials <= 0.975
+
+
+def remove(path):
+    path.unlink()
+
+
+FAULTS = [
+    ("evaluate/even/seed1/objects.json", remove, "evaluate/even/seed1/objects.json: no such file"),
+    ("evaluate/even/seed1/objects.json", lambda p: p.write_text("{"), "not readable JSON"),
+    ("evaluate/even/seed1/objects.json", lambda p: p.write_text("[]"), "not a JSON object"),
+    (
+        "evaluate/even/seed1/objects.json",
+        lambda p: p.write_text('{"metrics": [{"metric": "m"}]}'),
+        "not a file of metrics",
+    ),
+    ("evaluate/even/seed1/extra.json", lambda p: p.write_text("{}"), "extra.json: no such file"),
+    ("train/base/seed0/manifest.json", remove, "manifest.json: no such file"),
+    ("train/base/seed0/manifest.json", lambda p: p.write_text("{}"), "lacks strategy or options"),
+    (
+        "train/base/seed1/manifest.json",
+        lambda p: p.write_text('{"strategy": "m4", "options": {}}'),
+        "differs from seed 0",
+    ),
+    ("train/base/seed1/history.parquet", lambda p: p.write_text("no"), "not a readable Parquet file"),
+    ("train/base/seed1/history.parquet", lambda p: write_table(pa.table({"step": [1]}), p), "samples_seen, loss"),
+    ("balance/m4/report.json", remove, "report.json: no such file"),
+]
+
+
+@pytest.mark.parametrize(("file", "fault", "message"), FAULTS, ids=[message[:40] for *_, message in FAULTS])
+def test_faults_are_one_clear_error_and_write_nothing(tmp_path, file, fault, message):
+    results = write_study(tmp_path, [0, 1])
+    fault(results / file)
+    with pytest.raises(InputError, match=message):
+        summarize_study(results, list(RUNS), [0, 1])
+    assert not list(results.glob("*.*"))
+
+
+@pytest.mark.parametrize(("runs", "seeds"), [([], [0]), (["base"], []), (["base", "base"], [0]), (["base"], [0, 0])])
+def test_runs_and_seeds_are_named_once(tmp_path, runs, seeds):
+    with pytest.raises(InputError, match="name each"):
+        summarize_study(write_study(tmp_path, [0]), runs, seeds)
+
+
+def test_an_unknown_run_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="train/other/seed0/manifest.json: no such file"):
+        summarize_study(write_study(tmp_path, [0]), ["other"], [0])
