@@ -5,17 +5,30 @@ that they name, the manifests, histories and metrics of the stages before. Write
 """
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
 from evenclip.errors import InputError
 from evenclip.records import read_table
 
-SUMMARY_COLUMNS = ("run", "strategy", "metric", "group", "mean", "ci_low", "ci_high", "n_seeds", "n", "random")
+SUMMARY_COLUMNS = (
+    "run",
+    "strategy",
+    "metric",
+    "group",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "interval",
+    "n_seeds",
+    "n",
+    "random",
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +41,28 @@ class RunResult:
     options: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with the ends of its 95 % interval, and what a model that knows nothing scores; NaN = there is none."""
+
+    mean: float
+    ci_low: float
+    ci_high: float
+    random: float = math.nan
+
+    @classmethod
+    def from_audit(cls, found: dict[str, float | None]) -> Self:
+        """An estimate of `evenclip.balance.audit`."""
+        return cls(*(math.nan if found[name] is None else found[name] for name in ("value", "ci_low", "ci_high")))
+
+
 class StudyResults:
     """What is in `results/<study>/`; files are read when first asked for, `InputError` names one that is missing."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        document = read_json(self.folder / "study.json", "run `evenclip summarize` first")
+        self._documents: dict[str, dict[str, Any]] = {}
+        document = self._read_json("study.json")
         self.name: str = document["study"]
         self.runs = [
             RunResult(run["run"], run["strategy"], tuple(run["seeds"]), run["options"]) for run in document["runs"]
@@ -47,18 +76,20 @@ class StudyResults:
     @cached_property
     def tests(self) -> pd.DataFrame:
         """tests.csv: one row per metric and pair of runs; may have no rows."""
-        return self._read_csv("tests.csv", ("metric", "run_a", "run_b", "p", "p_holm", "n"))
+        return self._read_csv(
+            "tests.csv", ("metric", "run_a", "run_b", "p", "p_holm", "effect", "ci_low", "ci_high", "n")
+        )
 
     @cached_property
     def strategies(self) -> dict[str, dict[str, Any]]:
         """The certificate (report.json) of every strategy that a run uses, in the order of the runs."""
         names = dict.fromkeys(run.strategy for run in self.runs)
-        return {name: read_json(self.folder / "balance" / name / "report.json") for name in names}
+        return {name: self._read_json(f"balance/{name}/report.json") for name in names}
 
     @cached_property
     def labels(self) -> dict[str, dict[str, Any]]:
         """The manifest, with counts and examples, of every labelled data set."""
-        return {path.stem: read_json(path) for path in sorted((self.folder / "label").glob("*.json"))}
+        return self._read_folder("label")
 
     def label_table(self, dataset: str) -> Path:
         """Path of a labelled data set's table."""
@@ -66,11 +97,11 @@ class StudyResults:
 
     def balance_manifest(self, strategy: str) -> dict[str, Any]:
         """Manifest of a strategy's weights."""
-        return read_json(self.folder / "balance" / strategy / "manifest.json")
+        return self._read_json(f"balance/{strategy}/manifest.json")
 
     def training(self, run: str, seed: int) -> dict[str, Any]:
         """Manifest of a training."""
-        return read_json(self.folder / "train" / run / f"seed{seed}" / "manifest.json")
+        return self._read_json(f"train/{run}/seed{seed}/manifest.json")
 
     def history(self, run: str, seed: int) -> pd.DataFrame:
         """Training curve: one row per logged step, with columns step, samples_seen, loss, ..."""
@@ -79,16 +110,46 @@ class StudyResults:
 
     def evaluations(self, run: str, seed: int) -> dict[str, dict[str, Any]]:
         """Manifest and metrics of every evaluation set, by the set's name."""
-        folder = self.folder / "evaluate" / run / f"seed{seed}"
-        return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+        return self._read_folder(f"evaluate/{run}/seed{seed}")
 
     def metrics(self, run: str, seed: int) -> list[dict[str, Any]]:
         """All metric rows (`records.MetricRow`) of one run and seed."""
         return [row for document in self.evaluations(run, seed).values() for row in document["metrics"]]
 
+    def estimate(self, run: str, metric: str) -> Estimate | None:
+        """A metric of a run over all examples; None where it was not measured or is not defined."""
+        table = self.summary
+        found = table[(table["run"] == run) & (table["metric"] == metric) & (table["group"] == "")]
+        if found.empty or not math.isfinite(found["mean"].iloc[0]):
+            return None
+        return Estimate(*found[["mean", "ci_low", "ci_high", "random"]].iloc[0].astype(float))
+
+    def seed_value(self, run: str, seed: int, metric: str) -> float:
+        """A metric of one seed over all examples, NaN where it was not measured or is not defined."""
+        rows = (row for row in self.metrics(run, seed) if row["metric"] == metric and not row["group"])
+        value = next((row["value"] for row in rows), None)
+        return math.nan if value is None else value
+
+    def _read_folder(self, name: str) -> dict[str, dict[str, Any]]:
+        paths = sorted((self.folder / name).glob("*.json"))
+        return {path.stem: self._read_json(f"{name}/{path.name}") for path in paths}
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        if name not in self._documents:
+            path = self.folder / name
+            try:
+                self._documents[name] = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                raise InputError("no such file", str(path), "run the stages before this one, up to summarize") from None
+            except ValueError as error:
+                raise InputError(
+                    f"not readable JSON ({error})", str(path), "run the stage that writes it again"
+                ) from None
+        return self._documents[name]
+
     def _read_csv(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         path = self.folder / name
-        text = dict.fromkeys(("run", "strategy", "metric", "group", "run_a", "run_b"), str)
+        text = dict.fromkeys(("run", "strategy", "metric", "group", "interval", "run_a", "run_b"), str)
         try:
             # a run may be called "none" and a group "NA": only the empty cell is missing
             table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
@@ -102,23 +163,3 @@ class StudyResults:
         if missing:
             raise InputError(f"column {', '.join(missing)} is missing", str(path), "run `evenclip summarize` again")
         return table.fillna({column: "" for column in text if column in table.columns})
-
-
-def read_json(path: Path, instead: str = "run the stage that writes it") -> dict[str, Any]:
-    """Read a JSON file; `InputError` if it is missing or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no such file", str(path), instead) from None
-    except ValueError as error:
-        raise InputError(f"not readable JSON ({error})", str(path), "run the stage that writes it again") from None
-
-
-def read_metric(name: str) -> tuple[str, str, str]:
-    """Split a metric's name into family, set and measure: ``bias/people/ab_max`` -> ``("bias", "people", "ab_max")``.
-
-    Families without sets (``data/rb``, ``train/loss``) have the set ''.
-    """
-    family, _, rest = name.partition("/")
-    middle, slash, measure = rest.rpartition("/")
-    return (family, middle, measure) if slash else (family, "", rest)

@@ -1,19 +1,26 @@
 """Put the report together: choose the figures, gather the tables, fill the template."""
 
 import base64
+import fnmatch
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
+from evenclip.balance import BalanceOptions, audit
 from evenclip.errors import InputError
 from evenclip.provenance import atomic_file, atomic_folder
 from evenclip.report import figures, tables
-from evenclip.report.figures import Picture
+from evenclip.report.drawing import Picture
 from evenclip.report.samples import END, START, read_samples
 from evenclip.results import StudyResults
 
-HEADLINE_QUALITY = ("zeroshot/*/acc1", "retrieval/*/image_to_text_recall_at_5")
+HEADLINE_QUALITY = {
+    "zeroshot/*/acc1": "Zero-shot accuracy",
+    "retrieval/*/image_to_text_recall_at_5": "Text recall at 5",
+}
 MAX_SCATTERS = 4
+INTERVALS = {"t": "Student's t over the seeds", "bootstrap": "bootstrap over the examples of the one seed"}
 
 
 def write_report(results: Path, out: Path) -> None:
@@ -34,8 +41,9 @@ def write_report(results: Path, out: Path) -> None:
         If a file of the study is missing or not readable.
     """
     study = StudyResults(results)
+    content = gather(study)  # first, since drawing takes seconds and a missing file should not
     pictures = draw(study)
-    page = render(study, pictures)
+    page = _template().render(content, pictures=pictures)
     with atomic_folder(Path(out).parent / "figures") as folder:
         for picture in [picture for group in pictures.values() for picture in group]:
             (folder / f"{picture.name}.png").write_bytes(picture.png)
@@ -43,32 +51,64 @@ def write_report(results: Path, out: Path) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def draw(study: StudyResults) -> dict[str, list[Picture]]:
-    """All figures by the page's section."""
-    association, representation = _measured(study, "bias/*/ab_max"), _measured(study, "bias/*/rb")
-    quality = [metric for pattern in HEADLINE_QUALITY for metric in _measured(study, pattern)]
-    if not study.runs or not (association or representation or quality):
-        raise InputError(
-            "the study has no runs with metrics", str(study.folder / "summary.csv"), "run `evenclip summarize`"
-        )
-    pairs = [(bias, metric) for bias in association for metric in quality][:MAX_SCATTERS]
+def gather(study: StudyResults) -> dict[str, Any]:
+    """All that the template shows, but for the figures."""
+    if study.summary.empty:
+        raise InputError("the study has no metrics", str(study.folder / "summary.csv"), "run `evenclip summarize`")
     return {
-        "scatter": [figures.bias_against_quality(study, *pair) for pair in pairs],
-        "data": [
-            figures.data_bias(study, "rb", "Representation bias of the data"),
-            figures.data_bias(study, "ab", "Association bias of the data"),
-        ],
-        "model": [
-            figures.dot_plot(study, metric, f"Representation bias on {_set(metric)}") for metric in representation
-        ]
-        + [figures.dot_plot(study, metric, f"Association bias on {_set(metric)}") for metric in association],
-        "quality": [figures.dot_plot(study, metric, f"Quality on {_set(metric)}") for metric in quality],
-        "training": [figures.training_curves(study)],
+        "study": study,
+        "sets": sorted(
+            {name for run in study.runs for seed in run.seeds for name in study.evaluations(run.name, seed)}
+        ),
+        "samples": {name: read_samples(study, name, document) for name, document in study.labels.items()},
+        "samples_start": START,
+        "samples_end": END,
+        "strategies": tables.strategy_table(study),
+        "results": tables.result_tables(study),
+        "intervals": [text for name, text in INTERVALS.items() if (study.summary["interval"] == name).any()],
+        "differences": tables.difference_table(study),
+        "untested": bool(study.tests["p"].isna().any()),
+        "labels": [tables.label_table(document, name) for name, document in study.labels.items()],
+        "making": tables.making_table(study),
+        "packages": tables.package_table(study),
     }
 
 
-def render(study: StudyResults, pictures: dict[str, list[Picture]]) -> str:
-    """The page's HTML."""
+def draw(study: StudyResults) -> dict[str, list[Picture]]:
+    """All figures by the page's section."""
+    training = [figures.training_curves(study)]
+    representation, association = _measured(study, "bias/*/rb"), _measured(study, "bias/*/ab_max")
+    quality = {metric: title for pattern, title in HEADLINE_QUALITY.items() for metric in _measured(study, pattern)}
+    pairs = [(bias, metric) for bias in association for metric in quality][:MAX_SCATTERS]
+    compositional: dict[str, list[str]] = {}
+    for metric in _measured(study, "compositional/*/*"):
+        compositional.setdefault(_set(metric), []).append(metric)
+    audits = {name: _audit(study, name) for name in study.strategies}
+    model = dict.fromkeys(representation, "Representation bias") | dict.fromkeys(association, "Association bias")
+    return {
+        "scatter": [figures.bias_against_quality(study, *pair) for pair in pairs],
+        "quality": [
+            figures.metric_plot(study, metric, f"{title} on {_set(metric)}") for metric, title in quality.items()
+        ]
+        + [figures.family_plot(study, probes, f"Right caption on {on}") for on, probes in compositional.items()],
+        "data": [
+            figures.data_bias(audits, "rb", "Representation bias of the data"),
+            figures.data_bias(audits, "ab", "Association bias of the data"),
+        ],
+        "model": [figures.metric_plot(study, metric, f"{title} on {_set(metric)}") for metric, title in model.items()],
+        "training": training,
+    }
+
+
+def _audit(study: StudyResults, strategy: str) -> dict[str, Any]:
+    """Bias of the training data under a strategy's weights, with intervals."""
+    manifest = study.balance_manifest(strategy)
+    labels = study.label_table(Path(manifest["inputs"]["labels"]["path"]).stem)
+    options = BalanceOptions.parse(manifest["options"], f"{study.folder}/balance/{strategy}/manifest.json")
+    return audit(labels, study.folder / "balance" / strategy / "weights.parquet", options)
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -77,30 +117,14 @@ def render(study: StudyResults, pictures: dict[str, list[Picture]]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["data_uri"] = lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-    return environment.get_template("page.html.j2").render(
-        study=study,
-        sets=sorted({name for run in study.runs for seed in run.seeds for name in study.evaluations(run.name, seed)}),
-        pictures=pictures,
-        samples={name: read_samples(study, name, document) for name, document in study.labels.items()},
-        samples_start=START,
-        samples_end=END,
-        strategies=tables.strategy_table(study),
-        results=tables.result_tables(study),
-        intervals=sorted(set(study.summary.get("interval", [])) - {""}),
-        tests=tables.tests_table(study),
-        smallest_p=tables.smallest_p(study),
-        labels=[tables.label_table(document, name) for name, document in study.labels.items()],
-        making=tables.making_table(study),
-        packages=tables.package_table(study),
-    )
+    return environment.get_template("page.html.j2")
 
 
 def _measured(study: StudyResults, pattern: str) -> list[str]:
-    """Metrics ``family/*/measure`` that have a value for some run, in the order of summary.csv."""
-    family, _, measure = pattern.split("/")
+    """Metrics that match ``family/*/measure`` and have a value for some run, in the order of summary.csv."""
     table = study.summary
-    chosen = table["metric"].str.match(f"{family}/.+/{measure}$") & (table["group"] == "") & table["mean"].notna()
-    return list(dict.fromkeys(table["metric"][chosen]))
+    named = table["metric"].map(lambda metric: fnmatch.fnmatchcase(metric, pattern))
+    return list(dict.fromkeys(table["metric"][named & (table["group"] == "") & table["mean"].notna()]))
 
 
 def _set(metric: str) -> str:

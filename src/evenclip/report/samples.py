@@ -15,6 +15,7 @@ from PIL import Image
 
 from evenclip.data.shards import read_manifest
 from evenclip.records import LABEL_PREFIXES, read_table
+from evenclip.report import words
 from evenclip.results import StudyResults
 
 N_SAMPLES, SIDE_PX = 12, 192
@@ -55,20 +56,9 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
     caption = dict(zip(captions["key"].to_pylist(), captions["caption"].to_pylist(), strict=True))
     shown = zip(rows, keys, strict=True)
     return [
-        Sample(images[key], caption[key], [label_text(names[j]) for j in np.flatnonzero(flags[row])])
+        Sample(images[key], caption[key], [words.label(names[j]) for j in np.flatnonzero(flags[row])])
         for row, key in shown
     ]
-
-
-def label_text(column: str) -> str:
-    """A label column in words; attributes read from captions or images are perceived, and called so.
-
-    >>> label_text("sensitive.gender.woman"), label_text("target.nurse"), label_text("proxy.hospital")
-    ('perceived gender: woman', 'nurse', 'hospital (proxy)')
-    """
-    kind, _, name = column.partition(".")
-    attribute, _, value = name.partition(".")
-    return {"sensitive": f"perceived {attribute}: {value}", "proxy": f"{name} (proxy)"}.get(kind, name)
 
 
 def without_samples(page: str) -> str:

@@ -1,34 +1,35 @@
-"""The report's tables, as rows of ready text: what stands in the page, in the order of the page."""
+"""The page's tables, as rows of ready text."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from evenclip.report.figures import format_interval
-from evenclip.report.samples import label_text
-from evenclip.results import StudyResults
+from evenclip.records import LABEL_PREFIXES
+from evenclip.report import words
+from evenclip.report.words import number
+from evenclip.results import Estimate, StudyResults
 
 FAMILIES = {
     "data": "Bias of the training data, under the strategy's weights (0 is even)",
     "bias": "Bias of the model (0 is even)",
     "zeroshot": "Zero-shot classification (more is better)",
     "retrieval": "Retrieval (more is better)",
-    "compositional": "Compositional choice between right and wrong caption (more is better)",
+    "recognition": "Recognising the perceived attribute itself (more is better)",
+    "compositional": "Choice between the right and a wrong caption (more is better)",
     "train": "Training",
 }
 STRATEGY_COLUMNS = {
-    "retention": "share kept",
     "n": "pairs",
+    "retention": "mean weight",
     "ess": "effective sample size",
     "rb_before": "RB before",
     "realised_rb": "RB after",
     "ab_before": "AB before",
     "realised_ab": "AB after",
     "relative_gap": "duality gap",
-    "feasible": "feasible",
+    "feasible": "within tolerance",
 }
 
 
@@ -43,7 +44,7 @@ class Table:
 
 def strategy_table(study: StudyResults) -> Table:
     """One row per balancing strategy, from its certificate."""
-    rows = [[name, *(number(report.get(key)) for key in STRATEGY_COLUMNS)] for name, report in study.strategies.items()]
+    rows = [[name, *(number(report[key]) for key in STRATEGY_COLUMNS)] for name, report in study.strategies.items()]
     caption = "Balancing strategies. RB and AB after are measured on the pairs as they are shown in training."
     return Table(caption, ["strategy", *STRATEGY_COLUMNS.values()], rows)
 
@@ -51,52 +52,53 @@ def strategy_table(study: StudyResults) -> Table:
 def result_tables(study: StudyResults) -> list[Table]:
     """One table per family of metrics: metric (and group) by run, as mean [interval]."""
     family = study.summary["metric"].str.partition("/")[0]
-    names = [run.name for run in study.runs]
     order = [*(name for name in FAMILIES if (family == name).any()), *sorted(set(family) - set(FAMILIES))]
-    tables = []
-    for name in order:
-        part = study.summary[family == name]
-        rows = []
-        for (metric, group), cells in part.groupby(["metric", "group"], sort=False):
-            by_run = {cell["run"]: cell for _, cell in cells.iterrows()}
-            values = [_result(by_run[run]) if run in by_run else "" for run in names]
-            label = f"{metric} ({group})" if group else metric
-            rows.append([label, *values, _range(cells["n"]), number(cells["random"].mean())])
-        tables.append(Table(FAMILIES.get(name, name), ["metric", *names, "n", "chance"], rows))
-    return tables
+    return [_result_table(study, FAMILIES.get(name, name), study.summary[family == name]) for name in order]
 
 
-def tests_table(study: StudyResults) -> Table:
-    """Paired tests between runs, the most surprising first."""
-    columns = [c for c in ("metric", "run_a", "run_b", "effect", "statistic", "p", "p_holm", "n") if c in study.tests]
-    table = study.tests.sort_values(["p_holm", "metric"], kind="stable")[columns]
+def _result_table(study: StudyResults, caption: str, part: pd.DataFrame) -> Table:
+    names = [run.name for run in study.runs]
+    has_chance = part["random"].notna().any()
+    rows = []
+    for (metric, group), cells in part.groupby(["metric", "group"], sort=False):
+        by_run = {row.run: row for row in cells.itertuples()}
+        values = [_result(by_run[name]) if name in by_run else "" for name in names]
+        chance = [number(cells["random"].mean())] if has_chance else []
+        shown = f"{metric} ({group.removesuffix(' (insufficient)')})" if group else metric
+        rows.append([shown, *values, _count_range(cells["n"]), *chance])
+    return Table(caption, ["metric", *names, "n", *(["chance"] if has_chance else [])], rows)
+
+
+def difference_table(study: StudyResults) -> Table:
+    """Paired differences between runs, with interval and test: metric by pair of runs."""
+    pairs = list(study.tests[["run_a", "run_b"]].drop_duplicates().itertuples(index=False, name=None))
+    cells = {(row.metric, row.run_a, row.run_b): row for row in study.tests.itertuples()}
+    rows = []
+    for metric in dict.fromkeys(study.tests["metric"]):
+        found = [cells.get((metric, *pair)) for pair in pairs]
+        n = max(row.n for row in found if row is not None)
+        rows.append([metric, *(_difference(row) if row is not None else "" for row in found), number(int(n))])
+    header = ["metric", *(f"{run_b} - {run_a}" for run_a, run_b in pairs), "seeds"]
     return Table(
-        "Paired tests between runs",
-        columns,
-        [[number(value) for value in row] for row in table.itertuples(index=False)],
+        "Mean difference over seeds [95 % interval], with p and Holm's p where a test is possible", header, rows
     )
-
-
-def smallest_p(study: StudyResults) -> float | None:
-    """The smallest two-sided p that a signed-rank test of the most pairs here could give: 2 / 2^n."""
-    return None if study.tests.empty else float(2.0 ** (1 - study.tests["n"].max()))
 
 
 def label_table(document: dict[str, Any], dataset: str) -> Table:
-    """Labels read from the captions: how many pairs have each, and examples of captions."""
-    n = document["n"]
-    examples = document["examples"]
-    rows = [
-        [label_text(name), number(count), f"{count / n:.3f}" if n else "", " · ".join(examples.get(name, []))]
-        for name, count in document["counts"].items()
-    ]
-    return Table(
-        f"Labels of {dataset}, {n:,} pairs", ["label", "pairs", "share", "captions with it, for example"], rows
-    )
+    """Labels read from the captions: how many pairs have each, by which words, and examples of captions."""
+    rows = []
+    for prefix in LABEL_PREFIXES:
+        for column in (name for name in document["columns"] if name.startswith(prefix)):
+            found = document["columns"][column]
+            met = ", ".join(f"{word} ({n:,})" for word, n in found["words"].items())
+            counts = [number(found["n"]), number(found["share"])]
+            rows.append([words.label(column), *counts, met, " · ".join(found["examples"])])
+    header = ["label", "pairs", "share", "words met", "captions with it, for example"]
+    return Table(f"Labels of {dataset}, {document['n']:,} pairs", header, rows)
 
 
 def making_table(study: StudyResults) -> Table:
-    """How each part was made, from the manifests: commit, seed, device, time and fingerprint."""
+    """How each part was made, from the manifests: commit, device, time and fingerprint."""
     entries = [(f"label {name}", document) for name, document in study.labels.items()]
     entries += [(f"balance {name}", study.balance_manifest(name)) for name in study.strategies]
     for run in study.runs:
@@ -109,7 +111,7 @@ def making_table(study: StudyResults) -> Table:
 
 
 def package_table(study: StudyResults) -> Table:
-    """Versions of the packages, over all trainings."""
+    """Versions of Python and of the packages, over all trainings."""
     found: dict[str, set[str]] = {}
     for run in study.runs:
         for seed in run.seeds:
@@ -119,32 +121,23 @@ def package_table(study: StudyResults) -> Table:
     return Table("Versions", ["package", "version"], [[name, ", ".join(sorted(v))] for name, v in found.items()])
 
 
-def number(value: Any) -> str:
-    """A cell's text: counts with separators, shares with three decimals, small ones in powers of ten, '' for none."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
-    if float(value).is_integer() and abs(value) >= 1:
-        return f"{int(value):,}"
-    if value != 0 and abs(value) < 5e-4:
-        return f"{value:.0e}"
-    return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
+def _result(row: Any) -> str:
+    if not np.isfinite(row.mean):
+        return f"insufficient (n = {int(row.n):,})"
+    return words.interval(Estimate(row.mean, row.ci_low, row.ci_high))
 
 
-def _result(row: pd.Series) -> str:
-    return format_interval(row) if np.isfinite(row["mean"]) else f"insufficient (n = {number(row['n'])})"
+def _difference(row: Any) -> str:
+    tested = f", p {number(row.p)}, Holm {number(row.p_holm)}" if np.isfinite(row.p) else ""
+    return words.interval(Estimate(row.effect, row.ci_low, row.ci_high)) + tested
 
 
-def _range(values: Iterable[float]) -> str:
-    low, high = min(values), max(values)
-    return number(low) if low == high else f"{number(low)} to {number(high)}"
+def _count_range(values: pd.Series) -> str:
+    low, high = (int(value) for value in (values.min(), values.max()))
+    return number(low) if low == high else f"{low:,} to {high:,}"
 
 
 def _making(manifest: dict[str, Any]) -> list[str]:
-    git = manifest.get("git", {})
-    commit = (git.get("commit") or "")[:8] + (" + edits" if git.get("dirty") else "")
-    seconds = number(manifest.get("seconds"))
-    return [commit, manifest.get("device", ""), seconds, manifest.get("ended", ""), manifest.get("fingerprint", "")]
+    git = manifest["git"]
+    commit = (git["commit"] or "no git")[:8] + (" + edits" if git["dirty"] else "")
+    return [commit, manifest.get("device", ""), number(manifest["seconds"]), manifest["ended"], manifest["fingerprint"]]

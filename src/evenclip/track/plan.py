@@ -121,9 +121,10 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
         for row in document["metrics"]
     )
     folders = {stage: study.folder / stage / run.name / f"seed{seed}" for stage in ("train", "evaluate")}
-    data = _data_input(training, "training")
+    data = [_data_input(training, "data", "training")]
     for document in evaluations.values():
-        data += [entry for entry in _data_input(document["manifest"], "evaluation") if entry not in data]
+        entry = _data_input(document["manifest"], "dataset", "evaluation")
+        data += [entry] if entry not in data else []
     tags = _tags(training["git"]["commit"])
     tags |= {f"evenclip.training_{name}": str(training[name]) for name in ("fingerprint", "device") if name in training}
     return PlannedRun(
@@ -187,11 +188,10 @@ def _curves(study: StudyResults, run: str, seed: int) -> list[MetricPoint]:
     ]
 
 
-def _data_input(manifest: dict[str, Any], context: str) -> list[DataInput]:
-    """The data folder that a stage has read; named by its last two parts, e.g. world/train."""
-    entry = manifest["inputs"]["data"]
-    path = Path(entry["path"])
-    return [DataInput("/".join(path.parts[-2:]), entry["sha256"][:16], entry["path"], context)]
+def _data_input(manifest: dict[str, Any], role: str, context: str) -> DataInput:
+    """The data folder that a stage has read as ``role``; named by its last two parts, e.g. world/train."""
+    entry = manifest["inputs"][role]
+    return DataInput("/".join(Path(entry["path"]).parts[-2:]), entry["sha256"][:16], entry["path"], context)
 
 
 def _read(folder: Path, paths: list[Path], prefix: str = "") -> dict[str, bytes]:

@@ -1,0 +1,127 @@
+"""The figures' common style, and the marks that several of them share.
+
+Colours are Okabe and Ito's, safe for colour-blind readers, and every run has a marker shape of its own as well. One
+figure = one panel, so that figures stack on a phone and stay readable.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from evenclip.results import Estimate, RunResult, StudyResults
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito without yellow
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#666666"
+WIDTH_IN, PNG_DPI = 4.8, 200
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "evenclip",  # equal results give equal bytes
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished figure: ``name`` is its file's stem, ``alt`` says in words what it shows."""
+
+    name: str
+    alt: str
+    svg: bytes
+    png: bytes
+
+
+@contextmanager
+def panel(height_in: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of one panel in the common style, `WIDTH_IN` inches wide; finish it inside the block."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_IN, height_in))
+        yield figure, figure.add_subplot()
+
+
+def finish(figure: Figure, name: str, alt: str) -> Picture:
+    """The figure as SVG and PNG, without dates or versions in them."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return Picture(name.replace("/", "_"), alt, svg.getvalue(), png.getvalue())
+
+
+def run_style(i: int) -> dict[str, Any]:
+    """Colour and marker of the study's ``i``-th run."""
+    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+
+
+def arms(estimate: Estimate) -> np.ndarray | None:
+    """Lengths of the two arms of an error bar, shape (2, 1); None where there is no interval."""
+    found = np.array([[estimate.mean - estimate.ci_low], [estimate.ci_high - estimate.mean]])
+    return np.maximum(found, 0) if np.isfinite(found).all() else None
+
+
+def draw_run(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> None:
+    """Mean and interval of the ``i``-th run at height ``y``; nothing where the metric is not defined."""
+    estimate = study.estimate(study.runs[i].name, metric)
+    if estimate:
+        axes.errorbar(estimate.mean, y, xerr=arms(estimate), **run_style(i), markersize=7, elinewidth=1.5)
+
+
+def draw_seeds(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> None:
+    """The seeds of the ``i``-th run as small points at height ``y``."""
+    values = seed_values(study, study.runs[i], metric)
+    axes.plot(values, np.full(len(values), y), **run_style(i), linestyle="", markersize=4, alpha=0.45)
+
+
+def draw_chance(axes: Axes, study: StudyResults, metric: str) -> None:
+    """A dotted line at what a model that knows nothing scores, where that has a meaning."""
+    found = (study.estimate(run.name, metric) for run in study.runs)
+    chance = [estimate.random for estimate in found if estimate and np.isfinite(estimate.random)]
+    if chance:
+        axes.axvline(chance[0], color="#000000", linewidth=1.1, linestyle=":")
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (3, -1), "textcoords": "offset points"}
+        axes.annotate("chance", (chance[0], 1), **place, va="top", fontsize=8.5, color=GREY)
+
+
+def seed_values(study: StudyResults, run: RunResult, metric: str) -> np.ndarray:
+    """A metric of every seed, shape (n_seeds,); NaN where it is not defined."""
+    return np.array([study.seed_value(run.name, seed, metric) for seed in run.seeds])
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Rows 0, 1, ... from the top, each with its name instead of a tick."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+
+
+def name_runs(figure: Figure, study: StudyResults, line: bool = False) -> None:
+    """Legend below the panel: each run by its marker, or by a line."""
+    looks = [run_style(i) | ({"marker": ""} if line else {"linestyle": ""}) for i in range(len(study.runs))]
+    handles = [
+        Line2D([], [], **look, markersize=7, label=run.name) for look, run in zip(looks, study.runs, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
+
+
+def clip_to_shares(axes: Axes) -> None:
+    """All these metrics are shares: an interval may reach outside [0, 1], the axis does not follow it."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -0.01), min(high, 1.01))
