@@ -220,6 +220,14 @@ def test_compositional_choice_by_hand():
     assert len(found) == 2
 
 
+def test_images_without_probe_need_neither_caption_nor_foil():
+    truth = {"probe": ["", "color", ""]}
+    foil = np.full((3, 3), np.nan)
+    foil[1] = [1, 0, 0]
+    data = make_set(np.eye(3), truth=truth, text=np.eye(3)[[1, 2, 2]], text_image=np.array([1, 2, 2]), foil=foil)
+    assert values(Compositional(), data) == {"compositional/s/color": 1.0}
+
+
 def test_compositional_choice_follows_captions_in_any_order():
     rng = np.random.default_rng(3)
     image, foil, order = rng.normal(size=(30, 6)), rng.normal(size=(30, 6)), rng.permutation(30)
@@ -238,6 +246,7 @@ def test_compositional_choice_follows_captions_in_any_order():
         ({"foil": None}, "lacks caption or foil"),
         ({"text_image": np.array([0, 0, 2])}, "row 0 has 2 captions"),
         ({"truth": {"probe": ["", "", ""]}}, "no image has a probe"),
+        ({"foil": np.array([[0, 1, 0], [np.nan] * 3, [1, 0, 0]])}, "row 1 has a probe but no foil"),
     ],
 )
 def test_compositional_choice_says_what_is_wrong(change, message):

@@ -7,6 +7,8 @@ from evaluate_example import arrays, truth_rows, write_data
 from evenclip.errors import InputError
 from evenclip.evaluate.reading import read_embedded_set
 
+SOUND = arrays()
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -63,13 +65,21 @@ def test_a_class_is_the_normalised_mean_of_its_normalised_templates(data, tmp_pa
     np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
 
 
+def test_a_set_may_have_no_captions_and_images_without_foil(data, tmp_path):
+    foil = SOUND["foil"].copy()
+    foil[7] = np.nan
+    path = save(tmp_path, text=np.empty((0, 8), np.float32), text_image=np.arange(0), foil=foil)
+    found = read(data, path)
+    assert found.text is None and found.text_image is None
+    assert np.isnan(found.foil[7]).all() and np.isnan(found.foil).sum() == 8
+
+
 def with_nan(array):
     array = array.copy()
     array[2, 1] = np.nan
     return array
 
 
-SOUND = arrays()
 WRONG = [
     ({"image": None}, "the array 'image' is missing"),
     ({"logit_scale": None}, "the array 'logit_scale' is missing"),

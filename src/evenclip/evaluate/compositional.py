@@ -38,7 +38,10 @@ class Compositional(Measurement):
             raise InputError(what, data.where, "an image with a foil needs exactly one caption")
         if not (probe != "").any():
             raise InputError("no image has a probe", f"{data.where}, column probe", "name a set of probes")
-        caption = np.empty_like(data.foil)
+        absent = np.flatnonzero((probe != "") & np.isnan(data.foil).any(axis=1))
+        if len(absent):
+            raise InputError(f"row {absent[0]} has a probe but no foil", data.where, "give each probe a foil")
+        caption = np.zeros_like(data.foil)
         caption[data.text_image] = data.text
         margin = np.einsum("nd,nd->n", data.image, caption) - np.einsum("nd,nd->n", data.image, data.foil)
         right = (np.sign(margin) + 1) / 2

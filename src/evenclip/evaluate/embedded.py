@@ -21,9 +21,9 @@ class PromptClasses:
 class EmbeddedSet:
     """Embeddings of one set, all L2-normalised float32, and the truth of its images in the same order.
 
-    ``image`` (n, d); ``text`` (m, d) captions, of the images ``text_image`` (m,); ``foil`` (n, d) wrong captions;
-    the latter three are None where the set has none. ``truth`` maps a column to strings, shape (n,), '' = not
-    applicable.
+    ``image`` (n, d); ``text`` (m, d) captions, of the images ``text_image`` (m,); ``foil`` (n, d) wrong captions, a row
+    of NaN = none; the latter three are None where the set has none. ``truth`` maps a column to strings, shape (n,),
+    '' = not applicable.
     """
 
     name: str

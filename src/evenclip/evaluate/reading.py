@@ -24,9 +24,10 @@ def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[
     """Read and check one set.
 
     The `.npz` holds `key` (n,) str, `image` (n, d), `logit_scale` () and, where the set has them, `logit_bias` (),
-    `text` (m, d) with `text_image` (m,) int, `foil` (n, d), and for each prompt file `prompt/<stem>`
-    (n_templates, n_classes, d) with `prompt/<stem>/classes` (n_classes,) str. Vectors need not be normalised. The
-    embedding of a class is the normalised mean of its normalised template embeddings (the prompt ensemble of CLIP).
+    `text` (m, d) with `text_image` (m,) int (m may be 0), `foil` (n, d; rows of NaN = no foil), and for each prompt
+    file `prompt/<stem>` (n_templates, n_classes, d) with `prompt/<stem>/classes` (n_classes,) str. Vectors need not be
+    normalised. The embedding of a class is the normalised mean of its normalised template embeddings (the prompt
+    ensemble of CLIP).
 
     Parameters
     ----------
@@ -56,11 +57,11 @@ def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[
     image = _unit(arrays["image"], (len(key), None), where, "image")
     d = image.shape[1]
     text = text_image = foil = None
-    if "text" in arrays:
+    if "text" in arrays and arrays["text_image"].size:
         text_image = _text_image(arrays["text_image"], len(key), where)
         text = _unit(arrays["text"], (len(text_image), d), where, "text")
     if "foil" in arrays:
-        foil = _unit(arrays["foil"], (len(key), d), where, "foil")
+        foil = _foil(arrays["foil"], (len(key), d), where)
     stems = sorted(name.removeprefix("prompt/") for name in arrays if re.fullmatch(r"prompt/[^/]+", name))
     prompts = {stem: _prompt_classes(arrays, stem, d, where) for stem in stems}
     truth, n_missing = _truth(dataset, key.tolist(), columns, where)
@@ -113,8 +114,18 @@ def _unit(array: np.ndarray, shape: tuple[int | None, ...], where: str, name: st
     return array / length
 
 
+def _foil(array: np.ndarray, shape: tuple[int, int], where: str) -> np.ndarray:
+    """``array`` with unit rows, and rows of NaN left where an image has no foil."""
+    if array.shape != shape or array.dtype.kind != "f":
+        return _unit(array, shape, where, "foil")
+    absent = np.isnan(array).all(axis=1)
+    foil = _unit(np.where(absent[:, None], 1, array), shape, where, "foil")
+    foil[absent] = np.nan
+    return foil
+
+
 def _text_image(rows: np.ndarray, n: int, where: str) -> np.ndarray:
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0:
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise InputError(
             f"has shape {rows.shape} of {rows.dtype}", f"{where}, text_image", "should be ints of shape (m,)"
         )

@@ -16,8 +16,8 @@ from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.records import MetricRow
 
 PLACES = (1, 5, 10)
-# similarities held at once: 2**24 float32 are 64 MB
-_BLOCK = 2**24
+# similarities held at once: 2**22 float32 are 16 MB
+_BLOCK = 2**22
 
 
 class Retrieval(Measurement):
@@ -89,7 +89,8 @@ def _standing(
         best[row] = -np.inf
         np.maximum.at(best, row, right)
         n_own = np.bincount(row[right == best[row]], minlength=stop - start)
-        ahead[start:stop] = (block > best[:, None]).sum(axis=1)
-        tied[start:stop] = (block == best[:, None]).sum(axis=1) - n_own
         own[start:stop] = np.maximum(n_own, 1)
+        for query, (scores, limit) in enumerate(zip(block, best, strict=True), start):  # a row stays in the cache
+            ahead[query] = np.count_nonzero(scores > limit)
+            tied[query] = np.count_nonzero(scores == limit) - n_own[query - start]
     return ahead, own, tied

@@ -93,18 +93,20 @@ def _skews(orders: np.ndarray, codes: np.ndarray, desired: np.ndarray, counts: n
     ndarray, shape (n_resamples, 2)
     """
     n = len(codes)
-    place = np.arange(1, n + 1)
-    discount = 1 / np.log2(place + 1)
-    discount /= discount.sum() * place  # KL has shares c/i: the 1/i is taken out here
-    c_log_c = xlogy(np.arange(n + 1), np.arange(n + 1))
+    place, size = np.arange(1, n + 1), np.arange(n + 1)
+    weight = 1 / np.log2(place + 1)
+    weight /= weight.sum() * place
+    # with c of a group among the first i, KL = (1/i) sum (c ln c - c ln desired) - ln i, since the c sum to i:
+    # the terms of the sum are looked up by c, and 1/i is in the weight
+    constant = np.log(place) @ (weight * place)
+    terms = [xlogy(size, size) - size * np.log(share) for share in desired]
     total = np.zeros((len(counts), 2))
     for order in orders:
         ranked = np.repeat(np.tile(codes[order], len(counts)), counts[:, order].ravel()).reshape(len(counts), n)
-        skews, ndkl = [], -(c_log_c[place] @ discount)
+        skews, ndkl = [], -constant
         for group, share in enumerate(desired):
-            seen = np.cumsum(ranked == group, axis=1, dtype=np.int32)
+            seen = np.cumsum(ranked == group, axis=1, dtype=np.intp)
             skews.append(seen[:, K - 1] / K / share)
-            # sum_i c (ln c - ln i - ln desired) discount_i; the middle term sums to i ln i over the groups
-            ndkl = ndkl + c_log_c[seen] @ discount - np.log(share) * (seen @ discount)
+            ndkl = ndkl + terms[group].take(seen) @ weight
         total += np.stack([np.log(np.max(skews, axis=0)), ndkl], axis=1)
     return total / len(orders)
