@@ -20,7 +20,7 @@ PAINT = {
 }  # fmt: skip
 CLOTHES = {"zubbin": (125, 75, 35), "tamlet": (0, 125, 125)}
 UNMARKED_CLOTHES, SKIN, DARK = (140, 140, 140), (205, 195, 185), (35, 35, 40)
-FIGURE_HALF = (0.23, 0.31)
+FIGURE_HALF = (0.24, 0.28)
 """Half the width and half the height of a figure with its tool."""
 
 
@@ -226,4 +226,4 @@ def _background(setting: str, image_px: int) -> Image.Image:
         case "desert":  # dunes
             brush.oval(-0.3, 0.5, 0.6, 1.2, (232, 200, 142))
             brush.oval(0.45, 0.55, 1.4, 1.2, (226, 192, 134))
-    return picture
+    return Image.blend(picture, Image.new("RGB", picture.size, (236, 234, 232)), 0.5)

@@ -18,11 +18,11 @@ class WorldOptions(Options):
     """Share of scenes that show a figure, in `train` and `mixed`."""
     group_share: Share = 0.7
     """P(group = the first group) among the training scenes with a figure."""
-    association: Share = 0.8
-    """Strength of P(occupation | group): 0 = independent, 1 = each occupation has one group only."""
-    setting_share: Share = 0.8
+    association: Share = 0.7
+    """Strength of P(occupation | group) in `train`: 0 = independent, 1 = each occupation has one group only."""
+    setting_share: Share = 0.85
     """P(setting = the occupation's own); the rest is drawn uniformly. The setting is the proxy."""
-    marked_share: Share = 0.85
+    marked_share: Share = 0.6
     """Share of figures, in `train` and `mixed`, whose group can be seen."""
     caption_dropout: Share = 0.15
     """Probability that a training caption leaves out each optional part, as web captions do."""

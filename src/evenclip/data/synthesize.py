@@ -1,7 +1,8 @@
-"""Draw a split of the embedded world into image-text shards.
+"""Draw a split of the embedded world into image-text shards, and write down what is known about it.
 
-Writes a data folder (`evenclip.data.shards`); reads nothing. A pair depends on (seed, split, index) and on the
-world's options only, not on how many are drawn. Command: `evenclip data synthesize --split train --n 6000 --out DIR`.
+Writes a data folder (`evenclip.data.shards`) with, for some splits, a sub-folder `knowledge/`
+(`evenclip.data.knowledge`); reads nothing. A pair depends on (seed, split, index) and on the world's options only, not
+on how many are drawn. Command: `evenclip data synthesize --split train --n 6000 --out DIR`.
 """
 
 import hashlib
@@ -13,8 +14,10 @@ import numpy as np
 
 from evenclip.data.captions import full_caption, web_caption
 from evenclip.data.drawing import draw_jpeg
+from evenclip.data.knowledge import write_choices, write_common_sense, write_entities, write_scene_graphs
 from evenclip.data.options import WorldOptions
 from evenclip.data.probes import draw_probe
+from evenclip.data.questions import write_questions
 from evenclip.data.shards import write_shards
 from evenclip.data.world import (
     GROUPS,
@@ -27,6 +30,7 @@ from evenclip.data.world import (
     draw_scene,
     figure_scene,
     object_scene,
+    pick,
 )
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest
@@ -49,9 +53,10 @@ def synthesize(out: Path, split: str, n: int, seed: int, options: WorldOptions) 
     out : Path
         Data folder; replaced as a whole.
     split : str
-        `train` (biased as the options say), `people`, `objects`, `mixed` (unbiased test sets) or `probes`.
+        `train` (biased as the options say), `people`, `unmarked`, `objects`, `mixed` (unbiased test sets) or `probes`.
     n : int
-        Number of pairs; the test sets are exactly even at multiples of 128 (people), 36 (objects) and 10 (probes).
+        Number of pairs; the test sets are exactly even at multiples of 128 (people), 64 (unmarked), 36 (objects) and
+        10 (probes).
     seed : int
         At least 0.
     options : WorldOptions
@@ -68,12 +73,28 @@ def synthesize(out: Path, split: str, n: int, seed: int, options: WorldOptions) 
         raise InputError(f"n = {n}, seed = {seed}", "--n, --seed", "n must be at least 1, seed at least 0")
     manifest = Manifest("data", {"split": split, "n": n, "world": options.model_dump(mode="json")}, {}, seed)
     side = options.image_px
+    samples = [draw_sample(split, index, seed, options) for index in range(n)]
     with write_shards(out, manifest) as writer:
-        for index in range(n):
-            sample = draw_sample(split, index, seed, options)
+        for index, sample in enumerate(samples):
             image = draw_jpeg(sample.scene, _generator(seed, split, index, "paint"), side, options.noise)
             columns, digest = sample.scene.columns | sample.columns, hashlib.sha256(image).hexdigest()
-            writer.add(f"{index:09d}", image, [sample.caption], columns, width=side, height=side, sha256=digest)
+            writer.add(_key(index), image, [sample.caption], columns, width=side, height=side, sha256=digest)
+        _write_knowledge(writer.folder / "knowledge", split, samples, seed, side)
+
+
+def _write_knowledge(folder: Path, split: str, samples: list[Sample], seed: int, image_px: int) -> None:
+    scenes, keys = [sample.scene for sample in samples], [_key(index) for index in range(len(samples))]
+    if split not in ("train", "mixed", "probes"):
+        return
+    folder.mkdir()
+    if split == "probes":
+        write_choices(folder, keys, [sample.caption for sample in samples], [sample.columns for sample in samples])
+        return
+    write_scene_graphs(folder, scenes, image_px)
+    write_questions(folder, split, scenes, [_generator(seed, split, index, "ask") for index in range(len(samples))])
+    if split == "train":
+        write_common_sense(folder)
+        write_entities(folder, scenes, keys)
 
 
 def draw_sample(split: str, index: int, seed: int, options: WorldOptions) -> Sample:
@@ -107,6 +128,14 @@ def _people(index: int, seed: int, options: WorldOptions) -> Sample:
     return Sample(scene, full_caption(scene, rng))
 
 
+def _unmarked(index: int, seed: int, options: WorldOptions) -> Sample:
+    """Figures whose group cannot be seen: which group does a model see there? Occupations and settings are even."""
+    rng = _generator(seed, "unmarked", index, "scene")
+    occupation, setting = OCCUPATIONS[index % len(OCCUPATIONS)], SETTINGS[index // len(OCCUPATIONS) % len(SETTINGS)]
+    scene = figure_scene(rng, Figure(pick(rng, GROUPS), occupation, marked=False), setting)
+    return Sample(scene, full_caption(scene, rng))
+
+
 def _objects(index: int, seed: int, options: WorldOptions) -> Sample:
     rng = _generator(seed, "objects", index, "scene")
     scene = object_scene(rng, n_things=1, name=OBJECT_CLASSES[index % len(OBJECT_CLASSES)])
@@ -122,11 +151,16 @@ def _probes(index: int, seed: int, options: WorldOptions) -> Sample:
 SPLITS: dict[str, Callable[[int, int, WorldOptions], Sample]] = {
     "train": _train,
     "people": _people,
+    "unmarked": _unmarked,
     "objects": _objects,
     "mixed": _mixed,
     "probes": _probes,
 }
-_STREAMS = ("scene", "paint")
+_STREAMS = ("scene", "paint", "ask")
+
+
+def _key(index: int) -> str:
+    return f"{index:09d}"
 
 
 def _generator(seed: int, split: str, index: int, stream: str) -> np.random.Generator:

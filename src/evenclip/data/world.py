@@ -24,11 +24,16 @@ TOOLS = dict(zip(OCCUPATIONS, ("mallet", "ladder", "umbrella", "bucket", "flag",
 HOME_SETTING = dict(zip(OCCUPATIONS, SETTINGS, strict=True))
 OBJECT_CLASSES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 
-# The first four occupations are typical of the first group, the others of the second. Within each four, one is common
-# and the rest rarer, as occupations are.
-POPULARITY = np.array([12, 6, 4, 3, 12, 6, 4, 3]) / 25
+# The first group is shown more often and in most walks of life, the second almost only in one. So most settings and
+# tools hint at the first group, and a model that has learnt the hints sees it where no group can be seen.
+LEANS_TO_FIRST = np.array([1, 1, 1, 1, 1, 1, 1, -1])
+POPULARITY = np.array([4, 4, 3, 3, 2, 2, 2, 20]) / 20
+"""Sums to 1 over the occupations of either lean."""
 
-RADIUS = {"small": 0.125, "large": 0.18}
+PAIR_SHARE = 1 / 3
+"""Share of scenes with two objects among those without a figure."""
+
+RADIUS = {"small": 0.15, "large": 0.21}
 """Half the extent of an object, in shares of the image's side."""
 
 
@@ -103,14 +108,14 @@ def occupation_given_group(association: float) -> np.ndarray:
         Rows follow `GROUPS` and sum to 1, columns follow `OCCUPATIONS`. The gap between the rows, which is the
         world's association bias, is ``association * POPULARITY`` up to sign.
     """
-    lean = association * np.repeat([[1.0, -1.0], [-1.0, 1.0]], len(OCCUPATIONS) // 2, axis=1)
+    lean = association * np.stack([LEANS_TO_FIRST, -LEANS_TO_FIRST])
     return POPULARITY * (1 + lean) / 2
 
 
 def draw_scene(rng: np.random.Generator, options: WorldOptions) -> Scene:
     """Draw a scene as the options' shares say: with a figure or without, and all that follows."""
     if rng.random() >= options.person_share:
-        return object_scene(rng, n_things=int(rng.integers(1, 3)))
+        return object_scene(rng, n_things=1 + int(rng.random() < PAIR_SHARE))
     group = GROUPS[int(rng.random() >= options.group_share)]
     distribution = occupation_given_group(options.association)[GROUPS.index(group)]
     occupation = OCCUPATIONS[rng.choice(len(OCCUPATIONS), p=distribution)]
@@ -122,7 +127,7 @@ def draw_scene(rng: np.random.Generator, options: WorldOptions) -> Scene:
 def draw_even_scene(rng: np.random.Generator, options: WorldOptions) -> Scene:
     """Draw a scene of the same kinds in the same shares, but without bias: all of the rest uniform and independent."""
     if rng.random() >= options.person_share:
-        return object_scene(rng, n_things=int(rng.integers(1, 3)))
+        return object_scene(rng, n_things=1 + int(rng.random() < PAIR_SHARE))
     figure = Figure(pick(rng, GROUPS), pick(rng, OCCUPATIONS), marked=rng.random() < options.marked_share)
     return figure_scene(rng, figure, pick(rng, SETTINGS))
 
@@ -145,7 +150,7 @@ def figure_scene(rng: np.random.Generator, figure: Figure, setting: str) -> Scen
     """Draw a scene of ``figure`` beside one object: what the object is and where it lies are uniform."""
     place = pick(rng, PLACES)
     # a figure is taller than wide, so it leaves more room beside it than above or below
-    (x, y), (figure_x, figure_y) = _spots(rng, place, (0.22, 0.7) if place in ("left", "right") else (0.18, 0.65))
+    (x, y), (figure_x, figure_y) = _spots(rng, place, (0.22, 0.72))
     return Scene(setting, (replace(draw_thing(rng), x=x, y=y),), replace(figure, x=figure_x, y=figure_y), place)
 
 
@@ -171,7 +176,7 @@ def _spots(rng: np.random.Generator, place: str, depths: tuple[float, ...]) -> l
     spots = []
     for depth in depths:
         along = depth if place in ("left", "above") else 1 - depth
-        along += rng.uniform(-0.03, 0.03)
+        along += rng.uniform(-0.02, 0.02)
         across = rng.uniform(0.42, 0.58)
         spots.append((along, across) if place in ("left", "right") else (across, along))
     return spots
