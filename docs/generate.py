@@ -79,8 +79,9 @@ def _type_of(field: dict) -> str:
             return " \\| ".join(dict.fromkeys(_type_of(part) for part in field[union]))
     if field.get("type") == "array":
         return f"list of {_type_of(field.get('items', {}))}"
-    if field.get("type") == "object" and isinstance(field.get("additionalProperties"), dict):
-        return f"name: {_type_of(field['additionalProperties'])}"
+    for values in (field.get("additionalProperties"), *field.get("patternProperties", {}).values()):
+        if isinstance(values, dict):
+            return f"name: {_type_of(values)}"
     low, high = field.get("minimum", field.get("exclusiveMinimum")), field.get("maximum", field.get("exclusiveMaximum"))
     bounds = (
         "" if low is None and high is None else f" in [{'' if low is None else low}, {'' if high is None else high}]"
@@ -94,7 +95,7 @@ def rule_graph() -> str:
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     edges = sorted(set(re.findall(r"^\s*(id\d+)\s*-->\s*(id\d+)", text, re.MULTILINE)))
     names = dict(re.findall(r"(id\d+)\[(\w+)", text))
-    lines = [f"  {names[a]} --> {names[b]}" for a, b in edges if names[b] != "all"]
+    lines = [f"  {names[a]} --> {names[b]}" for a, b in edges if names[b] not in ("all", "default")]
     return "```mermaid\nflowchart LR\n" + "\n".join(sorted(lines)) + "\n```"
 
 

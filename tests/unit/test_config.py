@@ -1,0 +1,103 @@
+"""Study files: the committed ones are valid, references are checked, and each stage gets its own keys only."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from evenclip.config import Study, load_study
+from evenclip.data.options import WorldOptions
+from evenclip.errors import InputError
+from evenclip.evaluate.options import Task
+from evenclip.options import read_yaml
+from evenclip.train.options import TrainOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = [ROOT / "config/config.yaml", *sorted((ROOT / "config/studies").glob("*.yaml"))]
+
+
+@pytest.fixture(autouse=True)
+def in_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def demo() -> dict:
+    return read_yaml("config/config.yaml")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_committed_studies_are_valid(path):
+    study = load_study(path)
+    assert study.runs and all(run.strategy in study.config.balance for run in study.runs.values())
+
+
+def options_of(arguments: str) -> list[str]:
+    words = shlex.split(arguments)
+    return [value for flag, value in zip(words, words[1:], strict=False) if flag == "--option"]
+
+
+def test_train_arguments_carry_the_block_and_the_rows_overrides(demo, tmp_path):
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_text("run\tstrategy\ttrain.lr\ttrain.objective\na\tnone\t\t\nb\tm4\t3e-4\tsiglip\n")
+    study = Study.from_mapping(demo | {"ablations": str(sheet)}, "demo")
+    base = study.config.train
+    assert TrainOptions.from_arguments(options_of(study.train_arguments("a"))) == base
+    changed = base.model_copy(update={"lr": 3e-4, "objective": "siglip"})
+    assert TrainOptions.from_arguments(options_of(study.train_arguments("b"))) == changed
+
+
+def test_evaluate_arguments_round_trip(demo):
+    study = Study.from_mapping(demo, "demo")
+    for name, block in study.config.evaluate.sets.items():
+        words = shlex.split(study.evaluate_arguments(name))
+        tasks = [Task.from_argument(value) for flag, value in zip(words, words[1:], strict=False) if flag == "--task"]
+        assert tasks == block.tasks
+
+
+def test_data_command_carries_the_worlds_knobs(demo):
+    demo["data"]["world"]["world"] = {"group_share": 0.9}
+    command = Study.from_mapping(demo, "demo").data_command("world", "train")
+    assert command.startswith("synthesize --split train --n 6000 --seed 0")
+    assert WorldOptions.from_arguments(options_of(command)).group_share == 0.9
+
+
+def test_imported_root_takes_environment_variables(monkeypatch):
+    monkeypatch.setenv("EVENCLIP_REAL_DATA", "/with space")
+    command = load_study("config/studies/flickr8k.yaml").data_command("utkface", "all")
+    assert shlex.split(command)[:3] == ["import", "--source", "/with space/utkface"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sedes": [0]}, "did you mean 'seeds'"),
+        ({"seeds": []}, "seeds"),
+        ({"study": "my study"}, "study"),
+        ({"label": {"dataset": "wrold", "lexicon": "config/prompts/world_lexicon.yaml"}}, "unknown data 'wrold/train'"),
+        ({"train": {"model": "config/models/none.json"}}, "config/models/none.json"),
+    ],
+)
+def test_wrong_study_is_one_message(demo, change, message):
+    with pytest.raises(InputError, match=message):
+        Study.from_mapping(demo | change, "demo")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run\nx\n", "column 'strategy' is missing"),
+        ("run\tstrategy\n", "no runs"),
+        ("run\tstrategy\nx\tm4\nx\tnone\n", "same run name"),
+        ("run\tstrategy\nx\tm5\n", "row 1: unknown strategy 'm5'"),
+        ("run\tstrategy\tlr\nx\tm4\t1\n", "unknown column 'lr'"),
+        ("run\tstrategy\ttrain.lrr\nx\tm4\t1\n", "did you mean 'lr'"),
+        ("run\tstrategy\ttrain.lr\nx\tm4\t-1\n", "run x: 'lr'"),
+        ("run\tstrategy\nX y\tm4\n", "cannot name a run"),
+    ],
+)
+def test_wrong_ablation_sheet_is_one_message(demo, tmp_path, text, message):
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_text(text)
+    with pytest.raises(InputError, match=message):
+        Study.from_mapping(demo | {"ablations": str(sheet)}, "demo")
