@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -117,6 +117,7 @@ def test_one_pixel_is_an_image(kind):
     assert decoded(encoded(Image.new("RGB", (1, 1), RED), kind)).shape == (1, 1, 3)
 
 
+@settings(deadline=None)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), max_px=st.integers(16, 64))
 def test_shrinking_brings_the_shorter_side_to_max_px_and_keeps_the_shape(width, height, max_px):
     jpeg = to_jpeg(encoded(Image.new("RGB", (width, height), RED), "JPEG"), max_px)
@@ -186,6 +187,7 @@ def test_the_limit_is_below_pillows_own():
     assert Image.MAX_IMAGE_PIXELS > images.MAX_PIXELS
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"]), st.data())
 def test_hostile_bytes_give_an_image_or_a_reason_never_another_error(noise, kind, data):
     content = bytearray(encoded(halves(16, 16), kind))

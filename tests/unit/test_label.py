@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenclip.data.shards import write_shards
@@ -98,6 +98,7 @@ def test_captions_do_not_run_into_each_other(matcher):
     assert not labels[:, matcher.columns.index("target.fire truck")].any()
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["man", "woman", "\n", "no", "chef's", "hat", "truck", "fire", "x", " ", "-", "İ"]), max_size=30
@@ -111,6 +112,7 @@ def test_labels_of_many_captions_are_those_of_each(words):
     assert np.array_equal(together, apart)
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.text("ab c", min_size=1, max_size=6).map(lambda t: " ".join(t.split())).filter(bool), min_size=1),
     st.text("ab c"),
@@ -124,6 +126,7 @@ def test_the_trie_finds_what_plain_alternatives_find(phrases, text):
     assert [match.span() for match in phrase_pattern(phrases).finditer(text)] == expected
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=5), min_size=1, max_size=8),
     st.sampled_from(["any", "majority"]),

@@ -37,13 +37,17 @@ def key_of(path: str) -> str:
     """The key of an image: its path without the ending, and without dots, at which WebDataset readers would cut it."""
     ending = PurePosixPath(path).suffix
     stem = path[: -len(ending)] if ending.lower() in IMAGE_ENDINGS else path
-    key = stem.replace(".", "_")
-    if len(key.encode()) > MAX_KEY_BYTES:
-        start = key.encode()[: MAX_KEY_BYTES - 17].decode(errors="ignore")
-        key = f"{start}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    return key
+    return short_key(stem.replace(".", "_"))
 
 
-def one_line(caption: str) -> str:
-    """The caption with every run of white space, line ends too, as one space."""
-    return " ".join(caption.split())
+def short_key(key: str) -> str:
+    """The key itself, or its start and a digest of all of it where it would not fit into a tar's header."""
+    if len(key.encode()) <= MAX_KEY_BYTES:
+        return key
+    start = key.encode()[: MAX_KEY_BYTES - 17].decode(errors="ignore")
+    return f"{start}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space, line ends too, as one space; halves of Unicode pairs become "?"."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode()

@@ -53,9 +53,11 @@ def read_captions(source: Source, options: ImportOptions) -> tuple[dict[str, Cap
 
 def _columns(row: dict[str, Any]) -> dict[str, str]:
     """Plain values as strings; names that every pair has already are left out."""
-    plain = {name: value for name, value in row.items() if name not in PAIR_COLUMNS}
+    plain = {name: value for name, value in row.items() if not isinstance(value, list | dict)}
     return {
-        name: "" if value is None else str(value) for name, value in plain.items() if not isinstance(value, list | dict)
+        one_line(name): "" if value is None else one_line(str(value))
+        for name, value in plain.items()
+        if name not in PAIR_COLUMNS
     }
 
 

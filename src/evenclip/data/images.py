@@ -67,6 +67,7 @@ def to_jpeg(content: bytes, max_px: int | None = None) -> JpegImage:
 @contextmanager
 def quiet_decoding() -> Iterator[None]:
     """Keep Pillow's warnings about odd files out of the log; what matters of them comes as `BadImage`."""
+    Image.init()  # all readers at once: not from several threads
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -85,10 +86,10 @@ def _normalised(image: Image.Image, content: bytes, max_px: int | None) -> JpegI
         size = [max(max_px, round(side * scale)) for side in image.size]
         if is_jpeg:
             image.draft(None, [2 * side for side in size])  # decodes at 1/2, 1/4 or 1/8: fast, and no aliasing
-    rgb = _to_rgb(ImageOps.exif_transpose(image))
+    rgb = _to_rgb(image if upright else ImageOps.exif_transpose(image))
     if shrink:
         turned = (rgb.width > rgb.height) != (size[0] > size[1])
-        rgb = rgb.resize(size[::-1] if turned else size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        rgb = rgb.resize(size[::-1] if turned else size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     buffer = io.BytesIO()
     rgb.save(buffer, "JPEG", quality=QUALITY)
     return JpegImage(buffer.getvalue(), *rgb.size)
@@ -104,4 +105,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

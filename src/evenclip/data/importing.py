@@ -6,19 +6,26 @@ Each layout is a module `layout_<name>` whose `find_pairs` says what is there; t
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from evenclip.data import layout_flickr8k, layout_folder, layout_webdataset
 from evenclip.data.candidates import Candidate, Reject
-from evenclip.data.images import MAX_BYTES, BadImage, quiet_decoding, to_jpeg
+from evenclip.data.images import MAX_BYTES, BadImage, JpegImage, quiet_decoding, to_jpeg
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import ShardWriter, write_shards
 from evenclip.data.source import Source, UnreadableFile
 from evenclip.errors import InputError
 from evenclip.progress import track
 from evenclip.provenance import Manifest
+
+T = TypeVar("T")
+U = TypeVar("U")
+AHEAD = 64  # images read before the first of them is written
 
 LAYOUTS = {
     "folder": layout_folder.find_pairs,
@@ -51,50 +58,67 @@ def import_dataset(source: str | os.PathLike, out: str | os.PathLike, split: str
 
 def _add_all(found: Iterable[Candidate | Reject], files: Source, writer: ShardWriter, options: ImportOptions) -> None:
     keys: set[str] = set()
-    first_with: dict[bytes, str] = {}  # digest of an image's bytes -> its key
-    for item in found:
-        if isinstance(item, Reject):
-            writer.quarantine(item.name, item.reason, item.detail)
-            continue
-        name = item.file.name
-        if item.key in keys:
-            writer.quarantine(name, "duplicate_key", item.key)
-            continue
-        if item.file.size > MAX_BYTES:
-            writer.quarantine(name, "image_too_large", f"{item.file.size} bytes")
-            continue
-        try:
-            content = files.read(item.file)
-            digest = hashlib.sha256(content)
-            if first := first_with.get(digest.digest()):
-                writer.quarantine(name, "duplicate_image", f"the same bytes as {first}")
+    first_with: dict[str, str] = {}  # SHA-256 of an image's bytes -> its key
+    read = (_read(item, files) for item in found)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for item in _in_order(pool, partial(_decode, max_px=options.max_px), read):
+            if isinstance(item, Reject):
+                writer.quarantine(item.name, item.reason, item.detail)
                 continue
-            image = to_jpeg(content, options.max_px)
-        except UnreadableFile as error:
-            writer.quarantine(name, "unreadable_image", str(error))
-        except BadImage as error:
-            writer.quarantine(name, error.reason, error.detail)
-        else:
-            keys.add(item.key)
-            first_with[digest.digest()] = item.key
-            writer.add(
-                item.key, image.content, item.captions, item.columns,
-                width=image.width, height=image.height, sha256=digest.hexdigest(),
-            )  # fmt: skip
+            found_as, image, sha256 = item
+            if found_as.key in keys:
+                writer.quarantine(found_as.file.name, "duplicate_key", found_as.key)
+            elif sha256 in first_with:
+                writer.quarantine(found_as.file.name, "duplicate_image", f"the same bytes as {first_with[sha256]}")
+            else:
+                keys.add(found_as.key)
+                first_with[sha256] = found_as.key
+                writer.add(
+                    found_as.key, image.content, found_as.captions, found_as.columns,
+                    width=image.width, height=image.height, sha256=sha256,
+                )  # fmt: skip
+
+
+def _read(item: Candidate | Reject, files: Source) -> tuple[Candidate, bytes] | Reject:
+    if isinstance(item, Reject):
+        return item
+    if item.file.size > MAX_BYTES:
+        return Reject(item.file.name, "image_too_large", f"{item.file.size} bytes")
+    try:
+        return item, files.read(item.file)
+    except UnreadableFile as error:
+        return Reject(item.file.name, "unreadable_image", str(error))
+
+
+def _decode(item: tuple[Candidate, bytes] | Reject, max_px: int | None) -> tuple[Candidate, JpegImage, str] | Reject:
+    if isinstance(item, Reject):
+        return item
+    candidate, content = item
+    try:
+        return candidate, to_jpeg(content, max_px), hashlib.sha256(content).hexdigest()
+    except BadImage as error:
+        return Reject(candidate.file.name, error.reason, error.detail)
+
+
+def _in_order(pool: ThreadPoolExecutor, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """``map`` in threads (Pillow works without the interpreter's lock) that holds at most `AHEAD` items in memory."""
+    pending: deque[Future[U]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) == AHEAD:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def _check_quarantine(writer: ShardWriter, root: Path, allowed: float) -> None:
     bad = [entry for entry in writer.quarantined if entry["reason"] != "other_file"]
-    share = len(bad) / max(1, len(bad) + writer.n)
-    if writer.n and share <= allowed:
+    n_records = len(bad) + writer.n
+    if writer.n and len(bad) <= allowed * n_records:
         return
     counts = ", ".join(f"{reason} {n}" for reason, n in Counter(entry["reason"] for entry in bad).most_common())
-    examples = {
-        entry["reason"]: f"{entry['name']} ({entry['reason']}: {entry['detail'] or 'no more is known'})"
-        for entry in reversed(bad)
-    }
-    what = (
-        f"{len(bad)} of {len(bad) + writer.n} records cannot be used ({share:.1%}, allowed are {allowed:.1%}): {counts}"
-    )
-    shown = "; ".join(examples.values())
-    raise InputError(f"{what}. First of each: {shown}", str(root), "mend them, or raise max_quarantined_share")
+    first = {entry["reason"]: entry for entry in reversed(bad)}
+    examples = "".join(f"\n  {reason}: {entry['name']} {entry['detail']}".rstrip() for reason, entry in first.items())
+    share = f"{len(bad) / max(1, n_records):.1%}, allowed are {allowed:.1%}"
+    what = f"{len(bad)} of {n_records} records cannot be used ({share}): {counts or 'none was found'}"
+    raise InputError(what + examples, str(root), "mend them, or raise max_quarantined_share")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from os.path import commonpath
+from pathlib import PurePosixPath
 
 from evenclip.data.candidates import Candidate, Reject, key_of
 from evenclip.data.captions_file import CaptionedImage, read_captions
@@ -26,19 +27,16 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         raise InputError("no image is there", str(source.root), "images end in .jpg, .png, .webp, .gif, .bmp or .tif")
     others = [file for file in files if not file.is_image and file.name != options.captions]
     rejects: list[Candidate | Reject] = [Reject(file.name, "other_file", "not an image's ending") for file in others]
-    top = (
-        commonpath([f"/{file.name}" for file in images]) if len(images) > 1 else f"/{images[0].name}".rpartition("/")[0]
-    )
-    found: list[Candidate | Reject] = [
-        Candidate(file, key_of(f"/{file.name}"[len(top) :].lstrip("/")), []) for file in images
-    ]
+    top = commonpath([PurePosixPath("/", file.name).parent for file in images])
+    pairs = [Candidate(file, key_of(f"/{file.name}".removeprefix(top).lstrip("/")), []) for file in images]
+    found: list[Candidate | Reject] = list(pairs)
+    if options.captions is not None:
+        rows, malformed = read_captions(source, options)
+        found, unused = _captioned(pairs, rows)
+        rejects += [*malformed, *unused]
     if options.name_pattern is not None:
         pattern = _compiled(options.name_pattern)
         found = [_named(item, pattern) for item in found]
-    if options.captions is not None:
-        rows, malformed = read_captions(source, options)
-        found = _captioned(found, rows)
-        rejects += malformed
     columns = {name for item in found if isinstance(item, Candidate) for name in item.columns}
     _check(columns, split, options)
     return rejects + [_valued(item, options) for item in _of_split(found, split)]
@@ -54,32 +52,42 @@ def _compiled(pattern: str) -> re.Pattern:
     return compiled
 
 
-def _named(item: Candidate, pattern: re.Pattern) -> Candidate | Reject:
+def _captioned(
+    images: list[Candidate], rows: dict[str, CaptionedImage]
+) -> tuple[list[Candidate | Reject], list[Reject]]:
+    """Join rows to images by path, or by as much of its end as either gives; and the rows that fit no one image."""
+    by_base: dict[str, list[File]] = {}
+    for image in images:
+        by_base.setdefault(image.file.base, []).append(image.file)
+    said: dict[str, list[CaptionedImage]] = {}
+    unused = []
+    for name, row in rows.items():
+        fitting = {file.name for file in by_base.get(name.rpartition("/")[2], []) if _same_file(name, file)}
+        if name in fitting or len(fitting) == 1:
+            said.setdefault(name if name in fitting else fitting.pop(), []).append(row)
+        else:
+            detail = f"{len(fitting)} images are called so" if fitting else "named in the captions file"
+            unused.append(Reject(name, "missing_image", detail))
+    joined: list[Candidate | Reject] = []
+    for image in images:
+        its_rows = said.get(image.file.name, [])
+        captions = [caption for row in its_rows for caption in row.captions]
+        if captions:
+            columns = {name: value for row in reversed(its_rows) for name, value in row.columns.items()}
+            joined.append(replace(image, captions=captions, columns=columns))
+        else:
+            detail = "its rows have none" if its_rows else "no row of the captions file"
+            joined.append(Reject(image.file.name, "missing_caption", detail))
+    return joined, unused
+
+
+def _named(item: Candidate | Reject, pattern: re.Pattern) -> Candidate | Reject:
+    if isinstance(item, Reject):
+        return item
     match = pattern.fullmatch(item.file.name)
     if match is None:
         return Reject(item.file.name, "stray_name", "does not match name_pattern")
-    return replace(item, columns={name: value or "" for name, value in match.groupdict().items()})
-
-
-def _captioned(found: list[Candidate | Reject], rows: dict[str, CaptionedImage]) -> list[Candidate | Reject]:
-    """Join captions to images by path, or by as much of its end as the captions file gives."""
-    paths: dict[str, list[str]] = {}
-    for name in rows:
-        paths.setdefault(name.rpartition("/")[2], []).append(name)
-    joined, used = [], set()
-    for item in found:
-        if isinstance(item, Candidate):
-            names = [name for name in paths.get(item.file.base, []) if _same_file(name, item.file)]
-            used.update(names)
-            if captions := [caption for name in names for caption in rows[name].captions]:
-                columns = {key: value for name in names for key, value in rows[name].columns.items()}
-                item = replace(item, captions=captions, columns=item.columns | columns)
-            else:
-                item = Reject(item.file.name, "missing_caption", "no caption in its rows" if names else "no row")
-        joined.append(item)
-    stray = {item.name for item in found if isinstance(item, Reject)}
-    missing = (name for name in rows if name not in used and not any(path.endswith(name) for path in stray))
-    return joined + [Reject(name, "missing_image", "named in the captions file") for name in missing]
+    return replace(item, columns=item.columns | {name: value or "" for name, value in match.groupdict().items()})
 
 
 def _same_file(name: str, file: File) -> bool:

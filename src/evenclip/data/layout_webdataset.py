@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from evenclip.data.candidates import Candidate, Reject, one_line
+from evenclip.data.candidates import Candidate, Reject, one_line, short_key
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
 from evenclip.data.source import IMAGE_ENDINGS, File, Source, UnreadableFile
@@ -17,6 +17,8 @@ from evenclip.errors import InputError
 
 # what img2dataset notes about its own download, and cannot be a truth about the pair
 BOOKKEEPING = frozenset((*PAIR_COLUMNS, "status", "error_message", "exif", "__key__"))
+TEXTS = ("txt", "json")
+MAX_TEXT_BYTES = 2**20
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:
@@ -46,6 +48,9 @@ def _pair(source: Source, key: str, members: dict[str, File]) -> Candidate | Rej
     image = next((members[ending[1:]] for ending in IMAGE_ENDINGS if ending[1:] in members), None)
     if image is None:
         return Reject(key, "missing_image", f"there is only {', '.join(sorted(members))}")
+    large = [members[ending].name for ending in TEXTS if ending in members and members[ending].size > MAX_TEXT_BYTES]
+    if large:
+        return Reject(image.name, "malformed_row", f"{large[0]} has more than {MAX_TEXT_BYTES} bytes")
     try:
         record = json.loads(source.read(members["json"])) if "json" in members else {}
         text = source.read(members["txt"]).decode() if "txt" in members else ""
@@ -57,11 +62,11 @@ def _pair(source: Source, key: str, members: dict[str, File]) -> Candidate | Rej
     if not captions:
         return Reject(image.name, "missing_caption")
     columns = {
-        name: str(value)
+        one_line(name): one_line(str(value))
         for name, value in record.items()
         if name not in BOOKKEEPING and isinstance(value, str | int | float)
     }
-    return Candidate(image, key, captions, columns)
+    return Candidate(image, short_key(key), captions, columns)
 
 
 def _captions(value: Any) -> list[str]:

@@ -62,7 +62,8 @@ class ShardWriter:
         name = f"{len(self.shards):05d}"
         self._tar.close()
         self._tar = None
-        table = pa.Table.from_pylist(self._rows)
+        names = dict.fromkeys(name for row in self._rows for name in row)  # rows may differ in their metadata
+        table = pa.table({name: [row.get(name) for row in self._rows] for name in names})
         captions = table.column("captions").cast(pa.list_(pa.string()))  # all-empty lists would be list<null>
         table = table.set_column(table.schema.get_field_index("captions"), "captions", captions)
         pq.write_table(table, self.folder / f"{name}.parquet", compression="zstd")

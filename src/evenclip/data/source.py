@@ -5,6 +5,7 @@ A file is addressed by its path below the root, and an archive inside a folder c
 """
 
 import hashlib
+import lzma
 import os
 import tarfile
 import unicodedata
@@ -20,6 +21,11 @@ from evenclip.errors import InputError
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARCHIVE_ENDINGS = (*TAR_ENDINGS, ".zip")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+# what the readers of archives raise on broken ones; RuntimeError: a password, or a compression they do not know
+ARCHIVE_ERRORS = (
+    OSError, EOFError, RuntimeError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 
 class UnreadableFile(Exception):
@@ -105,7 +111,7 @@ class Source:
                 content = self._open(file.path).read(file.member)
             else:
                 content = self._open(file.path).extractfile(file.member).read()
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
+        except ARCHIVE_ERRORS as error:
             raise UnreadableFile(f"{type(error).__name__}: {error}") from None
         self._digest.update(f"{file.name}\n".encode() + hashlib.sha256(content).digest())
         return content
@@ -159,7 +165,7 @@ class Source:
             open_archive = zipfile.ZipFile if path.name.lower().endswith(".zip") else tarfile.open
             try:
                 opened = open_archive(path)
-            except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+            except ARCHIVE_ERRORS as error:
                 raise InputError(f"not a readable archive ({error})", str(path), "fetch it again") from None
             self._archive = (path, opened)
         return self._archive[1]
@@ -171,15 +177,16 @@ class Source:
 
 
 def _all_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
-    """All members; unlike tarfile, a broken header in the middle is an error, not the end."""
+    """All members; unlike for tarfile, only the mark of the end is the end, not a broken header or a cut."""
     try:
         members = archive.getmembers()
         archive.fileobj.seek(archive.offset)
         rest = archive.fileobj.read(tarfile.BLOCKSIZE)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"not a whole tar ({error})", str(path), "fetch it again") from None
-    if rest.strip(b"\0"):
-        raise InputError(f"not a whole tar (broken header at byte {archive.offset})", str(path), "fetch it again")
+    if rest != bytes(tarfile.BLOCKSIZE):
+        problem = f"{'broken header' if rest else 'cut off'} at byte {archive.offset}"
+        raise InputError(f"not a whole tar ({problem})", str(path), "fetch it again")
     return members
 
 
