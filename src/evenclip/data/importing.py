@@ -6,6 +6,7 @@ Each layout is a module `layout_<name>` whose `find_pairs` says what is there; t
 
 import hashlib
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -54,6 +55,9 @@ def import_dataset(source: str | os.PathLike, out: str | os.PathLike, split: str
             writer.quarantine(name, "stray_name", why)
         _check_quarantine(writer, files.root, options.max_quarantined_share)
         manifest.inputs["source"] = {"path": str(source), "sha256": files.digest}
+    counts = Counter(entry["reason"] for entry in writer.quarantined)
+    left_out = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
+    print(f"{out}: {writer.n} pairs; quarantined: {left_out or 'none'}", file=sys.stderr)
 
 
 def _add_all(found: Iterable[Candidate | Reject], files: Source, writer: ShardWriter, options: ImportOptions) -> None:
