@@ -21,9 +21,28 @@ pytestmark = pytest.mark.workflow
 KEYS = {"report", *STRATEGIES, *(f"{name}/seed{seed}" for name in STRATEGIES for seed in SEEDS)}
 
 
+@pytest.fixture(scope="session")
+def reported(example_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up study with its report, and an empty store: both take seconds to make."""
+    from evenclip.track.store import initialise
+
+    root = tmp_path_factory.mktemp("reported")
+    shutil.copytree(example_root, root, dirs_exist_ok=True)
+    write_report(root / "results" / "demo", root / "results" / "demo" / "report.html")
+    initialise(root / "store" / "mlflow.db")
+    return root
+
+
 @pytest.fixture
-def uri(study_folder: Path, tmp_path: Path) -> str:
-    write_report(study_folder, study_folder / "report.html")
+def study_folder(reported: Path, tmp_path: Path) -> Path:
+    """A copy of the study's results folder that a test may change."""
+    shutil.copytree(reported / "results", tmp_path / "results")
+    return tmp_path / "results" / "demo"
+
+
+@pytest.fixture
+def uri(reported: Path, tmp_path: Path) -> str:
+    shutil.copytree(reported / "store", tmp_path / "store")
     return f"sqlite:///{tmp_path}/store/mlflow.db"
 
 
@@ -56,9 +75,8 @@ def test_a_study_becomes_parents_children_and_a_report(study_folder: Path, uri: 
     half = 12.7062 * 0.01  # t(0.975, 1) * sd / sqrt(2), with seeds 0.02 apart
     ends = {"": mean, ".ci_low": mean - half, ".ci_high": mean + half}
     assert {end: parent.data.metrics[f"bias/people/ab_max{end}"] for end in ends} == pytest.approx(ends, rel=1e-4)
-    measured = {
-        row.metric: row.value for rows in example_metrics("m4", 1).values() for row in rows if row.value is not None
-    }
+    rows = [row for rows in example_metrics("m4", 1).values() for row in rows if row.value is not None]
+    measured = {metric_name(row.metric, row.group): row.value for row in rows}
     assert {name: child.data.metrics[name] for name in measured} == pytest.approx(measured)
     assert parent.data.params == {"strategy": "m4", "train.lr": "0.0005"}
     assert child.data.params == {"strategy": "m4", "train.lr": "0.0005", "seed": "1"}
