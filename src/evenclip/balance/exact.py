@@ -14,13 +14,17 @@ weights are off by at most eta / 2^(utility_bits + 1) in root mean square, and t
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import LinAlgError
 
 from evenclip.balance.interior_point import interior_point
 from evenclip.balance.moments import Moments
+from evenclip.balance.newton import newton_steps
 
 FEASIBLE_RESIDUAL = 1e-7  # how far, relative to a moment's size, a held constraint may be exceeded
 GAP_TOLERANCE = 1e-8
-RETENTION_TOLERANCE = 1e-6  # the largest feasible retention is bracketed this closely
+ERROR_FLOOR = 1e-11  # what double precision can be asked for
+MAX_FINISHING_STEPS = 8
+RETENTION_TOLERANCE = 1e-5  # the largest feasible retention is bracketed this closely
 AUTO_MARGIN = 1e-3  # `retention: auto` stays below the largest feasible one by this factor
 PENALTY = 100.0  # V, where constraints cannot hold and none is given
 _SCALE_FLOOR = 1e-3  # a gap is relative to max(primal, this * eta^2): the primal of balanced data is 0
@@ -63,46 +67,93 @@ class Weighting:
         return bool(abs(self.relative_gap) <= GAP_TOLERANCE)
 
 
-def solve(moments: Moments, retention: float, cap: float, price: float = np.inf) -> Weighting:
-    """Solve M4 at retention ``eta`` in (0, Q] with enforcement ``price`` (V; infinite = hard constraints).
+def solve(
+    moments: Moments, retention: float, cap: float, price: float = np.inf, start: Weighting | None = None
+) -> Weighting:
+    """Solve M4 at a given retention.
 
-    With hard constraints ``retention`` must be feasible: see `largest_retention`.
+    Parameters
+    ----------
+    moments : Moments
+    retention : float
+        eta in (0, Q]; with hard constraints it must be feasible: see `largest_retention`.
+    cap : float
+        Q.
+    price : float
+        V; infinite = hard constraints.
+    start : Weighting, optional
+        The solution of a nearby problem with the same moments; saves the interior-point method where it is near enough.
     """
-    centre = retention * moments.utility
     if retention >= cap * (1 - 1e-9):
         return _everything(moments, cap, price)
-    found = interior_point(moments, centre, cap, retention, price)
-    candidates = [found.weight, _dual_weight(moments, centre, cap, found.multiplier, found.mean_multiplier)]
-    rated = [
-        certify(moments, q, retention, cap, price, found.multiplier, found.mean_multiplier, found.steps)
-        for q in candidates
-    ]
-    # the weights that the multipliers imply have exact zeros and caps: take them if they are as good
-    interior, implied = rated
-    fits = (
-        abs(moments.mean(implied.weight) - retention) < 1e-11
-        and excess(moments, implied) <= excess(moments, interior) + 1e-11
-    )
-    return implied if fits and abs(implied.relative_gap) <= max(abs(interior.relative_gap), 1e-10) else interior
+    problem = _Problem(moments, retention, cap, price)
+    if start is not None:
+        warm = problem.finish(start.multiplier, start.mean_multiplier, start.steps)
+        if problem.error(warm) <= GAP_TOLERANCE:
+            return warm
+    best = None
+    for found in interior_point(moments, cap, retention, price):
+        interior = problem.certify(found.weight, found.multiplier, found.mean_multiplier, found.steps)
+        implied = problem.finish(found.multiplier, found.mean_multiplier, found.steps)
+        best = min((w for w in (implied, interior, best) if w is not None), key=problem.error)
+        if problem.error(best) <= ERROR_FLOOR:
+            break
+    return best
 
 
-def certify(
-    moments: Moments, weight: np.ndarray, retention: float, cap: float, price: float, multiplier: np.ndarray,
-    mean_multiplier: float, steps: int,
-) -> Weighting:  # fmt: skip
-    """Primal value of ``weight``, the dual bound of the multipliers, and the gap between them."""
-    centre, eps = retention * moments.utility, retention * moments.tolerance.ravel()
-    multiplier = np.clip(multiplier, -price, price)
-    primal = 0.5 * moments.mean((weight - centre) ** 2)
-    if np.isfinite(price):
-        primal += price * float(np.maximum(np.abs(moments.expect(weight)) - eps, 0).sum())
-    pull = moments.combine(multiplier) + mean_multiplier
-    q = np.clip(centre - pull, 0, cap)
-    dual = (
-        moments.mean(0.5 * (q - centre) ** 2 + pull * q) - retention * mean_multiplier - float(eps @ np.abs(multiplier))
-    )
-    gap = (primal - dual) / max(primal, _SCALE_FLOOR * retention**2)
-    return Weighting(weight, retention, primal, dual, gap, multiplier, mean_multiplier, steps)
+@dataclass(frozen=True)
+class _Problem:
+    moments: Moments
+    retention: float
+    cap: float
+    price: float
+
+    def implied(self, multiplier: np.ndarray, mean_multiplier: float) -> np.ndarray:
+        """The weights that minimise the Lagrangian."""
+        pull = self.moments.combine(multiplier) + mean_multiplier
+        return np.clip(self.retention * self.moments.utility - pull, 0, self.cap)
+
+    def certify(self, weight: np.ndarray, multiplier: np.ndarray, mean_multiplier: float, steps: int) -> Weighting:
+        """Primal value of ``weight``, the dual bound of the multipliers, and the gap between them."""
+        moments, price = self.moments, self.price
+        centre, eps = self.retention * moments.utility, self.retention * moments.tolerance.ravel()
+        multiplier = np.clip(multiplier, -price, price)
+        primal = 0.5 * moments.mean((weight - centre) ** 2)
+        if np.isfinite(price):
+            primal += price * float(np.maximum(np.abs(moments.expect(weight)) - eps, 0).sum())
+        q = self.implied(multiplier, mean_multiplier)
+        pull = moments.combine(multiplier) + mean_multiplier
+        dual = moments.mean(0.5 * (q - centre) ** 2 + pull * q)
+        dual -= self.retention * mean_multiplier + float(eps @ np.abs(multiplier))
+        gap = (primal - dual) / max(primal, _SCALE_FLOOR * self.retention**2)
+        return Weighting(weight, self.retention, primal, dual, gap, multiplier, mean_multiplier, steps)
+
+    def error(self, weighting: Weighting) -> float:
+        """The largest of gap, missed mean and (with hard constraints) violation; infinite if not a number."""
+        missed = abs(self.moments.mean(weighting.weight) - self.retention)
+        violation = 0.0 if np.isfinite(self.price) else excess(self.moments, weighting)
+        worst = max(abs(weighting.relative_gap), missed, violation)
+        return worst if np.isfinite(worst) else np.inf
+
+    def finish(self, multiplier: np.ndarray, mean_multiplier: float, steps: int) -> Weighting:
+        """The best of the weights that the multipliers imply, and of those after a few Newton steps."""
+        best = self.certify(self.implied(multiplier, mean_multiplier), multiplier, mean_multiplier, steps)
+        centre = self.retention * self.moments.utility
+        proposals = newton_steps(
+            self.moments, centre, self.cap, self.retention, self.price, multiplier, mean_multiplier
+        )
+        for _ in range(MAX_FINISHING_STEPS):
+            if self.error(best) <= ERROR_FLOOR:
+                break
+            try:
+                nu, mu = next(proposals)
+            except LinAlgError:  # no cell strictly between 0 and Q pins these multipliers down
+                break
+            steps += 1
+            better = self.certify(self.implied(nu, mu), nu, mu, steps)
+            if self.error(better) < self.error(best):
+                best = better
+        return best
 
 
 def excess(moments: Moments, weighting: Weighting) -> float:
@@ -134,15 +185,11 @@ def largest_retention(moments: Moments, cap: float) -> RetentionBound:
     Feasible retentions form an interval [0, eta_max], since weights can be scaled down. For any multipliers nu,
     eta_max <= Q E[max(0, 1 + sum_j eps_j |nu_j| - sum_j nu_j a_j)]. Both bounds are capped at 1.
     """
-    found = interior_point(moments, moments.utility, cap, None, tolerance=RETENTION_TOLERANCE / 10)
+    *_, found = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10])
     nu = found.multiplier
     slope = 1.0 + float(moments.tolerance.ravel() @ np.abs(nu)) - moments.combine(nu)
     upper = cap * moments.mean(np.maximum(slope, 0))
     return RetentionBound(min(found.retention, 1.0), min(upper, 1.0), nu)
-
-
-def _dual_weight(moments: Moments, centre: np.ndarray, cap: float, nu: np.ndarray, mu: float) -> np.ndarray:
-    return np.clip(centre - moments.combine(nu) - mu, 0, cap)
 
 
 def _everything(moments: Moments, cap: float, price: float) -> Weighting:
@@ -152,4 +199,4 @@ def _everything(moments: Moments, cap: float, price: float) -> Weighting:
     violated = np.abs(moment) > cap * moments.tolerance.ravel()
     nu = np.where(violated, np.sign(moment), 0.0) * (price if np.isfinite(price) else 0.0)
     mu = float((cap * moments.utility - moments.combine(nu)).min()) - cap
-    return certify(moments, weight, cap, cap, price, nu, mu, 0)
+    return _Problem(moments, cap, cap, price).certify(weight, nu, mu, 0)

@@ -12,6 +12,7 @@ form. Predictor and corrector follow Mehrotra (SIAM J. Optim. 2(4), 1992). Symbo
 mu = multiplier of the mean, lower/upper = multipliers of 0 <= q <= Q, p and z = slacks, lam = their multipliers.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,15 @@ from scipy import linalg
 
 from evenclip.balance.moments import Moments
 
-MAX_STEPS = 120
-_TO_BOUNDARY = 0.995
+MAX_STEPS = 150
+_TO_BOUNDARY = 0.99
+_LEAST_CENTRING = 0.05  # greedier steps stall where many small cells turn at once
+_GIVEN_UP = 1e3  # rounding has won when the merit is this much above the best
 
 
 @dataclass
 class Solution:
-    """Where the iteration stopped.
+    """An iterate.
 
     Attributes
     ----------
@@ -37,6 +40,7 @@ class Solution:
         mu, the multiplier of E[q] = eta.
     retention : float
     steps : int
+        Newton steps taken so far.
     """
 
     weight: np.ndarray
@@ -48,51 +52,64 @@ class Solution:
 
 def interior_point(
     moments: Moments,
-    centre: np.ndarray,
     cap: float,
     retention: float | None,
     price: float = np.inf,
-    tolerance: float = 1e-11,
-) -> Solution:
-    """Solve the programme of the module's docstring.
+    tolerances: Sequence[float] = (1e-6, 1e-8, 1e-10),
+) -> Iterator[Solution]:
+    """Solve the programme of the module's docstring with t = eta u; yield the best iterate at each tolerance.
 
     Parameters
     ----------
     moments : Moments
-    centre : numpy.ndarray, shape (n_cells,)
-        t = eta u; ignored where ``retention`` is None.
     cap : float
         Q.
     retention : float or None
         eta in (0, Q); None: maximise it.
     price : float
         V; infinite = hard constraints.
-    tolerance : float
-        Stop at this mean complementarity (relative to the objective) and residual.
+    tolerances : sequence of float
+        Falling; on the mean complementarity, relative to the objective, and on the violation of the constraints. The
+        last iterate yielded is the best one reached, even if it missed them.
     """
-    with np.errstate(all="ignore"):  # the last steps may overflow; the best state is kept and certified by the caller
-        return _iterate(_State(moments, centre, cap, retention, price), tolerance)
+    with np.errstate(all="ignore"):  # the last steps may overflow: the best iterate stands, and callers certify it
+        yield from _iterate(_State(moments, cap, retention, price), list(tolerances))
 
 
-def _iterate(state: "_State", tolerance: float) -> Solution:
+def _iterate(state: "_State", tolerances: list[float]) -> Iterator[Solution]:
     best, best_merit = state, np.inf
-    for step in range(MAX_STEPS):  # noqa: B007
+    for step in range(MAX_STEPS):
         merit = state.merit()
         if merit < best_merit:
             best, best_merit = state, merit
-        if merit <= tolerance or not np.isfinite(merit) or merit > 1e3 * best_merit:
+        while tolerances and best_merit <= tolerances[0]:
+            tolerances.pop(0)
+            if not tolerances or best_merit > tolerances[0]:
+                yield best.solution(step)
+        if not tolerances:
+            return
+        if not np.isfinite(merit) or merit > _GIVEN_UP * best_merit:
             break
         try:
-            system = _NewtonSystem(state)
-        except linalg.LinAlgError:  # rounding has eaten the last digits: the best state so far stands
+            state = _next(state)
+        except linalg.LinAlgError:
             break
-        affine = system.direction(0.0, None)
-        reached = state.moved(affine, state.largest_step(affine, 1.0))
-        centring = (reached.complementarity() / state.complementarity()) ** 3
-        direction = system.direction(centring * state.complementarity(), affine)
-        state = state.moved(direction, state.largest_step(direction, _TO_BOUNDARY))
-    nu = best.lam[0] - best.lam[1]
-    return Solution(best.q, nu, best.mu, best.eta, step)
+    yield best.solution(step)
+
+
+def _next(state: "_State") -> "_State":
+    """One predictor-corrector step; predictor and corrector share a factorisation."""
+    system = _NewtonSystem(state)
+    affine = system.direction(0.0, None)
+    length = min(state.largest_steps(affine, 1.0))
+    reached = state.moved(affine, length, length).complementarity() / state.complementarity()
+    centring = max(reached**3, _LEAST_CENTRING)
+    # a short predictor says little about the curvature ahead: its second-order terms count in proportion
+    direction = system.direction(centring * state.complementarity(), affine.scaled(length))
+    primal, dual = state.largest_steps(direction, _TO_BOUNDARY)
+    if state.h:  # the objective couples primal and dual; in a linear programme they step apart
+        primal = dual = min(primal, dual)
+    return state.moved(direction, primal, dual).dual_feasible()
 
 
 @dataclass
@@ -106,31 +123,41 @@ class _Direction:
     mu: float
     eta: float
 
+    def scaled(self, factor: float) -> "_Direction":
+        return _Direction(**{name: factor * value for name, value in self.__dict__.items()})
+
 
 class _State:
-    """An iterate; pairs of arrays, shape (2, J), hold both sides of each two-sided constraint."""
+    """An iterate; arrays of shape (2, J) hold both sides of each two-sided constraint."""
 
-    def __init__(self, moments: Moments, centre: np.ndarray, cap: float, retention: float | None, price: float):
-        self.moments, self.cap, self.price = moments, cap, price
+    def __init__(self, moments: Moments, cap: float, retention: float | None, price: float):
+        self.moments, self.price = moments, price
         self.free_retention = retention is None
         self.h = 0.0 if self.free_retention else 1.0
-        self.t = np.zeros(len(moments.weight)) if self.free_retention else centre
+        self.eta = cap / 2 if retention is None else retention
+        self.t = self.eta * moments.utility
         self.eps = moments.tolerance.ravel()
         self.soft = np.isfinite(price)
-        self.eta = cap / 2 if retention is None else retention
         self.q = np.full(len(moments.weight), self.eta)
+        self.room = cap - self.q  # Q - q, kept apart: the difference would lose its digits near the cap
+        # products of the barrier: between one per row (large cells count more) and one per cell
+        self.share = 1.0 / np.sqrt(moments.weight)
+        self.share /= moments.mean(self.share)
+        self.slack_share = 1.0 / (2 * len(self.eps))
         start = 0.1
-        self.room = cap - self.q  # kept apart from q: the difference would lose its digits near the cap
-        self.lower, self.upper = start / self.q, start / self.room
-        self.share = 1.0 / (2 * len(self.eps))  # weight of one slack in the mean complementarity
+        self.lower, self.upper = start * self.share / self.q, start * self.share / self.room
         self.moment = moments.expect(self.q)
         gap = self.eta * self.eps - np.array([self.moment, -self.moment])
         size = self.eta * np.maximum(moments.size, 1e-12)
         self.z = np.maximum(-gap, 0) + size if self.soft else np.zeros_like(gap)
         self.p = np.maximum(gap + self.z, 0.1 * size)
-        self.lam = np.minimum(start * self.share / self.p, price / 2)
-        self.slope = price - self.lam  # likewise kept apart
-        self.mu = -1.0 - float(self.eps @ self.lam.sum(0)) if self.free_retention else 0.0
+        self.lam = np.minimum(start * self.slack_share / self.p, price / 2)
+        self.slope = price - self.lam  # V - lam, likewise kept apart
+        self.mu = 0.0
+        self.dual_feasible()
+
+    def solution(self, steps: int) -> Solution:
+        return Solution(self.q, self.lam[0] - self.lam[1], self.mu, self.eta, steps)
 
     def complementarity(self) -> float:
         """Mean of the products that vanish at the optimum."""
@@ -144,41 +171,52 @@ class _State:
         nu = self.lam[0] - self.lam[1]
         return -(self.h * (self.q - self.t) + self.moments.combine(nu) + self.mu - self.lower + self.upper)
 
+    def dual_feasible(self) -> "_State":
+        """Let the bounds' multipliers absorb the dual residual, which would otherwise collect rounding errors."""
+        if self.free_retention:
+            self.mu = -1.0 - float(self.eps @ self.lam.sum(0))
+        residual = self.dual_residual()
+        self.lower = self.lower + np.maximum(-residual, 0)
+        self.upper = self.upper + np.maximum(residual, 0)
+        return self
+
     def slack_residual(self) -> np.ndarray:
         return self.eta * self.eps + self.z - np.array([self.moment, -self.moment]) - self.p
 
     def merit(self) -> float:
-        """Largest of relative complementarity and residuals."""
-        scale = 1.0 if self.free_retention else max(0.5 * self.moments.mean((self.q - self.t) ** 2), 1e-3 * self.eta**2)
-        residuals = [
-            self.complementarity() / scale,
-            abs(self.moments.mean(self.q) - self.eta),
-            float(np.abs(self.slack_residual()).max()),
-            np.sqrt(self.moments.mean(self.dual_residual() ** 2)),
-        ]
-        return max(residuals)
+        """Largest of relative complementarity and relative violation."""
+        spread = 0.5 * self.moments.mean((self.q - self.t) ** 2)
+        scale = 1.0 if self.free_retention else max(spread, 1e-3 * self.eta**2)
+        violation = np.abs(self.slack_residual() / np.maximum(self.moments.size, 1e-12)).max()
+        missed = abs(self.moments.mean(self.q) - self.eta)
+        return max(self.complementarity() / scale, float(violation), missed)
 
-    def largest_step(self, d: _Direction, to_boundary: float) -> float:
-        pairs = [(self.q, d.q), (self.room, -d.q), (self.lower, d.lower), (self.upper, d.upper)]
-        pairs += [(self.lam, d.lam), (self.p, d.p)]
-        if self.soft:
-            pairs += [(self.z, d.z), (self.slope, -d.lam)]
-        step = 1.0 / to_boundary
-        for value, change in pairs:
-            falling = change < 0
-            if falling.any():
-                step = min(step, float((-value[falling] / change[falling]).min()))
-        return min(1.0, step * to_boundary)
+    def largest_steps(self, d: _Direction, to_boundary: float) -> tuple[float, float]:
+        """Longest primal and dual steps, at most 1, that stay inside."""
+        primal = [(self.q, d.q), (self.room, -d.q), (self.p, d.p)] + ([(self.z, d.z)] if self.soft else [])
+        dual = [(self.lower, d.lower), (self.upper, d.upper), (self.lam, d.lam)]
+        dual += [(self.slope, -d.lam)] if self.soft else []
+        return _longest(primal, to_boundary), _longest(dual, to_boundary)
 
-    def moved(self, d: _Direction, step: float) -> "_State":
+    def moved(self, d: _Direction, primal: float, dual: float) -> "_State":
         new = object.__new__(_State)
         new.__dict__.update(self.__dict__)
-        for name in ("q", "lower", "upper", "lam", "p", "z", "mu", "eta"):
-            setattr(new, name, getattr(self, name) + step * getattr(d, name))
-        new.room = self.room - step * d.q
-        new.slope = self.slope - step * d.lam
+        for names, step in ((("q", "p", "z", "eta"), primal), (("lower", "upper", "lam", "mu"), dual)):
+            for name in names:
+                setattr(new, name, getattr(self, name) + step * getattr(d, name))
+        new.room = self.room - primal * d.q
+        new.slope = self.slope - dual * d.lam
         new.moment = new.moments.expect(new.q)
         return new
+
+
+def _longest(pairs: list[tuple[np.ndarray, np.ndarray]], to_boundary: float) -> float:
+    step = 1.0
+    for value, change in pairs:
+        falling = change < 0
+        if falling.any():
+            step = min(step, to_boundary * float((-value[falling] / change[falling]).min()))
+    return step
 
 
 class _NewtonSystem:
@@ -196,10 +234,9 @@ class _NewtonSystem:
         matrix[np.arange(n), np.arange(n)] += 1.0 / self.sum
         matrix[:n, n] = matrix[n, :n] = s.moments.expect(self.d)
         matrix[n, n] = s.moments.mean(self.d)
-        scale = 1.0 / np.sqrt(np.diag(matrix))
-        matrix *= scale[:, None] * scale
+        self.scale = 1.0 / np.sqrt(np.diag(matrix))
+        matrix *= self.scale[:, None] * self.scale
         matrix[np.arange(n + 1), np.arange(n + 1)] += 1e-14
-        self.scale = scale
         self.factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
         # column and corner of the unknown eta
         self.border = np.append(self.difference * s.eps / self.sum, 1.0)
@@ -209,11 +246,11 @@ class _NewtonSystem:
         return self.scale * linalg.cho_solve(self.factor, self.scale * right, check_finite=False)
 
     def direction(self, goal: float, affine: _Direction | None) -> _Direction:
-        """Newton direction towards products equal to ``goal``; ``affine`` adds Mehrotra's second-order terms."""
+        """Newton direction towards products of ``goal``; ``affine`` adds Mehrotra's second-order terms."""
         s = self.state
-        r_lower, r_upper = goal - s.q * s.lower, goal - s.room * s.upper
-        r_slack = goal * s.share - s.lam * s.p
-        r_price = goal * s.share - s.z * s.slope if s.soft else 0.0
+        r_lower, r_upper = goal * s.share - s.q * s.lower, goal * s.share - s.room * s.upper
+        r_slack = goal * s.slack_share - s.lam * s.p
+        r_price = goal * s.slack_share - s.z * s.slope if s.soft else 0.0
         if affine is not None:
             r_lower = r_lower - affine.q * affine.lower
             r_upper = r_upper + affine.q * affine.upper
@@ -222,19 +259,19 @@ class _NewtonSystem:
         right = s.dual_residual() + r_lower / s.q - r_upper / s.room
         c = s.slack_residual() - r_slack / s.lam + (r_price / s.slope if s.soft else 0.0)
         k1, k2 = c[0] / self.gamma[0] - c[1] / self.gamma[1], (c / self.gamma).sum(0)
-        mean_residual = s.eta - s.moments.mean(s.q)
-        b = np.append(s.moments.expect(self.d * right) - k1 / self.sum, s.moments.mean(self.d * right) - mean_residual)
+        missed = s.eta - s.moments.mean(s.q)
+        b = np.append(s.moments.expect(self.d * right) - k1 / self.sum, s.moments.mean(self.d * right) - missed)
         x, d_eta = self._bordered(b, k1, k2)
-        d_nu, d_mu = x[:-1], x[-1]
-        dq = self.d * (right - s.moments.combine(d_nu) - d_mu)
+        dq = self.d * (right - s.moments.combine(x[:-1]) - x[-1])
         change = s.moments.expect(dq)
         d_lam = (np.array([change, -change]) - s.eps * d_eta - c) / self.gamma
         dz = (r_price + s.z * d_lam) / s.slope if s.soft else np.zeros_like(s.z)
         dp = (r_slack - s.p * d_lam) / s.lam
         lower, upper = (r_lower - s.lower * dq) / s.q, (r_upper + s.upper * dq) / s.room
-        return _Direction(dq, lower, upper, d_lam, dp, dz, float(d_mu), d_eta)
+        return _Direction(dq, lower, upper, d_lam, dp, dz, float(x[-1]), d_eta)
 
     def _bordered(self, b: np.ndarray, k1: np.ndarray, k2: np.ndarray) -> tuple[np.ndarray, float]:
+        """Multipliers' direction and, where the retention is free, the retention's."""
         s = self.state
         x = self._solve(b)
         if not s.free_retention:

@@ -6,6 +6,7 @@ and the rest are labels and proxies (association). All expectations are over row
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -17,7 +18,7 @@ from evenclip.balance.options import BalanceOptions
 
 _BLOCK_ELEMENTS = 4_000_000  # label pairs or signal products held at once by `gram`
 _CACHED_PAIRS = 60_000_000  # label pairs kept between calls of `gram`
-_SMALLEST_TOLERANCE = 1e-8  # relative to a moment's size: a zero tolerance would leave no interior
+_SMALLEST_TOLERANCE = 1e-6  # relative to a moment's size: a zero tolerance would leave no interior
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Moments:
         )
         edges = np.unique(np.concatenate([[0], np.minimum(cuts + 1, len(per_row)), [len(per_row)]]))
         keep = [] if per_row.sum() <= _CACHED_PAIRS else None
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             block = slice(int(start), int(stop)), _label_pairs(self.labels[start:stop])
             if keep is not None:
                 keep.append(block)

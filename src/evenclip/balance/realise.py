@@ -50,7 +50,7 @@ class Plan:
 
     @classmethod
     def of_subsample(cls, count: np.ndarray, retention: float, seed: int) -> "Plan":
-        """A share ``retention`` of the rows is kept, blindly, with weight 1, and shown 1 / retention times on average."""
+        """A share ``retention`` of the rows is kept blindly with weight 1 and shown 1 / retention times."""
         rng = np.random.default_rng(seed)
         kept = integers_along(count * retention, round(retention * count.sum()), rng.random())
         return cls._with_copies(count, np.ones(len(count)), kept, kept.astype(float), rng)

@@ -1,4 +1,4 @@
-"""What report.json says: certificate, feasibility, bias before, after and as realised, and the spread of the weights."""
+"""What report.json says: certificate, feasibility, bias before and after, and the spread of the weights."""
 
 import resource
 from typing import Any
