@@ -159,6 +159,15 @@ def test_skew_of_a_separated_ranking_by_hand():
     assert found["max_skew_at_100", ""].value == pytest.approx(math.log(2))
 
 
+def test_every_resample_keeps_the_shares_of_the_groups():
+    # of 100 images all are among the first 100: with shares kept there is nothing to be skewed in any resample
+    rng = np.random.default_rng(0)
+    prompts = {"labels": {"baker": rng.normal(size=4), "smith": rng.normal(size=4)}}
+    data = make_set(rng.normal(size=(100, 4)), truth={"g": ["a"] * 90 + ["b"] * 10}, prompts=prompts)
+    row = measure(Skew(prompts="labels", column="g"), data)["max_skew_at_100", ""]
+    assert (row.ci_low, row.value, row.ci_high) == (pytest.approx(0), pytest.approx(0), pytest.approx(0))
+
+
 def test_skew_resamples_agree_with_explicit_resampling(people):
     from evenclip.evaluate.skew import _skews
 

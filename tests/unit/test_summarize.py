@@ -30,8 +30,8 @@ def write_study(root, seeds, metric_rows=None):
             train = results / "train" / run / f"seed{seed}"
             options = {"lr": 0.001 * (position + 1), "samples_seen": 640, "device": "cpu"}
             write_json({"strategy": strategy, "options": options}, train / "manifest.json")
-            curve = {"step": [2, 1, 3], "samples_seen": [128, 64, 192], "loss": [2.0, 3.0, 1.0 + seed],
-                     "samples_per_second": [90.0, 10.0, 110.0]}  # fmt: skip
+            curve = {"step": [1, 3, 2], "samples_seen": [64, 192, 128], "loss": [3.0, 1.0 + seed, 2.0],
+                     "samples_per_second": [10.0, 110.0, 90.0]}  # fmt: skip
             write_table(pa.table(curve), train / "history.parquet")
             value = 0.5 - 0.1 * position + 0.01 * seed
             rows = metric_rows(value) if metric_rows else [
@@ -96,6 +96,16 @@ def test_insufficient_groups_stay_without_a_number(tmp_path):
     summarize_study(results, list(RUNS), [0, 1])
     row = summary_of(results)["bias/objects/rb", "tolo (insufficient)"]
     assert (row["mean"], row["sd"], row["ci_low"], row["interval"], row["n"]) == ("", "", "", "", "12")
+
+
+def test_a_number_missing_in_one_seed_is_not_averaged_away(tmp_path):
+    def rows(value):
+        return [MetricRow("bias/objects/rb", None if value == 0.5 else value, None, None, 200)]
+
+    results = write_study(tmp_path, [0, 1], rows)
+    summarize_study(results, list(RUNS), [0, 1])
+    assert summary_of(results)["bias/objects/rb", ""]["mean"] == ""
+    assert summary_of(results, "even")["bias/objects/rb", ""]["mean"] != ""
 
 
 def test_a_metric_that_one_seed_lacks_has_no_mean(tmp_path):
