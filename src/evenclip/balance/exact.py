@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError
 
-from evenclip.balance.interior_point import interior_point
+from evenclip.balance.interior_point import Solution, interior_point
 from evenclip.balance.moments import Moments
 from evenclip.balance.newton import newton_steps
 
@@ -92,13 +92,21 @@ def solve(
         if problem.error(warm) <= GAP_TOLERANCE:
             return warm
     best = None
-    for found in interior_point(moments, cap, retention, price):
+    for found in interior_point(moments, cap, retention, price, stop=problem.proved_infeasible):
         interior = problem.certify(found.weight, found.multiplier, found.mean_multiplier, found.steps)
         implied = problem.finish(found.multiplier, found.mean_multiplier, found.steps)
         best = min((w for w in (implied, interior, best) if w is not None), key=problem.error)
         if problem.error(best) <= ERROR_FLOOR:
             break
     return best
+
+
+def certify_multipliers(
+    moments: Moments, retention: float, cap: float, price: float, multiplier: np.ndarray, mean_multiplier: float
+) -> Weighting:
+    """The weights that given multipliers imply, with their certificate; whoever found them."""
+    problem = _Problem(moments, retention, cap, price)
+    return problem.certify(problem.implied(multiplier, mean_multiplier), multiplier, mean_multiplier, 0)
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,14 @@ class _Problem:
         dual -= self.retention * mean_multiplier + float(eps @ np.abs(multiplier))
         gap = (primal - dual) / max(primal, _SCALE_FLOOR * self.retention**2)
         return Weighting(weight, self.retention, primal, dual, gap, multiplier, mean_multiplier, steps)
+
+    def proved_infeasible(self, found: Solution) -> bool:
+        """Whether the multipliers of an iterate, rescaled, bound the feasible retentions below this one."""
+        if np.isfinite(self.price):
+            return False
+        nu = found.multiplier
+        scale = -found.mean_multiplier - float(self.moments.tolerance.ravel() @ np.abs(nu))
+        return scale > 0 and _retention_bound(self.moments, self.cap, nu / scale) < self.retention * (1 - 1e-9)
 
     def error(self, weighting: Weighting) -> float:
         """The largest of gap, missed mean and (with hard constraints) violation; infinite if not a number."""
@@ -186,10 +202,13 @@ def largest_retention(moments: Moments, cap: float) -> RetentionBound:
     eta_max <= Q E[max(0, 1 + sum_j eps_j |nu_j| - sum_j nu_j a_j)]. Both bounds are capped at 1.
     """
     *_, found = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10])
-    nu = found.multiplier
+    upper = _retention_bound(moments, cap, found.multiplier)
+    return RetentionBound(min(found.retention, 1.0), min(upper, 1.0), found.multiplier)
+
+
+def _retention_bound(moments: Moments, cap: float, nu: np.ndarray) -> float:
     slope = 1.0 + float(moments.tolerance.ravel() @ np.abs(nu)) - moments.combine(nu)
-    upper = cap * moments.mean(np.maximum(slope, 0))
-    return RetentionBound(min(found.retention, 1.0), min(upper, 1.0), nu)
+    return cap * moments.mean(np.maximum(slope, 0))
 
 
 def _everything(moments: Moments, cap: float, price: float) -> Weighting:

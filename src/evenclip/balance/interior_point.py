@@ -12,7 +12,7 @@ form. Predictor and corrector follow Mehrotra (SIAM J. Optim. 2(4), 1992). Symbo
 mu = multiplier of the mean, lower/upper = multipliers of 0 <= q <= Q, p and z = slacks, lam = their multipliers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,7 @@ def interior_point(
     retention: float | None,
     price: float = np.inf,
     tolerances: Sequence[float] = (1e-6, 1e-8, 1e-10),
+    stop: Callable[[Solution], bool] = lambda solution: False,
 ) -> Iterator[Solution]:
     """Solve the programme of the module's docstring with t = eta u; yield the best iterate at each tolerance.
 
@@ -71,12 +72,14 @@ def interior_point(
     tolerances : sequence of float
         Falling; on the mean complementarity, relative to the objective, and on the violation of the constraints. The
         last iterate yielded is the best one reached, even if it missed them.
+    stop : callable
+        Told each iterate; true = go no further.
     """
     with np.errstate(all="ignore"):  # the last steps may overflow: the best iterate stands, and callers certify it
-        yield from _iterate(_State(moments, cap, retention, price), list(tolerances))
+        yield from _iterate(_State(moments, cap, retention, price), list(tolerances), stop)
 
 
-def _iterate(state: "_State", tolerances: list[float]) -> Iterator[Solution]:
+def _iterate(state: "_State", tolerances: list[float], stop: Callable[[Solution], bool]) -> Iterator[Solution]:
     best, best_merit = state, np.inf
     for step in range(MAX_STEPS):
         merit = state.merit()
@@ -88,7 +91,7 @@ def _iterate(state: "_State", tolerances: list[float]) -> Iterator[Solution]:
                 yield best.solution(step)
         if not tolerances:
             return
-        if not np.isfinite(merit) or merit > _GIVEN_UP * best_merit:
+        if not np.isfinite(merit) or merit > _GIVEN_UP * best_merit or stop(state.solution(step)):
             break
         try:
             state = _next(state)

@@ -38,7 +38,7 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "largest_retention": bound.lower if bound else None,
         "max_representation_residual": float(residual[:, 0].max()),
         "max_association_residual": float(residual[:, 1:].max()),
-        "blocking_pair": blocking_pair(moments, bound),
+        "blocking_pair": blocking_pair(balanced),
         "rb_before": found["before"].rb,
         "rb_after": found["after"].rb,
         "realised_rb": found["realised"].rb,

@@ -4,13 +4,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evenclip.balance.baselines import rake, reweigh
 from evenclip.balance.cells import Cells
 from evenclip.balance.exact import (
     AUTO_MARGIN,
     FEASIBLE_RESIDUAL,
+    GAP_TOLERANCE,
     PENALTY,
     RetentionBound,
     Weighting,
+    certify_multipliers,
+    excess,
     largest_retention,
     solve,
 )
@@ -18,6 +22,7 @@ from evenclip.balance.groups import Contrast, check_contrasts, contrasts
 from evenclip.balance.moments import Moments, build_moments
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan
+from evenclip.balance.stochastic import one_pass
 from evenclip.errors import InputError
 
 _LEAST_RETENTION = 1e-3  # below it there is nothing left to train on
@@ -68,62 +73,110 @@ def weigh(cells: Cells, options: BalanceOptions, seed: int, where: str) -> Balan
     return Balanced(cells, found, moments, plan, weighting, bound)
 
 
-def _none(cells: Cells, moments: Moments, options: BalanceOptions, seed: int):
+_Outcome = tuple[Plan, Weighting | None, RetentionBound | None]
+
+
+def _none(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
     return Plan.of_weights(cells.count, np.ones(len(cells)), seed), None, None
 
 
-def _random_subsample(cells: Cells, moments: Moments, options: BalanceOptions, seed: int):
-    retention, bound = _retention(moments, _lenient(options))
+def _random_subsample(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
+    bound = largest_retention(moments, options.cap) if options.retention == "auto" else None
+    retention = _auto_retention(moments, options, bound) if bound else options.retention
     return Plan.of_subsample(cells.count, retention, seed), None, bound
 
 
-def _m4(cells: Cells, moments: Moments, options: BalanceOptions, seed: int):
-    retention, bound = _retention(moments, options)
-    feasible = bound is None or retention <= bound.upper
-    price = options.enforcement or (np.inf if feasible else PENALTY)
-    weighting = solve(moments, retention, options.cap, price)
+def _m4(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
+    weighting, bound = (
+        _solve_m4(moments, options) if options.solver == "exact" else _stream_m4(cells, moments, options, seed)
+    )
     return Plan.of_weights(cells.count, weighting.weight, seed), weighting, bound
 
 
-_STRATEGIES = {"none": _none, "random_subsample": _random_subsample, "m4": _m4}
+def _raking(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
+    found = contrasts(cells, options.attribute_coding, options.target)
+    return _scaled(cells, rake(found, moments.weight), options, seed)
 
 
-def _lenient(options: BalanceOptions) -> BalanceOptions:
-    """The options with `allow_infeasible`: a blind subsample has no constraints to hold."""
-    return options.model_copy(update={"allow_infeasible": True})
+def _reweighing(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
+    found = contrasts(cells, options.attribute_coding, options.target)
+    return _scaled(cells, reweigh(found, moments.labels[:, 1:], moments.weight), options, seed)
 
 
-def _retention(moments: Moments, options: BalanceOptions) -> tuple[float, RetentionBound]:
-    """The retention to use, after the check that the constraints can hold at it."""
-    bound = largest_retention(moments, options.cap)
+_STRATEGIES = {
+    "none": _none, "random_subsample": _random_subsample, "m4": _m4, "raking": _raking, "reweighing": _reweighing,
+}  # fmt: skip
+
+
+def _scaled(cells: Cells, factor: np.ndarray, options: BalanceOptions, seed: int) -> _Outcome:
+    """Factors with mean 1 as weights of the largest retention that the cap allows, or of the one asked for."""
+    largest = min(options.cap / factor.max(), 1.0)
+    retention = largest if options.retention == "auto" else options.retention
+    if retention > largest * (1 + 1e-12):
+        raise InputError(
+            f"{options.strategy} needs weights up to {retention * factor.max():.3g} at retention {retention:g}",
+            "cap",
+            f"raise the cap, or ask for a retention of at most {_floor(largest)}",
+        )
+    return Plan.of_weights(cells.count, retention * factor, seed), None, None
+
+
+def _solve_m4(moments: Moments, options: BalanceOptions) -> tuple[Weighting, RetentionBound | None]:
     if options.retention == "auto":
-        retention = bound.lower if bound.lower >= 1.0 else bound.lower * (1 - AUTO_MARGIN)
-        if retention >= _LEAST_RETENTION:
-            return retention, bound
+        bound = largest_retention(moments, options.cap)
+        retention = _auto_retention(moments, options, bound)
+        return solve(moments, retention, options.cap, options.enforcement or np.inf), bound
+    weighting = solve(moments, options.retention, options.cap, options.enforcement or np.inf)
+    if excess(moments, weighting) <= FEASIBLE_RESIDUAL and abs(weighting.relative_gap) <= GAP_TOLERANCE:
+        return weighting, None
+    bound = largest_retention(moments, options.cap)
+    if options.retention > bound.upper:
+        if not options.allow_infeasible:
+            raise _infeasible(moments, options, bound)
+        weighting = solve(moments, options.retention, options.cap, options.enforcement or PENALTY)
+    return weighting, bound
+
+
+def _stream_m4(
+    cells: Cells, moments: Moments, options: BalanceOptions, seed: int
+) -> tuple[Weighting, RetentionBound | None]:
+    bound = largest_retention(moments, options.cap) if options.retention == "auto" else None
+    retention = _auto_retention(moments, options, bound) if bound else options.retention
+    price = options.enforcement or PENALTY
+    dual = one_pass(moments, cells.count, retention, options.cap, price, options.stochastic_step, seed)
+    return certify_multipliers(moments, retention, options.cap, price, dual.multiplier, dual.mean_multiplier), bound
+
+
+def _auto_retention(moments: Moments, options: BalanceOptions, bound: RetentionBound) -> float:
+    retention = bound.lower if bound.lower >= 1.0 else bound.lower * (1 - AUTO_MARGIN)
+    if retention < _LEAST_RETENTION:
         raise InputError(
             f"no retention satisfies the constraints (the largest is {bound.lower:.2g})",
             "retention",
             _what_would_help(moments, options, bound),
         )
-    if options.retention > bound.upper and not options.allow_infeasible:
-        worst = solve(moments, options.retention, options.cap, PENALTY)
-        pairs = "; ".join(_describe(moments, worst, j) for j in _worst_moments(moments, worst))
-        raise InputError(
-            f"the constraints cannot hold at retention {options.retention:g}: {pairs}",
-            "retention",
-            f"the largest feasible retention is {_floor(bound.lower)}; {_what_would_help(moments, options, bound)}",
-        )
-    return float(options.retention), bound
+    return retention
 
 
-def blocking_pair(moments: Moments, bound: RetentionBound | None) -> dict[str, str | None] | None:
-    """The attribute-label pair whose constraint costs most retention; None if nothing blocks full retention.
+def _infeasible(moments: Moments, options: BalanceOptions, bound: RetentionBound) -> InputError:
+    least = solve(moments, options.retention, options.cap, PENALTY)
+    pairs = "; ".join(_describe(moments, least, j) for j in _worst_moments(moments, least))
+    return InputError(
+        f"the constraints cannot hold at retention {options.retention:g}: {pairs}",
+        "retention",
+        f"the largest feasible retention is {_floor(bound.lower)}; {_what_would_help(moments, options, bound)}",
+    )
+
+
+def blocking_pair(balanced: Balanced) -> dict[str, str | None] | None:
+    """The pair whose constraint costs most (retention where its bound was computed, else objective); None if none does.
 
     The label is None where the constraint is the group's share itself.
     """
-    if bound is None or bound.lower >= 1.0:
+    moments, proof = balanced.moments, balanced.bound or balanced.weighting
+    if proof is None or (balanced.bound and balanced.bound.lower >= 1.0) or not proof.multiplier.any():
         return None
-    cost = np.abs(bound.multiplier) * moments.size
+    cost = np.abs(proof.multiplier) * moments.size
     k, r = np.unravel_index(int(cost.argmax()), moments.tolerance.shape)
     return {"attribute": moments.group_names[k], "label": moments.label_names[r - 1] if r else None}
 
