@@ -74,6 +74,20 @@ def test_exif_orientation_is_applied_and_removed(orientation, red, max_px):
     assert close(pixels[at[red]], RED, within=40)
 
 
+@settings(deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 60))
+def test_a_damaged_exif_block_does_not_cost_the_image(noise, start):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    content = bytearray(encoded(halves(), "JPEG", exif=exif))
+    block = content.index(b"Exif\0\0") + 6
+    length = int.from_bytes(content[block - 8 : block - 6]) - 8
+    start = min(start, length)
+    content[block + start : block + min(length, start + len(noise))] = noise[: length - start]
+    with quiet_decoding():
+        assert to_jpeg(bytes(content)).width in (20, 40)
+
+
 def test_cmyk_jpeg_shows_its_colours():
     assert close(decoded(encoded(halves().convert("CMYK"), "JPEG"))[10, 5], RED)
 

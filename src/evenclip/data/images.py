@@ -11,12 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 MAX_PIXELS = 80_000_000  # below Pillow's own limit; a decoded RGB image of 240 MB
 MAX_BYTES = 256 * 2**20
 QUALITY = 95
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no others: some (EPS) would start programs
+# EXIF orientation -> what turns the image upright; Pillow's own exif_transpose fails on EXIF blocks that are damaged
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadImage(Exception):
@@ -76,9 +86,9 @@ def quiet_decoding() -> Iterator[None]:
 
 def _normalised(image: Image.Image, content: bytes, max_px: int | None) -> JpegImage:
     is_jpeg = image.format in ("JPEG", "MPO")  # MPO: a camera's JPEG with further pictures behind the first
-    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     shrink = max_px is not None and min(image.size) > max_px
-    if is_jpeg and upright and not shrink and image.mode in ("RGB", "L"):
+    if is_jpeg and turn is None and not shrink and image.mode in ("RGB", "L"):
         image.load()  # only a full decode shows that nothing is cut off
         return JpegImage(content, *image.size)
     if shrink:
@@ -86,10 +96,11 @@ def _normalised(image: Image.Image, content: bytes, max_px: int | None) -> JpegI
         size = [max(max_px, round(side * scale)) for side in image.size]
         if is_jpeg:
             image.draft(None, [2 * side for side in size])  # decodes at 1/2, 1/4 or 1/8: fast, and no aliasing
-    rgb = _to_rgb(image if upright else ImageOps.exif_transpose(image))
+    rgb = _to_rgb(image)
     if shrink:
-        turned = (rgb.width > rgb.height) != (size[0] > size[1])
-        rgb = rgb.resize(size[::-1] if turned else size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
     buffer = io.BytesIO()
     rgb.save(buffer, "JPEG", quality=QUALITY)
     return JpegImage(buffer.getvalue(), *rgb.size)
