@@ -171,8 +171,9 @@ def test_a_file_cut_off_is_unreadable(kind, kept):
     ],
 )
 def test_what_is_no_image_is_unreadable(content):
-    with pytest.raises(BadImage, match="unreadable_image"):
+    with pytest.raises(BadImage, match="unreadable_image") as error:
         to_jpeg(content)
+    assert " at 0x" not in error.value.detail  # quarantine tables are the same in every run
 
 
 def png_of_size(width: int, height: int) -> bytes:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 MAX_PIXELS = 80_000_000  # below Pillow's own limit; a decoded RGB image of 240 MB
 MAX_BYTES = 256 * 2**20
@@ -68,6 +68,8 @@ def to_jpeg(content: bytes, max_px: int | None = None) -> JpegImage:
             return _normalised(image, content, max_px)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage("image_too_large", str(error)) from None
+    except UnidentifiedImageError:  # its message names a memory address
+        raise BadImage("unreadable_image", f"not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
     except BadImage:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything on hostile bytes
