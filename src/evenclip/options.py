@@ -122,13 +122,14 @@ def _resolve(node: dict, definitions: dict) -> dict:
 
 def _children(node: dict, part: Any, definitions: dict) -> list[dict]:
     node = _resolve(node, definitions)
-    found = [node["properties"][part]] if part in node.get("properties", {}) else []
-    if not found and isinstance(node.get("additionalProperties"), dict):
-        found = [node["additionalProperties"]]
-    if not found and isinstance(part, int) and "items" in node:
-        found = [node["items"]]
-    # a discriminated union puts its tag into the error's path: step over it, keep all variants
-    variants = [
-        v for key in ("anyOf", "oneOf") for child in found or [node] for v in _resolve(child, definitions).get(key, [])
-    ]
-    return variants if variants else found
+    variants = node.get("discriminator", {}).get("mapping", {})
+    if part in variants:  # a discriminated union puts its tag into the error's path
+        return [{"$ref": variants[part]}]
+    if part in node.get("properties", {}):
+        found = [node["properties"][part]]
+    elif isinstance(part, int):
+        found = [node["items"]] if "items" in node else []
+    else:
+        named = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+        found = [child for child in named if isinstance(child, dict)]
+    return [option for child in found for option in _resolve(child, definitions).get("anyOf", [child])]

@@ -137,27 +137,28 @@ class Manifest:
         contents = {name: entry["sha256"] for name, entry in self.inputs.items()}
         return fingerprint([self.stage, self.options, self.seed, contents])
 
+    def as_dict(self, **extra: Any) -> dict[str, Any]:
+        """How the output was made, up to now; ``extra`` holds what only this stage knows (counts, device, ...)."""
+        return {
+            "stage": self.stage,
+            "fingerprint": self.fingerprint,
+            "options": self.options,
+            "seed": self.seed,
+            "inputs": self.inputs,
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "git": git_state(),
+            "packages": package_versions(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "started": _iso(self.started),
+            "ended": _iso(time.time()),
+            "seconds": round(time.time() - self.started, 3),
+            **extra,
+        }
+
     def write(self, path: str | os.PathLike, **extra: Any) -> None:
-        """Write the manifest as JSON to ``path``; ``extra`` holds what only this stage knows (counts, device, ...)."""
-        write_json(
-            {
-                "stage": self.stage,
-                "fingerprint": self.fingerprint,
-                "options": self.options,
-                "seed": self.seed,
-                "inputs": self.inputs,
-                "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-                "git": git_state(),
-                "packages": package_versions(),
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-                "started": _iso(self.started),
-                "ended": _iso(time.time()),
-                "seconds": round(time.time() - self.started, 3),
-                **extra,
-            },
-            path,
-        )
+        """Write `as_dict` as JSON to ``path``."""
+        write_json(self.as_dict(**extra), path)
 
 
 def input_digest(path: str | os.PathLike) -> str:

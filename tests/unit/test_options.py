@@ -1,8 +1,11 @@
 """Option blocks: strict, near keys named, and the command line round-trips."""
 
+from typing import Annotated, Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from evenclip.errors import InputError
 from evenclip.options import Options, expand_variables, parse_value, read_yaml
@@ -82,3 +85,32 @@ def test_broken_yaml_names_line_and_column(tmp_path):
     path.write_text("a: 1\nb: [1\nc: 2\n")
     with pytest.raises(InputError, match=r"study\.yaml:3"):
         read_yaml(path)
+
+
+class Circle(Options):
+    kind: Literal["circle"] = "circle"
+    radius: int = 1
+
+
+class Square(Options):
+    kind: Literal["square"] = "square"
+    side: int = 1
+
+
+class Drawing(Options):
+    shapes: list[Annotated[Circle | Square, Field(discriminator="kind")]] = []
+    named: dict[str, Inner] = {}
+    maybe: Inner | None = None
+
+
+@pytest.mark.parametrize(
+    ("values", "near"),
+    [
+        ({"shapes": [{"kind": "square", "sid": 2}]}, "did you mean 'side'"),
+        ({"named": {"a": {"wdth": 2}}}, "did you mean 'width'"),
+        ({"maybe": {"wdth": 2}}, "did you mean 'width'"),
+    ],
+)
+def test_unknown_key_inside_unions_and_mappings(values, near):
+    with pytest.raises(InputError, match=near):
+        Drawing.parse(values, "study.yaml")

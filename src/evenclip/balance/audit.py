@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from evenclip.balance.cells import Cells, RowCoder, count_cells, open_labels, read_batches
+from evenclip.balance.cells import Cells, RowCoder, count_cells
 from evenclip.balance.columns import short_name
 from evenclip.balance.groups import Contrast, contrasts
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import number
+from evenclip.balance.source import Source
 from evenclip.errors import InputError
 from evenclip.records import check_unique_keys, read_table
 
@@ -28,8 +29,8 @@ _BLOCK = 64  # bootstrap draws held at once
 
 
 def audit(
-    labels: str | os.PathLike,
-    weights: str | os.PathLike | None = None,
+    labels: Any,
+    weights: str | os.PathLike | pa.Table | None = None,
     options: BalanceOptions | None = None,
     *,
     seed: int = 0,
@@ -40,10 +41,10 @@ def audit(
 
     Parameters
     ----------
-    labels : path
-        labels.parquet.
-    weights : path, optional
-        weights.parquet: `key`, `weight` >= 0 and optionally `copies`; in any order, one row per row of ``labels``.
+    labels : path or table
+        labels.parquet, or its content; see `Source`.
+    weights : path or pyarrow.Table, optional
+        weights.parquet, or its content: `key`, `weight` >= 0 and optionally `copies`; in any order, one row per row of ``labels``.
     options : BalanceOptions, optional
         Only `target` and `attribute_coding` are used.
     seed, n_bootstrap
@@ -58,9 +59,10 @@ def audit(
         and `associations` (one entry per group and label, with standardised mean differences).
     """
     options = options or BalanceOptions()
-    cells = count_cells(labels, 1)
+    source = Source(labels)
+    cells = count_cells(source, 1)
     found = contrasts(cells, options.attribute_coding, options.target)
-    owner, count, stages = _weighted_cells(labels, weights, cells)
+    owner, count, stages = _weighted_cells(source, weights, cells)
     measure = _Measure(cells, found, owner, min_group)
     rng = np.random.default_rng(seed)
     draws = {name: [] for name in stages}
@@ -125,29 +127,29 @@ class _Measure:
         )
 
 
-def _weighted_cells(labels, weights, cells: Cells) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _weighted_cells(source: Source, weights: Any, cells: Cells) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Cells split by weight: the cell, the number of rows, and for each stage the weight of each."""
     if weights is None:
         return np.arange(len(cells)), cells.count, {"before": np.ones(len(cells))}
     given = _read_weights(weights)
+    where = "the weights" if isinstance(weights, pa.Table) else str(weights)
     keys = given.column("key").combine_chunks()
     coder = RowCoder(cells.columns, 1)
     parts, used = [], 0
     names = [name for name in ("weight", "copies") if name in given.column_names]
-    if "key" not in open_labels(labels).schema_arrow.names:
-        raise InputError("column key is missing", str(labels), "give every row a unique string `key`")
-    for batch in read_batches(labels, ["key", *cells.columns.all]):
+    source.require_key()
+    for batch in source.batches(["key", *cells.columns.all]):
         key = batch.column("key").cast(pa.string())
         rows = pc.index_in(key, value_set=keys)
         if rows.null_count:
             missing = key.filter(pc.is_null(rows))[0].as_py()
-            raise InputError(f"the key '{missing}' of {labels} has no weight", str(weights), "weigh the same table")
+            raise InputError(f"the key '{missing}' of {source.name} has no weight", where, "weigh the same table")
         used += len(batch)
-        cell = cells.find(coder.encode(batch, str(labels))[0])
+        cell = cells.find(coder.encode(batch, source.name)[0])
         columns = {name: given.column(name).take(rows) for name in names}
         parts.append(_count_rows(pa.table({"cell": cell} | columns), names))
     if used != len(keys):
-        raise InputError(f"{len(keys)} weights for {used} rows", str(weights), "weigh the same table")
+        raise InputError(f"{len(keys)} weights for {used} rows", where, "weigh the same table")
     merged = pa.concat_tables(parts).group_by(["cell", *names]).aggregate([("rows", "sum")]).sort_by("cell")
     stages = {"before": np.ones(len(merged))}
     stages |= {stage: merged.column(name).to_numpy().astype(float) for stage, name in _STAGES.items() if name in names}
@@ -162,8 +164,8 @@ def _count_rows(table: pa.Table, names: list[str]) -> pa.Table:
     return counted.group_by(["cell", *names]).aggregate([("rows", "sum")]).rename_columns({"rows_sum": "rows"})
 
 
-def _read_weights(path: str | os.PathLike) -> pa.Table:
-    table = read_table(path)
+def _read_weights(path: str | os.PathLike | pa.Table) -> pa.Table:
+    table, path = (path, "the weights") if isinstance(path, pa.Table) else (read_table(path), path)
     for name in ("key", "weight"):
         if name not in table.column_names:
             raise InputError(f"column {name} is missing", str(path), "write it with `evenclip balance`")

@@ -7,22 +7,19 @@ batch, in memory O(cells). Counts are integers, so counts of shards add up to ex
 Reads labels.parquet; writes and reads cells.parquet (a labels table without keys, with `count` and `utility_sum`).
 """
 
-import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from evenclip.balance.columns import Columns
+from evenclip.balance.source import BATCH_ROWS, Source, ahead
 from evenclip.errors import InputError
 
 UTILITY_BITS = 24  # resolution of utilities: 2**-24, that of float32 near 1
 UTILITY_ONE = 1 << UTILITY_BITS
-BATCH_ROWS = 1 << 20  # a multiple of 8, so that batches start at whole bytes of the bit-packed columns
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,22 @@ class Cells:
     def utility(self) -> np.ndarray:
         """Shape (n_cells,): mean utility of each cell's rows."""
         return self.utility_sum / (self.count * float(UTILITY_ONE))
+
+    def table(self) -> pa.Table:
+        """The cells as a labels table without keys, with `count` and `utility_sum`: what `count_cells` adds up."""
+        data: dict[str, pa.Array] = {}
+        for column in self.columns.boolean:
+            unknown = ~self.known(column) if column in self.columns.sensitive else None
+            data[column] = pa.array(self.value(column), mask=unknown)
+        if self.columns.utility:
+            lowest = self._utility_bin().astype(float) / (1 << self.utility_bits)
+            data |= {"utility": pa.array(lowest), "utility_sum": pa.array(self.utility_sum)}
+        return pa.table(data | {"count": pa.array(self.count)})
+
+    def _utility_bin(self) -> np.ndarray:
+        start = -(-(len(self.columns.boolean) + len(self.columns.sensitive)) // 8)
+        used = self._bytes[:, start : start + UTILITY_BITS // 8].astype(np.int64)
+        return used @ (1 << np.arange(0, UTILITY_BITS, 8))
 
     def find(self, codes: pa.Array) -> np.ndarray:
         """Shape (len(codes),) int64: the cell of each code; raises KeyError for a code that was not counted."""
@@ -145,8 +158,8 @@ class CellCounter:
         self._parts: list[pa.Table] = []
         self._merged_rows = 0
 
-    def add(self, batch: pa.RecordBatch, where: str) -> None:
-        """Count a batch of rows, or of counted cells if it has a column `count`."""
+    def count(self, batch: pa.RecordBatch, where: str) -> pa.Table:
+        """Cells of a batch of rows, or of counted cells if it has a column `count`; for `add`."""
         codes, utility = self.coder.encode(batch, where)
         counted = "count" in batch.schema.names
         count = batch.column("count").cast(pa.int64()) if counted else pa.array(np.ones(len(batch), np.int64))
@@ -154,7 +167,11 @@ class CellCounter:
             total = batch.column("utility_sum")
         else:
             total = pa.array(utility if utility is not None else np.zeros(len(batch), np.int64))
-        self._parts.append(_add_up(pa.table({"code": codes, "count": count, "utility_sum": total})))
+        return _add_up(pa.table({"code": codes, "count": count, "utility_sum": total}))
+
+    def add(self, part: pa.Table) -> None:
+        """Add what `count` returned."""
+        self._parts.append(part)
         if sum(len(part) for part in self._parts) > 2 * self._merged_rows + BATCH_ROWS:
             self._merge()
 
@@ -173,35 +190,13 @@ class CellCounter:
         return Cells(self.coder.columns, self.coder.utility_bits, code, count, total)
 
 
-def open_labels(path: str | os.PathLike) -> pq.ParquetFile:
-    """Open a labels table; `InputError` if it is missing, empty or not Parquet."""
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise InputError("no such file", str(path), "check the path") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
-    if file.metadata.num_rows == 0:
-        raise InputError("the table has no rows", str(path), "label some pairs first")
-    return file
-
-
-def read_batches(path: str | os.PathLike, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    """Batches of a Parquet file; `InputError` if it is damaged."""
-    try:
-        yield from open_labels(path).iter_batches(BATCH_ROWS, columns=list(columns))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
-
-
-def count_cells(path: str | os.PathLike, utility_bits: int) -> Cells:
-    """Count the cells of a labels file, or add up those of a cells file."""
-    schema = open_labels(path).schema_arrow
-    columns = Columns.of(schema, str(path))
+def count_cells(source: Source, utility_bits: int) -> Cells:
+    """Count the cells of a labels table, or add up those of cells files."""
+    columns = Columns.of(source.schema, source.name)
     counter = CellCounter(columns, utility_bits)
-    extra = [name for name in ("count", "utility_sum") if name in schema.names]
-    for batch in read_batches(path, [*columns.all, *extra]):
-        counter.add(batch, str(path))
+    extra = [name for name in ("count", "utility_sum") if name in source.schema.names]
+    for part in ahead(lambda batch: counter.count(batch, source.name), source.batches([*columns.all, *extra])):
+        counter.add(part)
     return counter.cells()
 
 

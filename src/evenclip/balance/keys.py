@@ -40,11 +40,11 @@ class KeyCheck:
     def __init__(self, where: str):
         self.where, self._hashes = where, []
 
-    def add(self, keys: pa.Array) -> None:
-        """Note the keys of a batch; `InputError` for null keys."""
+    def add(self, keys: pa.Array, hashes: np.ndarray) -> None:
+        """Note the keys of a batch and their `hash_strings`; `InputError` for null keys."""
         if keys.null_count:
             raise InputError(f"{keys.null_count} keys are null", f"{self.where}, column key", "give every row a key")
-        self._hashes.append(hash_strings(keys))
+        self._hashes.append(hashes)
 
     def finish(self, reread: Callable[[], Iterator[pa.Array]]) -> None:
         """Raise `InputError` if a key occurred twice; ``reread`` yields the same keys again."""

@@ -115,6 +115,6 @@ class Ranker:
         return rank
 
 
-def weights_table(key: pa.Array, weight: np.ndarray, copies: np.ndarray) -> pa.RecordBatch:
+def weights_batch(key: pa.Array, weight: np.ndarray, copies: np.ndarray) -> pa.RecordBatch:
     """Rows of weights.parquet."""
-    return pa.record_batch([key.cast(pa.string()), pa.array(weight), pa.array(copies)], schema=WEIGHTS_SCHEMA)
+    return pa.record_batch([key, pa.array(weight), pa.array(copies)], schema=WEIGHTS_SCHEMA)

@@ -4,10 +4,7 @@ Reads `<set>.npz` and the data folder; writes `results/<study>/evaluate/<run>/se
 ``{"manifest": {...}, "metrics": [MetricRow, ...]}``. Command: `evenclip evaluate`.
 """
 
-import json
-import tempfile
 from pathlib import Path
-from typing import Any
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
@@ -52,7 +49,7 @@ def evaluate_set(
     bootstrap = Bootstrap(options.resamples, seed)
     rows = [row for task in tasks for row in task.root.measure(data, bootstrap, options)]
     _check_distinct(rows, name)
-    recorded = _record(manifest, n=data.n, n_without_embedding=data.n_without_embedding)
+    recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding)
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
 
 
@@ -64,11 +61,3 @@ def _check_distinct(rows: list[MetricRow], name: str) -> None:
                 f"two tasks measure {row.metric}", f"the tasks of {name}", "evaluate one of them under another set name"
             )
         seen.add((row.metric, row.group))
-
-
-def _record(manifest: Manifest, **extra: Any) -> dict[str, Any]:
-    """What `Manifest.write` would put into a file of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "manifest.json"
-        manifest.write(path, **extra)
-        return json.loads(path.read_text(encoding="utf-8"))
