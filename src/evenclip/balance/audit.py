@@ -44,7 +44,8 @@ def audit(
     labels : path or table
         labels.parquet, or its content; see `Source`.
     weights : path or pyarrow.Table, optional
-        weights.parquet, or its content: `key`, `weight` >= 0 and optionally `copies`; in any order, one row per row of ``labels``.
+        weights.parquet, or its content: `key`, `weight` >= 0 and optionally `copies`; one row per row of ``labels``,
+        in any order.
     options : BalanceOptions, optional
         Only `target` and `attribute_coding` are used.
     seed, n_bootstrap
@@ -72,7 +73,7 @@ def audit(
         for name, weight in stages.items():
             draws[name].append(measure(resampled * weight))
     points = {name: measure((count * weight)[None, :]) for name, weight in stages.items()}
-    intervals = {name: _Estimates.interval(parts) for name, parts in draws.items()}
+    intervals = {name: measure.interval(points[name], parts) for name, parts in draws.items()}
     return {"n": cells.n, "n_cells": len(cells), "n_bootstrap": n_bootstrap, "min_group": min_group} | _spread(
         count, stages
     ) | _summary(measure, points, intervals)  # fmt: skip
@@ -86,15 +87,6 @@ class _Estimates:
     association: np.ndarray
     rb: np.ndarray
     ab: np.ndarray
-
-    @staticmethod
-    def interval(parts: list["_Estimates"]) -> dict[str, np.ndarray]:
-        """95 % percentile interval of each field, shape (2, ...); draws that lost a group are left out."""
-        with np.errstate(invalid="ignore"):
-            return {
-                name: _quantiles(np.concatenate([getattr(part, name) for part in parts])) if parts else None
-                for name in ("share", "association", "rb", "ab")
-            }
 
 
 class _Measure:
@@ -121,10 +113,29 @@ class _Measure:
             share = mass[:, 0::2] / (mass[:, 0::2] + mass[:, 1::2])
             rate = totals[:, :, 1:] / mass[:, :, None]
         association = rate[:, 0::2] - rate[:, 1::2]
-        deviation = np.abs(share - self._target)
-        return _Estimates(
-            share, association, _largest(deviation, self.enough), _largest(np.abs(association), self.enough[:, None])
-        )
+        deviations = self._deviations(share, association)
+        return _Estimates(share, association, *(_largest(values) for values in deviations))
+
+    def _deviations(self, share: np.ndarray, association: np.ndarray) -> list[np.ndarray]:
+        """What RB and AB are the maxima of: shape (draws, candidates) each, NaN where insufficient."""
+        deviation = np.where(self.enough, np.abs(share - self._target), np.nan)
+        strength = np.where(self.enough[:, None], np.abs(association), np.nan)
+        return [deviation, strength.reshape(len(strength), -1)]
+
+    def interval(self, point: _Estimates, parts: list[_Estimates]) -> dict[str, np.ndarray | None]:
+        """95 % percentile interval of each field, shape (2, ...); draws that lost a group are left out.
+
+        That of a maximum is the interval of the group or pair that attains it: maxima of resampled data are biased.
+        """
+        if not parts:
+            return dict.fromkeys(("share", "association", "rb", "ab"))
+        share, association = (np.concatenate([getattr(part, n) for part in parts]) for n in ("share", "association"))
+        result = {"share": _quantiles(share), "association": _quantiles(association)}
+        at_point = self._deviations(point.share, point.association)
+        for name, values, drawn in zip(("rb", "ab"), at_point, self._deviations(share, association), strict=True):
+            leader = int(np.argmax(np.where(np.isfinite(values[0]), values[0], -1)))
+            result[name] = _quantiles(drawn[:, leader])
+        return result
 
 
 def _weighted_cells(source: Source, weights: Any, cells: Cells) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -224,9 +235,9 @@ def _standardised(measure: _Measure, before: _Estimates, point: _Estimates) -> n
         return point.association[0] / deviation
 
 
-def _largest(values: np.ndarray, enough: np.ndarray) -> np.ndarray:
-    """Maximum over all but the first axis of what is finite and measured; NaN if nothing is."""
-    usable = np.where(np.isfinite(values) & enough, values, -np.inf).reshape(len(values), -1).max(1)
+def _largest(values: np.ndarray) -> np.ndarray:
+    """Maximum of each row over what is finite; NaN if nothing is."""
+    usable = np.where(np.isfinite(values), values, -np.inf).max(1)
     return np.where(np.isfinite(usable), usable, np.nan)
 
 

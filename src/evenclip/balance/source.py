@@ -1,0 +1,99 @@
+"""Labels tables, wherever they are: Parquet files read in batches, or tables in memory."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evenclip.errors import InputError
+
+BATCH_ROWS = 1 << 20  # a multiple of 8, so that batches start at whole bytes of the bit-packed columns
+WORKERS = min(4, os.cpu_count() or 1)
+
+
+class Source:
+    """The rows of a labels table, in a fixed order, readable any number of times.
+
+    Parameters
+    ----------
+    table : path, folder of Parquet files, sequence of paths, or pyarrow, pandas or polars table
+
+    Raises
+    ------
+    InputError
+        If a file is missing, empty or not Parquet, or if files have different columns.
+    """
+
+    def __init__(self, table: Any):
+        if isinstance(table, Source):
+            self.__dict__.update(table.__dict__)
+            return
+        if isinstance(table, str | os.PathLike):
+            table = sorted(Path(table).glob("*.parquet")) if Path(table).is_dir() else [table]
+        if isinstance(table, Sequence) and not isinstance(table, pa.Table):
+            self.paths = [Path(path) for path in table]
+            self.name = str(self.paths[0]) if len(self.paths) == 1 else f"{len(self.paths)} files"
+            if not self.paths:
+                raise InputError("no Parquet file found", str(table), "name a file or a folder with *.parquet")
+            self.schema = self._common_schema()
+            return
+        self.paths, self.name = [], "the table"
+        self._table = table if isinstance(table, pa.Table) else pa.table(table)
+        self.schema = self._table.schema
+        if len(self._table) == 0:
+            raise InputError("the table has no rows", self.name, "label some pairs first")
+
+    def _common_schema(self) -> pa.Schema:
+        files = {path: _open(path) for path in self.paths}
+        if not sum(file.metadata.num_rows for file in files.values()):
+            raise InputError("the table has no rows", self.name, "label some pairs first")
+        schemas = {path: file.schema_arrow for path, file in files.items()}
+        first = schemas[self.paths[0]]
+        for path, schema in schemas.items():
+            if set(schema.names) != set(first.names):
+                odd = ", ".join(sorted(set(schema.names) ^ set(first.names)))
+                raise InputError(f"its columns differ from those of {self.paths[0]}: {odd}", str(path), "align them")
+        return first
+
+    def require_key(self) -> None:
+        """Raise `InputError` if there is no column `key`."""
+        if "key" not in self.schema.names:
+            raise InputError("column key is missing", self.name, "give every row a unique string `key`")
+
+    def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """Batches of at most `BATCH_ROWS` rows; `InputError` if a file is damaged."""
+        columns = list(columns)
+        if not self.paths:
+            yield from self._table.select(columns).to_batches(BATCH_ROWS)
+            return
+        for path in self.paths:
+            try:
+                yield from _open(path).iter_batches(BATCH_ROWS, columns=columns)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+
+
+def ahead(function: Callable[[pa.RecordBatch], Any], batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
+    """Map over batches in order, a few batches ahead of the consumer, in threads: the work releases the GIL."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        pending: deque = deque()
+        for batch in batches:
+            pending.append(pool.submit(function, batch))
+            if len(pending) > WORKERS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise InputError("no such file", str(path), "check the path") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
