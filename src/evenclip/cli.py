@@ -41,7 +41,7 @@ def main() -> None:
 
 @data_app.command("synthesize")
 def data_synthesize(
-    split: Annotated[str, typer.Option(help="Which set: train, people, objects, mixed, probes.")],
+    split: Annotated[str, typer.Option(help="Which set: train, people, objects, mixed, unmarked, probes.")],
     n: Annotated[int, typer.Option("--n", help="Number of image-text pairs.")],
     out: OutFolder,
     seed: Seed = 0,
