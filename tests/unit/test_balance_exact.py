@@ -8,11 +8,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evenclip.balance import BalanceOptions
-from evenclip.balance.cells import CellCounter
-from evenclip.balance.columns import Columns
+from evenclip.balance.cells import RowCoder, count_cells
 from evenclip.balance.exact import PENALTY, certify_multipliers, excess, largest_retention, solve
 from evenclip.balance.groups import contrasts
 from evenclip.balance.moments import build_moments
+from evenclip.balance.source import Source
 
 UTILITY_GRID = 256  # 2^8 bins with default options: utilities k / 256 are alone in their bin
 
@@ -30,15 +30,8 @@ def random_table(seed: int, n: int, n_attributes: int, n_labels: int, utility: b
     return pa.table(columns)
 
 
-def cells_of(table: pa.Table):
-    counter = CellCounter(Columns.of(table.schema, "table"), 8)
-    for batch in table.to_batches():
-        counter.add(batch, "table")
-    return counter.cells()
-
-
 def moments_of(table: pa.Table, options: BalanceOptions):
-    cells = cells_of(table)
+    cells = count_cells(Source(table), 8)
     return cells, build_moments(cells, contrasts(cells, "one_hot", options.target), options)
 
 
@@ -128,8 +121,6 @@ def test_agrees_with_an_independent_solver(seed, n, n_attributes, n_labels, util
 
 
 def _codes(cells, table):
-    from evenclip.balance.cells import RowCoder
-
     return RowCoder(cells.columns, cells.utility_bits).encode(table.combine_chunks().to_batches()[0], "table")[0]
 
 
@@ -181,9 +172,7 @@ def test_any_multipliers_bound_the_optimum_from_below():
     rng = np.random.default_rng(0)
     for _ in range(50):
         nu = best.multiplier + rng.normal(0, 0.3, moments.n_moments)
-        other = _Problem(moments, retention, 1.0, np.inf).certify(
-            best.weight, nu, best.mean_multiplier + rng.normal(0, 0.1), 0
-        )
+        other = certify_multipliers(moments, retention, 1.0, np.inf, nu, best.mean_multiplier + rng.normal(0, 0.1))
         assert other.dual_bound <= best.objective + 1e-12
 
 
@@ -247,9 +236,7 @@ def test_binning_utilities_costs_no_more_than_its_bound():
     table = random_table(17, 3000, 1, 3, False).append_column("utility", pa.array(rng.random(3000), pa.float32()))
     by_bits = {}
     for bits in (3, 24):
-        counter = CellCounter(Columns.of(table.schema, "table"), bits)
-        counter.add(table.combine_chunks().to_batches()[0], "table")
-        cells = counter.cells()
+        cells = count_cells(Source(table), bits)
         moments = build_moments(cells, contrasts(cells, "one_hot", {}), BalanceOptions())
         by_bits[bits] = solve(moments, 0.4, 1.0).weight[cells.find(_codes(cells, table))]
     error = np.sqrt(np.mean((by_bits[3] - by_bits[24]) ** 2))
