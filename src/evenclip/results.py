@@ -51,9 +51,10 @@ class Estimate:
     random: float = math.nan
 
     @classmethod
-    def from_audit(cls, found: dict[str, float | None]) -> Self:
-        """An estimate of `evenclip.balance.audit`."""
-        return cls(*(math.nan if found[name] is None else found[name] for name in ("value", "ci_low", "ci_high")))
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        """From a metric row of one seed, or an estimate of `evenclip.balance.audit`."""
+        values = (row.get(name) for name in ("value", "ci_low", "ci_high", "random"))
+        return cls(*(math.nan if value is None else value for value in values))
 
 
 class StudyResults:
@@ -124,11 +125,11 @@ class StudyResults:
             return None
         return Estimate(*found[["mean", "ci_low", "ci_high", "random"]].iloc[0].astype(float))
 
-    def seed_value(self, run: str, seed: int, metric: str) -> float:
-        """A metric of one seed over all examples, NaN where it was not measured or is not defined."""
+    def seed_estimate(self, run: str, seed: int, metric: str) -> Estimate | None:
+        """A metric of one seed over all examples; None where it was not measured or is not defined."""
         rows = (row for row in self.metrics(run, seed) if row["metric"] == metric and not row["group"])
-        value = next((row["value"] for row in rows), None)
-        return math.nan if value is None else value
+        row = next(rows, None)
+        return None if row is None or row["value"] is None else Estimate.from_row(row)
 
     def _read_folder(self, name: str) -> dict[str, dict[str, Any]]:
         paths = sorted((self.folder / name).glob("*.json"))

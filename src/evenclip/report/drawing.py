@@ -84,9 +84,10 @@ def draw_run(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> 
 
 
 def draw_seeds(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> None:
-    """The seeds of the ``i``-th run as small points at height ``y``."""
-    values = seed_values(study, study.runs[i], metric)
-    axes.plot(values, np.full(len(values), y), **run_style(i), linestyle="", markersize=4, alpha=0.45)
+    """The seeds of the ``i``-th run as small points below ``y``, each with its own interval over examples."""
+    for k, seed in enumerate(seed_estimates(study, study.runs[i], metric)):
+        style = run_style(i) | {"markersize": 3.5, "elinewidth": 0.8, "alpha": 0.5}
+        axes.errorbar(seed.mean, y + 0.1 * (k % 3), xerr=arms(seed), **style)
 
 
 def draw_chance(axes: Axes, study: StudyResults, metric: str) -> None:
@@ -99,9 +100,10 @@ def draw_chance(axes: Axes, study: StudyResults, metric: str) -> None:
         axes.annotate("chance", (chance[0], 1), **place, va="top", fontsize=8.5, color=GREY)
 
 
-def seed_values(study: StudyResults, run: RunResult, metric: str) -> np.ndarray:
-    """A metric of every seed, shape (n_seeds,); NaN where it is not defined."""
-    return np.array([study.seed_value(run.name, seed, metric) for seed in run.seeds])
+def seed_estimates(study: StudyResults, run: RunResult, metric: str) -> list[Estimate]:
+    """A metric of every seed of a run that has it."""
+    found = (study.seed_estimate(run.name, seed, metric) for seed in run.seeds)
+    return [estimate for estimate in found if estimate]
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -121,7 +123,14 @@ def name_runs(figure: Figure, study: StudyResults, line: bool = False) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
 
 
-def clip_to_shares(axes: Axes) -> None:
-    """All these metrics are shares: an interval may reach outside [0, 1], the axis does not follow it."""
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, -0.01), min(high, 1.01))
+def frame(study: StudyResults, *metrics: str, zero: bool = False) -> tuple[float, float]:
+    """Limits of an axis: all seeds with their own intervals, and chance; from 0 on where ``zero``.
+
+    The interval over a few seeds may be so wide that it says only that they are few; it may leave the frame.
+    """
+    seeds = [seed for m in metrics for run in study.runs for seed in seed_estimates(study, run, m)]
+    values = np.array([[seed.mean, seed.ci_low, seed.ci_high, seed.random] for seed in seeds])
+    values = values[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if len(values) else (0, 1)
+    margin = max(0.06 * (high - low), 0.01)
+    return (0 if zero else max(low - margin, -0.01)), min(high + margin, 1.01)  # all of these metrics are shares

@@ -14,16 +14,16 @@ from evenclip.report.drawing import (
     GREY,
     Picture,
     arms,
-    clip_to_shares,
     draw_chance,
     draw_run,
     draw_seeds,
     finish,
+    frame,
     name_rows,
     name_runs,
     panel,
     run_style,
-    seed_values,
+    seed_estimates,
 )
 from evenclip.results import Estimate, StudyResults
 
@@ -37,33 +37,30 @@ def bias_against_quality(study: StudyResults, bias: str, quality: str) -> Pictur
             x, y = study.estimate(run.name, quality), study.estimate(run.name, bias)
             if not (x and y):
                 continue
-            seeds = seed_values(study, run, quality), seed_values(study, run, bias)
-            axes.plot(*seeds, **run_style(i), linestyle="", markersize=4, alpha=0.45)
-            axes.errorbar(
-                x.mean, y.mean, xerr=arms(x), yerr=arms(y), **run_style(i), markersize=9, markeredgecolor="white",
-                elinewidth=1.4,
-            )  # fmt: skip
-        axes.set(xlabel=f"{quality}  (more is better)", ylabel=f"{bias}  (0 is even)", title="Lower right is best")
-        clip_to_shares(axes)
-        axes.set_ylim(0, min(axes.get_ylim()[1], 1.01))
+            seeds = ([seed.mean for seed in seed_estimates(study, run, metric)] for metric in (quality, bias))
+            look = run_style(i) | {"linestyle": ""}
+            axes.plot(*seeds, **look, markersize=4, alpha=0.5)
+            axes.errorbar(x.mean, y.mean, xerr=arms(x), yerr=arms(y), **look, markersize=0, elinewidth=1.2, alpha=0.6)
+            axes.plot(x.mean, y.mean, **look, markersize=9, markeredgecolor="white")
+        axes.set(xlabel=quality, ylabel=bias, title="Lower right is best")
+        axes.set(xlim=frame(study, quality), ylim=frame(study, bias, zero=True))
         name_runs(figure, study)
         alt = f"Scatter: {words.all_runs(study, bias)}; {words.all_runs(study, quality)}."
         return finish(figure, f"bias_quality-{bias}-{quality}", alt)
 
 
 def metric_plot(study: StudyResults, metric: str, title: str) -> Picture:
-    """Mean and interval of one metric per run, seeds as small points; lines at the first run's mean and at chance."""
-    with panel(1.15 + 0.4 * len(study.runs)) as (figure, axes):
+    """Mean and interval of one metric per run, seeds below it; lines at the first run's mean and at chance."""
+    with panel(1.15 + 0.5 * len(study.runs)) as (figure, axes):
         for i in range(len(study.runs)):
             draw_run(axes, study, i, metric, y=i)
-            draw_seeds(axes, study, i, metric, y=i + 0.23)
+            draw_seeds(axes, study, i, metric, y=i + 0.22)
         first = study.estimate(study.runs[0].name, metric)
         if first:
             axes.axvline(first.mean, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
         draw_chance(axes, study, metric)
         name_rows(axes, [run.name for run in study.runs])
-        axes.set(xlabel=metric, title=title)
-        clip_to_shares(axes)
+        axes.set(xlabel=metric, title=title, xlim=frame(study, metric))
         return finish(figure, f"metric-{metric}", f"{title}: {words.all_runs(study, metric)}.")
 
 
@@ -76,8 +73,7 @@ def family_plot(study: StudyResults, metrics: Sequence[str], title: str) -> Pict
                 draw_run(axes, study, i, metric, y=row + (i - (n_runs - 1) / 2) * 0.75 / n_runs)
         draw_chance(axes, study, metrics[0])
         name_rows(axes, [metric.rpartition("/")[2] for metric in metrics])
-        axes.set(xlabel=family, title=title)
-        clip_to_shares(axes)
+        axes.set(xlabel=family, title=title, xlim=frame(study, *metrics))
         name_runs(figure, study)
         told = "; ".join(words.all_runs(study, metric) for metric in metrics)
         return finish(figure, f"family-{family}", f"{title}: {told}.")
@@ -96,7 +92,7 @@ def data_bias(audits: dict[str, dict[str, Any]], measure: str, title: str) -> Pi
     with panel(1.45 + 0.4 * len(audits)) as (figure, axes):
         told = []
         for row, (name, found) in enumerate(audits.items()):
-            stages = [Estimate.from_audit(found[measure][stage]) for stage in ("before", "realised")]
+            stages = [Estimate.from_row(found[measure][stage]) for stage in ("before", "realised")]
             axes.plot([stage.mean for stage in stages], [row, row], color="#cccccc", linewidth=2.5, zorder=1)
             for stage, look, y in zip(stages, looks.values(), (row - 0.1, row + 0.1), strict=True):
                 axes.errorbar(stage.mean, y, xerr=arms(stage), marker="o", markersize=7.5, elinewidth=1.4, **look)

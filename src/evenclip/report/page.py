@@ -19,8 +19,7 @@ HEADLINE_QUALITY = {
     "zeroshot/*/acc1": "Zero-shot accuracy",
     "retrieval/*/image_to_text_recall_at_5": "Text recall at 5",
 }
-MAX_SCATTERS = 4
-INTERVALS = {"t": "Student's t over the seeds", "bootstrap": "bootstrap over the examples of the one seed"}
+INTERVALS = {"t": "over the seeds (Student's t)", "bootstrap": "over the examples of its one seed (bootstrap)"}
 
 
 def write_report(results: Path, out: Path) -> None:
@@ -79,7 +78,8 @@ def draw(study: StudyResults) -> dict[str, list[Picture]]:
     training = [figures.training_curves(study)]
     representation, association = _measured(study, "bias/*/rb"), _measured(study, "bias/*/ab_max")
     quality = {metric: title for pattern, title in HEADLINE_QUALITY.items() for metric in _measured(study, pattern)}
-    pairs = [(bias, metric) for bias in association for metric in quality][:MAX_SCATTERS]
+    first = [metrics[0] for pattern in HEADLINE_QUALITY if (metrics := _measured(study, pattern))]
+    pairs = [(bias, metric) for bias in association for metric in first]
     compositional: dict[str, list[str]] = {}
     for metric in _measured(study, "compositional/*/*"):
         compositional.setdefault(_set(metric), []).append(metric)

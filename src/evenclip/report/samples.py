@@ -45,9 +45,10 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
     captions = read_table(folder / f"{shard}.parquet", ["key", "caption"])
     labels = read_table(study.label_table(dataset))
     labels = labels.filter(pc.is_in(labels["key"], captions["key"].combine_chunks()))
-    names = [name for name in labels.column_names if name.startswith(LABEL_PREFIXES)]
+    names = [name for prefix in LABEL_PREFIXES for name in labels.column_names if name.startswith(prefix)]
     flags = np.column_stack([pc.fill_null(labels[name], False).to_numpy() for name in names])
-    rows = np.flatnonzero(flags.any(axis=1))
+    telling = [name.startswith(("sensitive.", "target.")) for name in names]  # a proxy alone shows no bias
+    rows = np.flatnonzero(flags[:, telling].any(axis=1))
     if len(rows) == 0:
         return []
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, N_SAMPLES).round().astype(int))]
