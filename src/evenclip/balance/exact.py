@@ -203,7 +203,11 @@ def largest_retention(moments: Moments, cap: float) -> RetentionBound:
     """
     *_, found = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10])
     upper = _retention_bound(moments, cap, found.multiplier)
-    return RetentionBound(min(found.retention, 1.0), min(upper, 1.0), found.multiplier)
+    lower = moments.mean(found.weight)
+    over = moments.expect(found.weight) / lower
+    violation = (np.abs(over) - moments.tolerance.ravel()) / np.maximum(moments.size, 1e-12)
+    lower = lower if violation.max() <= RETENTION_TOLERANCE else 0.0  # else nothing was shown to be feasible
+    return RetentionBound(min(lower, 1.0), min(upper, 1.0), found.multiplier)
 
 
 def _retention_bound(moments: Moments, cap: float, nu: np.ndarray) -> float:

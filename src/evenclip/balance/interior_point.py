@@ -21,9 +21,12 @@ from scipy import linalg
 from evenclip.balance.moments import Moments
 
 MAX_STEPS = 150
+REFINEMENTS = 1
+_RIDGES = (1e-14, 1e-12, 1e-10)
+_SMALL_RETENTION = 0.01  # errors are relative to the retention down to here, absolute below
 _TO_BOUNDARY = 0.99
 _LEAST_CENTRING = 0.05  # greedier steps stall where many small cells turn at once
-_GIVEN_UP = 1e3  # rounding has won when the merit is this much above the best
+_GIVEN_UP = 1e6  # rounding has won when the merit is this much above the best
 
 
 @dataclass
@@ -55,7 +58,7 @@ def interior_point(
     cap: float,
     retention: float | None,
     price: float = np.inf,
-    tolerances: Sequence[float] = (1e-6, 1e-8, 1e-10),
+    tolerances: Sequence[float] = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-10),
     stop: Callable[[Solution], bool] = lambda solution: False,
 ) -> Iterator[Solution]:
     """Solve the programme of the module's docstring with t = eta u; yield the best iterate at each tolerance.
@@ -189,10 +192,11 @@ class _State:
     def merit(self) -> float:
         """Largest of relative complementarity and relative violation."""
         spread = 0.5 * self.moments.mean((self.q - self.t) ** 2)
-        scale = 1.0 if self.free_retention else max(spread, 1e-3 * self.eta**2)
+        retention = max(self.eta, _SMALL_RETENTION)
+        scale = retention if self.free_retention else max(spread, 1e-3 * retention**2)
         violation = np.abs(self.slack_residual() / np.maximum(self.moments.size, 1e-12)).max()
         missed = abs(self.moments.mean(self.q) - self.eta)
-        return max(self.complementarity() / scale, float(violation), missed)
+        return max(self.complementarity() / scale, float(violation) / retention, missed / retention)
 
     def largest_steps(self, d: _Direction, to_boundary: float) -> tuple[float, float]:
         """Longest primal and dual steps, at most 1, that stay inside."""
@@ -222,6 +226,16 @@ def _longest(pairs: list[tuple[np.ndarray, np.ndarray]], to_boundary: float) -> 
     return step
 
 
+def _factor(matrix: np.ndarray) -> tuple:
+    """Cholesky factors of a matrix with unit diagonal, with as small a ridge as rounding demands."""
+    for ridge in _RIDGES:
+        try:
+            return linalg.cho_factor(matrix + ridge * np.eye(len(matrix)), lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            continue
+    raise linalg.LinAlgError("the condensed system is not positive definite")
+
+
 class _NewtonSystem:
     """Newton's equations at a state, factorised once and solved for predictor and corrector."""
 
@@ -239,14 +253,19 @@ class _NewtonSystem:
         matrix[n, n] = s.moments.mean(self.d)
         self.scale = 1.0 / np.sqrt(np.diag(matrix))
         matrix *= self.scale[:, None] * self.scale
-        matrix[np.arange(n + 1), np.arange(n + 1)] += 1e-14
-        self.factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        self.factor = _factor(matrix)
         # column and corner of the unknown eta
         self.border = np.append(self.difference * s.eps / self.sum, 1.0)
         self.corner = -float((s.eps**2 * 4.0 / self.gamma.sum(0)).sum())
 
     def _solve(self, right: np.ndarray) -> np.ndarray:
-        return self.scale * linalg.cho_solve(self.factor, self.scale * right, check_finite=False)
+        """Solve the condensed system; refined against the operators, as the factors have lost digits to the ridge."""
+        x = np.zeros_like(right)
+        for _ in range(1 + REFINEMENTS):
+            spread = self.d * (self.state.moments.combine(x[:-1]) + x[-1])
+            done = np.append(self.state.moments.expect(spread) + x[:-1] / self.sum, self.state.moments.mean(spread))
+            x += self.scale * linalg.cho_solve(self.factor, self.scale * (right - done), check_finite=False)
+        return x
 
     def direction(self, goal: float, affine: _Direction | None) -> _Direction:
         """Newton direction towards products of ``goal``; ``affine`` adds Mehrotra's second-order terms."""
