@@ -76,7 +76,7 @@ class Reference:
         constraints.append(cp.abs(self.moments @ q / self.n) <= retention * self.eps)
         problem = cp.Problem(cp.Minimize(0), constraints)
         problem.solve(solver=cp.CLARABEL)
-        return problem.status == cp.INFEASIBLE
+        return problem.status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE)
 
     def largest_retention(self, cap: float) -> float:
         q = cp.Variable(self.n)
@@ -124,6 +124,7 @@ def _codes(cells, table):
     return RowCoder(cells.columns, cells.utility_bits).encode(table.combine_chunks().to_batches()[0], "table")[0]
 
 
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")  # of the reference, close to infeasibility
 @settings(max_examples=8, deadline=None)
 @given(**PROBLEMS)
 def test_infeasible_requests_are_those_that_an_independent_solver_finds_infeasible(

@@ -1,0 +1,299 @@
+"""Measure the balance stage against its peers; writes benchmarks/results/balance.csv (and balance_real.csv).
+
+    python benchmarks/balance.py CASE...     cases: cvxpy stochastic scale-1 scale-10 scale-100 sparse real
+
+Each case measures us and the peer in turn on the same input and machine, and checks that both computed the same thing
+first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB (evenclip[bench]), the paper's stochastic solver (ours).
+A case replaces its own rows of the table and leaves the others. `real` needs EVENCLIP_REAL_DATA.
+"""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evenclip.balance import BalanceOptions, M4Balancer
+from evenclip.balance.cells import count_cells
+from evenclip.balance.exact import certify_multipliers, solve
+from evenclip.balance.groups import contrasts
+from evenclip.balance.moments import Moments, build_moments
+from evenclip.balance.source import Source
+from evenclip.balance.stochastic import StochasticDual, examples
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "benchmarks" / "results" / "balance.csv"
+REAL_TABLE = ROOT / "benchmarks" / "results" / "balance_real.csv"
+COLUMNS = ["case", "unit", "ours", "peer", "peer_name", "ratio", "target", "met", "n_runs", "date", "commit", "machine"]
+RETENTION = 0.7
+ROWS_PER_GROUP = 1 << 20
+
+
+def synthetic_batches(n: int, n_attributes: int, n_labels: int, seed: int = 0) -> Iterator[pa.Table]:
+    """Rows with pairs of groups (20 % and 30 % of the rows) and labels of 1-8 % that lean to one group."""
+    rng = np.random.default_rng(seed)
+    rates = rng.uniform(0.01, 0.08, n_labels)
+    for start in range(0, n, ROWS_PER_GROUP):
+        size = min(ROWS_PER_GROUP, n - start)
+        columns = {"key": pa.array(np.char.mod("%09d", np.arange(start, start + size)))}
+        groups = []
+        for k in range(n_attributes):
+            draw = rng.random(size, dtype=np.float32)
+            groups.append((draw < 0.2, (draw >= 0.2) & (draw < 0.5)))
+            columns |= {f"sensitive.a{k}.woman": groups[k][0], f"sensitive.a{k}.man": groups[k][1]}
+        for r in range(n_labels):
+            tilt = 1 + 0.8 * groups[r % n_attributes][r % 3 == 0]
+            columns[f"target.l{r:03d}"] = rng.random(size, dtype=np.float32) < rates[r] * tilt
+        yield pa.table(columns)
+
+
+def timed(function: Callable, n_runs: int = 1) -> tuple[float, object]:
+    """Best wall time of ``n_runs`` calls, and the last result."""
+    best, result = np.inf, None
+    for _ in range(n_runs):
+        start = time.perf_counter()
+        result = function()
+        best = min(best, time.perf_counter() - start)
+    return best, result
+
+
+def moments_of(table: pa.Table) -> tuple[Moments, np.ndarray]:
+    cells = count_cells(Source(table), 8)
+    return build_moments(cells, contrasts(cells, "auto", {}), BalanceOptions()), cells.count
+
+
+def cvxpy_case() -> list[dict]:
+    """M4 at n = 100,000, 2 attributes x 20 labels: rows in, weights out."""
+    import cvxpy as cp
+
+    (table,) = synthetic_batches(100_000, 2, 20)
+    ours, found = timed(lambda: solve(moments_of(table)[0], RETENTION, 1.0), 3)
+    columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names[1:]}
+    moments, eps = [], []
+    for k in range(2):
+        man, woman = columns[f"sensitive.a{k}.man"], columns[f"sensitive.a{k}.woman"]
+        signal, covered = 0.5 * man - 0.5 * woman, man | woman
+        moments.append(signal)
+        eps.append(0.005 * covered.mean())
+        for r in range(20):
+            label = columns[f"target.l{r:03d}"]
+            moments.append(signal * label)
+            eps.append(0.05 * (label & covered).mean() * 0.25)
+    n, matrix, limit = len(table), np.array(moments), RETENTION * np.array(eps)
+    q = cp.Variable(n)
+    problem = cp.Problem(
+        cp.Minimize(0.5 * cp.sum_squares(q - RETENTION) / n),
+        [cp.abs(matrix @ q / n) <= limit, cp.sum(q) / n == RETENTION, q >= 0, q <= 1],
+    )
+    peer, _ = timed(lambda: problem.solve(solver=cp.CLARABEL))
+    assert abs(problem.value - found.objective) < 1e-6 * problem.value, (problem.value, found.objective)
+    return [row("M4, 100,000 rows, 2 attributes x 20 labels", "s", ours, peer, "cvxpy (Clarabel)", 100, 3)]
+
+
+def stochastic_case() -> list[dict]:
+    """Time to reach residuals within 10 % of the tolerance and 1 % of the optimum; the peer stops after 100x ours."""
+    (table,) = synthetic_batches(100_000, 2, 20)
+    moments, count = moments_of(table)
+    ours, exact = timed(lambda: solve(moments, RETENTION, 1.0), 3)
+
+    def reached(dual: StochasticDual) -> bool:
+        w = certify_multipliers(moments, RETENTION, 1.0, np.inf, dual.multiplier, dual.mean_multiplier)
+        residual = moments.residual(w.weight, RETENTION)
+        return bool((residual <= 1.1 * moments.tolerance).all() and abs(w.objective / exact.objective - 1) < 0.01)
+
+    dual = StochasticDual(moments.tolerance, RETENTION, 1.0, 100.0, 1.0)
+    dense = (moments.signal[:, :, None] * moments.labels.toarray()[:, None, :]).reshape(len(count), -1)
+    spent, epoch, done = 0.0, 0, False
+    while spent < 100 * ours and not done:
+        order = examples(count, epoch)
+        for part in np.array_split(order, 20):
+            seconds, _ = timed(lambda part=part: [dual.update(dense[c], 1.0) for c in part])
+            spent += seconds
+            if done := reached(dual) or spent > 100 * ours:
+                break
+        epoch += 1
+    note = "" if reached(dual) else f" (the peer was stopped, not there, after {dual.seen} examples)"
+    name = f"M4, same residuals and objective, 100,000 rows{note}"
+    return [row(name, "s", ours, spent, "stochastic dual ascent", 50, 3)]
+
+
+def scale_case(millions: int) -> list[dict]:
+    """The whole command (read, solve, write) against one GROUP BY over the same columns plus writing a column."""
+    n = millions * 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.parquet"
+        writer = None
+        for table in synthetic_batches(n, 2, 20):
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table)
+        writer.close()
+        out = Path(folder) / "out"
+        command = [sys.executable, "-m", "evenclip", "balance", str(path), "--out", str(out)]
+        ours = in_process([*command, "--retention", str(RETENTION)])
+        report = json.loads((out / "report.json").read_text())
+        assert report["converged"] and report["feasible"] and report["n"] == n
+        auto = in_process(command) if millions <= 10 else None
+        peer, n_cells = duckdb_seconds(path, Path(folder) / "peer.parquet")
+        assert n_cells == report["n_cells"], (n_cells, report["n_cells"])
+    case = f"whole command, {millions} million rows, {report['n_cells']} cells"
+    rows = [
+        row(case, "s", ours, peer, "DuckDB GROUP BY + write", 3, 1, smaller=True),
+        row(f"peak memory, {millions} million rows", "MB", report["peak_memory_mb"], None, "", 3000, 1, smaller=True),
+    ]
+    if auto:
+        rows.append(row(f"{case}, retention auto", "s", auto, peer, "DuckDB GROUP BY + write", None, 1, smaller=True))
+    return rows
+
+
+def duckdb_seconds(path: Path, out: Path) -> tuple[float, int]:
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute(f"SET threads = {os.cpu_count()}")
+    columns = ", ".join(f'"{name}"' for name in pq.ParquetFile(path).schema_arrow.names if name != "key")
+    cells, write = (
+        f"SELECT count(*) FROM (SELECT {columns}, count(*) FROM '{path}' GROUP BY {columns})",
+        f"COPY (SELECT key, 0.5::FLOAT AS weight, 1::UTINYINT AS copies FROM '{path}') TO '{out}' "
+        "(FORMAT parquet, COMPRESSION zstd)",
+    )
+    seconds, n_cells = timed(lambda: connection.execute(cells).fetchone()[0])
+    return seconds + timed(lambda: connection.execute(write))[0], n_cells
+
+
+def sparse_case() -> list[dict]:
+    """1 million rows, 10 attributes, 200 labels, 3 labels a row: cells nearly as many as rows."""
+    rng = np.random.default_rng(0)
+    n, n_attributes, n_labels = 1_000_000, 10, 200
+    columns, groups = {}, []
+    for k in range(n_attributes):
+        draw = rng.random(n)
+        groups.append((draw < 0.35, (draw >= 0.35) & (draw < 0.85)))
+        columns |= {f"sensitive.a{k}.x": groups[k][0], f"sensitive.a{k}.y": groups[k][1]}
+    for r in range(n_labels):
+        x, y = groups[r % n_attributes]
+        columns[f"target.l{r:03d}"] = rng.random(n) < 3 / n_labels * (1 + 0.6 * x - 0.3 * y)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.parquet"
+        pq.write_table(pa.table(columns | {"key": [str(i) for i in range(n)]}), path)
+        del columns, groups
+        out = Path(folder) / "out"
+        command = [sys.executable, "-m", "evenclip", "balance", str(path), "--out", str(out)]
+        seconds = in_process([*command, "--retention", "0.3"])
+        report = json.loads((out / "report.json").read_text())
+    assert report["converged"] and report["feasible"]
+    case = f"1 million rows, 10 attributes x 200 labels, {report['n_cells']} cells"
+    gap = row(f"{case}: relative gap", "1", report["relative_gap"], None, "", 1e-8, 1, smaller=True)
+    return [
+        row(case, "s", seconds, None, "", None, 1),
+        row(f"{case}: peak memory", "MB", report["peak_memory_mb"], None, "", None, 1),
+        gap,
+    ]
+
+
+def real_case() -> None:
+    """Captions of real data sets: bias before and after, and the largest retention; see docs/balance.md."""
+    from evenclip.label.from_captions import label_captions
+    from evenclip.label.lexicon import read_lexicon
+    from evenclip.label.matching import Matcher
+
+    folder = Path(os.environ.get("EVENCLIP_REAL_DATA", ROOT.parent / "shared" / "data"))
+    rows = []
+    for name, lexicon, captions in real_captions(folder):
+        matcher = Matcher(read_lexicon(ROOT / "config" / "prompts" / f"{lexicon}.yaml"))
+        labels, _ = label_captions(captions, matcher, "any")
+        table = pa.table({column: labels[:, j] for j, column in enumerate(matcher.columns)})
+        pair = [c for c in table.column_names if c.startswith("sensitive.gender.")]
+        gendered = np.logical_or.reduce([table.column(c).to_numpy() for c in pair])
+        enough = [c for c in table.column_names if c.startswith("target.")
+                  and (table.column(c).to_numpy() & gendered).sum() >= 10]  # fmt: skip
+        report = M4Balancer().fit(table.select(pair + enough)).report_
+        fields = ("n", "n_cells", "rb_before", "rb_after", "ab_before", "ab_after", "realised_rb", "realised_ab",
+                  "largest_retention", "relative_gap", "ess")  # fmt: skip
+        rows.append({"data": name, "lexicon": lexicon, "n_labels": len(enough)} | {f: report[f] for f in fields})
+    write_csv(REAL_TABLE, rows)
+
+
+def real_captions(folder: Path) -> Iterator[tuple[str, str, list[list[str]]]]:
+    def pooled(pairs: list[tuple[str, str]]) -> list[list[str]]:
+        groups: dict[str, list[str]] = {}
+        for image, caption in pairs:
+            groups.setdefault(image, []).append(caption)
+        return list(groups.values())
+
+    lines = list(csv.reader((folder / "flickr8k" / "captions.txt").open(encoding="utf-8")))[1:]
+    yield "Flickr8k", "flickr8k_lexicon", pooled([(line[0], line[-1]) for line in lines])
+    coco = json.loads((folder / "coco" / "annotations" / "captions_val2017.json").read_text())["annotations"]
+    coco_pairs = [(str(item["image_id"]), item["caption"]) for item in coco]
+    yield "COCO val2017", "flickr8k_lexicon", pooled(coco_pairs)
+    yield "COCO val2017", "people_lexicon", pooled(coco_pairs)
+    tsv = next((folder / "cc3m").glob("*.tsv")).read_text(encoding="utf-8").splitlines()
+    cc3m = [[line.split("\t")[0]] for line in tsv]
+    yield "CC3M validation", "flickr8k_lexicon", cc3m
+    yield "CC3M validation", "people_lexicon", cc3m
+    items = [item for path in sorted((folder / "vlchecklist").rglob("*.json")) for item in json.loads(path.read_text())]
+    yield "VL-CheckList", "flickr8k_lexicon", pooled([(image, text) for image, entry in items for text in entry["POS"]])
+
+
+def in_process(command: list[str]) -> float:
+    """Wall time of a command in seconds, from its start to its end."""
+    return timed(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))[0]
+
+
+def row(
+    case: str, unit: str, ours: float, peer: float | None, peer_name: str, target: float | None, n_runs: int,
+    smaller: bool = False,
+) -> dict:  # fmt: skip
+    """One row; ``ratio`` is peer / ours (speed-up), or ours / peer where ``smaller``, and meets ``target``."""
+    ratio = None if peer is None else ours / peer if smaller else peer / ours
+    judged = ours if peer is None else ratio
+    met = None if target is None else bool(judged <= target if smaller else judged >= target)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    values = [case, unit, ours, peer, peer_name, ratio, target, met, n_runs, time.strftime("%Y-%m-%d"),
+              commit.stdout.strip(), machine]  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+
+
+CASES = {
+    "cvxpy": cvxpy_case, "stochastic": stochastic_case, "sparse": sparse_case,
+    "scale-1": lambda: scale_case(1), "scale-10": lambda: scale_case(10), "scale-100": lambda: scale_case(100),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run the cases named on the command line and merge their rows into the table."""
+    for name in sys.argv[1:] or [*CASES, "real"]:
+        if name == "real":
+            real_case()
+            continue
+        new = CASES[name]()
+        old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
+        for entry in new:
+            entry["case"] = f"{name}: {entry['case']}"
+        kept = [r for r in old if not r["case"].startswith(f"{name}:")]
+        write_csv(TABLE, kept + new)
+        for entry in new:
+            print(name, {k: entry[k] for k in ("case", "ours", "peer", "ratio", "met")}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
