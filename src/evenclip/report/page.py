@@ -9,7 +9,6 @@ import jinja2
 
 from evenclip.balance import BalanceOptions, audit
 from evenclip.errors import InputError
-from evenclip.provenance import atomic_file, atomic_folder
 from evenclip.report import figures, tables
 from evenclip.report.drawing import Picture
 from evenclip.report.samples import END, START, read_samples
@@ -22,32 +21,12 @@ HEADLINE_QUALITY = {
 INTERVALS = {"t": "over the seeds (Student's t)", "bootstrap": "over the examples of its one seed (bootstrap)"}
 
 
-def write_report(results: Path, out: Path) -> None:
-    """Draw the figures into ``figures/`` beside ``out`` and write the self-contained page.
-
-    The page needs no network: figures and sample images are embedded. Equal results give an equal page.
-
-    Parameters
-    ----------
-    results : Path
-        Folder of one study, as `evenclip summarize` leaves it.
-    out : Path
-        The page, e.g. ``results/demo/report.html``.
-
-    Raises
-    ------
-    InputError
-        If a file of the study is missing or not readable.
-    """
-    study = StudyResults(results)
-    content = gather(study)  # first, since drawing takes seconds and a missing file should not
+def render(study: StudyResults) -> tuple[str, list[Picture]]:
+    """The page, and the figures in it."""
+    content = gather(study)  # first, since drawing takes seconds and finding a missing file should not
     pictures = draw(study)
     page = _template().render(content, pictures=pictures)
-    with atomic_folder(Path(out).parent / "figures") as folder:
-        for picture in [picture for group in pictures.values() for picture in group]:
-            (folder / f"{picture.name}.png").write_bytes(picture.png)
-    with atomic_file(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    return page, [picture for group in pictures.values() for picture in group]
 
 
 def gather(study: StudyResults) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun]) -
         params=_params(run),
         metrics=metrics,
         tags=tags,
+        data=list(dict.fromkeys(entry for seed in seeds for entry in seed.data)),
         artifacts=_read(folder, [folder / "report.json", folder / "manifest.json"], "balance"),
         started_ms=min((seed.started_ms for seed in seeds), default=0),
         ended_ms=max((seed.ended_ms for seed in seeds), default=0),
@@ -122,9 +123,7 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
     )
     folders = {stage: study.folder / stage / run.name / f"seed{seed}" for stage in ("train", "evaluate")}
     data = [_data_input(training, "data", "training")]
-    for document in evaluations.values():
-        entry = _data_input(document["manifest"], "dataset", "evaluation")
-        data += [entry] if entry not in data else []
+    data += [_data_input(document["manifest"], "dataset", "evaluation") for document in evaluations.values()]
     tags = _tags(training["git"]["commit"])
     tags |= {f"evenclip.training_{name}": str(training[name]) for name in ("fingerprint", "device") if name in training}
     return PlannedRun(
@@ -134,7 +133,7 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
         params=_params(run) | {"seed": str(seed)},
         metrics=_value_and_interval(rows) + _curves(study, run.name, seed),
         tags=tags,
-        data=data,
+        data=list(dict.fromkeys(data)),
         artifacts=_read(folders["train"], [folders["train"] / "manifest.json"], "train")
         | _read(folders["evaluate"], sorted(folders["evaluate"].glob("*.json")), "evaluate"),
         started_ms=_milliseconds(training["started"]),
