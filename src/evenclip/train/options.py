@@ -21,7 +21,7 @@ class TrainOptions(Options):
     """`clip`: softmax over the batch; `siglip`: a sigmoid for each pair, with a learnt bias."""
     samples_seen: Count = 30_000
     """Image-text pairs shown in all, whatever the strategy keeps; rounded up to whole batches."""
-    batch_size: Annotated[int, Field(ge=2)] = 128
+    batch_size: Annotated[int, Field(ge=2)] = 64
     """Pairs in a batch; each is a negative of all others."""
     lr: Positive = 1e-3
     """Highest learning rate: reached after the warm-up, then lowered to 0 along a cosine."""
