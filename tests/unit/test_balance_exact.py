@@ -201,7 +201,7 @@ def test_data_that_are_balanced_keep_every_weight():
     })  # fmt: skip
     _, moments = moments_of(table, BalanceOptions())
     bound = largest_retention(moments, 1.0)
-    assert bound.lower == pytest.approx(1.0, abs=1e-6)
+    assert bound.lower == bound.upper == 1.0
     found = solve(moments, 1.0, 1.0)
     assert found.objective == 0 and (found.weight == 1).all()
 

@@ -201,6 +201,9 @@ def largest_retention(moments: Moments, cap: float) -> RetentionBound:
     Feasible retentions form an interval [0, eta_max], since weights can be scaled down. For any multipliers nu,
     eta_max <= Q E[max(0, 1 + sum_j eps_j |nu_j| - sum_j nu_j a_j)]. Both bounds are capped at 1.
     """
+    everything = np.ones(len(moments.weight))
+    if (moments.residual(everything, 1.0) <= moments.tolerance).all():
+        return RetentionBound(1.0, 1.0, np.zeros(moments.n_moments))
     *_, found = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10])
     upper = _retention_bound(moments, cap, found.multiplier)
     lower = moments.mean(found.weight)

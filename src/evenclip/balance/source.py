@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from evenclip.errors import InputError
 
 BATCH_ROWS = 1 << 20  # a multiple of 8, so that batches start at whole bytes of the bit-packed columns
+LONG_ROWS = 20_000_000  # from here on, reading takes long enough to be watched
 WORKERS = min(4, os.cpu_count() or 1)
 
 
@@ -44,13 +45,14 @@ class Source:
             return
         self.paths, self.name = [], "the table"
         self._table = table if isinstance(table, pa.Table) else pa.table(table)
-        self.schema = self._table.schema
-        if len(self._table) == 0:
+        self.schema, self.n_rows = self._table.schema, len(self._table)
+        if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
 
     def _common_schema(self) -> pa.Schema:
         files = {path: _open(path) for path in self.paths}
-        if not sum(file.metadata.num_rows for file in files.values()):
+        self.n_rows = sum(file.metadata.num_rows for file in files.values())
+        if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
         schemas = {path: file.schema_arrow for path, file in files.items()}
         first = schemas[self.paths[0]]
@@ -66,8 +68,15 @@ class Source:
             raise InputError("column key is missing", self.name, "give every row a unique string `key`")
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """Batches of at most `BATCH_ROWS` rows; `InputError` if a file is damaged."""
-        columns = list(columns)
+        """Batches of at most `BATCH_ROWS` rows; `InputError` if a file is damaged. Long reads show their progress."""
+        batches = self._batches(list(columns))
+        if self.n_rows < LONG_ROWS:
+            return batches
+        from evenclip.progress import track
+
+        return track(batches, f"read {self.name}", -(-self.n_rows // BATCH_ROWS))
+
+    def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         if not self.paths:
             yield from self._table.select(columns).to_batches(BATCH_ROWS)
             return
