@@ -150,6 +150,15 @@ def test_children_follow_a_replaced_parent(study_folder: Path, uri: str):
     assert runs_of(uri)["m4/seed0"].data.tags["mlflow.parentRunId"] == new["m4"]
 
 
+def test_a_child_left_below_a_vanished_parent_is_moved(study_folder: Path, uri: str):
+    from mlflow import MlflowClient
+
+    ids = receipt(study_folder, uri)
+    MlflowClient(uri).set_tag(ids["m4/seed0"], "mlflow.parentRunId", "0" * 32)  # as a sync that was killed leaves it
+    assert receipt(study_folder, uri) == ids
+    assert runs_of(uri)["m4/seed0"].data.tags["mlflow.parentRunId"] == ids["m4"]
+
+
 def test_a_run_that_left_the_study_leaves_the_store_and_foreign_runs_stay(study_folder: Path, uri: str):
     from mlflow import MlflowClient
 

@@ -24,7 +24,7 @@ for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)
 
 SQLITE = "sqlite:///"
-KEY_TAG, FINGERPRINT_TAG = "evenclip.key", "evenclip.fingerprint"
+KEY_TAG, FINGERPRINT_TAG, PARENT_TAG = "evenclip.key", "evenclip.fingerprint", "mlflow.parentRunId"
 METRICS_PER_CALL, RUNS_PER_PAGE = 1000, 1000
 
 
@@ -59,21 +59,21 @@ class StudyStore:
         left alone.
         """
         fingerprints = {run.key: run.fingerprint for run in planned}
-        kept: dict[str, str] = {}
+        kept: dict[str, Run] = {}
         stale: list[Run] = []
         for run in self._runs():
             key = run.data.tags[KEY_TAG]
             if key not in kept and run.data.tags.get(FINGERPRINT_TAG) == fingerprints.get(key, ""):
-                kept[key] = run.info.run_id
+                kept[key] = run
             else:
                 stale.append(run)
-        run_ids = dict(kept)
+        run_ids = {key: run.info.run_id for key, run in kept.items()}
         for run in planned:
             parent_id = run_ids[run.parent] if run.parent else None
             if run.key not in kept:
                 run_ids[run.key] = self._log(run, parent_id)
-            elif run.parent and run.parent not in kept:
-                self.client.set_tag(run_ids[run.key], "mlflow.parentRunId", parent_id)
+            elif kept[run.key].data.tags.get(PARENT_TAG) != parent_id:
+                self.client.set_tag(run_ids[run.key], PARENT_TAG, parent_id)
         for run in stale:
             self.client.delete_run(run.info.run_id)
         old = {run.data.tags[KEY_TAG] for run in stale}
@@ -114,7 +114,7 @@ class StudyStore:
                 return found
 
     def _log(self, planned: PlannedRun, parent_id: str | None) -> str:
-        tags = planned.tags | {KEY_TAG: planned.key} | ({"mlflow.parentRunId": parent_id} if parent_id else {})
+        tags = planned.tags | {KEY_TAG: planned.key} | ({PARENT_TAG: parent_id} if parent_id else {})
         run = self.client.create_run(self.experiment_id, planned.started_ms, tags, planned.name)
         run_id = run.info.run_id
         params = [Param(name, value) for name, value in planned.params.items()]
