@@ -70,13 +70,11 @@ class Reference:
         problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-11)
         return problem.value, q.value
 
-    def is_infeasible(self, retention: float, cap: float) -> bool:
-        q = cp.Variable(self.n)
-        constraints = [cp.sum(q) / self.n == retention, q >= 0, q <= cap]
-        constraints.append(cp.abs(self.moments @ q / self.n) <= retention * self.eps)
-        problem = cp.Problem(cp.Minimize(0), constraints)
-        problem.solve(solver=cp.CLARABEL)
-        return problem.status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE)
+    def least_violation(self, retention: float, cap: float) -> float:
+        q, over = cp.Variable(self.n), cp.Variable()
+        moment = cp.abs(self.moments @ q / self.n)
+        constraints = [cp.sum(q) / self.n == retention, q >= 0, q <= cap, moment <= retention * self.eps + over]
+        return cp.Problem(cp.Minimize(over), constraints).solve(solver=cp.CLARABEL)
 
     def largest_retention(self, cap: float) -> float:
         q = cp.Variable(self.n)
@@ -124,7 +122,6 @@ def _codes(cells, table):
     return RowCoder(cells.columns, cells.utility_bits).encode(table.combine_chunks().to_batches()[0], "table")[0]
 
 
-@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")  # of the reference, close to infeasibility
 @settings(max_examples=8, deadline=None)
 @given(**PROBLEMS)
 def test_infeasible_requests_are_those_that_an_independent_solver_finds_infeasible(
@@ -136,11 +133,11 @@ def test_infeasible_requests_are_those_that_an_independent_solver_finds_infeasib
     bound = largest_retention(moments, cap)
     reference = Reference(table, options)
     if bound.upper < 0.97:
-        assert reference.is_infeasible(bound.upper + 0.01, cap)
+        assert reference.least_violation(bound.upper + 0.01, cap) > 1e-5
         penalised = solve(moments, bound.upper + 0.01, cap, PENALTY)
         assert excess(moments, penalised) > 1e-6  # no weights hold all constraints
     if bound.lower > 0.03:
-        assert not reference.is_infeasible(bound.lower - 0.01, cap)
+        assert reference.least_violation(bound.lower - 0.01, cap) < 1e-7
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
