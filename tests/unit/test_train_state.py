@@ -32,6 +32,16 @@ def test_the_state_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.C
     assert not capsys.readouterr().err
 
 
+def test_a_training_that_ends_meanwhile_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    SavedState(tmp_path, IDENTITY).save(STATE)
+
+    def vanished(path: Path, **_: str) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", vanished)
+    assert SavedState(tmp_path, IDENTITY | {"out": "/results/b"}).load() is None
+
+
 def test_a_damaged_state_starts_over_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture):
     saved = SavedState(tmp_path, IDENTITY)
     saved.save(STATE)

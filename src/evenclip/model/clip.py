@@ -67,9 +67,7 @@ def create_clip(model: str, init: str = "random", objective: str = "clip") -> Cl
     if objective == "siglip" and model_cfg.get("init_logit_bias") is None:
         model_cfg |= SIGLIP_START
     changes = {key: model_cfg[key] for key in SIGLIP_START if key in model_cfg}
-    with _as_input_error(model):
-        module = open_clip.create_model(name, pretrained=None if init == "random" else init, **changes)
-    return Clip(module, open_clip.get_tokenizer(name), model_cfg, open_clip.get_model_preprocess_cfg(module))
+    return _build(name, model, model_cfg, pretrained=None if init == "random" else init, **changes)
 
 
 def load_clip(model: str) -> Clip:
@@ -110,10 +108,13 @@ def _load_folder(folder: str) -> Clip:
     if not (Path(folder) / OPEN_CLIP_CONFIG).is_file():
         raise InputError(f"no {OPEN_CLIP_CONFIG} in it", folder, "give the folder that `evenclip train` wrote")
     name = f"local-dir:{folder}"
-    model_cfg = open_clip.get_model_config(name)
-    with _as_input_error(folder):
-        module = open_clip.create_model(name, require_pretrained=True)
-    return Clip(module, open_clip.get_tokenizer(name), model_cfg, open_clip.get_model_preprocess_cfg(module))
+    return _build(name, folder, open_clip.get_model_config(name), require_pretrained=True)
+
+
+def _build(name: str, where: str, model_cfg: dict[str, Any], **settings: Any) -> Clip:
+    with _as_input_error(where):
+        module, tokenizer = open_clip.create_model(name, **settings), open_clip.get_tokenizer(name)
+    return Clip(module, tokenizer, model_cfg, open_clip.get_model_preprocess_cfg(module))
 
 
 def _register(model: str) -> str:
@@ -154,7 +155,7 @@ def _as_input_error(model: str) -> Iterator[None]:
             yield
     except UserWarning as mismatch:
         raise InputError(str(mismatch), model, "use the model's -quickgelu twin, or a tag without it") from None
-    except (RuntimeError, TypeError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # open_clip, torch, safetensors and the hub each have their own
         raise InputError(f"open_clip cannot build it: {error}", model, "check name, keys, tag and checkpoint") from None
     finally:
         logging.disable(logging.NOTSET)

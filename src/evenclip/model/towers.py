@@ -67,9 +67,10 @@ class NarrowVocabulary:
     def __init__(self, module: nn.Module, tokens: torch.Tensor):
         self._module, self._full = module, None
         if has_causal_text(module):
-            self._full = module.token_embedding.weight.detach().clone()
-            self._used = torch.unique(tokens)
-            module.token_embedding = nn.Embedding.from_pretrained(self._full[self._used].clone(), freeze=False)
+            full = module.token_embedding.weight.detach()
+            self._full, self._used = full.cpu().clone(), torch.unique(tokens)
+            narrow = self._full[self._used].to(full.device)
+            module.token_embedding = nn.Embedding.from_pretrained(narrow, freeze=False)
 
     def narrow(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens as positions in the narrow embedding."""
@@ -78,8 +79,8 @@ class NarrowVocabulary:
     def widen(self) -> None:
         """Give the model its full token embedding back, with the trained rows in it."""
         if self._full is not None:
-            trained = self._module.token_embedding.weight.detach().to(self._full.device)
-            full = self._full.index_copy(0, self._used, trained)
+            trained = self._module.token_embedding.weight.detach()
+            full = self._full.index_copy(0, self._used, trained.cpu()).to(trained.device)
             self._module.token_embedding = nn.Embedding.from_pretrained(full, freeze=False)
 
 

@@ -57,7 +57,7 @@ class Engine:
         dict
             ``loss`` and ``grad_norm`` (before clipping) as tensors on the device, ``lr``.
         """
-        torch.manual_seed(hash((self.seed, self.position)))  # for a model with dropout
+        torch.manual_seed((self.seed << 32) + self.position)  # for a model with dropout
         rate = self._rate(self.position)
         for group in self._optimizer.param_groups:
             group["lr"] = rate

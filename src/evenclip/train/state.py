@@ -57,7 +57,10 @@ class SavedState:
 
     def _drop_others(self, root: Path) -> None:
         for path in sorted(root.glob("*/identity.json")):
-            other = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                other = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:  # a training beside this one has just ended
+                continue
             if other["out"] == self._identity["out"] and path.parent != self.folder:
                 changes = "; ".join(_changes(other, self._identity))
                 print(f"starting over: {changes} since the interrupted training", file=sys.stderr)
