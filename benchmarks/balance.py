@@ -138,15 +138,19 @@ def scale_case(millions: int) -> list[dict]:
         writer.close()
         out = Path(folder) / "out"
         command = [sys.executable, "-m", "evenclip", "balance", str(path), "--out", str(out)]
-        ours = in_process([*command, "--retention", str(RETENTION)])
+        n_runs = 3 if millions <= 10 else 1
+        ours, peer = np.inf, np.inf
+        for _ in range(n_runs):  # in turns, best of each
+            ours = min(ours, in_process([*command, "--retention", str(RETENTION)]))
+            seconds, n_cells = duckdb_seconds(path, Path(folder) / "peer.parquet")
+            peer = min(peer, seconds)
         report = json.loads((out / "report.json").read_text())
         assert report["converged"] and report["feasible"] and report["n"] == n
         auto = in_process(command) if millions <= 10 else None
-        peer, n_cells = duckdb_seconds(path, Path(folder) / "peer.parquet")
         assert n_cells == report["n_cells"], (n_cells, report["n_cells"])
     case = f"whole command, {millions} million rows, {report['n_cells']} cells"
     rows = [
-        row(case, "s", ours, peer, "DuckDB GROUP BY + write", 3, 1, smaller=True),
+        row(case, "s", ours, peer, "DuckDB GROUP BY + write", 3, n_runs, smaller=True),
         row(f"peak memory, {millions} million rows", "MB", report["peak_memory_mb"], None, "", 3000, 1, smaller=True),
     ]
     if auto:

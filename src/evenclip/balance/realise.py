@@ -74,10 +74,14 @@ class Plan:
 
     def rows(self, cell: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weight (float32) and copies (uint8) of rows, given each row's cell and its rank among the cell's rows."""
-        count, kept = self.count[cell], self.kept[cell]
-        position = rank * kept + self.start_kept[cell]
-        place = position // count
-        is_kept = (position + kept) // count > place
+        kept = self.kept[cell]
+        if (self.kept == self.count).all():
+            place, is_kept = rank, True
+        else:
+            count = self.count[cell]
+            position = rank * kept + self.start_kept[cell]
+            place = position // count
+            is_kept = (position + kept) // count > place
         total = self.copies[cell]
         # the place of a kept row among the kept ones, and from it its share of the copies
         kept = np.maximum(kept, 1)
