@@ -101,7 +101,10 @@ def test_captions_do_not_run_into_each_other(matcher):
 @settings(deadline=None)
 @given(
     st.lists(
-        st.sampled_from(["man", "woman", "\n", "no", "chef's", "hat", "truck", "fire", "x", " ", "-", "İ"]), max_size=30
+        st.sampled_from(
+            ["man", "woman", "\n", "no", "or", "a", ",", "'s", "chef's", "hat", "truck", "fire", "x", " ", "-", "İ"]
+        ),
+        max_size=30,
     )
 )
 def test_labels_of_many_captions_are_those_of_each(words):
@@ -206,3 +209,47 @@ def test_the_shipped_lexicons_are_valid_and_every_column_can_be_named(name, requ
         for column, words in block.items():
             found = matcher.match([f"a {words.words[0]} ."]).labels[0]
             assert found[matcher.columns.index(column)], column
+
+
+@pytest.mark.parametrize(
+    ("caption", "labels"),
+    [
+        ("no women", set()),
+        ("No man or woman, no boys", set()),
+        ("no girl, lady or boy but a man", {"gender.man"}),
+        ("without a young woman", set()),
+        ("there aren't any trucks", set()),
+        ("there are n't any trucks", set()),
+        ("not a chef but a policeman", {"gender.man"}),
+        ("no hat, a man", {"gender.man"}),
+        ("no hat and a woman", {"gender.woman"}),
+        ("no hat on a man or woman", {"gender.man", "gender.woman"}),
+        ("nothing but a man", {"gender.man"}),
+        ("the men's room", set()),
+        ("the men 's rooms", set()),
+        ("the room men", {"gender.man"}),
+        ("a man room", {"gender.man"}),
+        ("a policeman dog", set()),
+        ("a man's dog", {"gender.man"}),
+        ("mens hands", {"gender.man"}),
+    ],
+)
+def test_denials_owners_and_what_follows(caption, labels):
+    values = json.loads(json.dumps(LEXICON))
+    values["sensitive"]["gender"]["man"] |= {"not_before": [["dog"], "cat"], "not_owner_of": ["room"]}
+    assert named(Matcher(Lexicon.parse(values, "lexicon")), caption) == labels
+
+
+def test_another_language_brings_its_own_denials_and_plurals():
+    lexicon = {
+        "sensitive": {"gender": {"woman": ["Frau", "Frauen"], "man": ["Mann", "Männer"]}},
+        "negation": {"words": ["kein", "keine", "ohne"], "between": ["junge"], "alternatives": ["oder"]},
+        "english_plurals": False,
+    }
+    matcher = Matcher(Lexicon.parse(lexicon, "lexicon"))
+    assert named(matcher, "zwei Männer ohne Frauen") == {"gender.man"}
+    assert named(matcher, "keine junge Frau oder Männer") == set()
+    assert named(matcher, "no Frau, the fraus") == {"gender.woman"}
+    assert named(matcher, "fraus") == set()
+    silent = Matcher(Lexicon.parse(lexicon | {"negation": {"words": []}}, "lexicon"))
+    assert named(silent, "keine Frau") == {"gender.woman"}

@@ -1,12 +1,15 @@
 """Lexicons: the words by which a caption names an attribute's value, a target or a proxy.
 
-    sensitive: {gender: {woman: [woman, women, girl], man: {words: [man, men], not: [man-made]}}}
-    target:    {dress: {words: [dress], not: [dress shirt]}}
+    sensitive: {gender: {woman: [woman, women, girl], man: {words: [man, men], not: [man-made], not_before: [cave]}}}
+    target:    {dress: {words: [dress], not_before: [shirt, shoe]}}
     proxy:     {kitchen: [kitchen, stove]}
 
 Case, white space, hyphens (read as spaces) and curly apostrophes make no difference; regular plurals and those of
 -man are added, other irregular forms are to be listed; possessives match, because a word ends at an apostrophe.
-Phrases under `not` are no sign of that label, though they may be of another.
+Phrases under `not` are no sign of that label, though they may be of another; nor are the label's words before one of
+`not_before` ("a baby elephant") or as owners of `not_owner_of` ("men's rooms"). Words that are denied ("no women",
+"without a helmet") name nothing. The lexicon's language is English, unless it lists its own words of `negation` and
+sets `english_plurals: false`.
 """
 
 import os
@@ -21,8 +24,11 @@ _AS_ONE = str.maketrans({"-": " ", "‐": " ", "–": " ", "\t": " ", "\n": " ",
 
 
 def normalise(text: str) -> str:
-    """Lower case, hyphens and white space as spaces, straight apostrophes; the form in which words are compared."""
-    return text.lower().translate(_AS_ONE)
+    """Lower case, hyphens and white space as spaces, straight apostrophes; the form in which words are compared.
+
+    Possessives are joined, which tokenised captions write apart: "the man 's hat", or "the man s hat".
+    """
+    return text.lower().translate(_AS_ONE).replace(" 's", "'s").replace(" s ", "'s ")
 
 
 def _normal_phrase(text: str) -> str:
@@ -32,17 +38,47 @@ def _normal_phrase(text: str) -> str:
     return phrase
 
 
+def _flat(value: Any) -> Any:
+    """Lists in a list become part of it, so that YAML anchors can be shared and added to."""
+    if not isinstance(value, list):
+        return value
+    return [item for part in value for item in (part if isinstance(part, list) else [part])]
+
+
 Phrase = Annotated[str, AfterValidator(_normal_phrase)]
+Phrases = Annotated[list[Phrase], BeforeValidator(_flat)]
 Name = Annotated[str, StringConstraints(pattern=r"^[\w -]+$")]
 
 
 class Words(Options):
     """How captions name one label."""
 
-    words: Annotated[list[Phrase], Field(min_length=1)]
+    words: Annotated[Phrases, Field(min_length=1)]
     """Words or phrases; plurals are added."""
-    exclude: Annotated[list[Phrase], Field(alias="not")] = []
-    """Phrases that hold one of the words and yet do not name the label."""
+    exclude: Annotated[Phrases, Field(alias="not")] = []
+    """Phrases that hold one of the words and yet do not name the label; plurals are added."""
+    not_before: Phrases = []
+    """What follows `words` where they do not name the label, as in "baby elephant"; plurals are added."""
+    not_owner_of: Phrases = []
+    """Things that do not show whose they are, as in "men's room"; plurals are added."""
+
+
+class Negation(Options):
+    """How captions deny what they name: a word such as `no`, then perhaps some of `between`, then what is denied."""
+
+    words: Phrases = [
+        "no", "not", "n't", "isn't", "aren't", "wasn't", "weren't", "doesn't", "don't", "didn't", "won't", "can't",
+        "without", "never", "neither", "nor", "instead of", "rather than", "lacking",
+    ]  # fmt: skip
+    """Words that deny what follows."""
+    between: Phrases = [
+        "a", "an", "any", "the", "his", "her", "their", "its", "other", "more", "single", "visible", "real", "human",
+        "young", "old", "little", "small", "big", "large", "adult", "with", "wearing", "holding", "using", "carrying",
+        "riding", "having",
+    ]  # fmt: skip
+    """Words that may stand between; any other word ends what is denied, as in "no shirt holding a baby"."""
+    alternatives: Phrases = ["or", "nor"]
+    """Words that go on with what is denied: "no bicycles, skates or skateboards"."""
 
 
 Entry = Annotated[Words, BeforeValidator(lambda value: {"words": value} if isinstance(value, list) else value)]
@@ -57,6 +93,10 @@ class Lexicon(Options):
     """Label -> words."""
     proxy: dict[Name, Entry] = {}
     """Name -> words."""
+    negation: Negation = Negation()
+    """How captions deny what they name; the default is English."""
+    english_plurals: bool = True
+    """Whether regular English plurals are added to all words."""
 
     def blocks(self) -> list[dict[str, Words]]:
         """Labels by column name, in blocks within which the longest phrase wins: each attribute, targets, proxies."""
@@ -85,7 +125,7 @@ def read_lexicon(path: str | os.PathLike) -> Lexicon:
 
 
 def with_plurals(phrase: str) -> set[str]:
-    """The phrase, and its regular plurals: nurses, witnesses, ladies, policemen."""
+    """The phrase, and its regular plurals: nurses, witnesses, ladies, policemen; and the possessive "mens"."""
     forms = {phrase}
     if phrase.endswith(("s", "x", "z", "ch", "sh")):
         forms.add(phrase + "es")
@@ -94,5 +134,5 @@ def with_plurals(phrase: str) -> set[str]:
     else:
         forms.add(phrase + "s")
     if phrase.endswith("man"):
-        forms.add(phrase[:-2] + "en")
+        forms |= {phrase[:-2] + "en", phrase[:-2] + "ens"}
     return forms
