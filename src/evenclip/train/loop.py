@@ -4,7 +4,6 @@ The outputs appear whole or not at all; a training that is killed at any moment 
 ends in the same weights, bit by bit (same machine, same number of threads, on a CPU).
 """
 
-import json
 import resource
 import sys
 import time
@@ -120,8 +119,8 @@ def _identity(manifest: Manifest, out: Path, options: TrainOptions, device: torc
 
 def _facts(engine: Engine, history: list[dict[str, Any]], weights: Path) -> dict[str, Any]:
     """What only the training knows, for the manifest."""
-    report = weights.parent / "report.json"
-    strategy = json.loads(report.read_text(encoding="utf-8"))["strategy"] if report.is_file() else None
+    balanced = weights.resolve().parent  # the strategy's name is its folder's: two may be of one kind
+    strategy = balanced.name if (balanced / "report.json").is_file() else None
     seen = [row["samples_seen"] for row in history]
     n_each = [b - a for a, b in zip([0, *seen], seen, strict=False)]
     seconds = sum(n / row["samples_per_second"] for n, row in zip(n_each, history, strict=True))
