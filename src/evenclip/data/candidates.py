@@ -1,11 +1,13 @@
 """What a layout finds among the files: pairs that may be imported, and records that cannot be, with the reason."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
 from evenclip.data.source import IMAGE_ENDINGS, File
+from evenclip.errors import InputError
 
 Reason = Literal[
     "unreadable_image", "image_too_large", "missing_image", "missing_caption", "duplicate_image", "duplicate_key",
@@ -16,12 +18,16 @@ MAX_KEY_BYTES = 90  # with its ending it must fit into a tar header's 100
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pair whose image has not been looked at yet; ``columns`` are the truth or metadata columns."""
+    """A pair whose image has not been looked at yet; ``columns`` are the truth or metadata columns.
+
+    ``box`` is the part of the image that counts: left, top, width, height in pixels; None = all of it.
+    """
 
     file: File
     key: str
     captions: list[str]
     columns: dict[str, str] = field(default_factory=dict)
+    box: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,24 @@ class Reject:
     name: str
     reason: Reason
     detail: str = ""
+
+
+def with_value_names(item: Candidate | Reject, values: Mapping[str, Mapping[str, str]]) -> Candidate | Reject:
+    """Names for the values of columns; a value that has none is as stray as a file's name that fits no pattern."""
+    if isinstance(item, Reject):
+        return item
+    columns = dict(item.columns)
+    for column, names in values.items():
+        if columns[column] not in names:
+            return Reject(item.file.name, "stray_name", f"{column}={columns[column]} is not among `values`")
+        columns[column] = names[columns[column]]
+    return replace(item, columns=columns)
+
+
+def check_values(columns: set[str], values: Mapping[str, Mapping[str, str]]) -> None:
+    """`InputError` if names are given for the values of a column that is not there."""
+    if unknown := set(values) - columns:
+        raise InputError(f"no column '{min(unknown)}'", "values", f"columns: {', '.join(sorted(columns)) or 'none'}")
 
 
 def key_of(path: str) -> str:

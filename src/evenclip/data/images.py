@@ -46,7 +46,7 @@ class JpegImage:
     height: int
 
 
-def to_jpeg(content: bytes, max_px: int | None = None) -> JpegImage:
+def to_jpeg(content: bytes, max_px: int | None = None, box: tuple[int, int, int, int] | None = None) -> JpegImage:
     """Decode ``content`` whole and return it as an upright 8-bit JPEG.
 
     Parameters
@@ -55,17 +55,19 @@ def to_jpeg(content: bytes, max_px: int | None = None) -> JpegImage:
         A JPEG, PNG, WebP, GIF, BMP or TIFF file.
     max_px : int, optional
         Shrink the image until its shorter side is at most this many pixels.
+    box : tuple of int, optional
+        Left, top, width and height of the part to keep, in pixels of the file; what lies outside the image is cut off.
 
     Raises
     ------
     BadImage
-        If the bytes are no image, are cut off, or would decode to more than `MAX_PIXELS` pixels.
+        If the bytes are no image, are cut off, would decode to more than `MAX_PIXELS` pixels, or ``box`` is empty.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage("image_too_large", f"{image.width} x {image.height} pixels")
-            return _normalised(image, content, max_px)
+            return _normalised(image if box is None else _cropped(image, box), content, max_px)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage("image_too_large", str(error)) from None
     except UnidentifiedImageError:  # its message names a memory address
@@ -106,6 +108,14 @@ def _normalised(image: Image.Image, content: bytes, max_px: int | None) -> JpegI
     buffer = io.BytesIO()
     rgb.save(buffer, "JPEG", quality=QUALITY)
     return JpegImage(buffer.getvalue(), *rgb.size)
+
+
+def _cropped(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    left, top, right, bottom = max(0, box[0]), max(0, box[1]), box[0] + box[2], box[1] + box[3]
+    right, bottom = min(image.width, right), min(image.height, bottom)
+    if left >= right or top >= bottom:
+        raise BadImage("unreadable_image", f"the box {box} holds nothing of {image.width} x {image.height} pixels")
+    return image.crop((left, top, right, bottom))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -14,7 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from evenclip.data import layout_flickr8k, layout_folder, layout_webdataset
+from evenclip.data import (
+    layout_aro,
+    layout_celeba,
+    layout_coco,
+    layout_fairface,
+    layout_flickr8k,
+    layout_folder,
+    layout_karpathy,
+    layout_sugarcrepe,
+    layout_valse,
+    layout_vlchecklist,
+    layout_webdataset,
+)
 from evenclip.data.candidates import Candidate, Reject
 from evenclip.data.images import MAX_BYTES, BadImage, JpegImage, quiet_decoding, to_jpeg
 from evenclip.data.options import ImportOptions
@@ -30,16 +42,24 @@ AHEAD = 64  # images read before the first of them is written
 
 LAYOUTS = {
     "folder": layout_folder.find_pairs,
-    "flickr8k": layout_flickr8k.find_pairs,
     "webdataset": layout_webdataset.find_pairs,
+    "flickr8k": layout_flickr8k.find_pairs,
+    "coco": layout_coco.find_pairs,
+    "karpathy": layout_karpathy.find_pairs,
+    "fairface": layout_fairface.find_pairs,
+    "celeba": layout_celeba.find_pairs,
+    "sugarcrepe": layout_sugarcrepe.find_pairs,
+    "valse": layout_valse.find_pairs,
+    "vlchecklist": layout_vlchecklist.find_pairs,
+    "aro": layout_aro.find_pairs,
 }
 
 
 def import_dataset(source: str | os.PathLike, out: str | os.PathLike, split: str, options: ImportOptions) -> None:
     """Write the pairs of ``split`` to the data folder ``out``, and what was left out to its quarantine table.
 
-    An image counts as a duplicate when its bytes equal an earlier one's; the first is kept. The column `sha256` is that
-    of the bytes read.
+    An image counts as a duplicate when its bytes equal those of an earlier file; the first is kept. (Several pairs may
+    show the same file, as probes do.) The column `sha256` is that of the bytes read.
 
     Raises
     ------
@@ -62,7 +82,7 @@ def import_dataset(source: str | os.PathLike, out: str | os.PathLike, split: str
 
 def _add_all(found: Iterable[Candidate | Reject], files: Source, writer: ShardWriter, options: ImportOptions) -> None:
     keys: set[str] = set()
-    first_with: dict[str, str] = {}  # SHA-256 of an image's bytes -> its key
+    first_with: dict[str, Candidate] = {}  # by the SHA-256 of an image's bytes
     read = (_read(item, files) for item in found)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for item in _in_order(pool, partial(_decode, max_px=options.max_px), read):
@@ -72,11 +92,10 @@ def _add_all(found: Iterable[Candidate | Reject], files: Source, writer: ShardWr
             found_as, image, sha256 = item
             if found_as.key in keys:
                 writer.quarantine(found_as.file.name, "duplicate_key", found_as.key)
-            elif sha256 in first_with:
-                writer.quarantine(found_as.file.name, "duplicate_image", f"the same bytes as {first_with[sha256]}")
+            elif (first := first_with.setdefault(sha256, found_as)).file.name != found_as.file.name:
+                writer.quarantine(found_as.file.name, "duplicate_image", f"the same bytes as {first.key}")
             else:
                 keys.add(found_as.key)
-                first_with[sha256] = found_as.key
                 writer.add(
                     found_as.key, image.content, found_as.captions, found_as.columns,
                     width=image.width, height=image.height, sha256=sha256,
@@ -99,7 +118,7 @@ def _decode(item: tuple[Candidate, bytes] | Reject, max_px: int | None) -> tuple
         return item
     candidate, content = item
     try:
-        return candidate, to_jpeg(content, max_px), hashlib.sha256(content).hexdigest()
+        return candidate, to_jpeg(content, max_px, candidate.box), hashlib.sha256(content).hexdigest()
     except BadImage as error:
         return Reject(candidate.file.name, error.reason, error.detail)
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from os.path import commonpath
 from pathlib import PurePosixPath
 
-from evenclip.data.candidates import Candidate, Reject, key_of
+from evenclip.data.candidates import Candidate, Reject, check_values, key_of, with_value_names
 from evenclip.data.captions_file import CaptionedImage, read_captions
+from evenclip.data.finding import ImageIndex
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
-from evenclip.data.source import File, Source
+from evenclip.data.source import Source
 from evenclip.errors import InputError
 
 
@@ -39,7 +40,7 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         found = [_named(item, pattern) for item in found]
     columns = {name for item in found if isinstance(item, Candidate) for name in item.columns}
     _check(columns, split, options)
-    return rejects + [_valued(item, options) for item in _of_split(found, split)]
+    return rejects + [with_value_names(item, options.values) for item in _of_split(found, split)]
 
 
 def _compiled(pattern: str) -> re.Pattern:
@@ -56,15 +57,13 @@ def _captioned(
     images: list[Candidate], rows: dict[str, CaptionedImage]
 ) -> tuple[list[Candidate | Reject], list[Reject]]:
     """Join rows to images by path, or by as much of its end as either gives; and the rows that fit no one image."""
-    by_base: dict[str, list[File]] = {}
-    for image in images:
-        by_base.setdefault(image.file.base, []).append(image.file)
+    index = ImageIndex(image.file for image in images)
     said: dict[str, list[CaptionedImage]] = {}
     unused = []
     for name, row in rows.items():
-        fitting = {file.name for file in by_base.get(name.rpartition("/")[2], []) if _same_file(name, file)}
-        if name in fitting or len(fitting) == 1:
-            said.setdefault(name if name in fitting else fitting.pop(), []).append(row)
+        fitting = {file.name for file in index.fitting(name)}
+        if len(fitting) == 1:
+            said.setdefault(fitting.pop(), []).append(row)
         else:
             detail = f"{len(fitting)} images are called so" if fitting else "named in the captions file"
             unused.append(Reject(name, "missing_image", detail))
@@ -90,10 +89,6 @@ def _named(item: Candidate | Reject, pattern: re.Pattern) -> Candidate | Reject:
     return replace(item, columns=item.columns | {name: value or "" for name, value in match.groupdict().items()})
 
 
-def _same_file(name: str, file: File) -> bool:
-    return f"/{file.name}".endswith(f"/{name}") or f"/{name}".endswith(f"/{file.name}")
-
-
 def _check(columns: set[str], split: str, options: ImportOptions) -> None:
     if taken := columns & set(PAIR_COLUMNS):
         raise InputError(f"a column cannot be called '{min(taken)}'", "name_pattern", "rename the group")
@@ -102,23 +97,10 @@ def _check(columns: set[str], split: str, options: ImportOptions) -> None:
             f"nothing says which images are of the split '{split}'", "layout folder",
             "import the split 'all', or give a column or a named group 'split'",
         )  # fmt: skip
-    if unknown := set(options.values) - columns:
-        raise InputError(f"no column '{min(unknown)}'", "values", f"columns: {', '.join(sorted(columns)) or 'none'}")
+    check_values(columns, options.values)
 
 
 def _of_split(found: Iterable[Candidate | Reject], split: str) -> list[Candidate | Reject]:
     if split == "all":
         return list(found)
     return [item for item in found if isinstance(item, Reject) or item.columns["split"] == split]
-
-
-def _valued(item: Candidate | Reject, options: ImportOptions) -> Candidate | Reject:
-    """Names for the values of columns; a value that has none is as stray as a name without it."""
-    if isinstance(item, Reject):
-        return item
-    columns = dict(item.columns)
-    for column, names in options.values.items():
-        if columns[column] not in names:
-            return Reject(item.file.name, "stray_name", f"{column}={columns[column]} is not among `values`")
-        columns[column] = names[columns[column]]
-    return replace(item, columns=columns)

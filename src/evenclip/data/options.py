@@ -6,6 +6,10 @@ from pydantic import Field
 
 from evenclip.options import Options
 
+Layout = Literal[
+    "folder", "webdataset", "flickr8k", "coco", "karpathy", "fairface", "celeba", "sugarcrepe", "valse", "vlchecklist",
+    "aro",
+]  # fmt: skip
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,10 +39,11 @@ class WorldOptions(Options):
 class ImportOptions(Options):
     """How files become image-text pairs."""
 
-    layout: Literal["folder", "flickr8k", "webdataset"] = "folder"
-    """`folder`: images with or without a captions file; `flickr8k`: the official layout; `webdataset`: tars."""
+    layout: Layout = "folder"
+    """`folder`: images with or without a captions file; `webdataset`: tars; the others: official layouts."""
     captions: str | None = None
-    """Captions file (CSV, TSV or JSONL), relative to the source; None = images without captions."""
+    """Captions file (CSV, TSV or JSONL; None = images without captions), or the official layout's annotation file or
+    folder where it is not the only one; relative to the source."""
     image_column: str = "image"
     """Column of the captions file with the image's file name."""
     caption_column: str = "caption"

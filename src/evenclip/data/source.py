@@ -5,6 +5,7 @@ A file is addressed by its path below the root, and an archive inside a folder c
 """
 
 import hashlib
+import io
 import lzma
 import os
 import tarfile
@@ -12,9 +13,10 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import BinaryIO, Self, TextIO
 
 from evenclip.errors import InputError
 
@@ -72,6 +74,7 @@ class Source:
         if self.root.is_file() and not self.root.name.lower().endswith(ARCHIVE_ENDINGS):
             raise InputError("not a folder, a .tar or a .zip", str(root), "pack the files, or give their folder")
         self.refused: list[tuple[str, str]] = []
+        self._files: list[File] | None = None
         self._archive: tuple[Path, tarfile.TarFile | zipfile.ZipFile] | None = None
         self._digest = hashlib.sha256()
 
@@ -88,7 +91,9 @@ class Source:
 
     def files(self) -> list[File]:
         """All files, in a fixed order; hidden ones and what macOS leaves in archives are passed over."""
-        return [file for group in self.groups() for file in group]
+        if self._files is None:
+            self._files = [file for group in self.groups() for file in group]
+        return self._files
 
     def groups(self) -> Iterator[list[File]]:
         """The files of each archive, one list at a time, after those that lie loose."""
@@ -125,6 +130,24 @@ class Source:
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             raise InputError("not UTF-8 text", f"{self.root / file.name}:{line}", "save the file as UTF-8") from None
+
+    @contextmanager
+    def open_text(self, file: File) -> Iterator[TextIO]:
+        """The text of a ``file`` that may be too large to hold; read it to its end, and no other meanwhile."""
+        try:
+            with self._stream(file) as stream:
+                hashed = _Hashed(stream)
+                with io.TextIOWrapper(io.BufferedReader(hashed, 2**20), encoding="utf-8-sig") as text:
+                    yield text
+        except ARCHIVE_ERRORS as error:
+            raise InputError(f"cannot be read ({error})", str(self.root / file.name), "mend the file") from None
+        self._digest.update(f"{file.name}\n".encode() + hashed.digest)
+
+    def _stream(self, file: File) -> BinaryIO:
+        if file.member is None:
+            return open(file.path, "rb")
+        archive = self._open(file.path)
+        return archive.open(file.member) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(file.member)
 
     def _walk(self) -> Iterator[Path]:
         if self.root.is_file():
@@ -174,6 +197,26 @@ class Source:
         if self._archive is not None:
             self._archive[1].close()
             self._archive = None
+
+
+class _Hashed(io.RawIOBase):
+    """A stream that knows the SHA-256 of what has been read from it."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream, self._sha256 = stream, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        block = self._stream.read(len(buffer))
+        self._sha256.update(block)
+        buffer[: len(block)] = block
+        return len(block)
+
+    @property
+    def digest(self) -> bytes:
+        return self._sha256.digest()
 
 
 def _all_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:

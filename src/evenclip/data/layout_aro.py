@@ -1,0 +1,37 @@
+"""ARO's Visual Genome tests: `visual_genome_relation.json` and `visual_genome_attribution.json`, and the images.
+
+Items: {image_path, bbox_x, bbox_y, bbox_w, bbox_h, true_caption, false_caption, relation_name or attributes}. As in the
+authors' code, the image is cut to the box of what is spoken of. A split is `relation`, `attribution` or ``all``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from evenclip.data.candidates import Candidate, Reject
+from evenclip.data.choices import Choice
+from evenclip.data.finding import ImageIndex, annotation_files, member, read_items, stem
+from evenclip.data.options import ImportOptions
+from evenclip.data.source import Source
+from evenclip.errors import InputError
+
+PREFIX = "visual_genome_"
+
+
+def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:
+    """Yield the items of each file."""
+    files = [file for file in annotation_files(source, options) if stem(file).startswith(PREFIX)]
+    chosen = [file for file in files if split in ("all", stem(file).removeprefix(PREFIX))]
+    if not chosen:
+        raise InputError(f"no {PREFIX}{split}.json", str(source.root), "relation, attribution or all")
+    images = ImageIndex(source.files())
+    for file in chosen:
+        probe = stem(file).removeprefix(PREFIX)
+        for number, (_, item) in enumerate(list(read_items(source, file))):
+            yield _choice(probe, str(number), item, file.name).candidate(images)
+
+
+def _choice(probe: str, name: str, item: Any, where: str) -> Choice:
+    image, caption, foil = (member(item, key, str, where) for key in ("image_path", "true_caption", "false_caption"))
+    left, top, width, height = (member(item, f"bbox_{side}", int, where) for side in "xywh")
+    about = item.get("relation_name") or " / ".join(item.get("attributes", []))
+    return Choice(probe, name, image, caption, foil, {"about": about}, (left, top, width, height))

@@ -1,0 +1,30 @@
+"""VALSE as distributed: `<instrument>.json` with {id: {image_file, caption, foil, mturk: {caption: votes}, ...}}.
+
+The images are those of COCO, Visual7W, VisDial and SWiG. The split `valid` takes the items whose caption, and not the
+foil, at least 2 of 3 annotators chose, as the paper's figures do; ``all`` takes every item.
+"""
+
+from collections.abc import Iterator
+
+from evenclip.data.candidates import Candidate, Reject
+from evenclip.data.choices import Choice
+from evenclip.data.finding import ImageIndex, annotation_files, member, read_items, stem
+from evenclip.data.options import ImportOptions
+from evenclip.data.source import Source
+from evenclip.errors import InputError
+
+MIN_VOTES = 2
+
+
+def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:
+    """Yield the items of each file; the probe is the file's name."""
+    if split not in ("valid", "all"):
+        raise InputError(f"no split '{split}'", "layout valse", "valid or all")
+    images = ImageIndex(source.files())
+    for file in annotation_files(source, options):
+        for name, item in list(read_items(source, file)):
+            image, caption, foil = (member(item, key, str, file.name) for key in ("image_file", "caption", "foil"))
+            votes = member(member(item, "mturk", dict, file.name), "caption", int, file.name)
+            if split == "all" or votes >= MIN_VOTES:
+                columns = {"votes": str(votes)}
+                yield Choice(stem(file), name, image, caption, foil, columns).candidate(images)
