@@ -1,0 +1,54 @@
+"""Open the files of a graph's sources: plain, .gz, or a .zip with one file, as they are distributed."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from evenclip.data.json_stream import iterate_items
+from evenclip.errors import InputError
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """The file's text; `InputError` if it cannot be read."""
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+                if len(names) != 1:
+                    raise InputError(f"the zip holds {len(names)} files", str(path), "unpack it and name the file")
+                with archive.open(names[0]) as stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
+                    yield text
+        else:
+            opener = gzip.open if path.suffix == ".gz" else open
+            with opener(path, "rt", encoding="utf-8") as text:
+                yield text
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"cannot be read ({error})", str(path), "check the path, or fetch it again") from None
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8 text", str(path), "fetch it again") from None
+
+
+def read_json(path: Path) -> Iterator[tuple[str, Any]]:
+    """The items of a JSON file, one at a time (`iterate_items`)."""
+    with open_text(path) as text:
+        yield from iterate_items(text, str(path))
+
+
+def find_file(folder: Path, *names: str) -> Path | None:
+    """The first of the files ``names`` in ``folder``, packed or not."""
+    candidates = (folder / f"{name}{packed}" for name in names for packed in ("", ".gz", ".zip"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def need_file(folder: Path, *names: str) -> Path:
+    """As `find_file`; `InputError` if none is there."""
+    path = find_file(folder, *names)
+    if path is None:
+        raise InputError(f"no {names[0]}", str(folder), "give the folder that holds it")
+    return path

@@ -1,0 +1,46 @@
+"""Visual Genome's `scene_graphs.json`: for each image its objects, with boxes and attributes, and their relationships.
+
+An object is an entity of its own, the part of the image in its box, with its first name as text. Attributes are text
+entities, tied to the object by the relation `has attribute`. The file, of 740 MB, is read image by image.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from evenclip.data.pictures import PictureKeys
+from evenclip.graph.opening import need_file, read_json
+from evenclip.graph.tables import Graph
+
+HAS_ATTRIBUTE = "has attribute"
+
+
+def read_visual_genome(path: Path, graph: Graph, pictures: PictureKeys) -> None:
+    """Add the scene graphs of a file, or of the folder that holds it."""
+    path = need_file(path, "scene_graphs.json") if path.is_dir() else path
+    for number, (_, image) in enumerate(read_json(path)):
+        try:
+            _add_image(image, graph, pictures)
+        except (KeyError, TypeError, ValueError, IndexError):
+            graph.leave_out("malformed", f"{path}: image {number}")
+
+
+def _add_image(image: dict[str, Any], graph: Graph, pictures: PictureKeys) -> None:
+    key = pictures.of(int(image["image_id"]))
+    if key is None:
+        graph.leave_out("pictures_that_are_not_there")
+    objects: dict[int, str] = {}
+    for thing in image["objects"]:
+        box = tuple(int(thing[side]) for side in "xywh")
+        objects[thing["object_id"]] = graph.entity(f"vg:{thing['object_id']}", _clean(thing["names"][0]), key, box)
+        for attribute in thing.get("attributes") or []:
+            if text := _clean(attribute):
+                tail = graph.entity(f"vg:attribute {text}", text)
+                graph.triple(objects[thing["object_id"]], HAS_ATTRIBUTE, tail)
+    for link in image["relationships"]:
+        if predicate := _clean(link["predicate"]):
+            graph.triple(objects[link["subject_id"]], predicate, objects[link["object_id"]])
+
+
+def _clean(text: str) -> str:
+    """Annotators wrote names freely: lower case, single spaces, no full stops."""
+    return " ".join(text.lower().replace(".", " ").split())
