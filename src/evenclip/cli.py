@@ -27,6 +27,8 @@ OptionPairs = Annotated[
 ]  # fmt: skip
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write; replaced as a whole.")]
 OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]
+Registry = Annotated[Path, typer.Option(help="The registry of known data sets.")]
+REGISTRY = Path("config/datasets.yaml")
 Seed = Annotated[int, typer.Option("--seed", help="Random seed; results are deterministic given it.")]
 
 
@@ -68,12 +70,92 @@ def data_import(
     import_dataset(source, out, split, ImportOptions.from_arguments(option))
 
 
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="Data set of the registry, e.g. coco_2017.")],
+    to: Annotated[Path | None, typer.Option(help="Folder for its files; default data/raw/NAME.")] = None,
+    accept_terms: Annotated[bool, typer.Option("--accept-terms", help="You accept the data set's terms.")] = False,
+    registry: Registry = REGISTRY,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Fetch a known data set's files: resumed, checked against their checksums, whole or not at all."""
+    from evenclip.data.fetch import FetchOptions, fetch_dataset
+
+    fetch_dataset(name, to or Path("data/raw") / name, FetchOptions.from_arguments(option), accept_terms, registry)
+
+
+@data_app.command("fetch-images")
+def data_fetch_images(
+    url_list: Annotated[Path, typer.Argument(metavar="LIST.tsv", help="Captions and addresses, as CC3M has them.")],
+    out: OutFolder,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Fetch the images of a list of captions and addresses into image-text shards; count the dead links."""
+    from evenclip.data.fetch import UrlListOptions, fetch_images
+
+    fetch_images(url_list, out, UrlListOptions.from_arguments(option))
+
+
+@data_app.command("unpack")
+def data_unpack(
+    archive: Annotated[Path, typer.Argument(help="A .tar (also .gz, .bz2, .xz) or a .zip.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for what is in it.")],
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Unpack an archive safely; `data import` reads archives without."""
+    from evenclip.data.archives import UnpackOptions, unpack
+
+    print(f"{out}: {unpack(archive, out, UnpackOptions.from_arguments(option))} files")
+
+
 @data_app.command("verify")
-def data_verify(data: Annotated[Path, typer.Argument(help="Folder of image-text shards.")]) -> None:
-    """Check every shard of a data folder against the SHA-256 sums in its manifest."""
+def data_verify(
+    data: Annotated[str, typer.Argument(help="Folder of image-text shards; with --root, a data set of the registry.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set's raw files.")] = None,
+    registry: Registry = REGISTRY,
+) -> None:
+    """Check shards against the sums in their manifest, or raw files against the registry."""
+    if root is not None:
+        from evenclip.data.fetch import verify_raw
+
+        print(f"{root}: {verify_raw(data, root, registry)}")
+        return
     from evenclip.data.verify import verify_dataset
 
     print(f"{data}: {verify_dataset(data)} pairs, every shard as it was written")
+
+
+@data_app.command("questions")
+def data_questions(
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.json", help="Questions of VQA v2.")],
+    out: OutFile,
+    annotations: Annotated[Path | None, typer.Option(help="Their annotations: the answers.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of image-text shards with the pictures.")] = None,
+) -> None:
+    """Write VQA v2's questions and answers as one table."""
+    from evenclip.data.vqa import write_questions_table
+
+    print(f"{out}: {write_questions_table(questions, annotations, data, out)} questions")
+
+
+@app.command()
+def graph(
+    source: Annotated[
+        list[str],
+        typer.Option(
+            "--source", metavar="FORMAT=PATH", help="conceptnet, wordnet, mkg, visual_genome or visualsem; repeat."
+        ),
+    ],
+    out: OutFolder,
+    data: Annotated[Path | None, typer.Option(help="Folder of image-text shards with the entities' pictures.")] = None,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Build the knowledge graph from its sources: triples, entities and relations."""
+    from evenclip.graph import GraphOptions, GraphSource, build_graph
+
+    sources = [GraphSource.from_argument(argument) for argument in source]
+    rows = build_graph(sources, out, data, GraphOptions.from_arguments(option))
+    print(f"{out}: " + ", ".join(f"{n} {name.removeprefix('n_')}" for name, n in rows.items()))
 
 
 @app.command()

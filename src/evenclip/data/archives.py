@@ -86,22 +86,23 @@ def unpack(archive: str | os.PathLike, out: str | os.PathLike, options: UnpackOp
     return n
 
 
-def check_whole(path: Path) -> None:
+def check_whole(path: Path, name: str) -> None:
     """Raise `InputError` if an archive or a .gz file ends early; other files have no sign of their end.
 
-    For files of which neither size nor checksum is known. A compressed file is read through, a zip's members are not.
+    For files of which neither size nor checksum is known. ``name`` says what it is. A compressed file is read through,
+    a zip's members are not.
     """
-    name = path.name.lower()
+    name = name.lower()
     try:
         if name.endswith(".zip"):
             zipfile.ZipFile(path).close()
         elif name.endswith(TAR_ENDINGS):
-            with _decompressed(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            with _decompressed(path, name) as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 for _ in _entries(tar):
                     pass
                 _read_on(file)
-        elif path.suffix.lower() in DECOMPRESSORS:
-            with _decompressed(path) as file:
+        elif name.endswith(tuple(DECOMPRESSORS)):
+            with _decompressed(path, name) as file:
                 _read_on(file)
     except ARCHIVE_ERRORS as error:
         raise InputError(f"not whole ({error})", str(path), "fetch it again") from None
@@ -155,8 +156,8 @@ class _Watched:
         return self._file.seek(position)
 
 
-def _decompressed(path: Path) -> IO[bytes]:
-    return DECOMPRESSORS.get(path.suffix.lower(), lambda name: open(name, "rb"))(path)
+def _decompressed(path: Path, name: str) -> IO[bytes]:
+    return DECOMPRESSORS.get(PurePosixPath(name.lower()).suffix, lambda plain: open(plain, "rb"))(path)
 
 
 def _zip_members(path: Path, budget: _Budget) -> Iterator[tuple[str, IO[bytes] | None]]:
@@ -174,7 +175,10 @@ def _zip_members(path: Path, budget: _Budget) -> Iterator[tuple[str, IO[bytes] |
 
 
 def _tar_members(path: Path, budget: _Budget) -> Iterator[tuple[str, IO[bytes] | None]]:
-    with _decompressed(path) as file, tarfile.open(fileobj=(watched := _Watched(file, budget)), mode="r:") as archive:
+    with (
+        _decompressed(path, path.name) as file,
+        tarfile.open(fileobj=(watched := _Watched(file, budget)), mode="r:") as archive,
+    ):
         for entry in _entries(archive):
             if not (entry.isreg() or entry.isdir()):
                 raise Hostile(f"'{entry.name}' is a link or a device")

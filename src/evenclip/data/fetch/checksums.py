@@ -1,0 +1,85 @@
+"""What is known of a file before it is fetched, and what was seen when it first was.
+
+`fetched.json` beside the data holds, for every file, its size and SHA-256 sum at the first fetch. Where the registry
+says `unknown`, later fetches and `evenclip data verify` must agree with it.
+"""
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from evenclip.data.registry import RawFile
+from evenclip.errors import InputError
+from evenclip.provenance import write_json
+
+LOCK_FILE = "fetched.json"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file must be; None = not known. ``source`` says who says so."""
+
+    bytes: int | None
+    sha256: str | None
+    md5: str | None
+    source: str
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether the content is known, not only the size."""
+        return self.sha256 is not None or self.md5 is not None
+
+
+class Locked:
+    """The lock file of one data set's folder."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / LOCK_FILE
+        self._guard = threading.Lock()
+        try:
+            self._files = json.loads(self.path.read_text(encoding="utf-8"))["files"] if self.path.exists() else {}
+        except (ValueError, KeyError, TypeError) as error:
+            hint = "remove it if you trust the files beside it"
+            raise InputError(f"not readable ({error})", str(self.path), hint) from None
+
+    def expected(self, file: RawFile) -> Expected:
+        """What the registry and the lock file together know; `InputError` where they disagree."""
+        seen = self._files.get(file.path, {})
+        known = {name: value for name in ("bytes", "sha256") if (value := getattr(file, name)) != "unknown"}
+        for name, value in known.items():
+            if name in seen and seen[name] != value:
+                what = f"{file.path}: the first fetch had {name} {seen[name]}, the registry says {value}"
+                raise InputError(what, str(self.path), "if the publisher has a new version, fetch into a new folder")
+        both = seen | known
+        source = "the registry" if known.keys() >= {"bytes", "sha256"} or not seen else LOCK_FILE
+        return Expected(both.get("bytes"), both.get("sha256"), file.md5, source)
+
+    def record(self, file: RawFile, path: Path, sha256: str, url: str | None) -> bool:
+        """Note what was seen, unless that is on record; return whether it was new."""
+        with self._guard:
+            if file.path in self._files:
+                return False
+            self._files[file.path] = {"bytes": path.stat().st_size, "sha256": sha256, "url": url}
+            write_json({"files": self._files}, self.path)
+            return True
+
+
+def check_content(path: Path, expected: Expected) -> tuple[str, list[str]]:
+    """Read a file once; return its SHA-256 sum and how it differs from what is expected."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    sums = (sha256, md5) if expected.md5 else (sha256,)
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            size += len(chunk)
+            for algorithm in sums:
+                algorithm.update(chunk)
+    seen = {"bytes": size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
+    differs = [
+        f"{name} {value}, but {expected.source} says {wanted}"
+        for name, value in seen.items()
+        if (wanted := getattr(expected, name)) is not None and wanted != value
+    ]
+    return seen["sha256"], differs

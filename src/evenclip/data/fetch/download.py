@@ -1,0 +1,145 @@
+"""Fetch one file: resumed, retried, from one mirror after another, checked before it gets its name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import filelock
+import urllib3
+
+from evenclip.data.archives import check_whole
+from evenclip.data.fetch.checksums import Expected, check_content
+from evenclip.data.fetch.http import Client, Trouble, content_length
+from evenclip.data.fetch.part import Part
+from evenclip.errors import InputError
+
+PROGRESS = 2**24  # a try that brings so many new bytes is no failure, however it ends
+PAGES = (".html", ".htm", ".xhtml")
+MAGIC = {".zip": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ"}
+
+
+class Download:
+    """The fetching of one file.
+
+    Parameters
+    ----------
+    target : Path
+        Its name appears only when the whole, checked file is there; until then it is ``<target>.part``.
+    expected : Expected
+        What the file must be.
+    client : Client
+    reserve : callable, optional
+        Called with the bytes still to come, before they do; raises `InputError` where the disk has no room.
+    on_bytes : callable, optional
+        Called with the number of bytes that came in.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        expected: Expected,
+        client: Client,
+        reserve: Callable[[int], None] = lambda n: None,
+        on_bytes: Callable[[int], None] = lambda n: None,
+    ):
+        self.target, self.expected, self.client = target, expected, client
+        self.reserve, self.on_bytes = reserve, on_bytes
+        self.part = Part(target)
+
+    def fetch(self, urls: list[str]) -> tuple[str, str]:
+        """Fetch the file from the first of ``urls`` that gives it; return that address and the file's SHA-256 sum.
+
+        Raises
+        ------
+        InputError
+            If no address gives the right file, naming what was wrong with each; or another process is fetching it.
+        """
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.target.with_name(self.target.name + ".part.lock"), timeout=0)
+        try:
+            with lock:
+                found = self._from_any(urls)
+                Path(lock.lock_file).unlink(missing_ok=True)
+                return found
+        except filelock.Timeout:
+            raise InputError("another process is fetching it", str(self.target), "wait for that one") from None
+
+    def _from_any(self, urls: list[str]) -> tuple[str, str]:
+        troubles = []
+        for url in urls:
+            try:
+                return url, self._from_one(url)
+            except Trouble as trouble:
+                troubles.append(f"{url}: {trouble.detail} ({trouble.reason})")
+        kept = "; what has come stays in the .part" if self.part.size else ""
+        hint = f"try again later{kept}, or fetch it by hand and check it with `evenclip data verify`"
+        raise InputError(f"cannot be fetched; {'; '.join(troubles)}", str(self.target), hint)
+
+    def _from_one(self, url: str) -> str:
+        """Fetch from one address, however often it takes; return the SHA-256 sum."""
+        failures = 0
+        while True:
+            before = self.part.size
+            try:
+                if not self.part.is_complete:  # as it is when the last process died just before the check
+                    self._bring(url)
+                return self._finish(resumed=before > 0)
+            except Trouble as trouble:
+                failures = failures + 1 if self.part.size - before < PROGRESS else 1
+                if not trouble.passing or failures >= self.client.options.attempts:
+                    raise
+            self.client.pause(failures)
+
+    def _bring(self, url: str) -> None:
+        """Add to the part what one answer gives."""
+        try:
+            with self.client.get(url, self.part.range_headers(url, self.expected.has_checksum)) as response:
+                self._check_offer(response)
+                offset = self.part.begin(url, response)
+                if (total := self.part.origin.total) is not None:
+                    self.reserve(total - offset)
+                with self.part.path.open("ab") as file:
+                    for chunk in self.client.body(response):
+                        if file.tell() == 0:
+                            self._check_start(chunk)
+                        file.write(chunk)
+                        self.on_bytes(len(chunk))
+        except Trouble as trouble:
+            if trouble.reason == "bad_range":  # the part is longer than the file is now
+                self.part.discard()
+            raise
+
+    def _check_offer(self, response: urllib3.BaseHTTPResponse) -> None:
+        """Refuse by its headers, before any byte is kept, what cannot be the file."""
+        if "html" in response.headers.get("Content-Type", "") and not self._is_page:
+            raise Trouble("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise Trouble("encoded", "compresses the transfer although asked not to")
+        length, wanted = content_length(response), self.expected.bytes
+        if response.status == 200 and None not in (length, wanted) and length != wanted:
+            raise Trouble("wrong_length", f"offers {length} bytes, but {self.expected.source} says {wanted}")
+
+    def _check_start(self, chunk: bytes) -> None:
+        """Refuse by its first bytes what is no archive, or a web page."""
+        if chunk[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")) and not self._is_page:
+            raise Trouble("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
+        magic = MAGIC.get(self.target.suffix.lower(), b"")
+        if not chunk.startswith(magic[: len(chunk)]):
+            raise Trouble("wrong_bytes", f"gives bytes that do not start as a {self.target.suffix}")
+
+    @property
+    def _is_page(self) -> bool:
+        return self.target.suffix.lower() in PAGES
+
+    def _finish(self, resumed: bool) -> str:
+        """Check the whole part and give it the file's name; a wrong one goes, for more bytes would not mend it."""
+        sha256, differs = check_content(self.part.path, self.expected)
+        if not differs and self.expected.bytes is None and not self.expected.has_checksum:
+            try:
+                check_whole(self.part.path, self.target.name)
+            except InputError as error:
+                differs = [error.what]
+        if differs:
+            self.part.discard()
+            raise Trouble("wrong_bytes", "; ".join(differs), passing=resumed)
+        self.part.finish()
+        return sha256

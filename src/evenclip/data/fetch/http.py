@@ -1,0 +1,182 @@
+"""Ask a server for one address, and say in a few words what went wrong: every failure becomes a `Trouble`."""
+
+import email.utils
+import random
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+
+from evenclip import __version__
+from evenclip.data.fetch.options import HttpOptions
+from evenclip.data.fetch.politeness import Hosts
+
+CHUNK = 2**18
+MAX_REDIRECTS = 8
+POOLS = 256  # hosts to which connections are kept open
+SLOWEST_BYTES_S = 1024
+REDIRECTS = (301, 302, 303, 307, 308)
+# identity: lengths, ranges and checksums are those of the file, not of a compressed transfer
+HEADERS = {"User-Agent": f"evenclip/{__version__} (data set fetcher)", "Accept-Encoding": "identity"}
+READ_ERRORS = (urllib3.exceptions.HTTPError, OSError)
+
+
+class Trouble(Exception):
+    """An address did not give what was asked for.
+
+    ``reason`` is one of a few fixed words, to be counted; ``passing`` says whether asking again may help, and
+    ``wait_s`` how long the server wants to be left alone.
+    """
+
+    def __init__(self, reason: str, detail: str, *, passing: bool = False, wait_s: float = 0.0):
+        self.reason, self.detail, self.passing, self.wait_s = reason, detail, passing, wait_s
+        super().__init__(f"{reason}: {detail}")
+
+
+class Client:
+    """Asks servers, within the limits of politeness; may be used from several threads."""
+
+    def __init__(self, options: HttpOptions):
+        self.options = options
+        self._hosts = Hosts(options.per_host, options.host_delay_s)
+        self._stopped = threading.Event()
+        self._timeout = urllib3.Timeout(connect=options.connect_timeout_s, read=options.read_timeout_s)
+        pools = {"num_pools": POOLS, "maxsize": options.per_host, "headers": HEADERS}
+        self._direct = urllib3.PoolManager(**pools)
+        proxies = urllib.request.getproxies()  # http_proxy, https_proxy, no_proxy, as every tool reads them
+        self._proxies = {
+            scheme: urllib3.ProxyManager(proxies[scheme], **pools) for scheme in ("http", "https") if scheme in proxies
+        }
+
+    @contextmanager
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Yield the answer (status 200 or 206) to a GET of ``url``, its body unread; raise `Trouble` otherwise."""
+        _check_address(url)
+        self._check_stopped()
+        with self._hosts.turn(url), self._follow(url, dict(headers or {})) as response:
+            try:
+                _check_status(response)
+            except Trouble as trouble:
+                if trouble.wait_s:
+                    self._hosts.hold(url, min(trouble.wait_s, self.options.longest_wait_s))
+                raise
+            yield response
+
+    def body(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        """Yield the body as it comes in; raise `Trouble` if it is cut off, or stalls."""
+        announced, received = content_length(response), 0
+        since, received_before = time.monotonic(), 0
+        while True:
+            try:
+                chunk = response.read1(CHUNK, decode_content=False)
+            except READ_ERRORS as error:
+                raise _as_trouble(error, f"after {received} bytes") from None
+            if not chunk:
+                break
+            received += len(chunk)
+            self._check_stopped()
+            yield chunk
+            passed = time.monotonic() - since
+            if passed > self.options.read_timeout_s:
+                if received - received_before < SLOWEST_BYTES_S * passed:
+                    raise Trouble("timeout", f"slower than {SLOWEST_BYTES_S} bytes/s", passing=True)
+                since, received_before = time.monotonic(), received
+        if announced is not None and received != announced:
+            raise Trouble("connection", f"closed after {received} of {announced} bytes", passing=True)
+
+    def pause(self, failures: int) -> None:
+        """Wait before the next try after ``failures`` in a row; the random half keeps clients out of step."""
+        longest = min(self.options.backoff_s * 2 ** (failures - 1), self.options.longest_wait_s)
+        self._stopped.wait(longest * random.uniform(0.5, 1))
+        self._check_stopped()
+
+    def stop(self) -> None:
+        """Make the work of all threads end with a `Trouble`, soon."""
+        self._stopped.set()
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise Trouble("stopped", "interrupted")
+
+    def _follow(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        """The first answer that is no redirect; bodies of redirects, which may be endless, are not read."""
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                response = self._manager(url).request(
+                    "GET", url, headers=HEADERS | headers, timeout=self._timeout, retries=False, redirect=False,
+                    preload_content=False, decode_content=False,
+                )  # fmt: skip
+            except (*READ_ERRORS, ValueError) as error:
+                raise _as_trouble(error, "at the start") from None
+            if response.status not in REDIRECTS:
+                return response
+            response.close()
+            url = _check_address(response.headers.get("Location", ""), url)
+        raise Trouble("redirects", f"more than {MAX_REDIRECTS}")
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        split = urlsplit(url)
+        proxy = self._proxies.get(split.scheme)
+        return self._direct if proxy is None or urllib.request.proxy_bypass(split.hostname) else proxy
+
+
+def content_length(response: urllib3.BaseHTTPResponse) -> int | None:
+    """How many bytes the body is announced to have, None if the answer does not say."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def _check_address(url: str, base: str = "") -> str:
+    """The address, taken from ``base`` where it is relative; `Trouble` unless it is one of the web."""
+    try:
+        url = urljoin(base, url)
+        if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname:
+            return url
+    except ValueError:
+        pass
+    raise Trouble("bad_url", "not a web address" if not base else "redirected to what is no web address")
+
+
+def _check_status(response: urllib3.BaseHTTPResponse) -> None:
+    status = response.status
+    said = f"status {status}"
+    if status in (200, 206):
+        return
+    if status in (404, 410):
+        raise Trouble("not_found", said)
+    if status in (401, 403, 451):
+        raise Trouble("forbidden", said)
+    if status == 416:
+        raise Trouble("bad_range", said, passing=True)
+    if status in (408, 425, 429) or status >= 500:
+        raise Trouble("busy", said, passing=True, wait_s=_retry_after_s(response.headers.get("Retry-After", "")))
+    raise Trouble("http_error", said)
+
+
+def _retry_after_s(text: str) -> float:
+    """Seconds of a Retry-After header, which has them or a date; 0 if it has neither."""
+    try:
+        if re.fullmatch("[0-9]+", text):
+            return float(text)
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _as_trouble(error: Exception, when: str) -> Trouble:
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return Trouble("tls", f"the certificate or the encryption is not in order, {when}")
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return Trouble("no_such_host", "the host's name is not known", passing=True)
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # which urllib3 counts among the timeouts
+        return Trouble("connection", "nobody answers there", passing=True)
+    if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
+        return Trouble("timeout", f"no answer, {when}", passing=True)
+    if isinstance(error, ValueError):  # so are all of urllib3's errors about addresses
+        return Trouble("bad_url", "not a web address")
+    return Trouble("connection", f"{type(error).__name__}, {when}", passing=True)

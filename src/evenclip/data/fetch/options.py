@@ -1,0 +1,61 @@
+"""Options of fetching: how patient to be, and how polite."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from evenclip.options import Options
+
+Seconds = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class HttpOptions(Options):
+    """How servers are asked."""
+
+    attempts: Positive = 6
+    """Tries of an address that bring nothing new before it is given up."""
+    backoff_s: Seconds = 1.0
+    """Wait after the first failure; it doubles with each further one, and half of it is random."""
+    longest_wait_s: Seconds = 120.0
+    """Largest wait between two tries, also where a server asks for more."""
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 15.0
+    """Give up a connection that is not there after this time."""
+    read_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Give up a connection that brings nothing for this time, or less than 1 kB/s over it."""
+    per_host: Positive = 2
+    """Connections to one host at a time."""
+    host_delay_s: Seconds = 0.0
+    """Least time between two requests to one host."""
+
+
+class FetchOptions(HttpOptions):
+    """How the files of a data set are fetched."""
+
+    at_once: Positive = 4
+    """Files fetched at a time, over all hosts."""
+    keep_free_gb: Annotated[float, Field(ge=0)] = 1.0
+    """Disk space to leave free, in 10^9 bytes."""
+
+
+class UrlListOptions(HttpOptions):
+    """How the images of a url list are fetched: many hosts, most of them slow, a part of them gone."""
+
+    attempts: Positive = 2
+    """Tries of an address."""
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """Give up a connection that is not there after this time."""
+    read_timeout_s: Annotated[float, Field(gt=0)] = 15.0
+    """Give up a connection that brings nothing for this time, or less than 1 kB/s over it."""
+    per_host: Positive = 8
+    """Connections to one host at a time."""
+    at_once: Positive = 64
+    """Images fetched at a time, over all hosts."""
+    columns: list[str] = ["caption", "url"]
+    """Names of the list's columns, in order; CC3M has [caption, url], CC12M [url, caption]. Others become columns."""
+    max_image_mb: Annotated[float, Field(gt=0)] = 32.0
+    """Images of more bytes are left out, in 10^6 bytes."""
+    max_px: Annotated[int, Field(ge=16)] | None = None
+    """Shrink images whose shorter side is longer than this; None = keep them as they are."""
+    shard_size: Positive = 10_000
+    """Rows of the list per shard; the shard has as many pairs as could be fetched."""

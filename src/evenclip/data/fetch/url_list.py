@@ -1,0 +1,186 @@
+"""Fetch the images of a url list (CC3M, CC12M: a TSV of captions and addresses) into image-text shards.
+
+Command: `evenclip data fetch-images LIST.tsv --out FOLDER`. Links rot: every address that gives no image is counted
+under its reason and stands in the quarantine table, and the manifest says how many were expected and obtained. Shards
+that are done are kept in `.<folder>.partial` until all are, so that a fetch that was interrupted goes on there.
+"""
+
+import os
+import shutil
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evenclip.data.candidates import one_line
+from evenclip.data.fetch.http import Client, Trouble
+from evenclip.data.fetch.options import UrlListOptions
+from evenclip.data.fetch.web_image import fetch_image
+from evenclip.data.images import JpegImage, quiet_decoding
+from evenclip.data.shards import PAIR_COLUMNS, read_manifest, write_shards
+from evenclip.errors import InputError
+from evenclip.progress import track
+from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
+from evenclip.records import QUARANTINE_SCHEMA
+
+AHEAD = 2048  # images fetched before the first of them is written: one slow server must not hold up the others
+CONTENT_OPTIONS = ("columns", "max_image_mb", "max_px", "shard_size")  # those that decide what is in a shard
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the list; ``wrong`` says why it is not one."""
+
+    number: int
+    values: dict[str, str]
+    wrong: str | None = None
+
+
+def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: UrlListOptions) -> dict[str, Any]:
+    """Fetch the images of ``url_list`` into the data folder ``out``.
+
+    Keys are row numbers, so that lists keep their order and a link that comes back alters no other pair.
+
+    Returns
+    -------
+    dict
+        ``expected`` rows, ``obtained`` pairs, and how many were ``lost`` by reason; the manifest has it as ``links``.
+    """
+    url_list, out = Path(url_list), Path(out)
+    if not url_list.is_file():
+        raise InputError("no such file", str(url_list), "give a TSV of captions and addresses")
+    if not {"caption", "url"} <= set(options.columns) or set(options.columns) & set(PAIR_COLUMNS) != {"caption"}:
+        reserved = ", ".join(PAIR_COLUMNS)
+        raise InputError("columns must have 'caption' and 'url'", "columns", f"other names, but not {reserved}")
+    manifest = Manifest("data", options.model_dump(mode="json"), inputs={"list": url_list})
+    partial = out.with_name(f".{out.name}.partial")
+    client, n_rows, folders = Client(options), 0, []
+    with ThreadPoolExecutor(options.at_once) as pool, quiet_decoding():
+        try:
+            rows = _read(url_list, options.columns)
+            while batch := list(islice(rows, options.shard_size)):
+                n_rows += len(batch)
+                folders.append(partial / f"{batch[0].number:09d}")
+                _fetch_shard(folders[-1], batch, manifest, client, pool, options)
+        except BaseException:
+            client.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+    if not folders:
+        raise InputError("the list has no rows", str(url_list), "give a TSV of captions and addresses")
+    links = _assemble(folders, out, manifest, n_rows)
+    shutil.rmtree(partial)
+    return links
+
+
+def _read(url_list: Path, columns: list[str]) -> Iterator[Row]:
+    """Every row; a first line that repeats the columns' names is none."""
+    with url_list.open("rb") as file:
+        for number, line in enumerate(file):
+            try:
+                fields = [one_line(field) for field in line.decode("utf-8").split("\t")]
+            except UnicodeDecodeError:
+                fields = []
+            if number == 0 and fields == columns:
+                continue
+            if len(fields) == len(columns):
+                yield Row(number, dict(zip(columns, fields, strict=True)))
+            else:
+                wrong = f"{len(fields)} fields, not {len(columns)}" if fields else "not UTF-8 text"
+                yield Row(number, {"url": f"{url_list.name}:{number + 1}"}, wrong)
+
+
+def _fetch_shard(
+    folder: Path,
+    batch: list[Row],
+    manifest: Manifest,
+    client: Client,
+    pool: ThreadPoolExecutor,
+    options: UrlListOptions,
+) -> None:
+    """Fetch one shard's rows, unless an earlier run did so from the same list."""
+    content = {name: value for name, value in manifest.options.items() if name in CONTENT_OPTIONS}
+    content |= {"list": manifest.inputs["list"]["sha256"], "rows": [batch[0].number, batch[-1].number]}
+    own = Manifest("data", content, inputs={})
+    if (folder / "manifest.json").exists() and read_manifest(folder)["fingerprint"] == own.fingerprint:
+        return
+    shown = f"fetch images of rows {batch[0].number}-{batch[-1].number}"
+    with write_shards(folder, own, options.shard_size) as writer:
+        for row, found in track(_in_order(pool, batch, client, options), shown, len(batch)):
+            if isinstance(found, Trouble):
+                writer.quarantine(row.values["url"], found.reason, found.detail)
+                continue
+            image, sha256 = found
+            columns = dict(row.values)
+            captions = [caption] if (caption := columns.pop("caption")) else []
+            writer.add(
+                f"{row.number:09d}", image.content, captions, columns,
+                width=image.width, height=image.height, sha256=sha256,
+            )  # fmt: skip
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, batch: list[Row], client: Client, options: UrlListOptions
+) -> Iterator[tuple[Row, tuple[JpegImage, str] | Trouble]]:
+    pending: deque = deque()
+    for row in batch:
+        pending.append((row, pool.submit(_fetch_row, row, client, options)))
+        if len(pending) == AHEAD:
+            row, future = pending.popleft()
+            yield row, future.result()
+    for row, future in pending:
+        yield row, future.result()
+
+
+def _fetch_row(row: Row, client: Client, options: UrlListOptions) -> tuple[JpegImage, str] | Trouble:
+    if row.wrong is not None:
+        return Trouble("malformed_row", row.wrong)
+    try:
+        return fetch_image(row.values["url"], client, int(options.max_image_mb * 1e6), options.max_px)
+    except Trouble as trouble:
+        if trouble.reason == "stopped":
+            raise
+        return trouble
+
+
+def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -> dict[str, Any]:
+    """Put the shards of all folders into one data folder; what is lost in any stands in its quarantine table."""
+    shards: list[dict[str, Any]] = []
+    quarantine = [QUARANTINE_SCHEMA.empty_table()]
+    with atomic_folder(out) as together:
+        for folder in folders:
+            quarantine.append(pq.read_table(folder / "quarantine.parquet"))
+            for shard in read_manifest(folder)["shards"]:
+                name = f"{len(shards):05d}"
+                for ending in (".tar", ".parquet"):
+                    os.link(folder / (shard["name"] + ending), together / (name + ending))
+                files = {
+                    f"{name}{ending}": sha256_file(together / f"{name}{ending}") for ending in (".tar", ".parquet")
+                }
+                shards.append({"name": name, "n": shard["n"], "sha256": files})
+        table = pa.concat_tables(quarantine)
+        pq.write_table(table, together / "quarantine.parquet")
+        n, lost = sum(shard["n"] for shard in shards), dict(sorted(Counter(table.column("reason").to_pylist()).items()))
+        links = {"expected": n_rows, "obtained": n, "lost": lost}
+        content = fingerprint([shard["sha256"] for shard in shards])
+        manifest.write(
+            together / "manifest.json", n=n, n_quarantined=table.num_rows, quarantined=lost, links=links, shards=shards,
+            content=content,
+        )  # fmt: skip
+    print(f"{out}: {n} of {n_rows} images; lost: {lost or 'none'}", file=sys.stderr)
+    return links
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name, so that a kill in between loses nothing; a copy where disks know no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
