@@ -1,7 +1,8 @@
 """Write what the documents take from the code and from committed results: `make docs`; a test fails where they drift.
 
 Writes config/README.md and workflow/schemas/config.schema.json (from the option blocks), README.md's rule graph (from
-Snakemake) and its results tables (from docs/results/<study>/summary.csv). `--check` only says what is out of step.
+Snakemake) and its results tables (from docs/results/<study>/summary.csv), and docs/datasets.md's tables (from
+config/datasets.yaml). `--check` only says what is out of step.
 """
 
 import csv
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 from evenclip.config import StudyConfig
+from evenclip.data.registry import Count, DatasetEntry, RawFile, read_registry
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -122,26 +124,88 @@ def _cell(row: dict | None) -> str:
     return f"{float(row['mean']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
 
 
+def dataset_overview() -> str:
+    """One line for each data set of the registry."""
+    lines = ["| name | data set | to fetch | checksums known | how | layout |", "|---|---|---|---|---|---|"]
+    for name, entry in read_registry(ROOT / "config/datasets.yaml").datasets.items():
+        known = sum(file.checksum_from is not None for file in entry.files)
+        how = "partly by hand" if any(file.urls for file in entry.files) else "by hand"
+        how = (how if entry.by_hand else "`data fetch`") + (", terms to accept" if entry.terms.accept else "")
+        known_of = f"{known} of {len(entry.files)}"
+        cells = [f"[`{name}`](#{name})", entry.title, _size(entry.files), known_of, how, f"`{entry.layout}`"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def dataset_sections() -> str:
+    """What the registry says of each data set."""
+    registry = read_registry(ROOT / "config/datasets.yaml")
+    return "\n\n".join(_dataset_section(name, entry) for name, entry in registry.datasets.items())
+
+
+def _dataset_section(name: str, entry: DatasetEntry) -> str:
+    counts = "; ".join(f"{count.n:,} {what}{_how_counted(count)}" for what, count in entry.counts.items())
+    facts = {
+        "Version": entry.version,
+        "Licence": entry.terms.licence + (" (`--accept-terms`)" if entry.terms.accept else ""),
+        "Terms": entry.terms.summary,
+        "By hand": entry.by_hand,
+        "Whole set": counts,
+        "Notes": entry.notes,
+        "Cite": entry.citation,
+    }
+    lines = [f"### {name}", "", f"[{entry.title}]({entry.homepage})", ""]
+    lines += [f"- {fact}: {text}" for fact, text in facts.items() if text]
+    lines += ["", "| file | bytes | sha256 or md5 | says who |", "|---|---|---|---|"]
+    for file in entry.files:
+        size = file.bytes if file.bytes == "unknown" else f"{file.bytes:,}"
+        lines.append(f"| `{file.path}` | {size} | {_checksum(file)} | {file.checksum_from or ''} |")
+    return "\n".join(lines)
+
+
+def _how_counted(count: Count) -> str:
+    return "*" if count.files else ""
+
+
+def _checksum(file: RawFile) -> str:
+    if file.sha256 != "unknown":
+        return f"`{file.sha256[:16]}`..."
+    return f"md5 `{file.md5}`" if file.md5 else "unknown"
+
+
+def _size(files: list[RawFile]) -> str:
+    known = [file.bytes for file in files if file.bytes != "unknown"]
+    if not known:
+        return "unknown"
+    text = f"{sum(known) / 1e9:.1f} GB" if sum(known) >= 1e9 else f"{sum(known) / 1e6:.0f} MB"
+    return text if len(known) == len(files) else f"more than {text}"
+
+
+SECTIONS = {
+    "rules": rule_graph, "results": results_table, "datasets": dataset_overview, "dataset_sections": dataset_sections
+}  # fmt: skip
+
+
 def filled(text: str) -> str:
     """Replace what stands between `<!-- name -->` and `<!-- /name -->` by what it is generated from."""
 
     def section(match: re.Match) -> str:
         kind, _, argument = match["name"].partition(":")
-        content = rule_graph() if kind == "rules" else results_table(argument)
+        content = SECTIONS[kind](*filter(None, [argument]))
         return f"<!-- {match['name']} -->\n{content}\n<!-- /{match['name']} -->"
 
-    return re.sub(r"<!-- (?P<name>rules|results:\w+) -->.*?<!-- /(?P=name) -->", section, text, flags=re.DOTALL)
+    names = "|".join(SECTIONS)
+    return re.sub(rf"<!-- (?P<name>(?:{names})(?::\w+)?) -->.*?<!-- /(?P=name) -->", section, text, flags=re.DOTALL)
 
 
 def files() -> dict[Path, str]:
     """Every generated file with its text."""
     schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
-    readme = ROOT / "README.md"
+    with_sections = [ROOT / "README.md", ROOT / "docs/datasets.md"]
     return {
         ROOT / "config/README.md": config_reference(),
         ROOT / "workflow/schemas/config.schema.json": schema,
-        readme: filled(readme.read_text(encoding="utf-8")),
-    }
+    } | {path: filled(path.read_text(encoding="utf-8")) for path in with_sections}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
+from urllib.parse import urlsplit
 
 SLEEP_S = 0.5
 
@@ -54,6 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     server: HostileServer
 
     def do_GET(self) -> None:
+        self.path = urlsplit(self.path).path  # a proxy is asked for whole addresses
         behaviour, _, self.name = self.path.strip("/").partition("/")
         with self.server.guard:
             self.server.asked.append((self.path, self.headers.get("Range")))

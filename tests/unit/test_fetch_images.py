@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,7 +42,8 @@ FILES = {f"{i}.jpg": photo(i) for i in range(12)} | {
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HostileServer(FILES) as running:
         yield running
 
@@ -50,6 +52,12 @@ def written(folder: Path, *rows: str) -> Path:
     path = folder / "list.tsv"
     path.write_bytes(b"".join(row.encode("utf-8", "surrogateescape") + b"\n" for row in rows))
     return path
+
+
+def only_this_machine(host, port, *arguments, **more):
+    if host != "127.0.0.1":
+        raise socket.gaierror("no such name")
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
 
 
 ROT = {
@@ -73,14 +81,15 @@ ROT = {
 }
 
 
-def test_link_rot_is_counted_by_reason_and_stands_in_the_manifest(server, tmp_path):
+def test_link_rot_is_counted_by_reason_and_stands_in_the_manifest(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.getaddrinfo", only_this_machine)
     rows = [f"caption of {path}\t{server.url(path)}" for path in ROT]
     rows += [
         "no address",
         "not UTF-8: \udcff\thttp://127.0.0.1/a.jpg",
         "nonsense\thttp://[broken",
         "local\tfile:///etc/passwd",
-        "lost\thttp://no-such-host.invalid/a.jpg",
+        "lost\thttp://far.invalid/a.jpg",
     ]
     links = fetch_images(written(tmp_path, *rows), tmp_path / "out", QUICK)
     reasons = [reason for reason in ROT.values() if reason]

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -46,7 +47,8 @@ FILES = {"data.bin": CONTENT, "data.zip": zip_of(CONTENT), "small.bin": b"small"
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HostileServer(FILES) as running:
         yield running
 
@@ -222,7 +224,8 @@ def test_two_processes_do_not_write_one_part(server, tmp_path):
     assert fetch(server, tmp_path, "honest") == CONTENT
 
 
-def test_nobody_listens(tmp_path):
+def test_nobody_listens(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HostileServer({}) as server:
         url = server.url("honest/data.bin")
     with pytest.raises(InputError, match=r"\(connection\)"):
@@ -393,6 +396,22 @@ def test_verify_on_the_command_line_tells_raw_files_from_shards(server, tmp_path
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "not a data folder" in capsys.readouterr().err
+
+
+def test_proxies_of_the_environment_are_asked(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url(""))
+    Download(tmp_path / "data.bin", known(CONTENT, "sha256"), Client(QUICK)).fetch(
+        ["http://far.invalid/resets/data.bin"]
+    )
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+    monkeypatch.setenv("no_proxy", "far.invalid,127.0.0.1")
+    monkeypatch.setattr("socket.getaddrinfo", no_names)
+    with pytest.raises(InputError, match="no_such_host"):
+        Download(tmp_path / "again.bin", known(CONTENT), Client(QUICK)).fetch(["http://far.invalid/honest/data.bin"])
+
+
+def no_names(*arguments, **more):
+    raise socket.gaierror("no such name")
 
 
 # --- politeness ----------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""Labels from captions: which perceived attributes, targets and proxies a pair's text names.
+"""Labels of pairs: which perceived attributes, targets and proxies their text names and their images show.
 
-Reads a data folder and a lexicon; writes labels.parquet and, beside it, the manifest with counts and examples.
-Command: `evenclip label --data DIR --lexicon FILE --out FILE`.
+Reads a data folder, a lexicon and, for the image side, embeddings; writes labels.parquet and, beside it, the manifest
+with counts and examples. Command: `evenclip label --data DIR --lexicon FILE --out FILE`.
 """
 
-from evenclip.label.from_captions import LabelOptions, label_dataset
 from evenclip.label.lexicon import Lexicon, read_lexicon
+from evenclip.label.options import AttributeSet, LabelOptions
+from evenclip.label.run import label_dataset
 
-__all__ = ["LabelOptions", "Lexicon", "label_dataset", "read_lexicon"]
+__all__ = ["AttributeSet", "LabelOptions", "Lexicon", "label_dataset", "read_lexicon"]

@@ -1,59 +1,16 @@
-"""Label the pairs of a data folder by their captions.
+"""What the captions of pairs name: labels by pair, and for each column n, share, the words met and example captions."""
 
-Reads a data folder and a lexicon; writes `<dataset>.parquet` (key, and a bool column for each label) and
-`<dataset>.json` (manifest: for each column n, share, the words met and example captions).
-"""
-
-import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
-from evenclip.data.shards import read_pairs
-from evenclip.label.lexicon import read_lexicon
 from evenclip.label.matching import Matcher
-from evenclip.options import Options
-from evenclip.provenance import Manifest
-from evenclip.records import write_table
 
 N_EXAMPLES = 3
 N_WORDS = 10
 CHUNK = 20_000  # pairs whose captions are scanned at once
-
-
-class LabelOptions(Options):
-    """How captions are labelled."""
-
-    pool: Literal["any", "majority"] = "any"
-    """A pair has a label if one of its captions names it (`any`), or if more than half of them do (`majority`)."""
-
-
-def label_dataset(
-    data: str | os.PathLike, lexicon: str | os.PathLike, out: str | os.PathLike, options: LabelOptions
-) -> None:
-    """Write the labels of all pairs in the data folder ``data`` to ``out`` and the manifest to its ``.json``.
-
-    Raises
-    ------
-    InputError
-        If the data folder or the lexicon cannot be read.
-    """
-    out = Path(out)
-    manifest = Manifest("label", options.model_dump(mode="json"), {"data": data, "lexicon": lexicon})
-    matcher = Matcher(read_lexicon(lexicon))
-    pairs = read_pairs(data, ["key", "captions"])
-    labels, found = label_captions(pairs.column("captions").to_pylist(), matcher, options.pool)
-    columns = {name: labels[:, column] for column, name in enumerate(matcher.columns)}
-    write_table(pa.table({"key": pairs.column("key"), **columns}), out)
-    manifest.write(out.with_suffix(".json"), n=len(labels), columns=found)
-    for name, summary in found.items():
-        if summary["n"] == 0:
-            print(f"label: no caption names {name}", file=sys.stderr)
 
 
 def label_captions(
