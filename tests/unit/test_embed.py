@@ -129,6 +129,11 @@ def test_a_prompt_file_that_names_no_class_is_an_error(folder: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_is_no_data_folder_is_an_error(folder: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="not a data folder"):
+        embed_sets(str(folder / "run"), [EmbedSet("x", tmp_path / "none")], tmp_path / "out", EmbedOptions())
+
+
 def test_options_and_sets_load_without_torch():
     code = "import sys, evenclip.embed, evenclip.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -55,7 +55,7 @@ def test_training_learns_and_writes_all_that_it_promises(folder: Path, tmp_path:
     assert history["samples_seen"].tolist() == [160, 320, 480, 640]
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] - 0.5
     manifest = json.loads((out / "manifest.json").read_text())
-    assert (manifest["strategy"], manifest["device"], manifest["dtype"]) == ("m4", "cpu", "float32")
+    assert (manifest["strategy"], manifest["device"], manifest["dtype"]) == (folder.name, "cpu", "float32")
     assert (manifest["n_pairs"], manifest["samples_seen"]) == (N - 10, 640)
     assert not any((tmp_path / "state").glob("*"))
 
@@ -198,6 +198,13 @@ def test_bad_input_is_named(folder: Path, tmp_path: Path, copies: dict, options:
     parsed = TrainOptions.parse({"model": str(folder / "tiny.json"), "batch_size": 32} | options, "test")
     with pytest.raises(InputError, match=message):
         train_model(folder / "data", path, tmp_path / "run", 0, tmp_path / "state", parsed)
+
+
+@pytest.mark.parametrize(("data", "weights"), [("none", "weights.parquet"), ("data", "none.parquet")])
+def test_a_path_that_is_not_there_is_named(folder: Path, tmp_path: Path, data: str, weights: str):
+    options = TrainOptions(model=str(folder / "tiny.json"))
+    with pytest.raises(InputError, match="none"):
+        train_model(folder / data, folder / weights, tmp_path / "run", 0, tmp_path / "state", options)
 
 
 def test_a_trained_model_starts_another_training(folder: Path, tmp_path: Path):

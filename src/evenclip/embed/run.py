@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evenclip.data.shards import iterate_images, read_pairs
+from evenclip.data.shards import iterate_images, read_manifest, read_pairs
 from evenclip.embed.encoder import Encoder
 from evenclip.embed.options import EmbedOptions, EmbedSet
 from evenclip.embed.prompts import Prompts, read_prompts
@@ -40,6 +40,8 @@ def embed_sets(model: str, sets: list[EmbedSet], out: Path, options: EmbedOption
         raise InputError(f"sets: {', '.join(names) or 'none'}", "--set", "give at least one set, and each name once")
     prompt_files = sorted({path for each in sets for path in each.prompts})
     prompts = {path: read_prompts(path) for path in prompt_files}
+    for each in sets:
+        read_manifest(each.data)  # says what is wrong with a folder that is none
     inputs = {f"set {each.name}": each.data for each in sets} | {f"prompts {path}": path for path in prompt_files}
     if weights := [path for path in (Path(model), Path(model) / "model.safetensors") if path.is_file()]:
         inputs["model"] = weights[0]

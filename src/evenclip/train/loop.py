@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from evenclip.data.shards import read_manifest
 from evenclip.model.clip import create_clip, save_clip
 from evenclip.model.hardware import resolve_device, resolve_precision
 from evenclip.progress import track
 from evenclip.provenance import Manifest, atomic_folder, code_fingerprint
-from evenclip.records import write_table
+from evenclip.records import read_table, write_table
 from evenclip.train.engine import Engine
 from evenclip.train.options import TrainOptions
 from evenclip.train.pairs import load_pairs
@@ -50,6 +51,8 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     asked, options = options, options.model_copy(update={"precision": resolve_precision(options.precision, device)})
     torch.set_num_threads(options.threads)
     model_file = {"model": options.model} if Path(options.model).is_file() else {}
+    read_manifest(data)  # this and the next say what is wrong with a path
+    read_table(weights, ["key", "copies"])
     inputs = {"data": data, "weights": weights, **model_file}
     manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
     saved = SavedState(state, _identity(manifest, out, options, device))
