@@ -163,12 +163,40 @@ def label(
     data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
     lexicon: Annotated[Path, typer.Option(help="YAML file of attributes, labels and proxies with their words.")],
     out: OutFile,
+    embeddings: Annotated[
+        Path | None, typer.Option(help=".npz of the pairs, for the image side and for similarity.")
+    ] = None,
+    attribute_set: Annotated[Path | None, typer.Option(help=".npz of an annotated set: the image side.")] = None,
+    attribute_data: Annotated[Path | None, typer.Option(help="Folder of image-text shards of that set.")] = None,
+    attribute: Annotated[
+        list[str], typer.Option("--attribute", metavar="COLUMN", help="A column of that set, e.g. gender; repeat.")
+    ] = [],  # noqa: B006
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Label captions with perceived attributes, targets and proxies; one row per pair."""
-    from evenclip.label import LabelOptions, label_dataset
+    """Label pairs with perceived attributes, targets and proxies, by captions and by images; one row per pair."""
+    from evenclip.label import AttributeSet, LabelOptions, label_dataset
 
-    label_dataset(data, lexicon, out, LabelOptions.from_arguments(option))
+    annotated = None
+    if attribute_set or attribute_data or attribute:
+        if not (attribute_set and attribute_data and attribute):
+            raise InputError("the image side is incomplete", "label", "--attribute-set, --attribute-data, --attribute")
+        annotated = AttributeSet(attribute_set, attribute_data, tuple(attribute))
+    label_dataset(data, lexicon, out, LabelOptions.from_arguments(option), embeddings, annotated)
+
+
+@app.command("label-proxies")
+def label_proxies(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.parquet", help="Labels table.")],
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards that was labelled.")],
+    lexicon: Annotated[Path, typer.Option(help="The lexicon it was labelled with.")],
+    out: OutFile,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Suggest proxies: words tied to a perceived attribute and to a target, for a person to accept."""
+    from evenclip.label.proxies import ProxyOptions, suggest_proxies
+
+    found = suggest_proxies(labels, data, lexicon, out, ProxyOptions.from_arguments(option))
+    print(f"{out}: {len(found)} suggestions" + "".join(f", {each.word}" for each in found[:5]))
 
 
 @app.command()

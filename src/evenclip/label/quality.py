@@ -1,0 +1,62 @@
+"""The quality of pairs: `utility` in [0, 1] for the balance, and which pairs are too dissimilar to keep."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenclip.label.options import LabelOptions
+
+
+def utility(pairs: pa.Table, similarity: np.ndarray | None, options: LabelOptions) -> np.ndarray:
+    """The product of the parts that ``options.utility`` names; the mappings are ours, no paper gives any.
+
+    Parameters
+    ----------
+    pairs : Table
+        Columns captions, width, height; n rows.
+    similarity : ndarray, shape (n,), optional
+        Image-text similarity; NaN where it is not known, which counts as utility 1.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,), in [0, 1]
+    """
+    product = np.ones(len(pairs), dtype=np.float64)
+    for part in options.utility:
+        if part == "similarity":
+            product *= rank_share(similarity)
+        elif part == "caption_length":
+            n_words = np.array([max((len(text.split()) for text in texts), default=0) for texts in captions_of(pairs)])
+            product *= np.minimum(1, n_words / options.full_caption_words)
+        else:
+            shorter = pc.min_element_wise(pairs.column("width"), pairs.column("height")).to_numpy()
+            product *= np.minimum(1, shorter / options.full_px)
+    return product.astype(np.float32)
+
+
+def captions_of(pairs: pa.Table) -> list[list[str]]:
+    """The captions of each pair."""
+    return pairs.column("captions").to_pylist()
+
+
+def rank_share(similarity: np.ndarray) -> np.ndarray:
+    """The share of the others that are less similar, ties half, in [0, 1]; 1 where it is not known.
+
+    Ranks, since cosines of one model are not those of another: CLIP's hardly leave 0.1 to 0.4.
+    """
+    known = ~np.isnan(similarity)
+    share = np.ones(len(similarity))
+    if known.sum() > 1:
+        _, place, n_equal = np.unique(similarity[known], return_inverse=True, return_counts=True)
+        n_below = np.cumsum(n_equal) - n_equal
+        share[known] = (n_below + (n_equal - 1) / 2)[place] / (known.sum() - 1)
+    return share
+
+
+def lowest(similarity: np.ndarray, share: float) -> np.ndarray:
+    """The ``share`` of all rows that are least similar, shape (n,) bool; rows of unknown similarity stay."""
+    chosen = np.zeros(len(similarity), dtype=bool)
+    order = np.argsort(similarity, kind="stable")  # NaN last
+    n = min(round(share * len(similarity)), int((~np.isnan(similarity)).sum()))
+    chosen[order[:n]] = True
+    return chosen
