@@ -9,6 +9,8 @@ UV := $(BIN)/uv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
+# importing torch takes 4 s with compiled modules, 10 s without; every job imports it
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-unit test-workflow lint lock docs results study-flickr8k reproduce mlflow clean
 

@@ -189,9 +189,8 @@ class Study:
         runs = [argument for run in self.runs for argument in ("--run", run)]
         return _join(*runs, *(argument for seed in self.config.seeds for argument in ("--seed", seed)))
 
-    def gpus(self) -> int:
-        """GPUs that one training or embedding takes: 0 on a CPU, or where `auto` finds no NVIDIA device."""
-        device = self.config.train.device
+    def gpus(self, device: str) -> int:
+        """GPUs that a job on ``device`` takes: 0 on a CPU, or where `auto` finds no NVIDIA device."""
         return 0 if device == "cpu" or (device == "auto" and not Path("/dev/nvidia0").exists()) else 1
 
     def strategies(self) -> list[str]:

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evenclip.errors import InputError
+
 PACKAGE = "evenclip"
 SOURCE = Path(__file__).resolve().parent.parent
 RECORDED_PACKAGES = (
@@ -164,10 +166,13 @@ class Manifest:
 def input_digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file; for a folder written by a stage, the ``content`` digest (or fingerprint) in its manifest."""
     path = Path(path)
-    if path.is_dir():
-        recorded = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        return recorded.get("content") or recorded["fingerprint"]
-    return sha256_file(path)
+    try:
+        if path.is_dir():
+            recorded = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            return recorded.get("content") or recorded["fingerprint"]
+        return sha256_file(path)
+    except FileNotFoundError as error:
+        raise InputError("no such file", error.filename, "check the path, or run the stage that writes it") from None
 
 
 @cache

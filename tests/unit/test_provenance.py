@@ -5,6 +5,7 @@ import json
 import pytest
 
 from evenclip import provenance
+from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_file, atomic_folder, code_fingerprint, fingerprint, write_json
 
 
@@ -103,3 +104,8 @@ def test_manifest_identity_is_content_not_place(tmp_path):
     first.write(tmp_path / "manifest.json", n=3)
     written = json.loads((tmp_path / "manifest.json").read_text())
     assert written["n"] == 3 and written["seed"] == 0 and written["packages"]["numpy"]
+
+
+def test_a_missing_input_is_said(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        Manifest("label", {}, {"data": tmp_path / "nowhere"})

@@ -18,7 +18,7 @@ rule embed:
     resources:
         mem_mb=4000,
         runtime=240,
-        gpu=STUDY.gpus(),
+        gpu=STUDY.gpus(STUDY.config.embed.device),
     conda:
         "../envs/torch.yaml"
     shell:

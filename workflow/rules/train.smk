@@ -21,7 +21,7 @@ rule train:
     resources:
         mem_mb=8000,
         runtime=1440,
-        gpu=STUDY.gpus(),
+        gpu=STUDY.gpus(STUDY.config.train.device),
     conda:
         "../envs/torch.yaml"
     shell:
