@@ -1,0 +1,164 @@
+"""What the data and label stages say of the real sets; writes the table of docs/data.md.
+
+    EVENCLIP_REAL_DATA=/where/the/sets/are python benchmarks/real_sets.py [--model RUN]
+
+Counts of pairs, quarantine and labels for Flickr8k, UTKFace, IdenProf, COCO val2017 and CC3M's validation set; how good
+the image side is on UTKFace, and how far it agrees with Flickr8k's captions. Without ``--model`` (anything that
+`evenclip embed` takes) the embeddings are simple features: 32 x 32 grey pixels, their mean and variance taken out,
+projected on 128 principal components. These know nothing of people; they show what the numbers are without a model.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from evenclip.data.importing import import_dataset
+from evenclip.data.json_stream import iterate_items
+from evenclip.data.options import ImportOptions
+from evenclip.data.shards import iterate_images, read_manifest
+from evenclip.label import AttributeSet, LabelOptions, label_dataset, read_lexicon
+from evenclip.label.from_captions import label_captions
+from evenclip.label.matching import Matcher
+from evenclip.options import read_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs" / "data.md"
+LEXICON = ROOT / "config" / "prompts" / "people_lexicon.yaml"
+SIDE_PX, N_COMPONENTS = 32, 128
+SHOWN = ("sensitive.gender.woman", "sensitive.gender.man", "sensitive.age.child", "sensitive.age.old", "target.athlete",
+         "target.police", "target.chef", "target.musician")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", help="a model for `evenclip embed`; without it, simple features")
+    arguments = parser.parse_args()
+    raw = Path(os.environ["EVENCLIP_REAL_DATA"])
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        import_sets(raw, work)
+        lines = [*count_table(work), "", *label_table(raw), "", *image_side(work, arguments.model)]
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, rest = text.split("<!-- real sets -->")
+    after = rest.split("<!-- /real sets -->")[1]
+    table = "\n".join(lines)
+    DOCUMENT.write_text(f"{before}<!-- real sets -->\n{table}\n<!-- /real sets -->{after}", encoding="utf-8")
+
+
+def import_sets(raw: Path, work: Path) -> None:
+    """Import the sets that have images."""
+    utkface = read_yaml(ROOT / "config" / "studies" / "flickr8k.yaml")["data"]["utkface"]["options"]
+    profession = {"name_pattern": r"(?:.*/)?train/(?P<profession>\w+)/.*"}
+    sets = {
+        "Flickr8k": ("flickr8k", "all", {"layout": "flickr8k", "max_px": 64}),
+        "UTKFace": ("utkface", "all", utkface),
+        "IdenProf": ("idenprof", "all", profession | {"max_px": 64}),
+        "COCO val2017": ("coco", "val2017", {"layout": "coco", "max_px": 64, "max_quarantined_share": 1}),
+    }
+    for name, (folder, split, options) in sets.items():
+        import_dataset(raw / folder, work / name, split, ImportOptions.parse(options, name))
+
+
+def count_table(work: Path) -> list[str]:
+    """Pairs and quarantine by set."""
+    lines = ["| set | pairs | left out |", "|---|---|---|"]
+    for path in sorted(work.iterdir()):
+        manifest = read_manifest(path)
+        left_out = ", ".join(f"{reason} {n:,}" for reason, n in manifest["quarantined"].items()) or "none"
+        lines.append(f"| {path.name} | {manifest['n']:,} | {left_out} |")
+    return lines
+
+
+def captions_of(raw: Path) -> dict[str, list[list[str]]]:
+    """All captions by image: of sets without their images too."""
+    flickr8k: dict[str, list[str]] = {}
+    with open(raw / "flickr8k" / "captions.txt", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            flickr8k.setdefault(row["image"], []).append(row["caption"])
+    coco: dict[int, list[str]] = {}
+    with open(raw / "coco" / "annotations" / "captions_val2017.json", encoding="utf-8") as file:
+        for part, item in iterate_items(file, "captions_val2017.json"):
+            if part == "annotations":
+                coco.setdefault(item["image_id"], []).append(item["caption"])
+    cc3m = (raw / "cc3m" / "Validation_GCC-1.1.0-Validation.tsv").read_text(encoding="utf-8").splitlines()
+    return {"Flickr8k": list(flickr8k.values()), "COCO val2017": list(coco.values()),
+            "CC3M validation": [[line.split("\t")[0]] for line in cc3m]}  # fmt: skip
+
+
+def label_table(raw: Path) -> list[str]:
+    """Images whose captions name each label, by set."""
+    matcher = Matcher(read_lexicon(LEXICON))
+    found = {name: label_captions(captions, matcher, "any") for name, captions in captions_of(raw).items()}
+    header = " | ".join(f"{name} ({len(labels):,} images)" for name, (labels, _) in found.items())
+    lines = [f"| named by a caption | {header} |", "|---|" + "---|" * len(found)]
+    for column in SHOWN:
+        counts = " | ".join(f"{columns[column]['n']:,}" for _, columns in found.values())
+        lines.append(f"| `{column}` | {counts} |")
+    return lines
+
+
+def image_side(work: Path, model: str | None) -> list[str]:
+    """Accuracy on held-out faces of UTKFace, agreement with the captions of Flickr8k."""
+    npz = embed_simply(work) if model is None else embed_with(model, work)
+    annotated = AttributeSet(npz["UTKFace"], work / "UTKFace", ("gender",))
+    label_dataset(work / "Flickr8k", LEXICON, work / "labels.parquet", LabelOptions(), npz["Flickr8k"], annotated)
+    report = json.loads((work / "labels.json").read_text(encoding="utf-8"))["image"]["gender"]
+    held_out, agreed = report["held_out"], report["image_against_text"]
+    rows = {
+        f"accuracy on held-out faces of UTKFace (n = {held_out['n_test']})": shown(held_out["accuracy"]),
+        "share of them where it does not abstain": shown(held_out["speaks"]),
+        "accuracy there": shown(held_out["accuracy_where_it_speaks"]),
+        "photos of Flickr8k where it does not abstain": f"{report['n_speaks']:,}",
+        "of these, captions name exactly one gender": f"{agreed['n']:,}",
+        "agreement of image and captions": shown(agreed["accuracy"]),
+        "Cohen's kappa": f"{agreed['kappa']:.3f}",
+    }
+    for value, each in agreed["by_value"].items():
+        rows[f"{value}: precision"] = f"{shown(each['precision'])}, n = {each['precision']['n']:,}"
+        rows[f"{value}: recall"] = f"{shown(each['recall'])}, n = {each['recall']['n']:,}"
+    name = "simple features" if model is None else f"`{Path(model).name}`"
+    return [f"| perceived gender, image side, {name} | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
+
+
+def shown(share: dict) -> str:
+    return f"{share['value']:.3f} [{share['ci_low']:.3f}, {share['ci_high']:.3f}]"
+
+
+def embed_simply(work: Path) -> dict[str, Path]:
+    """Simple features of both sets."""
+    pixels, keys = {}, {}
+    for name in ("UTKFace", "Flickr8k"):
+        images = [(key, grey(content)) for key, content in iterate_images(work / name)]
+        keys[name], pixels[name] = np.array([key for key, _ in images]), np.stack([image for _, image in images])
+    components = PCA(N_COMPONENTS, random_state=0).fit(pixels["UTKFace"])
+    for name, each in pixels.items():
+        np.savez(work / f"{name}.npz", key=keys[name], image=components.transform(each).astype(np.float32))
+    return {name: work / f"{name}.npz" for name in pixels}
+
+
+def grey(content: bytes) -> np.ndarray:
+    """Pixels of mean 0 and variance 1, shape (SIDE_PX ** 2,)."""
+    image = Image.open(io.BytesIO(content)).convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
+    values = np.asarray(image, dtype=np.float32).ravel()
+    return (values - values.mean()) / max(float(values.std()), 1.0)
+
+
+def embed_with(model: str, work: Path) -> dict[str, Path]:
+    """Embeddings of both sets by a model."""
+    from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+
+    sets = [EmbedSet(name, work / name) for name in ("UTKFace", "Flickr8k")]
+    embed_sets(model, sets, work / "embeddings", EmbedOptions())
+    return {name: work / "embeddings" / f"{name}.npz" for name in ("UTKFace", "Flickr8k")}
+
+
+if __name__ == "__main__":
+    main()
