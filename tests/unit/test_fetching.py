@@ -419,13 +419,13 @@ def no_names(*arguments, **more):
 
 def test_one_host_is_not_asked_by_more_than_its_share(server):
     client = Client(QUICK.model_copy(update={"per_host": 2, "read_timeout_s": 2.0}))
-    server.files = {"data.bin": bytes(100_000)}
+    server.files = {f"{i}.bin": bytes(100_000) for i in range(6)}
 
-    def ask() -> None:
-        with client.get(server.url("slow/data.bin")) as response:
+    def ask(i: int) -> None:
+        with client.get(server.url(f"slow/{i}.bin")) as response:
             assert sum(map(len, client.body(response))) == 100_000
 
-    threads = [threading.Thread(target=ask) for _ in range(6)]
+    threads = [threading.Thread(target=ask, args=[i]) for i in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -152,8 +152,9 @@ class _Watched:
         return content
 
     def seek(self, position: int) -> int:
-        self._budget.check_position(position - tarfile.RECORDSIZE)
-        return self._file.seek(position)
+        while (ahead := position - self.tell()) > 0 and self.read(min(ahead, CHUNK)):
+            pass
+        return position if ahead == 0 else self._file.seek(position)
 
 
 def _decompressed(path: Path, name: str) -> IO[bytes]:
