@@ -50,7 +50,8 @@ def fetch_dataset(
     wanted = [file for file in entry.files if file.urls and file not in present]
     problems = [problem for file in present if (problem := _check_present(file, to, expected[file.path], locked))]
     _check_room(wanted, to, expected, options)
-    problems += _fetch_all(name, wanted, to, expected, locked, options)
+    if wanted:
+        problems += _fetch_all(name, wanted, to, expected, locked, options)
     problems += _by_hand(entry, to, present)
     if problems:
         raise InputError("\n  ".join(["not complete", *problems]), name, "see above; then give the same command again")
