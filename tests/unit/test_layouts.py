@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from evenclip.data.importing import import_dataset
 from evenclip.data.options import ImportOptions, WorldOptions
@@ -174,6 +176,128 @@ def test_celeba_with_its_partition(imported):
     assert list(imported(files, split="test", layout="celeba")[0]) == ["000002"]
     files["list_attr_celeba.txt"] = CELEBA.replace("4\n", "202599\n", 1)
     assert imported(files, layout="celeba")[1]["list_attr_celeba.txt:1"] == "malformed_row"
+
+
+# --- MIAP, and classification sets -----------------------------------------------------------------------------------
+
+MIAP = """ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepictionOf,IsInsideOf,\
+GenderPresentation,AgePresentation
+a1,/m/01g317,1,0.1,0.2,0.1,0.2,0,0,0,0,0,Predominantly Feminine,Middle
+a1,/m/01g317,1,0.3,0.4,0.1,0.2,0,0,0,0,0,Predominantly Feminine,Young
+b2,/m/01g317,1,0.1,0.2,0.1,0.2,0,0,0,0,0,Predominantly Masculine,Unknown
+c3,/m/01g317,1,0.1,0.2,0.1,0.2,0,0,0,0,0,Unknown,Older
+c3,/m/01g317,1,0.1,0.2,0.1,0.2,0,0,0,0,0,Predominantly Masculine,Older
+d4,/m/01g317,1,0.1,0.2,0.1,0.2,0,0,0,0,0,Unknown,Unknown
+""".replace("\\\n", "")
+
+
+def test_miap_says_what_is_perceived_where_all_people_are_alike(imported):
+    files: dict[str, Any] = {f"val/{name}.jpg": photo(i) for i, name in enumerate(("a1", "b2", "c3"))}
+    files["open_images_extended_miap_boxes_val.csv"] = MIAP
+    values = {"gender": {"Predominantly Feminine": "woman", "Predominantly Masculine": "man"}}
+    pairs, quarantine = imported(files, split="val", layout="miap", values=values)
+    assert {key: (row["gender"], row["age"], row["n_people"]) for key, row in pairs.items()} == {
+        "a1": ("woman", "", "2"), "b2": ("man", "", "1"), "c3": ("", "Older", "2"),
+    }  # fmt: skip
+    assert quarantine == {"d4.jpg": "missing_image"}
+    with pytest.raises(InputError, match="boxes_test.csv"):
+        imported(files, split="test", layout="miap")
+
+
+def devkit(words: list[tuple[str, str]]) -> bytes:
+    """meta.mat as the kit has it: a structure array of synsets."""
+    kind = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O")]
+    rows = np.array([(i, wnid, text, "a gloss") for i, (wnid, text) in enumerate(words, start=1)], dtype=kind)
+    buffer = io.BytesIO()
+    savemat(buffer, {"synsets": rows[:, None]})
+    return buffer.getvalue()
+
+
+def test_imagenets_validation_set(imported):
+    kit = "ILSVRC2012_devkit_t12/data"
+    files = {
+        f"{kit}/meta.mat": devkit([("n02119789", "kit fox, Vulpes macrotis"), ("n02100735", "English setter")]),
+        f"{kit}/ILSVRC2012_validation_ground_truth.txt": "2\n1\n7\n",
+        **{f"ILSVRC2012_val_{n:08d}.JPEG": photo(n) for n in (1, 2, 3, 4)},
+    }
+    pairs, quarantine = imported(files, split="val", layout="imagenet_val")
+    assert {key: (row["synset"], row["class"]) for key, row in pairs.items()} == {
+        "ILSVRC2012_val_00000001": ("n02100735", "English setter"), "ILSVRC2012_val_00000002": ("n02119789", "kit fox"),
+    }  # fmt: skip
+    assert set(quarantine) == {"ILSVRC2012_val_00000003.JPEG", "ILSVRC2012_val_00000004.JPEG"}
+    with pytest.raises(InputError, match="not readable"):
+        imported(files | {f"{kit}/meta.mat": b"MATLAB"}, layout="imagenet_val")
+
+
+def cifar(n: int, seed: int) -> dict[bytes, Any]:
+    pixels = np.random.default_rng(seed).integers(0, 256, (n, 3072), dtype=np.uint8)
+    return {b"data": pixels, b"fine_labels": [i % 2 for i in range(n)], b"coarse_labels": [0] * n, b"filenames": []}
+
+
+def test_cifar100(tmp_path, imported):
+    train, test = cifar(3, 0), cifar(2, 1)
+    meta = {b"fine_label_names": [b"aquarium_fish", b"bear"], b"coarse_label_names": [b"large_carnivores"]}
+    parts = {"train": train, "test": test, "meta": meta}
+    files = {f"cifar-100-python/{name}": pickle.dumps(part, 2) for name, part in parts.items()}
+    pairs, quarantine = imported(files, split="train", layout="cifar100")
+    assert {key: (row["class"], row["superclass"]) for key, row in pairs.items()} == {
+        "train_00000": ("aquarium fish", "large carnivores"), "train_00001": ("bear", "large carnivores"),
+        "train_00002": ("aquarium fish", "large carnivores"),
+    }  # fmt: skip
+    assert quarantine == {}
+    image = Image.open(io.BytesIO(dict(iterate_images(tmp_path / "out"))["train_00001"]))
+    expected = Image.fromarray(train[b"data"][1].reshape(3, 32, 32).transpose(1, 2, 0))
+    assert (image.size, image.mode) == ((32, 32), "RGB")
+    grey = [np.asarray(each.convert("L"), dtype=float).ravel() for each in (image, expected)]
+    assert np.corrcoef(*grey)[0, 1] > 0.99  # JPEG keeps the brightness even of noise
+    assert len(imported(files, layout="cifar100")[0]) == 5
+
+
+def test_a_pickle_that_would_run_something_is_refused(tmp_path, imported):
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    files = {"train": pickle.dumps({b"data": Bomb()}), "meta": pickle.dumps({})}
+    for part in ({"meta": pickle.dumps({b"fine_label_names": Bomb()})}, {"meta": b"x"}):
+        with pytest.raises(InputError, match="not CIFAR-100"):
+            imported(files | part, split="train", layout="cifar100")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_cub200(imported):
+    files = {
+        "CUB_200_2011/images.txt": "1 001.Black_footed_Albatross/a_1.jpg\n2 002.Laysan_Albatross/b_2.jpg\n3 x/c_3.jpg",
+        "CUB_200_2011/image_class_labels.txt": "1 1\n2 2\n3 9\n",
+        "CUB_200_2011/classes.txt": "1 001.Black_footed_Albatross\n2 002.Laysan_Albatross\n",
+        "CUB_200_2011/train_test_split.txt": "1 1\n2 0\n3 1\n",
+        "CUB_200_2011/images/001.Black_footed_Albatross/a_1.jpg": photo(1),
+        "CUB_200_2011/images/002.Laysan_Albatross/b_2.jpg": photo(2),
+        "CUB_200_2011/images/x/c_3.jpg": photo(3),
+    }
+    pairs, quarantine = imported(files, split="train", layout="cub200")
+    assert {key: row["class"] for key, row in pairs.items()} == {
+        "001_Black_footed_Albatross/a_1": "Black footed Albatross"
+    }
+    assert quarantine == {"x/c_3.jpg": "malformed_row"}
+    assert len(imported(files, layout="cub200")[0]) == 2
+
+
+def test_oxford_pets(imported):
+    files = {
+        "annotations/trainval.txt": "great_pyrenees_12 16 2 11\nAbyssinian_100 1 1 1\n",
+        "annotations/test.txt": "#Image CLASS-ID SPECIES BREED ID\nAbyssinian_2 1 1 1\nAbyssinian_3 1 3 1\n",
+        "images/great_pyrenees_12.jpg": photo(1),
+        "images/Abyssinian_100.jpg": photo(2),
+        "images/Abyssinian_7.jpg": photo(3),
+    }
+    pairs, quarantine = imported(files, split="trainval", layout="oxford_pets")
+    assert {key: (row["class"], row["species"]) for key, row in pairs.items()} == {
+        "great_pyrenees_12": ("great pyrenees", "dog"), "Abyssinian_100": ("abyssinian", "cat"),
+    }  # fmt: skip
+    assert quarantine == {}
+    _, quarantine = imported(files, layout="oxford_pets")
+    assert quarantine == {"Abyssinian_2.jpg": "missing_image", "test.txt:3": "malformed_row"}
 
 
 # --- compositional tests --------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ MAX_KEY_BYTES = 90  # with its ending it must fit into a tar header's 100
 class Candidate:
     """A pair whose image has not been looked at yet; ``columns`` are the truth or metadata columns.
 
-    ``box`` is the part of the image that counts: left, top, width, height in pixels; None = all of it.
+    ``box`` is the part of the image that counts: left, top, width, height in pixels; None = all of it. ``content`` is
+    the image where it is no file of its own.
     """
 
     file: File
@@ -28,6 +29,7 @@ class Candidate:
     captions: list[str]
     columns: dict[str, str] = field(default_factory=dict)
     box: tuple[int, int, int, int] | None = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)

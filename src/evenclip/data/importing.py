@@ -17,11 +17,16 @@ from typing import TypeVar
 from evenclip.data import (
     layout_aro,
     layout_celeba,
+    layout_cifar100,
     layout_coco,
+    layout_cub200,
     layout_fairface,
     layout_flickr8k,
     layout_folder,
+    layout_imagenet_val,
     layout_karpathy,
+    layout_miap,
+    layout_oxford_pets,
     layout_sugarcrepe,
     layout_valse,
     layout_vlchecklist,
@@ -48,6 +53,11 @@ LAYOUTS = {
     "karpathy": layout_karpathy.find_pairs,
     "fairface": layout_fairface.find_pairs,
     "celeba": layout_celeba.find_pairs,
+    "miap": layout_miap.find_pairs,
+    "imagenet_val": layout_imagenet_val.find_pairs,
+    "cifar100": layout_cifar100.find_pairs,
+    "cub200": layout_cub200.find_pairs,
+    "oxford_pets": layout_oxford_pets.find_pairs,
     "sugarcrepe": layout_sugarcrepe.find_pairs,
     "valse": layout_valse.find_pairs,
     "vlchecklist": layout_vlchecklist.find_pairs,
@@ -105,6 +115,8 @@ def _add_all(found: Iterable[Candidate | Reject], files: Source, writer: ShardWr
 def _read(item: Candidate | Reject, files: Source) -> tuple[Candidate, bytes] | Reject:
     if isinstance(item, Reject):
         return item
+    if item.content is not None:
+        return item, item.content
     if item.file.size > MAX_BYTES:
         return Reject(item.file.name, "image_too_large", f"{item.file.size} bytes")
     try:

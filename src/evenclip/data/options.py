@@ -7,8 +7,8 @@ from pydantic import Field
 from evenclip.options import Options
 
 Layout = Literal[
-    "folder", "webdataset", "flickr8k", "coco", "karpathy", "fairface", "celeba", "sugarcrepe", "valse", "vlchecklist",
-    "aro",
+    "folder", "webdataset", "flickr8k", "coco", "karpathy", "fairface", "celeba", "miap", "imagenet_val", "cifar100",
+    "cub200", "oxford_pets", "sugarcrepe", "valse", "vlchecklist", "aro",
 ]  # fmt: skip
 Share = Annotated[float, Field(ge=0, le=1)]
 
