@@ -85,6 +85,7 @@ def with_file(**changes) -> dict:
     ({"files": []}, "files"),
     ({"counts": {"images": {"n": 0}}}, "images"),
     ({"licence": "CC0"}, "unknown key"),
+    ({"layout": "flicker8k"}, "layout"),
     ({"terms": {"licence": "CC0"}}, "summary"),
 ])  # fmt: skip
 def test_a_mistake_is_named_with_its_place(tmp_path, changes, message):

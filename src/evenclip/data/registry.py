@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from evenclip.data.options import Layout
 from evenclip.errors import InputError
 from evenclip.options import Options, read_yaml
 
 REGISTRY = Path("config/datasets.yaml")
 
 Unknown = Literal["unknown"]
+# graph sources; `data fetch-images`; `data questions`
+OtherReader = Literal["conceptnet", "visual_genome", "visualsem", "url_list", "vqa"]
 Size = Annotated[int, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -115,8 +118,8 @@ class DatasetEntry(Options):
     """For files without url: what to do to get them."""
     counts: dict[str, Count]
     """What a whole data set has, by what is counted."""
-    layout: str
-    """Name of the format: the layout for `evenclip data import`, or the reader of a graph or a url list."""
+    layout: Layout | OtherReader
+    """Who reads the files: a layout of `evenclip data import`, a source of `evenclip graph`, or another command."""
     notes: str | None = None
     """What is known to be odd about the files."""
 
