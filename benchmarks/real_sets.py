@@ -3,9 +3,9 @@
     EVENCLIP_REAL_DATA=/where/the/sets/are python benchmarks/real_sets.py [--model RUN]
 
 Counts of pairs, quarantine and labels for Flickr8k, UTKFace, IdenProf, COCO val2017 and CC3M's validation set; how good
-the image side is on UTKFace, and how far it agrees with Flickr8k's captions. Without ``--model`` (anything that
-`evenclip embed` takes) the embeddings are simple features: 32 x 32 grey pixels, their mean and variance taken out,
-projected on 128 principal components. These know nothing of people; they show what the numbers are without a model.
+the image side is on UTKFace, and how far it agrees with Flickr8k's captions. First with
+simple features, 32 x 32 grey pixels, their mean and variance taken out, projected on 128 principal components, which
+show what the numbers are without a model; then with ``--model``, anything that `evenclip embed` takes.
 """
 
 import argparse
@@ -39,13 +39,15 @@ SHOWN = ("sensitive.gender.woman", "sensitive.gender.man", "sensitive.age.child"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", help="a model for `evenclip embed`; without it, simple features")
+    parser.add_argument("--model", help="a model for `evenclip embed`, measured beside the simple features")
     arguments = parser.parse_args()
     raw = Path(os.environ["EVENCLIP_REAL_DATA"])
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         import_sets(raw, work)
-        lines = [*count_table(work), "", *label_table(raw), "", *image_side(work, arguments.model)]
+        lines = [*count_table(work), "", *label_table(raw)]
+        for model in dict.fromkeys((None, arguments.model)):
+            lines += ["", *image_side(work, model)]
     text = DOCUMENT.read_text(encoding="utf-8")
     before, rest = text.split("<!-- real sets -->")
     after = rest.split("<!-- /real sets -->")[1]
@@ -59,6 +61,7 @@ def import_sets(raw: Path, work: Path) -> None:
     profession = {"name_pattern": r"(?:.*/)?train/(?P<profession>\w+)/.*"}
     sets = {
         "Flickr8k": ("flickr8k", "all", {"layout": "flickr8k", "max_px": 64}),
+        "Flickr8k dev": ("flickr8k", "dev", {"layout": "flickr8k", "max_px": 64, "max_quarantined_share": 1}),
         "UTKFace": ("utkface", "all", utkface),
         "IdenProf": ("idenprof", "all", profession | {"max_px": 64}),
         "COCO val2017": ("coco", "val2017", {"layout": "coco", "max_px": 64, "max_quarantined_share": 1}),
@@ -106,17 +109,19 @@ def label_table(raw: Path) -> list[str]:
 
 
 def image_side(work: Path, model: str | None) -> list[str]:
-    """Accuracy on held-out faces of UTKFace, agreement with the captions of Flickr8k."""
+    """Accuracy on held-out faces of UTKFace, agreement with the captions of photos that nothing here was trained on."""
     npz = embed_simply(work) if model is None else embed_with(model, work)
     annotated = AttributeSet(npz["UTKFace"], work / "UTKFace", ("gender",))
-    label_dataset(work / "Flickr8k", LEXICON, work / "labels.parquet", LabelOptions(), npz["Flickr8k"], annotated)
+    label_dataset(
+        work / "Flickr8k dev", LEXICON, work / "labels.parquet", LabelOptions(), npz["Flickr8k dev"], annotated
+    )
     report = json.loads((work / "labels.json").read_text(encoding="utf-8"))["image"]["gender"]
     held_out, agreed = report["held_out"], report["image_against_text"]
     rows = {
         f"accuracy on held-out faces of UTKFace (n = {held_out['n_test']})": shown(held_out["accuracy"]),
         "share of them where it does not abstain": shown(held_out["speaks"]),
         "accuracy there": shown(held_out["accuracy_where_it_speaks"]),
-        "photos of Flickr8k where it does not abstain": f"{report['n_speaks']:,}",
+        "photos of Flickr8k dev where it does not abstain": f"{report['n_speaks']:,}",
         "of these, captions name exactly one gender": f"{agreed['n']:,}",
         "agreement of image and captions": shown(agreed["accuracy"]),
         "Cohen's kappa": f"{agreed['kappa']:.3f}",
@@ -124,7 +129,7 @@ def image_side(work: Path, model: str | None) -> list[str]:
     for value, each in agreed["by_value"].items():
         rows[f"{value}: precision"] = f"{shown(each['precision'])}, n = {each['precision']['n']:,}"
         rows[f"{value}: recall"] = f"{shown(each['recall'])}, n = {each['recall']['n']:,}"
-    name = "simple features" if model is None else f"`{Path(model).name}`"
+    name = "simple features" if model is None else f"run `{'/'.join(Path(model).parts[-2:])}`"
     return [f"| perceived gender, image side, {name} | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
 
 
@@ -135,7 +140,7 @@ def shown(share: dict) -> str:
 def embed_simply(work: Path) -> dict[str, Path]:
     """Simple features of both sets."""
     pixels, keys = {}, {}
-    for name in ("UTKFace", "Flickr8k"):
+    for name in ("UTKFace", "Flickr8k dev"):
         images = [(key, grey(content)) for key, content in iterate_images(work / name)]
         keys[name], pixels[name] = np.array([key for key, _ in images]), np.stack([image for _, image in images])
     components = PCA(N_COMPONENTS, random_state=0).fit(pixels["UTKFace"])
@@ -155,9 +160,9 @@ def embed_with(model: str, work: Path) -> dict[str, Path]:
     """Embeddings of both sets by a model."""
     from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 
-    sets = [EmbedSet(name, work / name) for name in ("UTKFace", "Flickr8k")]
+    sets = [EmbedSet("utkface", work / "UTKFace"), EmbedSet("flickr8k_dev", work / "Flickr8k dev")]
     embed_sets(model, sets, work / "embeddings", EmbedOptions())
-    return {name: work / "embeddings" / f"{name}.npz" for name in ("UTKFace", "Flickr8k")}
+    return {each.data.name: work / "embeddings" / f"{each.name}.npz" for each in sets}
 
 
 if __name__ == "__main__":
