@@ -16,7 +16,7 @@ PYTHON = "3.11"
 # what each environment's stages import; `torch` is apart because it is gigabytes
 ENVIRONMENTS = {
     "tables": ["numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "pillow", "pydantic", "pyyaml", "typer", "rich",
-               "matplotlib", "jinja2"],
+               "matplotlib", "jinja2", "urllib3", "filelock"],
     "torch": ["numpy", "pyarrow", "pillow", "pydantic", "pyyaml", "typer", "rich", "torch", "torchvision",
               "open_clip_torch", "torch-geometric", "safetensors"],
     "mlflow": ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "mlflow"],

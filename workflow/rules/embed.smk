@@ -15,6 +15,7 @@ rule embed:
         f"{LOGS}/embed/{{run}}_seed{{seed}}.log",
     benchmark:
         f"{BENCHMARK}/embed/{{run}}_seed{{seed}}.tsv"
+    threads: STUDY.config.embed.threads
     resources:
         mem_mb=4000,
         runtime=240,

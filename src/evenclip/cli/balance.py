@@ -1,0 +1,118 @@
+"""`evenclip balance`, its scattered form, and `evenclip audit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+
+app = typer.Typer()
+
+
+@app.command()
+def balance(
+    labels: Annotated[list[Path], typer.Argument(metavar="LABELS.parquet", help="Labels table; one file or more.")],
+    out: OutFolder,
+    strategy: Annotated[str | None, typer.Option(help="none, random_subsample, m4, raking or reweighing.")] = None,
+    target: Annotated[
+        list[str], typer.Option("--target", metavar="NAME=SHARE", help="e.g. gender.woman=0.5; repeat.")
+    ] = [],  # noqa: B006
+    retention: Annotated[str | None, typer.Option(help="Mean weight: auto, or a share such as 0.9.")] = None,
+    cap: Annotated[float | None, typer.Option(help="Largest weight; 1 = subsampling.")] = None,
+    eps_rel: Annotated[float | None, typer.Option(help="Tolerance on associations, relative.")] = None,
+    eps_rep: Annotated[float | None, typer.Option(help="Tolerance on shares.")] = None,
+    attribute_coding: Annotated[str | None, typer.Option(help="auto, one_hot or signed.")] = None,
+    solver: Annotated[str | None, typer.Option(help="exact or stochastic.")] = None,
+    allow_infeasible: Annotated[bool, typer.Option("--allow-infeasible", help="Return the least violation.")] = False,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Weigh pairs so that perceived groups are shown equally and independently of the labels, with a certificate."""
+    from evenclip.balance import BalanceOptions
+    from evenclip.balance import balance as balance_labels
+
+    named = {
+        "strategy": strategy, "retention": retention, "cap": cap, "eps_rel": eps_rel, "eps_rep": eps_rep,
+        "attribute_coding": attribute_coding, "solver": solver, "allow_infeasible": allow_infeasible or None,
+    }  # fmt: skip
+    given = [f"{name}={value}" for name, value in named.items() if value is not None]
+    if target:
+        given.append(f"target={{{', '.join(name.replace('=', ': ') for name in target)}}}")
+    print(_balance_line(balance_labels(labels, out, BalanceOptions.from_arguments([*option, *given]), seed)))
+
+
+@app.command("balance-count")
+def balance_count(
+    labels: Annotated[Path, typer.Argument(metavar="SHARD.parquet", help="One shard of a labels table.")],
+    out: OutFile,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Count the cells of one shard, for balance-solve."""
+    from evenclip.balance import BalanceOptions
+    from evenclip.balance.scatter import count_shard
+
+    print(f"{count_shard(labels, out, BalanceOptions.from_arguments(option))} cells")
+
+
+@app.command("balance-solve")
+def balance_solve(
+    cells: Annotated[list[Path], typer.Argument(metavar="CELLS.parquet...", help="Cells of all shards.")],
+    out: OutFolder,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Weigh the added-up cells of all shards, for balance-apply."""
+    from evenclip.balance import BalanceOptions
+    from evenclip.balance.scatter import solve_cells
+
+    print(_balance_line(solve_cells(cells, out, BalanceOptions.from_arguments(option), seed)))
+
+
+@app.command("balance-apply")
+def balance_apply(
+    labels: Annotated[Path, typer.Argument(metavar="SHARD.parquet", help="One shard of a labels table.")],
+    plan: Annotated[Path, typer.Option(help="Folder written by balance-solve.")],
+    out: OutFile,
+    before: Annotated[
+        list[Path], typer.Option("--before", metavar="CELLS.parquet", help="Cells of each earlier shard; repeat.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Write the weights of one shard."""
+    from evenclip.balance.scatter import apply_plan
+
+    apply_plan(labels, plan, before, out)
+
+
+def _balance_line(report: dict) -> str:
+    return (
+        f"{report['strategy']}: {report['n']} rows, {report['n_cells']} cells, retention {report['retention']:.4f}, "
+        f"RB {report['rb_before']:.4f} -> {report['realised_rb']:.4f}, "
+        f"AB {report['ab_before']:.4f} -> {report['realised_ab']:.4f}"
+    )
+
+
+@app.command()
+def audit(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.parquet", help="Labels table.")],
+    weights: Annotated[Path | None, typer.Option(help="weights.parquet of the same rows.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for love plot and heat map (PNG) and audit.html.")
+    ] = None,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Measure representation and association bias of a labels table, before and after weighting."""
+    import json
+
+    from evenclip.balance import BalanceOptions
+    from evenclip.balance import audit as audit_labels
+    from evenclip.balance.audit_text import as_text
+
+    found = audit_labels(labels, weights, BalanceOptions.from_arguments(option), seed=seed)
+    print(json.dumps(found, indent=1) if as_json else as_text(found))
+    if figures:
+        from evenclip.balance.figures import write_figures
+
+        write_figures(found, figures)

@@ -1,0 +1,110 @@
+"""`evenclip data ...`: fetch, synthesize, import and verify data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+
+app = typer.Typer(no_args_is_help=True, help="Fetch, synthesize, import and verify data sets.")
+
+Registry = Annotated[Path, typer.Option(help="The registry of known data sets.")]
+REGISTRY = Path("config/datasets.yaml")
+
+
+@app.command("synthesize")
+def data_synthesize(
+    split: Annotated[str, typer.Option(help="Which set: train, people, objects, mixed, unmarked, probes.")],
+    n: Annotated[int, typer.Option("--n", help="Number of image-text pairs.")],
+    out: OutFolder,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Draw a split of the embedded world into image-text shards."""
+    from evenclip.data.options import WorldOptions
+    from evenclip.data.synthesize import synthesize
+
+    synthesize(out, split, n, seed, WorldOptions.from_arguments(option))
+
+
+@app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Option(help="Where the files are: a folder, a tar or a zip.")],
+    out: OutFolder,
+    split: Annotated[str, typer.Option(help="Split to import, where the layout has splits.")] = "all",
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Import images and captions (a folder, Flickr8k's layout, WebDataset tars) into image-text shards."""
+    from evenclip.data.importing import import_dataset
+    from evenclip.data.options import ImportOptions
+
+    import_dataset(source, out, split, ImportOptions.from_arguments(option))
+
+
+@app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="Data set of the registry, e.g. coco_2017.")],
+    to: Annotated[Path | None, typer.Option(help="Folder for its files; default data/raw/NAME.")] = None,
+    accept_terms: Annotated[bool, typer.Option("--accept-terms", help="You accept the data set's terms.")] = False,
+    registry: Registry = REGISTRY,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Fetch a known data set's files: resumed, checked against their checksums, whole or not at all."""
+    from evenclip.data.fetch import FetchOptions, fetch_dataset
+
+    fetch_dataset(name, to or Path("data/raw") / name, FetchOptions.from_arguments(option), accept_terms, registry)
+
+
+@app.command("fetch-images")
+def data_fetch_images(
+    url_list: Annotated[Path, typer.Argument(metavar="LIST.tsv", help="Captions and addresses, as CC3M has them.")],
+    out: OutFolder,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Fetch the images of a list of captions and addresses into image-text shards; count the dead links."""
+    from evenclip.data.fetch import UrlListOptions, fetch_images
+
+    fetch_images(url_list, out, UrlListOptions.from_arguments(option))
+
+
+@app.command("unpack")
+def data_unpack(
+    archive: Annotated[Path, typer.Argument(help="A .tar (also .gz, .bz2, .xz) or a .zip.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for what is in it.")],
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Unpack an archive safely; `data import` reads archives without."""
+    from evenclip.data.archives import UnpackOptions, unpack
+
+    print(f"{out}: {unpack(archive, out, UnpackOptions.from_arguments(option))} files")
+
+
+@app.command("verify")
+def data_verify(
+    data: Annotated[str, typer.Argument(help="Folder of image-text shards; with --root, a data set of the registry.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set's raw files.")] = None,
+    registry: Registry = REGISTRY,
+) -> None:
+    """Check shards against the sums in their manifest, or raw files against the registry."""
+    if root is not None:
+        from evenclip.data.fetch import verify_raw
+
+        print(f"{root}: {verify_raw(data, root, registry)}")
+        return
+    from evenclip.data.verify import verify_dataset
+
+    print(f"{data}: {verify_dataset(data)} pairs, every shard as it was written")
+
+
+@app.command("questions")
+def data_questions(
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.json", help="Questions of VQA v2.")],
+    out: OutFile,
+    annotations: Annotated[Path | None, typer.Option(help="Their annotations: the answers.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of image-text shards with the pictures.")] = None,
+) -> None:
+    """Write VQA v2's questions and answers as one table."""
+    from evenclip.data.vqa import write_questions_table
+
+    print(f"{out}: {write_questions_table(questions, annotations, data, out)} questions")

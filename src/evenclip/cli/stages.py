@@ -1,0 +1,196 @@
+"""The other stages, from labels to the report, and study files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+from evenclip.errors import InputError
+
+app = typer.Typer()
+track_app = typer.Typer(no_args_is_help=True, help="Write results to MLflow.")
+config_app = typer.Typer(no_args_is_help=True, help="Check study files and write their JSON schema.")
+app.add_typer(track_app, name="track")
+app.add_typer(config_app, name="config")
+
+
+@app.command()
+def graph(
+    source: Annotated[
+        list[str],
+        typer.Option(
+            "--source", metavar="FORMAT=PATH", help="conceptnet, wordnet, mkg, visual_genome or visualsem; repeat."
+        ),
+    ],
+    out: OutFolder,
+    data: Annotated[Path | None, typer.Option(help="Folder of image-text shards with the entities' pictures.")] = None,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Build the knowledge graph from its sources: triples, entities and relations."""
+    from evenclip.graph import GraphOptions, GraphSource, build_graph
+
+    sources = [GraphSource.from_argument(argument) for argument in source]
+    rows = build_graph(sources, out, data, GraphOptions.from_arguments(option))
+    print(f"{out}: " + ", ".join(f"{n} {name.removeprefix('n_')}" for name, n in rows.items()))
+
+
+@app.command()
+def label(
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
+    lexicon: Annotated[Path, typer.Option(help="YAML file of attributes, labels and proxies with their words.")],
+    out: OutFile,
+    embeddings: Annotated[
+        Path | None, typer.Option(help=".npz of the pairs, for the image side and for similarity.")
+    ] = None,
+    attribute_set: Annotated[Path | None, typer.Option(help=".npz of an annotated set: the image side.")] = None,
+    attribute_data: Annotated[Path | None, typer.Option(help="Folder of image-text shards of that set.")] = None,
+    attribute: Annotated[
+        list[str], typer.Option("--attribute", metavar="COLUMN", help="A column of that set, e.g. gender; repeat.")
+    ] = [],  # noqa: B006
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Label pairs with perceived attributes, targets and proxies, by captions and by images; one row per pair."""
+    from evenclip.label import AttributeSet, LabelOptions, label_dataset
+
+    annotated = None
+    if attribute_set or attribute_data or attribute:
+        if not (attribute_set and attribute_data and attribute):
+            raise InputError("the image side is incomplete", "label", "--attribute-set, --attribute-data, --attribute")
+        annotated = AttributeSet(attribute_set, attribute_data, tuple(attribute))
+    label_dataset(data, lexicon, out, LabelOptions.from_arguments(option), embeddings, annotated)
+
+
+@app.command("label-proxies")
+def label_proxies(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.parquet", help="Labels table.")],
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards that was labelled.")],
+    lexicon: Annotated[Path, typer.Option(help="The lexicon it was labelled with.")],
+    out: OutFile,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Suggest proxies: words tied to a perceived attribute and to a target, for a person to accept."""
+    from evenclip.label.proxies import ProxyOptions, suggest_proxies
+
+    found = suggest_proxies(labels, data, lexicon, out, ProxyOptions.from_arguments(option))
+    print(f"{out}: {len(found)} suggestions" + "".join(f", {each.word}" for each in found[:5]))
+
+
+@app.command()
+def embed(
+    model: Annotated[str, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")],
+    dataset: Annotated[
+        list[str],
+        typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards, its prompt files; repeat."),
+    ],
+    out: OutFolder,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Embed images, captions and class prompts of every set once, for all evaluations: one .npz per set."""
+    from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+
+    embed_sets(
+        model, [EmbedSet.from_argument(argument) for argument in dataset], out, EmbedOptions.from_arguments(option)
+    )
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
+    weights: Annotated[Path, typer.Option(help="weights.parquet of `evenclip balance`.")],
+    out: OutFolder,
+    seed: Seed = 0,
+    state: Annotated[Path, typer.Option(help="Where interrupted trainings are kept.")] = Path(".state"),
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Train a CLIP model on weighted image-text pairs; continues where an interrupted training stopped."""
+    from evenclip.train import TrainOptions, train_model
+
+    train_model(data, weights, out, seed, state, TrainOptions.from_arguments(option))
+
+
+@app.command()
+def evaluate(
+    out: OutFile,
+    dataset: Annotated[Path, typer.Option(help="Folder of image-text shards with the truth columns.")],
+    embeddings: Annotated[Path, typer.Option(help=".npz of `evenclip embed`, or made by anybody.")],
+    name: Annotated[str, typer.Option(help="Name of the set in the metrics, e.g. world_people.")],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            "--task", metavar="KIND:{...}", help="e.g. 'zeroshot:{column: object, prompts: objects}'; repeat."
+        ),
+    ],
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Measure quality and bias on embeddings, each metric with a bootstrap 95 % interval."""
+    from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
+
+    tasks = [Task.from_argument(argument) for argument in task]
+    evaluate_set(dataset, embeddings, name, tasks, out, seed, EvaluateOptions.from_arguments(option))
+
+
+@app.command()
+def summarize(
+    results: Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")],
+    run: Annotated[list[str], typer.Option("--run", help="Runs to summarize; repeat.")],
+    seed: Annotated[list[int], typer.Option("--seed", help="Seeds of each run; repeat.")],
+) -> None:
+    """Summarize metrics over seeds and test differences between runs: summary.csv, tests.csv, study.json."""
+    from evenclip.summarize import summarize_study
+
+    summarize_study(results, run, seed)
+
+
+@track_app.command("sync")
+def track_sync(
+    results: Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")],
+    tracking_uri: Annotated[str, typer.Option(help="MLflow store.")] = "sqlite:///mlflow.db",
+    out: Annotated[Path | None, typer.Option(help="Receipt to write: what was logged, under which run ids.")] = None,
+) -> None:
+    """Write a study to MLflow, or bring the store up to date with it; results/ stays the truth."""
+    from evenclip.track import sync
+
+    sync(results, tracking_uri, out)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")],
+    out: OutFile,
+) -> None:
+    """Draw the study's figures and its self-contained report.html."""
+    from evenclip.report import write_report
+
+    write_report(results, out)
+
+
+@app.command()
+def doctor() -> None:
+    """Examine the installation, and say what to do where something is missing."""
+    from evenclip.doctor import examine
+
+    found = list(examine(Path()))
+    for fine, sentence in found:
+        print(f"{'ok     ' if fine else 'PROBLEM'}  {sentence}")
+    if not all(fine for fine, _ in found):
+        raise typer.Exit(1)
+
+
+@config_app.command("check")
+def config_check(study: Path) -> None:
+    """Check a study file and list its runs."""
+    from evenclip.config import load_study
+
+    for run in load_study(study).runs.values():
+        print(f"{run.name}\tstrategy={run.strategy}\t{' '.join(f'{k}={v}' for k, v in run.overrides.items())}".rstrip())
+
+
+@config_app.command("schema")
+def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) -> None:
+    """Write the JSON schema of study files, generated from the option blocks."""
+    from evenclip.config import StudyConfig
+    from evenclip.provenance import write_json
+
+    write_json(StudyConfig.model_json_schema(), out)

@@ -1,0 +1,26 @@
+"""The doctor finds this installation fine, and says what is missing."""
+
+import importlib.metadata
+from pathlib import Path
+
+from evenclip import doctor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_this_installation_is_fine():
+    assert [sentence for fine, sentence in doctor.examine(ROOT) if not fine] == []
+
+
+def test_what_is_missing_or_old_is_said(monkeypatch, tmp_path):
+    def version(name):
+        if name == "mlflow":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "0.1" if name == "dvc" else real(name)
+
+    real = importlib.metadata.version
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    problems = [sentence for fine, sentence in doctor.examine(tmp_path) if not fine]
+    assert len(problems) == 3
+    assert problems[0].startswith("dvc is 0.1") and problems[1].startswith("mlflow is missing")
+    assert "config/config.yaml" in problems[2]
