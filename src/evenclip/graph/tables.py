@@ -13,6 +13,7 @@ ENTITIES_SCHEMA = pa.schema(
 )
 RELATIONS_SCHEMA = pa.schema([("id", pa.string()), ("name", pa.string()), ("text", pa.string())])
 CHUNK = 100_000  # rows held as Python objects
+NUMBER_BITS = 32  # entities are fewer than 4 thousand million
 _WORD_STARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\-/]+")
 
 Box = tuple[int, int, int, int]
@@ -35,7 +36,9 @@ class Graph:
         self._source = ""
         self._triples, self._entities = _Rows(TRIPLES_SCHEMA), _Rows(ENTITIES_SCHEMA)
         self._relations = _Rows(RELATIONS_SCHEMA)
-        self._seen: set[tuple[str, ...]] = set()
+        self._entity_numbers: dict[str, int] = {}
+        self._relation_numbers: dict[str, int] = {}
+        self._seen: set[int] = set()  # triples by number: a third of what tuples of names would take
 
     def begin(self, source: str) -> None:
         """What is added from now on comes from ``source``."""
@@ -44,23 +47,25 @@ class Graph:
 
     def entity(self, id: str, text: str, image_key: str | None = None, box: Box | None = None) -> str:
         """Add an entity, if its id is new, and return the id; its picture is ``image_key``, or ``box`` in it."""
-        if (id,) not in self._seen:
-            self._seen.add((id,))
+        if id not in self._entity_numbers:
+            self._entity_numbers[id] = len(self._entity_numbers)
             modality = "text" if image_key is None else "both" if text else "image"
             self._entities.add((id, text, modality, image_key, None if image_key is None else box))
         return id
 
     def triple(self, head: str, relation: str, tail: str) -> None:
-        """Add a triple, if it is new; the relation's id is that of the source and the name."""
+        """Add a triple of entities, if it is new; the relation's id is that of the source and the name."""
         id = f"{head.partition(':')[0]}:{relation}"
-        if (id, relation) not in self._seen:
-            self._seen.add((id, relation))
+        if id not in self._relation_numbers:
+            self._relation_numbers[id] = len(self._relation_numbers)
             self._relations.add((id, relation, in_words(relation)))
-        if (row := (head, id, tail)) in self._seen:
+        ends = self._entity_numbers[head] << NUMBER_BITS | self._entity_numbers[tail]
+        number = self._relation_numbers[id] << 2 * NUMBER_BITS | ends
+        if number in self._seen:
             self.counts[self._source]["duplicates"] += 1
         else:
-            self._seen.add(row)
-            self._triples.add((*row, self._source))
+            self._seen.add(number)
+            self._triples.add((head, id, tail, self._source))
             self.counts[self._source]["triples"] += 1
 
     def leave_out(self, reason: str, where: str = "") -> None:
