@@ -5,10 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from example_study import write_example_study
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# elsewhere examples are drawn anew in every run; CI must say the same of the same commit
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("dev", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,8 @@ PROBLEMS = {
 }
 
 
+# the reference is asked for 1e-12, more than it always reaches: it then warns, and the comparison below decides
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate:UserWarning")
 @settings(max_examples=12, deadline=None)
 @given(**PROBLEMS, share=st.floats(0.3, 0.98))
 def test_agrees_with_an_independent_solver(seed, n, n_attributes, n_labels, utility, cap, share):
