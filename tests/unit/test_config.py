@@ -1,5 +1,6 @@
 """Study files: the committed ones are valid, references are checked, and each stage gets its own keys only."""
 
+import itertools
 import shlex
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_committed_studies_are_valid(path):
 
 def options_of(arguments: str) -> list[str]:
     words = shlex.split(arguments)
-    return [value for flag, value in zip(words, words[1:], strict=False) if flag == "--option"]
+    return [value for flag, value in itertools.pairwise(words) if flag == "--option"]
 
 
 def test_train_arguments_carry_the_block_and_the_rows_overrides(demo, tmp_path):
@@ -51,7 +52,7 @@ def test_evaluate_arguments_round_trip(demo):
     study = Study.from_mapping(demo, "demo")
     for name, block in study.config.evaluate.sets.items():
         words = shlex.split(study.evaluate_arguments(name))
-        tasks = [Task.from_argument(value) for flag, value in zip(words, words[1:], strict=False) if flag == "--task"]
+        tasks = [Task.from_argument(value) for flag, value in itertools.pairwise(words) if flag == "--task"]
         assert tasks == block.tasks
 
 

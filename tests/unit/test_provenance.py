@@ -63,7 +63,18 @@ def test_a_template_counts_as_code(package):
 
 
 def test_every_stage_has_a_fingerprint_of_its_own():
-    stages = "data.synthesize data.importing label balance train embed evaluate summarize report track".split()
+    stages = [
+        "data.synthesize",
+        "data.importing",
+        "label",
+        "balance",
+        "train",
+        "embed",
+        "evaluate",
+        "summarize",
+        "report",
+        "track",
+    ]
     assert len({code_fingerprint(f"evenclip.{stage}") for stage in stages}) == len(stages)
 
 
