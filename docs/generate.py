@@ -121,7 +121,8 @@ def results_table(study: str) -> str:
 def _cell(row: dict | None) -> str:
     if row is None or not row["mean"]:
         return "-"
-    return f"{float(row['mean']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+    interval = f" [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]" if row["ci_low"] else ""
+    return f"{float(row['mean']):.3f}{interval}"
 
 
 def dataset_overview() -> str:
