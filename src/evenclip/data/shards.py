@@ -71,6 +71,11 @@ class ShardWriter:
         self.shards.append({"name": name, "n": len(self._rows), "sha256": files})
         self._rows = []
 
+    def abandon(self) -> None:
+        """Let go of the open tar; the folder is about to be removed."""
+        if self._tar is not None:
+            self._tar.close()
+
     def close(self, manifest: Manifest) -> None:
         """Finish the last shard and write the quarantine table and the manifest."""
         if self._rows:
@@ -101,6 +106,8 @@ class write_shards:  # a verb, as it reads where it is used
     def __exit__(self, *error: Any) -> bool | None:
         if error[0] is None:
             self._writer.close(self._manifest)
+        else:
+            self._writer.abandon()
         return self._folder.__exit__(*error)
 
 
