@@ -6,6 +6,7 @@ each into the command-line arguments that the stage's rule passes on. Stages nev
 
 import csv
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -157,12 +158,19 @@ class Study:
 
     def train_arguments(self, run: str) -> str:
         """Arguments of `evenclip train` for one run: the study's block with the row's overrides."""
-        return _join(*_options(self._train_options(run)))
+        return _join(*_options(self.train_options(run)))
 
-    def model_file(self, run: str) -> list[str]:
-        """The run's model configuration where it is a file, so that an edit retrains."""
-        model = self._train_options(run).model
-        return [model] if model.endswith(".json") else []
+    def model_files(self, run: str) -> list[str]:
+        """The run's model configuration and starting checkpoint where they are files, so that an edit retrains."""
+        options = self.train_options(run)
+        return [
+            name for name in (options.model, options.init) if name.endswith((".json", ".safetensors", ".pt", ".bin"))
+        ]
+
+    def train_options(self, run: str) -> TrainOptions:
+        """The study's training block with the row's overrides."""
+        changed = {key.removeprefix("train."): value for key, value in self.runs[run].overrides.items()}
+        return TrainOptions.parse(self.config.train.model_dump() | changed, f"{self.config.ablations}, run {run}")
 
     def embed_arguments(self) -> str:
         """Arguments of `evenclip embed`: every evaluation set with its prompt files."""
@@ -197,10 +205,6 @@ class Study:
         """Strategies that some run uses, in the order of the sheet."""
         return list(dict.fromkeys(run.strategy for run in self.runs.values()))
 
-    def _train_options(self, run: str) -> TrainOptions:
-        changed = {key.removeprefix("train."): value for key, value in self.runs[run].overrides.items()}
-        return TrainOptions.parse(self.config.train.model_dump() | changed, f"{self.config.ablations}, run {run}")
-
     def _dataset(self, name: str) -> Dataset:
         if name not in self.config.data:
             raise InputError(f"unknown data set '{name}'", "data", f"one of {', '.join(self.config.data)}")
@@ -215,14 +219,16 @@ class Study:
                 known = [f"{name}/{part}" for name, block in self.config.data.items() for part in block.splits]
                 raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
         files = [("label.lexicon", self.config.label.lexicon), *(("evaluate", path) for path in self.prompt_files())]
-        files += [(f"train.model of run {run}", path) for run in self.runs for path in self.model_file(run)]
+        files += [
+            (f"train.model or train.init of run {run}", path) for run in self.runs for path in self.model_files(run)
+        ]
         for key, path in files:
             if not Path(path).is_file():
                 raise InputError(
                     f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder"
                 )
         for run in self.runs:
-            self._train_options(run)
+            self.train_options(run)
 
 
 def load_study(path: str | os.PathLike) -> Study:
@@ -257,8 +263,12 @@ def _read_runs(path: Path, config: StudyConfig) -> list[Run]:
 
 def _read_run(row: dict[str, str], where: str, config: StudyConfig) -> Run:
     name, strategy = row["run"] or "", row["strategy"] or ""
-    if not name or not name.replace("_", "a").isalnum() or name != name.lower():
-        raise InputError(f"'{name}' cannot name a run", where, "lower-case letters, digits and _")
+    if None in row:
+        raise InputError("more cells than columns", where, "one cell per column, separated by tabs")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "report":
+        raise InputError(
+            f"'{name}' cannot name a run", where, "a lower-case letter, then letters, digits and _; not 'report'"
+        )
     if strategy not in config.balance:
         raise InputError(
             f"unknown strategy '{strategy}'", where, f"one of {', '.join(config.balance)}, or add it to `balance`"

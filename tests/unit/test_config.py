@@ -95,6 +95,9 @@ def test_wrong_study_is_one_message(demo, change, message):
         ("run\tstrategy\ttrain.lrr\nx\tm4\t1\n", "did you mean 'lr'"),
         ("run\tstrategy\ttrain.lr\nx\tm4\t-1\n", "run x: 'lr'"),
         ("run\tstrategy\nX y\tm4\n", "cannot name a run"),
+        ("run\tstrategy\n1x\tm4\n", "cannot name a run"),
+        ("run\tstrategy\nreport\tm4\n", "cannot name a run"),
+        ("run\tstrategy\nx\tm4\t1\n", "more cells than columns"),
     ],
 )
 def test_wrong_ablation_sheet_is_one_message(demo, tmp_path, text, message):

@@ -2,10 +2,11 @@ rule train:
     input:
         data=rules.label.input.data,
         weights=lambda w: f"{RESULTS}/balance/{STUDY.runs[w.run].strategy}/weights.parquet",
-        model=lambda w: STUDY.model_file(w.run),
+        model=lambda w: STUDY.model_files(w.run),
     output:
         weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
         model=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.json",
+        open_clip=f"{RESULTS}/train/{{run}}/seed{{seed}}/open_clip_config.json",
         history=f"{RESULTS}/train/{{run}}/seed{{seed}}/history.parquet",
         manifest=f"{RESULTS}/train/{{run}}/seed{{seed}}/manifest.json",
     params:
@@ -17,11 +18,11 @@ rule train:
         f"{LOGS}/train/{{run}}_seed{{seed}}.log",
     benchmark:
         f"{BENCHMARK}/train/{{run}}_seed{{seed}}.tsv"
-    threads: STUDY.config.train.threads
+    threads: lambda w: STUDY.train_options(w.run).threads
     resources:
         mem_mb=8000,
         runtime=1440,
-        gpu=STUDY.gpus(STUDY.config.train.device),
+        gpu=lambda w: STUDY.gpus(STUDY.train_options(w.run).device),
     conda:
         "../envs/torch.yaml"
     shell:
