@@ -193,9 +193,9 @@ class Study:
         return _join("--name", name, *arguments, *_options(self.config.evaluate.options))
 
     def runs_arguments(self) -> str:
-        """`--run` and `--seed` arguments for the stages that gather."""
-        runs = [argument for run in self.runs for argument in ("--run", run)]
-        return _join(*runs, *(argument for seed in self.config.seeds for argument in ("--seed", seed)))
+        """`--run`, `--seed` and `--set` arguments of `evenclip summarize`: what has left the study is not gathered."""
+        named = {"--run": self.runs, "--seed": self.config.seeds, "--set": self.config.evaluate.sets}
+        return _join(*(argument for flag, names in named.items() for name in names for argument in (flag, name)))
 
     def gpus(self, device: str) -> int:
         """GPUs that a job on ``device`` takes: 0 on a CPU, or where `auto` finds no NVIDIA device."""

@@ -20,6 +20,8 @@ from typing import Any
 from evenclip.errors import InputError
 
 PACKAGE = "evenclip"
+MARK = ".evenclip"
+"""Empty file in every folder that may be replaced, because it was written here."""
 SOURCE = Path(__file__).resolve().parent.parent
 RECORDED_PACKAGES = (
     "evenclip", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "torch", "torchvision", "open_clip_torch",
@@ -90,13 +92,22 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; put it in ``path``'s place if the block ends well, else remove it."""
+    """Yield a temporary folder beside ``path``; put it in ``path``'s place if the block ends well, else remove it.
+
+    Raises
+    ------
+    InputError
+        If there is a folder at ``path`` with files that this function did not put there: it would be replaced.
+    """
     path = Path(path)
+    if path.exists() and not (path / MARK).exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError("would be replaced, and was not made by evenclip", str(path), "name a new folder for --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
+        (temporary / MARK).touch()
         if path.exists():
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
             os.replace(path, old / path.name)

@@ -65,6 +65,7 @@ class StudyResults:
         self._documents: dict[str, dict[str, Any]] = {}
         document = self._read_json("study.json")
         self.name: str = document["study"]
+        self.sets: list[str] = document["sets"]
         self.runs = [
             RunResult(run["run"], run["strategy"], tuple(run["seeds"]), run["options"]) for run in document["runs"]
         ]
@@ -111,7 +112,7 @@ class StudyResults:
 
     def evaluations(self, run: str, seed: int) -> dict[str, dict[str, Any]]:
         """Manifest and metrics of every evaluation set, by the set's name."""
-        return self._read_folder(f"evaluate/{run}/seed{seed}")
+        return {name: self._read_json(f"evaluate/{run}/seed{seed}/{name}.json") for name in self.sets}
 
     def metrics(self, run: str, seed: int) -> list[dict[str, Any]]:
         """All metric rows (`records.MetricRow`) of one run and seed."""

@@ -32,7 +32,7 @@ LEVEL = 0.05
 Measured = dict[tuple[str, str], MetricRow]
 
 
-def summarize_study(results: Path, runs: list[str], seeds: list[int]) -> None:
+def summarize_study(results: Path, runs: list[str], seeds: list[int], sets: list[str] | None = None) -> None:
     """Write summary.csv, tests.csv, study.json and metrics.json of one study.
 
     summary.csv: mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `t` =
@@ -51,6 +51,8 @@ def summarize_study(results: Path, runs: list[str], seeds: list[int]) -> None:
         Folder of the study; its name is the study's.
     runs : list of str
     seeds : list of int
+    sets : list of str, optional
+        Evaluation sets; None = all that are there, which may include sets that the study no longer names.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def summarize_study(results: Path, runs: list[str], seeds: list[int]) -> None:
         if not names or len(set(names)) < len(names):
             raise InputError(f"no {what}, or one {what} twice", f"--{what}", f"name each {what} once")
     trained = {run: _trained(results, run, seeds) for run in runs}
-    sets = _sets(results, runs, seeds)
+    sets = sorted(sets) if sets else _sets(results, runs, seeds)
     measured = {run: [_measured(results, run, seed, sets) for seed in seeds] for run in runs}
     reports = {t["strategy"]: _read_json(results / "balance" / t["strategy"] / "report.json") for t in trained.values()}
     study = results.resolve().name

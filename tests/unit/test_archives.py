@@ -14,6 +14,7 @@ import pytest
 
 from evenclip.data.archives import UnpackOptions, check_whole, unpack
 from evenclip.errors import InputError
+from evenclip.provenance import MARK
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40, "empty": b""}
 LIMITS = UnpackOptions()
@@ -55,7 +56,11 @@ def saved(folder: Path, name: str, content: bytes) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MARK
+    }
 
 
 def refused(archive: Path, limits: UnpackOptions = LIMITS) -> str:

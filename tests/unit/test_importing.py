@@ -102,7 +102,7 @@ def test_nothing_is_written_beside_the_out_folder(tmp_path, imported):
     imported(make_tar(tmp_path / "in.tar", {"a.jpg": photo(1), "../outside.jpg": photo(2), "/tmp/x.jpg": photo(3)}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tar", "out"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "00000.parquet", "00000.tar", "manifest.json", "quarantine.parquet",
+        ".evenclip", "00000.parquet", "00000.tar", "manifest.json", "quarantine.parquet",
     ]  # fmt: skip
 
 

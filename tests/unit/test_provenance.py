@@ -98,10 +98,10 @@ def test_failed_folder_leaves_the_old_folder_and_no_litter(tmp_path):
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as temporary:
         (temporary / "b").write_text("2")
         raise RuntimeError
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["out", "out/a"]
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["out", "out/.evenclip", "out/a"]
     with atomic_folder(tmp_path / "out") as temporary:
         (temporary / "b").write_text("2")
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["out", "out/b"]
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["out", "out/.evenclip", "out/b"]
 
 
 def test_manifest_identity_is_content_not_place(tmp_path):
@@ -120,3 +120,14 @@ def test_manifest_identity_is_content_not_place(tmp_path):
 def test_a_missing_input_is_said(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         Manifest("label", {}, {"data": tmp_path / "nowhere"})
+
+
+def test_a_folder_that_was_not_made_here_is_never_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with atomic_folder(tmp_path / "photos") as temporary:  # empty: nothing to lose
+        (temporary / "a").write_text("1")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.jpg").write_text("precious")
+    with pytest.raises(InputError, match="not made by evenclip"), atomic_folder(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine" / "a.jpg").read_text() == "precious"

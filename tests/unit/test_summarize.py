@@ -279,3 +279,10 @@ def test_runs_and_seeds_are_named_once(tmp_path, runs, seeds):
 def test_an_unknown_run_is_an_error(tmp_path):
     with pytest.raises(InputError, match="train/other/seed0/manifest.json: no such file"):
         summarize_study(write_study(tmp_path, [0]), ["other"], [0])
+
+
+def test_sets_that_left_the_study_are_not_gathered(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    every = sorted(path.stem for path in (results / "evaluate" / next(iter(RUNS)) / "seed0").glob("*.json"))
+    summarize_study(results, list(RUNS), [0, 1], every[:1])
+    assert json.loads((results / "study.json").read_text())["sets"] == every[:1]

@@ -136,11 +136,14 @@ def summarize(
     results: Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")],
     run: Annotated[list[str], typer.Option("--run", help="Runs to summarize; repeat.")],
     seed: Annotated[list[int], typer.Option("--seed", help="Seeds of each run; repeat.")],
+    evaluation_set: Annotated[
+        list[str], typer.Option("--set", help="Evaluation sets; repeat. Without: all that are there.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Summarize metrics over seeds and test differences between runs: summary.csv, tests.csv, study.json."""
     from evenclip.summarize import summarize_study
 
-    summarize_study(results, run, seed)
+    summarize_study(results, run, seed, evaluation_set)
 
 
 @track_app.command("sync")

@@ -50,10 +50,11 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     device = resolve_device(options.device)
     asked, options = options, options.model_copy(update={"precision": resolve_precision(options.precision, device)})
     torch.set_num_threads(options.threads)
-    model_file = {"model": options.model} if Path(options.model).is_file() else {}
+    named = {"model": options.model, "init": options.init}
+    model_files = {name: path for name, path in named.items() if Path(path).is_file()}
     read_manifest(data)  # this and the next say what is wrong with a path
     read_table(weights, ["key", "copies"])
-    inputs = {"data": data, "weights": weights, **model_file}
+    inputs = {"data": data, "weights": weights, **model_files}
     manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
     saved = SavedState(state, _identity(manifest, out, options, device))
     torch.manual_seed(seed)
