@@ -60,7 +60,7 @@ def copy_project(folder: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The smoke study, run once; read only: tests that change something take `project`."""
-    project = copy_project(tmp_path_factory.mktemp("a finished study")  # with spaces, as users' folders have)
+    project = copy_project(tmp_path_factory.mktemp("a finished study"))  # spaces: users' folders have them
     project.snakemake()
     return project
 
