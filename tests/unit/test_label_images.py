@@ -265,7 +265,9 @@ def test_flipping_one_value_is_nothing():
 def test_the_stage_flips_each_side_and_keeps_nulls(labelled, faces):
     annotated = faces(nobody=True)
     clean, _, _ = labelled(annotated)
-    noisy, _, _ = labelled(annotated, flip_share=0.25)
+    noisy, manifest, _ = labelled(annotated, flip_share=0.25)
+    for name, summary in manifest["columns"].items():  # the counts are those of the table that was written
+        assert summary["n"] == sum(filter(None, noisy.column(name).to_pylist()))
     for name in ("text.sensitive.gender.man", "image.sensitive.gender.man"):
         old, new = clean.column(name).to_pylist(), noisy.column(name).to_pylist()
         other = clean.column(name.replace("man", "woman", 1)).to_pylist()

@@ -76,6 +76,9 @@ def label_dataset(
         _write_quarantine(pairs, similarity, dropped, out.with_suffix(".quarantine.parquet"))
         table, extra["n_dropped"] = table.filter(pa.array(~dropped)), int(dropped.sum())
     write_table(table, out)
+    for name, summary in found.items():  # words and examples are the captions'; the counts are the table's
+        n = int(pc.sum(table.column(name)).as_py() or 0)
+        summary |= {"n": n, "share": n / len(table) if len(table) else 0.0}
     manifest.write(out.with_suffix(".json"), n=len(table), columns=found, **extra)
     for name, summary in found.items():
         if summary["n"] == 0:
