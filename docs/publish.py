@@ -1,7 +1,9 @@
-"""Copy a finished study's tables to docs/results/<study>/, with date, machine and commit: `make results STUDY=demo`."""
+"""Copy a finished study's tables to docs/results/<study>/, with the date and commit of its trainings and this machine.
+
+`make results STUDY=demo`, on the machine that ran the study.
+"""
 
 import csv
-import datetime
 import json
 import os
 import platform
@@ -9,8 +11,6 @@ import re
 import shutil
 import sys
 from pathlib import Path
-
-from evenclip.provenance import git_state
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = ("summary.csv", "tests.csv")
@@ -38,12 +38,13 @@ def publish(study: str) -> None:
         shutil.copyfile(source / name, target / name)
     with open(source / "summary.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    state = git_state()
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(source.glob("train/*/*/manifest.json"))]
+    commits = {f"{m['git']['commit'][:10]}{' with uncommitted changes' * m['git']['dirty']}" for m in made}
     about = {
         "study": study,
-        "date": datetime.date.today().isoformat(),
+        "date": max(m["ended"] for m in made)[:10],
         "machine": machine(),
-        "commit": f"{state['commit'][:10]}{' with uncommitted changes' if state['dirty'] else ''}",
+        "commit": ", ".join(sorted(commits)),
         "seeds": max(int(row["n_seeds"] or 0) for row in rows),
         "shown": list(dict.fromkeys(row["metric"] for row in rows if HEADLINES.fullmatch(row["metric"]))),
     }
