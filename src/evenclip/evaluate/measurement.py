@@ -1,5 +1,6 @@
 """What every kind of task is: a block of options that measures itself on an embedded set; one kind per module."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -30,9 +31,9 @@ class Measurement(Options):
         """Truth columns of the data folder that `measure` reads."""
         return ()
 
+    @abstractmethod
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Yield one row per metric and group."""
-        raise NotImplementedError
 
 
 def _sum_to_one(shares: dict[str, float] | None) -> dict[str, float] | None:
