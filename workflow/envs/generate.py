@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "3.11"
 # what each environment's stages import; `torch` is apart because it is gigabytes
 ENVIRONMENTS = {
-    "tables": ["numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "pillow", "pydantic", "pyyaml", "typer", "rich",
-               "matplotlib", "jinja2", "urllib3", "filelock"],
+    "tables": ["numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "fairlearn", "pillow", "pydantic", "pyyaml",
+               "typer", "rich", "matplotlib", "plotly", "jinja2", "urllib3", "filelock"],
     "torch": ["numpy", "pyarrow", "pillow", "pydantic", "pyyaml", "typer", "rich", "torch", "torchvision",
-              "open_clip_torch", "torch-geometric", "safetensors"],
+              "open_clip_torch", "torch-geometric", "faiss-cpu", "safetensors"],
     "mlflow": ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "mlflow"],
 }  # fmt: skip
 CUDA = re.compile(r"(nvidia-|cuda-|triton$|torch$|torchvision$)")
