@@ -101,12 +101,14 @@ def train(
     out: OutFolder,
     seed: Seed = 0,
     state: Annotated[Path, typer.Option(help="Where interrupted trainings are kept.")] = Path(".state"),
+    labels: Annotated[Path | None, typer.Option(help="Labels table, for methods that use labels.")] = None,
+    graph: Annotated[Path | None, typer.Option(help="Folder of `evenclip graph`, for methods that use it.")] = None,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Train a CLIP model on weighted image-text pairs; continues where an interrupted training stopped."""
     from evenclip.train import TrainOptions, train_model
 
-    train_model(data, weights, out, seed, state, TrainOptions.from_arguments(option))
+    train_model(data, weights, out, seed, state, TrainOptions.from_arguments(option), labels, graph)
 
 
 @app.command()

@@ -60,15 +60,15 @@ class NarrowVocabulary:
     ----------
     module : nn.Module
         Changed in place until `widen`; a model without open_clip's own text tower is left alone.
-    tokens : Tensor of shape (m, context)
-        Tokens of all captions.
+    *tokens : Tensor of shape (m, context)
+        Tokens of all captions, and of all other texts.
     """
 
-    def __init__(self, module: nn.Module, tokens: torch.Tensor):
+    def __init__(self, module: nn.Module, *tokens: torch.Tensor):
         self._module, self._full = module, None
         if has_causal_text(module):
             full = module.token_embedding.weight.detach()
-            self._full, self._used = full.cpu().clone(), torch.unique(tokens)
+            self._full, self._used = full.cpu().clone(), torch.unique(torch.cat(tokens))
             narrow = self._full[self._used].to(full.device)
             module.token_embedding = nn.Embedding.from_pretrained(narrow, freeze=False)
 

@@ -11,8 +11,9 @@ from evenclip.train.options import TrainOptions
 __all__ = ["TrainOptions", "train_model"]
 
 
-def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions) -> None:
+def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
+                labels: Path | None = None, graph: Path | None = None) -> None:  # fmt: skip
     """Train one model; see `evenclip.train.loop.train_model`, imported here so that options load without torch."""
     from evenclip.train.loop import train_model as train
 
-    train(data, weights, out, seed, state, options)
+    train(data, weights, out, seed, state, options, labels, graph)

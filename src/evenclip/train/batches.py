@@ -1,9 +1,12 @@
 """Which pairs make up which batch: a function of (copies, batch size, seed, step), so that any step can be redone.
 
-Reads and writes nothing. Another way to make batches is another class with `at`.
+Reads and writes nothing. Another way to make batches is another subclass of `Batches`.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +21,39 @@ class Batch:
     draws: np.ndarray
 
 
-class WeightedBatches:
+class Batches(ABC):
+    """Which pairs meet at which step: deterministic in (seed, epoch, step) and, if it has any, in its embeddings."""
+
+    steps_per_epoch: int
+
+    def epoch(self, step: int) -> int:
+        """The epoch that ``step`` lies in, both from 0."""
+        return step // self.steps_per_epoch
+
+    @abstractmethod
+    def at(self, step: int) -> Batch:
+        """The batch of ``step``, from 0, which lies in the epoch of the last `refresh`."""
+
+    def refresh(self, epoch: int, embed: Callable[[str], np.ndarray]) -> None:  # noqa: B027  (most need nothing)
+        """Called before the first step of each epoch.
+
+        ``embed("image")`` or ``embed("text")`` gives unit features of all pairs by the model as it is now, float32,
+        shape (n, d); a pair's text is its first caption.
+        """
+
+    def logged(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Scalars on these batches, one row of the history; the same names always."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What `at` needs in the middle of an epoch, in types that torch loads safely."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Go to where ``state`` was saved."""
+
+
+class WeightedBatches(Batches):
     """Every pair ``copies`` times an epoch, no pair twice in a batch unless it has more copies than there are batches.
 
     The repeated pairs are laid out in random order, copies side by side, and dealt to the batches as cards are to
@@ -41,12 +76,7 @@ class WeightedBatches:
         self._copies, self._batch_size, self._seed = copies, batch_size, seed
         self._epoch, self._batches = -1, None
 
-    def epoch(self, step: int) -> int:
-        """The epoch that ``step`` lies in, both from 0."""
-        return step // self.steps_per_epoch
-
     def at(self, step: int) -> Batch:
-        """The batch of ``step``, from 0."""
         if self.epoch(step) != self._epoch:
             self._epoch, self._batches = self.epoch(step), self._deal(self.epoch(step))
         return self._batches[step % self.steps_per_epoch]

@@ -1,8 +1,11 @@
-"""One training in memory: its model, its optimiser and where it is; `step` does one batch.
+"""One training in memory: its model, its parts, its optimiser and where it is; `step` does one batch.
 
-A step depends on (seed, step) and on the weights so far, on nothing else: no generator's state has to be saved.
+A step depends on (seed, step), on the weights so far and on what the parts remember, on nothing else: no generator's
+state has to be saved. How a method plugs in: `evenclip.train.step`.
 """
 
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,71 +14,93 @@ from open_clip.loss import ClipLoss, SigLipLoss
 from torch import nn
 
 from evenclip.errors import InputError
-from evenclip.model.clip import Clip
 from evenclip.model.images import normalise
 from evenclip.model.towers import NarrowVocabulary, encode_image, encode_text, trim
-from evenclip.train.batches import WeightedBatches
+from evenclip.train.batches import Batch
 from evenclip.train.crop import random_crops
+from evenclip.train.methods import Setting, make_parts
 from evenclip.train.optimizer import clamp_logit_scale, make_optimizer, make_schedule
-from evenclip.train.options import TrainOptions
-from evenclip.train.pairs import Pairs
+from evenclip.train.step import Step
 
 CROPS = 1  # names the stream of random numbers that crops are drawn from
+EMBED_ROWS = 256  # pairs embedded at a time
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step did."""
+
+    batch: Batch
+    loss: torch.Tensor
+    """All that was minimised, on the device."""
+    grad_norm: torch.Tensor
+    """Before clipping, on the device."""
+    lr: float
+    scalars: dict[str, torch.Tensor | float]
+    """What the parts log."""
 
 
 class Engine:
-    """A model being trained on ``pairs``.
+    """A model being trained.
 
     Parameters
     ----------
-    clip : Clip
-        Its module is moved to ``device`` and trained in place; `finish` leaves it whole, on that device.
-    pairs : Pairs
-    options : TrainOptions
-        With ``precision`` resolved to fp32 or bf16.
-    seed : int
-    device : torch.device
+    setting : Setting
+        Its ``options`` have ``precision`` resolved to fp32 or bf16. The model is moved to the device and trained in
+        place; `finish` leaves it whole, on that device.
     """
 
-    def __init__(self, clip: Clip, pairs: Pairs, options: TrainOptions, seed: int, device: torch.device):
-        self.clip, self.pairs, self.options, self.seed, self.device = clip, pairs, options, seed, device
-        self.batches = WeightedBatches(pairs.copies, options.batch_size, seed)
-        self.n_steps = -(-options.samples_seen // options.batch_size)
-        self.position = 0
-        self.module: nn.Module = clip.module.to(device).train()
-        self._vocabulary = NarrowVocabulary(self.module, pairs.tokens)
-        self._tokens = self._vocabulary.narrow(pairs.tokens)
-        self._optimizer = make_optimizer(self.module, options)
-        self._rate = make_schedule(options, self.n_steps)
-        self._loss = ClipLoss() if options.objective == "clip" else SigLipLoss()
+    def __init__(self, setting: Setting):
+        self.setting, self.options = setting, setting.options
+        self.clip, self.pairs, self.seed, self.device = setting.clip, setting.pairs, setting.seed, setting.device
+        self.n_steps, self.position = setting.clock.n_steps, 0
+        self.module: nn.Module = self.clip.module.to(self.device).train()
+        self.parts = make_parts(setting)
+        self.terms = nn.ModuleList(self.parts.terms).to(self.device).train()
+        self._vocabulary = NarrowVocabulary(self.module, *(self.pairs.tokens, *setting.further))
+        self._tokens = self._vocabulary.narrow(self.pairs.tokens)
+        self._optimizer = make_optimizer(self.module, self.options, self.terms)
+        self._rate = make_schedule(self.options, self.n_steps)
+        self._loss = ClipLoss() if self.options.objective == "clip" else SigLipLoss()
 
-    def step(self) -> dict[str, torch.Tensor | float]:
-        """Train on the next batch.
-
-        Returns
-        -------
-        dict
-            ``loss`` and ``grad_norm`` (before clipping) as tensors on the device, ``lr``.
-        """
-        torch.manual_seed((self.seed << 32) + self.position)  # for a model with dropout
-        rate = self._rate(self.position)
+    def step(self) -> Outcome:
+        """Train on the next batch."""
+        batches = self.parts.batches
+        if self.position % batches.steps_per_epoch == 0:
+            batches.refresh(batches.epoch(self.position), self.embed)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        loss = self._contrast(*self._inputs())
+            group["lr"] = self._rate(self.position, group["peak"])
+        step = self._encode(batches.at(self.position))
+        loss, scalars = self._losses(step)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self.options.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         clamp_logit_scale(self.module)
         self.position += 1
-        return {"loss": loss.detach(), "grad_norm": norm.detach(), "lr": rate}
+        return Outcome(step.batch, loss.detach(), norm.detach(), self._rate(step.position, self.options.lr), scalars)
+
+    @torch.no_grad()
+    def embed(self, modality: str) -> np.ndarray:
+        """Unit ``"image"`` or ``"text"`` features of all pairs by the model as it is, shape (n, d), float32."""
+        self.module.eval()
+        features = []
+        for rows in np.array_split(np.arange(len(self.pairs.keys)), -(-len(self.pairs.keys) // EMBED_ROWS)):
+            batch = Batch(rows, np.zeros(len(rows)))
+            with self._autocast():
+                if modality == "image":
+                    features.append(encode_image(self.module, self._images(batch)))
+                else:
+                    features.append(encode_text(self.module, self._batch_tokens(batch)))
+        self.module.train()
+        return torch.cat(features).cpu().numpy()
 
     def check_finite(self, losses: torch.Tensor) -> None:
         """Raise `InputError` with step and keys for the first of the last ``len(losses)`` losses that is no number."""
         bad = torch.nonzero(~torch.isfinite(losses))
         if len(bad):
             step = self.position - len(losses) + int(bad[0])
-            keys = ", ".join(self.pairs.keys[self.batches.at(step).rows])
+            keys = ", ".join(self.pairs.keys[self.parts.batches.at(step).rows])
             hint = "lower lr, raise warmup_share, or take precision=fp32"
             raise InputError(
                 f"the loss is {losses[bad[0]].item()} at step {step + 1}; its batch: {keys}", "train", hint
@@ -83,16 +108,24 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, in types that torch loads safely."""
+        negatives = self.parts.negatives
         return {
             "position": self.position,
             "module": self.module.state_dict(),
+            "terms": self.terms.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "batches": self.parts.batches.state(),
+            "negatives": negatives.state() if negatives else {},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go to where ``state`` was saved."""
         self.module.load_state_dict(state["module"])
+        self.terms.load_state_dict(state["terms"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self.parts.batches.restore(state["batches"])
+        if self.parts.negatives:
+            self.parts.negatives.restore(state["negatives"])
         self.position = state["position"]
 
     def finish(self) -> None:
@@ -100,19 +133,72 @@ class Engine:
         self._vocabulary.widen()
         self.module.eval()
 
-    def _inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images, float32, shape (b, 3, h, w), and tokens, int64, shape (b, l), of the next batch."""
-        batch = self.batches.at(self.position)
-        tokens = trim(self.module, self._tokens[self.pairs.captions_of(batch)])
+    def _encode(self, batch: Batch) -> Step:
+        progress = self.setting.clock.progress(self.position)
+        augmentation = self.parts.augmentation
+        torch.manual_seed((self.seed << 32) + self.position)  # for dropout and for the augmentation
+        tokens, images = self._batch_tokens(batch), self._cropped(batch)
+        applied = augmentation.applied(self.module, self.position, progress) if augmentation else nullcontext()
+        with applied, self._autocast():
+            image, text = encode_image(self.module, images), encode_text(self.module, tokens)  # (b, d) each
+        return Step(
+            position=self.position,
+            progress=progress,
+            batch=batch,
+            mine=slice(0, len(batch.rows)),
+            image=image,
+            text=text,
+            tokens=tokens,
+            module=self.module,
+            logit_scale=self.module.logit_scale.exp(),
+            load_images=lambda: images,
+            encode_image=self._encode_image,
+            encode_text=self._encode_text,
+            autocast=self._autocast,
+        )
+
+    def _losses(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+        """The sum of all losses, and what is logged of them."""
+        adjustment = self.parts.negatives.adjust(step) if self.parts.negatives else None
+        bias = {"logit_bias": self.clip.logit_bias} if self.options.objective == "siglip" else {}
+        total = self._loss(step.image, step.text, step.logit_scale, **bias)
+        scalars = adjustment.logged() if adjustment else {}
+        if self.terms:
+            scalars |= {"contrastive_loss": total.detach()}
+        for term in self.terms:
+            loss, logged = term(step)
+            total = total + term.weight * loss
+            scalars |= logged
+        return total, scalars
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [*self.module.parameters(), *self.terms.parameters()]
+
+    def _images(self, batch: Batch) -> torch.Tensor:
+        """Normalised images of a batch, float32, shape (b, 3, h, w)."""
         pixels = self.pairs.pixels[torch.from_numpy(batch.rows)].to(self.device, non_blocking=True)
-        images = normalise(pixels, self.clip.preprocess_cfg)
+        return normalise(pixels, self.clip.preprocess_cfg)
+
+    def _cropped(self, batch: Batch) -> torch.Tensor:
+        images = self._images(batch)
         if self.options.crop_scale_min < 1:
             rng = np.random.default_rng([self.seed, self.position, CROPS])
             images = random_crops(images, self.options.crop_scale_min, rng)
-        return images, tokens.to(self.device, non_blocking=True)
+        return images
 
-    def _contrast(self, images: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
-            image, text = encode_image(self.module, images), encode_text(self.module, tokens)  # (b, d) each
-        bias = {"logit_bias": self.clip.logit_bias} if self.options.objective == "siglip" else {}
-        return self._loss(image, text, self.module.logit_scale.exp(), **bias)
+    def _batch_tokens(self, batch: Batch) -> torch.Tensor:
+        """Trimmed tokens of a batch, int64, shape (b, l)."""
+        tokens = trim(self.module, self._tokens[self.pairs.captions_of(batch)])
+        return tokens.to(self.device, non_blocking=True)
+
+    def _encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        with self._autocast():
+            return encode_image(self.module, images)
+
+    def _encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
+        with self._autocast():
+            narrow = trim(self.module, self._vocabulary.narrow(tokens))
+            return encode_text(self.module, narrow.to(self.device))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")

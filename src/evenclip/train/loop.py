@@ -19,13 +19,16 @@ from evenclip.model.hardware import resolve_device, resolve_precision
 from evenclip.progress import track
 from evenclip.provenance import Manifest, atomic_folder, code_fingerprint
 from evenclip.records import read_table, write_table
-from evenclip.train.engine import Engine
+from evenclip.train.clock import Clock
+from evenclip.train.engine import Engine, Outcome
+from evenclip.train.methods import Setting
 from evenclip.train.options import TrainOptions
 from evenclip.train.pairs import load_pairs
 from evenclip.train.state import SavedState
 
 
-def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions) -> None:
+def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
+                labels: Path | None = None, graph: Path | None = None) -> None:  # fmt: skip
     """Train a CLIP model.
 
     Parameters
@@ -41,6 +44,10 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     state : Path
         Folder of interrupted trainings.
     options : TrainOptions
+    labels : Path, optional
+        Labels table of this data, for methods that look at perceived attributes.
+    graph : Path, optional
+        Folder of `evenclip graph`, for methods that use knowledge.
 
     Raises
     ------
@@ -54,18 +61,22 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     model_files = {name: path for name, path in named.items() if Path(path).is_file()}
     read_manifest(data)  # this and the next say what is wrong with a path
     read_table(weights, ["key", "copies"])
-    inputs = {"data": data, "weights": weights, **model_files}
+    further = {name: path for name, path in (("labels", labels), ("graph", graph)) if path}
+    inputs = {"data": data, "weights": weights, **further, **model_files}
     manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
     saved = SavedState(state, _identity(manifest, out, options, device))
     torch.manual_seed(seed)
     clip = create_clip(options.model, options.init, options.objective)
-    engine = Engine(clip, load_pairs(data, weights, clip, options.threads), options, seed, device)
+    pairs = load_pairs(data, weights, clip, options.threads)
+    clock = Clock(-(-options.samples_seen // options.batch_size))
+    engine = Engine(Setting(options, clip, pairs, seed, clock, device, data, labels, graph))
     history = _run(engine, saved)
     engine.finish()
     with atomic_folder(out) as folder:
         tokenizer = {"tokenizer": type(clip.tokenizer).__name__, "context_length": clip.tokenizer.context_length}
         save_clip(clip, folder, objective=options.objective, **tokenizer)
-        write_table(pa.Table.from_pylist(history), folder / "history.parquet")
+        names = dict.fromkeys(name for row in history for name in row)
+        write_table(pa.table({name: [row.get(name) for row in history] for name in names}), folder / "history.parquet")
         manifest.write(folder / "manifest.json", **_facts(engine, history, weights))
     saved.remove()
 
@@ -93,19 +104,29 @@ def _run(engine: Engine, saved: SavedState) -> list[dict[str, Any]]:
     return history
 
 
-def _history_row(engine: Engine, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the ``steps`` since the last row; raises where a loss is no number."""
-    losses = torch.stack([step["loss"] for step in steps]).cpu()
+def _history_row(engine: Engine, outcomes: list[Outcome]) -> dict[str, Any]:
+    """Means over the steps since the last row; raises where a loss is no number."""
+    losses = torch.stack([outcome.loss for outcome in outcomes]).cpu()
     engine.check_finite(losses)
+    batches = engine.parts.batches
     return {
         "step": engine.position,
         "samples_seen": engine.position * engine.options.batch_size,
-        "epoch": engine.batches.epoch(engine.position - 1),
+        "epoch": batches.epoch(engine.position - 1),
         "loss": losses.mean().item(),
-        "grad_norm": torch.stack([step["grad_norm"] for step in steps]).mean().item(),
-        "lr": steps[-1]["lr"],
+        "grad_norm": torch.stack([outcome.grad_norm for outcome in outcomes]).mean().item(),
+        "lr": outcomes[-1].lr,
         "logit_scale": engine.module.logit_scale.exp().item(),
+        **batches.logged([outcome.batch for outcome in outcomes]),
+        **_mean_scalars(outcomes),
     }
+
+
+def _mean_scalars(outcomes: list[Outcome]) -> dict[str, float]:
+    """Means of what the parts logged, each over the steps that logged it."""
+    names = dict.fromkeys(name for outcome in outcomes for name in outcome.scalars)
+    found = {name: [float(o.scalars[name]) for o in outcomes if name in o.scalars] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def _identity(manifest: Manifest, out: Path, options: TrainOptions, device: torch.device) -> dict[str, Any]:

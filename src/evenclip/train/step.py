@@ -1,0 +1,124 @@
+"""What one step of a training holds, and the parts that a method plugs into it.
+
+`Engine.step` is: batch -> encode -> contrastive loss -> extra terms -> optimiser. A method is one or more of the parts
+
+- `batches` (`evenclip.train.batches.Batches`): which pairs meet in a batch;
+- `augmentation` (`Augmentation`): what happens inside the towers while they encode;
+- `negatives` (`Negatives`): which negatives count how much, and negatives from outside the batch;
+- `terms` (`Term`): losses beside the contrastive one, with their own parameters if they have any;
+
+driven by the one `evenclip.train.clock`. To plug a method in: its options are `train/<method>_options.py` (no torch)
+and one line of `train/options.py`, ``<method>: <Method>Options | None = None``; its part is built by one line of
+`train/methods.py`. A part that is off is not built at all. All that a part logs are columns of the history.
+
+With several processes every rank does the same step on its share of the batch. `Step.image` and `Step.text` are the
+features of the whole batch on every rank, `Step.images` and `Step.tokens` those of the rank's rows ``Step.mine``. What
+is minimised is the mean over ranks of what each computes: a part may compute on the whole batch (equally on every
+rank) or on its own rows (as a mean over them), both come out right. What a part remembers between steps must follow
+from the whole batch, so that it is the same on every rank.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from evenclip.train.batches import Batch
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, once the batch is encoded."""
+
+    position: int
+    """Number of the step, from 0."""
+    progress: float
+    """How far the training is, in [0, 1]."""
+    batch: Batch
+    """The whole batch, b pairs."""
+    mine: slice
+    """The rows of the batch that this process encoded: all of them in a single process."""
+    image: torch.Tensor
+    """Unit image features of the whole batch, float32, shape (b, d)."""
+    text: torch.Tensor
+    """Unit text features of the whole batch, float32, shape (b, d)."""
+    tokens: torch.Tensor
+    """Tokens of the rows `mine`, int64, shape (n_mine, l), cut and in the narrow vocabulary."""
+    module: nn.Module
+    """The model; encode with `encode_image` and `encode_text`, which know precision and vocabulary."""
+    logit_scale: torch.Tensor
+    """What similarities are multiplied by (not its logarithm), a scalar with gradient."""
+    load_images: Callable[[], torch.Tensor]
+    """Makes `images`."""
+    encode_image: Callable[[torch.Tensor], torch.Tensor]
+    """Unit features, float32, shape (k, d), of normalised images, shape (k, 3, h, w), on the device."""
+    encode_text: Callable[[torch.Tensor], torch.Tensor]
+    """Unit features, float32, shape (k, d), of rows, shape (k, context), of what `Setting.tokens` gave."""
+    autocast: Callable[[], AbstractContextManager]
+    """The context of the training's precision, for a term's own layers."""
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """Normalised and cropped images of the rows `mine`, float32, shape (n_mine, 3, h, w); made when asked for."""
+        return self.load_images()
+
+
+class Adjustment(Protocol):
+    """Weights, masks and additions to the negatives of one batch; none of its weights has a gradient."""
+
+    extra_text: torch.Tensor | None
+    """Unit features of q more negative texts, shape (q, d)."""
+    extra_log_weight: torch.Tensor | None
+    """Added to the logits of the batch's images with `extra_text`, shape (b, q); -inf = masked."""
+
+    def log_weight(self, rows: slice) -> torch.Tensor:
+        """Added to the image-to-text logits of ``rows``, shape (n_rows, b): 0 on the diagonal, -inf = masked."""
+
+    def log_weight_text(self, rows: slice) -> torch.Tensor:
+        """Added to the text-to-image logits of the texts ``rows``, shape (n_rows, b); else as `log_weight`."""
+
+    def logged(self) -> dict[str, torch.Tensor | float]:
+        """Scalars for the history, the same names at every step."""
+
+
+class Negatives(Protocol):
+    """Decides how much each negative counts."""
+
+    def adjust(self, step: Step) -> Adjustment | None:
+        """The adjustment of this batch; None = every negative counts 1."""
+
+    def state(self) -> dict[str, Any]:
+        """What is remembered between steps, in types that torch loads safely."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where ``state`` was saved."""
+
+
+class Augmentation(Protocol):
+    """Changes what the towers compute while a training batch is encoded.
+
+    Its draws must depend on torch's global generator alone, which is seeded anew before every encoding.
+    """
+
+    def applied(self, module: nn.Module, position: int, progress: float) -> AbstractContextManager:
+        """A context in which ``module`` encodes the batch of step ``position``."""
+
+
+class Term(nn.Module):
+    """A loss beside the contrastive one; abstract.
+
+    Its parameters are trained with it, with a learning rate of their own, and its parameters and buffers are saved.
+    """
+
+    weight: float
+    """What the loss is multiplied by; above 0, as a term of weight 0 is not built."""
+    lr: float
+    """Highest learning rate of its own parameters; warm-up and decay are those of the training."""
+
+    def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+        """The loss, before `weight`, and scalars for the history, the same names at every step."""
+        raise NotImplementedError
