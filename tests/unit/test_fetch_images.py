@@ -132,6 +132,16 @@ def test_order_and_bytes_do_not_depend_on_speed_or_shards_done_before(server, tm
     assert [shard["name"] for shard in fast["shards"]] == ["00000", "00001", "00002"]
 
 
+def test_a_disk_without_links_gets_copies(server, tmp_path, monkeypatch):
+    def no_links(*arguments):
+        raise OSError("not supported")
+
+    monkeypatch.setattr("os.link", no_links)
+    rows = [f"c{i}\t{server.url(f'honest/{i}.jpg')}" for i in range(3)]
+    assert fetch_images(written(tmp_path, *rows), tmp_path / "out", QUICK)["obtained"] == 3
+    assert verify_dataset(tmp_path / "out") == 3
+
+
 def test_shards_without_any_image_leave_no_gap(server, tmp_path):
     rows = [f"c\t{server.url(f'{kind}/0.jpg')}" for kind in ("honest", "honest", "gone", "gone", "honest")]
     fetch_images(written(tmp_path, *rows), tmp_path / "out", QUICK.model_copy(update={"shard_size": 2}))

@@ -49,6 +49,30 @@ def test_a_jpeg_that_needs_no_change_keeps_its_bytes(mode, options):
     assert to_jpeg(content, max_px=20).content == content
 
 
+@given(data=st.data(), progressive=st.booleans(), quality=st.integers(20, 95))
+def test_a_damaged_jpeg_is_kept_exactly_when_all_its_pixels_can_be_decoded(data, progressive, quality):
+    noise = np.random.default_rng(quality).integers(0, 256, (40, 24, 3), dtype=np.uint8)
+    content = bytearray(encoded(Image.fromarray(noise), "JPEG", quality=quality, progressive=progressive))
+    for position in data.draw(st.lists(st.integers(2, len(content) - 1), max_size=4)):
+        content[position] ^= data.draw(st.integers(1, 255))
+    content = bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+
+    def whole() -> bool:
+        try:
+            Image.open(io.BytesIO(content), formats=("JPEG",)).load()
+        except Exception:
+            return False
+        return True
+
+    with quiet_decoding():
+        expected = whole()
+        try:
+            kept = bool(to_jpeg(content).content)
+        except BadImage:
+            kept = False
+    assert kept == expected
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_other_formats_become_jpeg(kind):
     pixels = decoded(encoded(halves(), kind))

@@ -93,8 +93,10 @@ def _normalised(image: Image.Image, content: bytes, max_px: int | None) -> JpegI
     turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     shrink = max_px is not None and min(image.size) > max_px
     if is_jpeg and turn is None and not shrink and image.mode in ("RGB", "L"):
-        image.load()  # only a full decode shows that nothing is cut off
-        return JpegImage(content, *image.size)
+        size = image.size
+        image.draft(None, (1, 1))  # every coefficient is read, which shows a cut, but an eighth of the pixels made
+        image.load()
+        return JpegImage(content, *size)
     if shrink:
         scale = max_px / min(image.size)
         size = [max(max_px, round(side * scale)) for side in image.size]

@@ -112,25 +112,28 @@ def _add_all(found: Iterable[Candidate | Reject], files: Source, writer: ShardWr
                 )  # fmt: skip
 
 
-def _read(item: Candidate | Reject, files: Source) -> tuple[Candidate, bytes] | Reject:
+def _read(item: Candidate | Reject, files: Source) -> tuple[Candidate, bytes, str] | Reject:
+    """A candidate with its bytes and their SHA-256 sum."""
     if isinstance(item, Reject):
         return item
     if item.content is not None:
-        return item, item.content
+        return item, item.content, hashlib.sha256(item.content).hexdigest()
     if item.file.size > MAX_BYTES:
         return Reject(item.file.name, "image_too_large", f"{item.file.size} bytes")
     try:
-        return item, files.read(item.file)
+        return item, *files.read_hashed(item.file)
     except UnreadableFile as error:
         return Reject(item.file.name, "unreadable_image", str(error))
 
 
-def _decode(item: tuple[Candidate, bytes] | Reject, max_px: int | None) -> tuple[Candidate, JpegImage, str] | Reject:
+def _decode(
+    item: tuple[Candidate, bytes, str] | Reject, max_px: int | None
+) -> tuple[Candidate, JpegImage, str] | Reject:
     if isinstance(item, Reject):
         return item
-    candidate, content = item
+    candidate, content, sha256 = item
     try:
-        return candidate, to_jpeg(content, max_px, candidate.box), hashlib.sha256(content).hexdigest()
+        return candidate, to_jpeg(content, max_px, candidate.box), sha256
     except BadImage as error:
         return Reject(candidate.file.name, error.reason, error.detail)
 

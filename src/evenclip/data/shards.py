@@ -5,7 +5,6 @@ pair), ..., `quarantine.parquet` (what was left out, and why) and `manifest.json
 more captions: `.txt` has the first, `.json` and the parquet column `captions` have all.
 """
 
-import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from evenclip.data.tar_writer import TarWriter
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
 from evenclip.records import QUARANTINE_SCHEMA, check_unique_keys, read_table
@@ -30,7 +30,7 @@ class ShardWriter:
         self.shards: list[dict[str, Any]] = []
         self.quarantined: list[dict[str, str]] = []
         self._rows: list[dict[str, Any]] = []
-        self._tar: tarfile.TarFile | None = None
+        self._tar: TarWriter | None = None
 
     @property
     def n(self) -> int:
@@ -41,15 +41,12 @@ class ShardWriter:
             sha256: str) -> None:  # fmt: skip
         """Add one pair: JPEG bytes, its captions (may be empty), and truth or metadata columns."""
         if self._tar is None:
-            path = self.folder / f"{len(self.shards):05d}.tar"
-            self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  (open across calls)
+            self._tar = TarWriter(self.folder / f"{len(self.shards):05d}.tar")
         caption = captions[0] if captions else ""
         row = {"key": key, "caption": caption, "captions": captions, "width": width, "height": height, "sha256": sha256}
         row |= columns
-        for suffix, content in (("jpg", image), ("txt", caption.encode()), ("json", json.dumps(row).encode())):
-            member = tarfile.TarInfo(f"{key}.{suffix}")  # mtime 0, no owner: equal pairs give equal bytes
-            member.size = len(content)
-            self._tar.addfile(member, io.BytesIO(content))
+        members = {"jpg": image, "txt": caption.encode(), "json": json.dumps(row).encode()}
+        self._tar.add({f"{key}.{suffix}": content for suffix, content in members.items()})
         self._rows.append(row)
         if len(self._rows) == self.shard_size:
             self._finish_shard()
@@ -60,21 +57,21 @@ class ShardWriter:
 
     def _finish_shard(self) -> None:
         name = f"{len(self.shards):05d}"
-        self._tar.close()
+        digest = self._tar.close()
         self._tar = None
         names = dict.fromkeys(name for row in self._rows for name in row)  # rows may differ in their metadata
         table = pa.table({name: [row.get(name) for row in self._rows] for name in names})
         captions = table.column("captions").cast(pa.list_(pa.string()))  # all-empty lists would be list<null>
         table = table.set_column(table.schema.get_field_index("captions"), "captions", captions)
         pq.write_table(table, self.folder / f"{name}.parquet", compression="zstd")
-        files = {f"{name}{end}": sha256_file(self.folder / f"{name}{end}") for end in (".tar", ".parquet")}
+        files = {f"{name}.tar": digest, f"{name}.parquet": sha256_file(self.folder / f"{name}.parquet")}
         self.shards.append({"name": name, "n": len(self._rows), "sha256": files})
         self._rows = []
 
     def abandon(self) -> None:
         """Let go of the open tar; the folder is about to be removed."""
         if self._tar is not None:
-            self._tar.close()
+            self._tar.abandon()
 
     def close(self, manifest: Manifest) -> None:
         """Finish the last shard and write the quarantine table and the manifest."""

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, Self, TextIO
 
 from evenclip.errors import InputError
@@ -103,12 +103,16 @@ class Source:
                 archives.append(path)
             else:
                 loose.append(File(_posix(path.relative_to(self.root)), path.stat().st_size, path))
-        yield [file for file in loose if not _is_hidden(file.name)]
+        yield [file for file in loose if not _is_hidden(PurePosixPath(file.name))]
         for path in archives:
             yield self._members(path)
 
     def read(self, file: File) -> bytes:
         """The bytes of ``file``; `UnreadableFile` if the disk or the archive does not give them."""
+        return self.read_hashed(file)[0]
+
+    def read_hashed(self, file: File) -> tuple[bytes, str]:
+        """The bytes of ``file``, as `read` gives them, and their SHA-256 sum."""
         try:
             if file.member is None:
                 content = file.path.read_bytes()
@@ -118,8 +122,9 @@ class Source:
                 content = self._open(file.path).extractfile(file.member).read()
         except ARCHIVE_ERRORS as error:
             raise UnreadableFile(f"{type(error).__name__}: {error}") from None
-        self._digest.update(f"{file.name}\n".encode() + hashlib.sha256(content).digest())
-        return content
+        sha256 = hashlib.sha256(content)
+        self._digest.update(f"{file.name}\n".encode() + sha256.digest())
+        return content, sha256.hexdigest()
 
     def read_text(self, file: File) -> str:
         """The text of ``file``; `InputError` if it is not UTF-8."""
@@ -174,12 +179,13 @@ class Source:
             entries = [(member.name, member.size, member, member.isreg()) for member in members]
         found = []
         for name, size, entry, regular in entries:
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            pure = PurePosixPath(name)
+            if pure.is_absolute() or ".." in pure.parts:
                 self.refused.append((_printable(name), "the name leads outside the archive"))
             elif not regular:
                 self.refused.append((_printable(name), "a link or a device, not a file"))
-            elif not _is_hidden(name):
-                found.append(File(_posix(folder / name), size, path, entry))
+            elif not _is_hidden(pure):
+                found.append(File(_posix(folder / pure), size, path, entry))
         return found
 
     def _open(self, path: Path) -> tarfile.TarFile | zipfile.ZipFile:
@@ -233,13 +239,12 @@ def _all_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
     return members
 
 
-def _is_hidden(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+def _is_hidden(path: PurePosixPath) -> bool:
+    return "__MACOSX" in path.parts or any(part.startswith(".") for part in path.parts)
 
 
-def _posix(path: os.PathLike) -> str:
-    return _printable(PurePosixPath(path).as_posix())
+def _posix(path: PurePath) -> str:
+    return _printable(path.as_posix())
 
 
 def _printable(name: str) -> str:

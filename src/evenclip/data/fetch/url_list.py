@@ -160,7 +160,7 @@ def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -
             for shard in read_manifest(folder)["shards"]:
                 name = f"{len(shards):05d}"
                 for ending in (".tar", ".parquet"):
-                    os.link(folder / (shard["name"] + ending), together / (name + ending))
+                    _link(folder / (shard["name"] + ending), together / (name + ending))
                 files = {
                     f"{name}{ending}": sha256_file(together / f"{name}{ending}") for ending in (".tar", ".parquet")
                 }
