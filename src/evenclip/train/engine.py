@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from open_clip.loss import ClipLoss, SigLipLoss
 from torch import nn
 
 from evenclip.errors import InputError
@@ -19,6 +18,7 @@ from evenclip.model.towers import NarrowVocabulary, encode_image, encode_text, t
 from evenclip.train.batches import Batch
 from evenclip.train.crop import random_crops
 from evenclip.train.methods import Setting, make_parts
+from evenclip.train.objectives import contrastive_loss
 from evenclip.train.optimizer import clamp_logit_scale, make_optimizer, make_schedule
 from evenclip.train.step import Step
 
@@ -61,7 +61,6 @@ class Engine:
         self._tokens = self._vocabulary.narrow(self.pairs.tokens)
         self._optimizer = make_optimizer(self.module, self.options, self.terms)
         self._rate = make_schedule(self.options, self.n_steps)
-        self._loss = ClipLoss() if self.options.objective == "clip" else SigLipLoss()
 
     def step(self) -> Outcome:
         """Train on the next batch."""
@@ -160,8 +159,8 @@ class Engine:
     def _losses(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The sum of all losses, and what is logged of them."""
         adjustment = self.parts.negatives.adjust(step) if self.parts.negatives else None
-        bias = {"logit_bias": self.clip.logit_bias} if self.options.objective == "siglip" else {}
-        total = self._loss(step.image, step.text, step.logit_scale, **bias)
+        features = step.image, step.text, step.logit_scale, self.clip.logit_bias
+        total = contrastive_loss(*features, self.options.objective, adjustment, step.mine)
         scalars = adjustment.logged() if adjustment else {}
         if self.terms:
             scalars |= {"contrastive_loss": total.detach()}
