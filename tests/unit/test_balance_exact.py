@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evenclip.balance import BalanceOptions
-from evenclip.balance.cells import RowCoder, count_cells
+from evenclip.balance.cells import count_cells
+from evenclip.balance.codes import RowCoder
 from evenclip.balance.exact import PENALTY, certify_multipliers, excess, largest_retention, solve
 from evenclip.balance.groups import contrasts
 from evenclip.balance.moments import build_moments

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenclip.balance import BalanceOptions, M4Balancer, audit, balance
-from evenclip.balance.cells import RowCoder, count_cells
+from evenclip.balance.cells import count_cells
+from evenclip.balance.codes import RowCoder
 from evenclip.balance.scatter import apply_plan, count_shard, solve_cells
-from evenclip.balance.source import Source
+from evenclip.balance.source import BATCH_ROWS, Source
 from evenclip.errors import InputError
 
 REPORT_FIELDS = {
@@ -283,6 +284,44 @@ def test_scatter_and_gather_equals_the_single_run(strategy, tmp_path):
     assert {k: v for k, v in solved.items() if k not in changing} == {
         k: v for k, v in whole.items() if k not in changing
     }
+
+
+@pytest.mark.parametrize("in_memory", [1 << 29, 1], ids=["in memory", "in a temporary file"])
+def test_many_cells_over_several_batches_get_their_weights_and_copies(in_memory, tmp_path, monkeypatch):
+    monkeypatch.setattr("evenclip.balance.rows.IN_MEMORY", in_memory)
+    n = 2 * BATCH_ROWS + 1001
+    rng = np.random.default_rng(7)
+    table = biased_table(n, key=rng.permutation(n).astype(str))
+    table = pa.table(table.to_pydict() | {f"target.l{r:02d}": rng.random(n) < 0.3 for r in range(16)})
+    cuts = [0, 10, 70_000, 70_001, 110_000, n]  # files and row groups that end anywhere
+    shards = [tmp_path / f"{i}.parquet" for i in range(len(cuts) - 1)]
+    for shard, start, stop in zip(shards, cuts, cuts[1:], strict=False):
+        pq.write_table(table[start:stop], shard, row_group_size=9999)
+    report = balance(shards, tmp_path / "out", BalanceOptions(retention=0.4))
+    assert report["n"] == n and report["n_cells"] > 50_000
+    weights = pq.read_table(tmp_path / "out/weights.parquet")
+    assert weights.column("key").equals(table.column("key"))
+    weight, copies = (weights.column(name).to_numpy().astype(float) for name in ("weight", "copies"))
+    assert copies.sum() == n and weight.mean() == pytest.approx(0.4, abs=1e-6)
+    bits = np.column_stack([table.column(name).to_numpy() for name in table.column_names if name != "key"])
+    cell = np.unique(np.packbits(bits, axis=1), axis=0, return_inverse=True)[1]
+    total, mass = np.bincount(cell, copies), np.bincount(cell, weight)
+    assert np.abs(total - mass / 0.4).max() < 1.001  # each cell is shown as often as its weights say
+    single = M4Balancer(retention=0.4).fit(table)
+    assert (single.weight_ == weight.astype(np.float32)).all() and (single.copies_ == copies).all()
+
+
+def test_batches_are_cut_alike_wherever_row_groups_and_chunks_end(tmp_path):
+    n = BATCH_ROWS + 5000
+    table = pa.table({"key": [str(i) for i in range(n)], "sensitive.a.x": [i % 3 == 0 for i in range(n)],
+                      "target.y": [True, False] * (n // 2)})  # fmt: skip
+    pq.write_table(table, tmp_path / "labels.parquet", row_group_size=1234)
+    chunked = pa.concat_tables([table[:7], table[7:70_001], table[70_001:]])
+    for source in (Source(tmp_path / "labels.parquet"), Source(chunked), Source(table)):
+        for columns in (["key"], ["sensitive.a.x", "target.y"]):
+            batches = list(source.batches(columns))
+            assert [len(batch) for batch in batches] == [BATCH_ROWS, 5000]
+            assert pa.Table.from_batches(batches).equals(table.select(columns))
 
 
 def test_applying_a_plan_to_rows_that_were_not_counted_is_refused(labels, tmp_path):

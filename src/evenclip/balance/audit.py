@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from evenclip.balance.cells import Cells, RowCoder, count_cells
+from evenclip.balance.cells import Cells, count_cells
 from evenclip.balance.columns import short_name
 from evenclip.balance.groups import Contrast, contrasts
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import number
+from evenclip.balance.rows import CodedRows
 from evenclip.balance.source import Source
 from evenclip.errors import InputError
 from evenclip.records import check_unique_keys, read_table
@@ -61,9 +62,10 @@ def audit(
     """
     options = options or BalanceOptions()
     source = Source(labels)
-    cells = count_cells(source, 1)
+    with CodedRows() as rows:
+        cells = count_cells(source, 1, rows)
+        owner, count, stages = _weighted_cells(source, rows, weights, cells)
     found = contrasts(cells, options.attribute_coding, options.target)
-    owner, count, stages = _weighted_cells(source, weights, cells)
     measure = _Measure(cells, found, owner, min_group)
     rng = np.random.default_rng(seed)
     draws = {name: [] for name in stages}
@@ -138,26 +140,27 @@ class _Measure:
         return result
 
 
-def _weighted_cells(source: Source, weights: Any, cells: Cells) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _weighted_cells(
+    source: Source, rows: CodedRows, weights: Any, cells: Cells
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Cells split by weight: the cell, the number of rows, and for each stage the weight of each."""
     if weights is None:
         return np.arange(len(cells)), cells.count, {"before": np.ones(len(cells))}
     given = _read_weights(weights)
     where = "the weights" if isinstance(weights, pa.Table) else str(weights)
     keys = given.column("key").combine_chunks()
-    coder = RowCoder(cells.columns, 1)
     parts, used = [], 0
     names = [name for name in ("weight", "copies") if name in given.column_names]
     source.require_key()
-    for batch in source.batches(["key", *cells.columns.all]):
+    for batch, coded in zip(source.batches(["key"]), rows, strict=True):
         key = batch.column("key").cast(pa.string())
-        rows = pc.index_in(key, value_set=keys)
-        if rows.null_count:
-            missing = key.filter(pc.is_null(rows))[0].as_py()
+        found = pc.index_in(key, value_set=keys)
+        if found.null_count:
+            missing = key.filter(pc.is_null(found))[0].as_py()
             raise InputError(f"the key '{missing}' of {source.name} has no weight", where, "weigh the same table")
         used += len(batch)
-        cell = cells.find(coder.encode(batch, source.name)[0])
-        columns = {name: given.column(name).take(rows) for name in names}
+        cell = cells.find(coded.codes)[coded.place]
+        columns = {name: given.column(name).take(found) for name in names}
         parts.append(_count_rows(pa.table({"cell": cell} | columns), names))
     if used != len(keys):
         raise InputError(f"{len(keys)} weights for {used} rows", where, "weigh the same table")

@@ -1,12 +1,13 @@
 """Count the unique cells of a labels table: rows that share groups, labels, proxies and utility bin.
 
 Rows of one cell get one weight, so everything after counting is independent of the number of rows. A row becomes a
-code of a few bytes (one bit per boolean column and per null, then the utility's bin); codes are counted batch by
-batch, in memory O(cells). Counts are integers, so counts of shards add up to exactly the counts of the whole.
+code of a few bytes (`codes.RowCoder`); codes are counted batch by batch, in memory O(cells). Counts are integers, so
+counts of shards add up to exactly the counts of the whole.
 
 Reads labels.parquet; writes and reads cells.parquet (a labels table without keys, with `count` and `utility_sum`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,12 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evenclip.balance.codes import UTILITY_BITS, UTILITY_ONE, RowCoder
 from evenclip.balance.columns import Columns
-from evenclip.balance.source import BATCH_ROWS, Source, ahead
-from evenclip.errors import InputError
-
-UTILITY_BITS = 24  # resolution of utilities: 2**-24, that of float32 near 1
-UTILITY_ONE = 1 << UTILITY_BITS
+from evenclip.balance.rows import CodedBatch, CodedRows
+from evenclip.balance.source import READ_ROWS, Source, ahead
 
 
 @dataclass(frozen=True)
@@ -97,143 +96,71 @@ class Cells:
         index = pc.index_in(codes, value_set=self.codes)
         if index.null_count:
             raise KeyError("rows that were not counted")
-        return index.to_numpy(zero_copy_only=False)
-
-
-class RowCoder:
-    """Turns rows into codes; the same columns and bits give the same codes everywhere."""
-
-    def __init__(self, columns: Columns, utility_bits: int):
-        self.columns, self.utility_bits = columns, utility_bits
-        self._n_bits = len(columns.boolean) + len(columns.sensitive)
-        self._flag_bytes = -(-self._n_bits // 8)
-        used = self._flag_bytes + (UTILITY_BITS // 8 if columns.utility else 0)
-        self.width = max(8, used)
-
-    def encode(self, batch: pa.RecordBatch, where: str) -> tuple[pa.Array, np.ndarray | None]:
-        """Codes of the rows, and their utilities as integers (None without a utility column)."""
-        n = len(batch)
-        columns = [batch.column(name) for name in self.columns.boolean]
-        sensitive = columns[: len(self.columns.sensitive)]
-        known = [_validity_bits(column) for column in sensitive]
-        values = [_value_bits(column) for column in columns]
-        values[: len(known)] = [bits & mask for bits, mask in zip(values, known, strict=False)]
-        for name, column in zip(self.columns.boolean[len(sensitive) :], columns[len(sensitive) :], strict=True):
-            if column.null_count:
-                raise InputError(
-                    f"{column.null_count} values are null", f"{where}, column {name}", "write false, or drop the rows"
-                )
-        code = np.zeros((-(-n // 8) * 8, self.width), np.uint8)
-        planes = values + known
-        for byte in range(self._flag_bytes):
-            code[:, byte] = _transpose_bits(planes[8 * byte : 8 * byte + 8])
-        code = code[:n]
-        utility = self._utility(batch, where) if self.columns.utility else None
-        if utility is not None:
-            binned = np.minimum(utility, UTILITY_ONE - 1) >> (UTILITY_BITS - self.utility_bits)
-            for byte in range(UTILITY_BITS // 8):
-                code[:, self._flag_bytes + byte] = binned >> (8 * byte) & 255
-        kind = pa.uint64() if self.width == 8 else pa.binary(self.width)
-        return pa.Array.from_buffers(kind, n, [None, pa.py_buffer(code)]), utility
-
-    def _utility(self, batch: pa.RecordBatch, where: str) -> np.ndarray:
-        column = batch.column("utility")
-        values = pc.fill_null(column, 1.0).to_numpy(zero_copy_only=False).astype(float)
-        bad = ~((values >= 0) & (values <= 1))
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InputError(
-                f"utility {values[row]} is not in [0, 1]",
-                f"{where}, column utility",
-                "rescale it, or leave it null (= 1)",
-            )
-        return np.rint(values * UTILITY_ONE).astype(np.int64)
+        return index.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 class CellCounter:
     """Adds up counts batch by batch; memory is O(cells)."""
 
     def __init__(self, columns: Columns, utility_bits: int):
-        self.coder = RowCoder(columns, utility_bits)
+        self.columns, self.utility_bits = columns, utility_bits
         self._parts: list[pa.Table] = []
-        self._merged_rows = 0
+        self._n_pending = self._n_merged = 0
 
-    def count(self, batch: pa.RecordBatch, where: str) -> pa.Table:
-        """Cells of a batch of rows, or of counted cells if it has a column `count`; for `add`."""
-        codes, utility = self.coder.encode(batch, where)
-        counted = "count" in batch.schema.names
-        count = batch.column("count").cast(pa.int64()) if counted else pa.array(np.ones(len(batch), np.int64))
-        if counted and self.coder.columns.utility:
-            total = batch.column("utility_sum")
-        else:
-            total = pa.array(utility if utility is not None else np.zeros(len(batch), np.int64))
-        return _add_up(pa.table({"code": codes, "count": count, "utility_sum": total}))
-
-    def add(self, part: pa.Table) -> None:
-        """Add what `count` returned."""
-        self._parts.append(part)
-        if sum(len(part) for part in self._parts) > 2 * self._merged_rows + BATCH_ROWS:
+    def add(self, codes: pa.Array, count: np.ndarray, utility_sum: np.ndarray) -> None:
+        """Add ``count`` rows of each code, with utilities that sum to ``utility_sum`` (units of 2**-24)."""
+        self._parts.append(pa.table({"code": codes, "count": count, "utility_sum": utility_sum}))
+        self._n_pending += len(codes)
+        if self._n_pending > 2 * self._n_merged + READ_ROWS:
             self._merge()
 
     def _merge(self) -> None:
-        self._parts = [_add_up(pa.concat_tables(self._parts))]
-        self._merged_rows = len(self._parts[0])
+        summed = pa.concat_tables(self._parts).group_by("code").aggregate([("count", "sum"), ("utility_sum", "sum")])
+        names = ["code", "count", "utility_sum"]
+        self._parts = [summed.select(["code", "count_sum", "utility_sum_sum"]).rename_columns(names)]
+        self._n_pending = self._n_merged = len(summed)
 
     def cells(self) -> Cells:
         """The cells counted so far."""
         self._merge()
         table = self._parts[0].sort_by("code").combine_chunks()
         code, count, total = (_single(table.column(name)) for name in ("code", "count", "utility_sum"))
-        count, total = count.to_numpy(), total.to_numpy()
-        if not self.coder.columns.utility:
-            total = count * UTILITY_ONE
-        return Cells(self.coder.columns, self.coder.utility_bits, code, count, total)
+        return Cells(self.columns, self.utility_bits, code, count.to_numpy(), total.to_numpy())
 
 
-def count_cells(source: Source, utility_bits: int) -> Cells:
-    """Count the cells of a labels table, or add up those of cells files."""
-    columns = Columns.of(source.schema, source.name)
-    counter = CellCounter(columns, utility_bits)
-    extra = [name for name in ("count", "utility_sum") if name in source.schema.names]
-    for part in ahead(lambda batch: counter.count(batch, source.name), source.batches([*columns.all, *extra])):
-        counter.add(part)
+def code_rows(source: Source, utility_bits: int) -> Iterator[tuple[CodedBatch, np.ndarray]]:
+    """Yield the coded batches of a labels table, each with the sums of its codes' utilities (in units of 2**-24)."""
+    coder = RowCoder(Columns.of(source.schema, source.name), utility_bits)
+
+    def code(batch: pa.RecordBatch) -> tuple[CodedBatch, np.ndarray]:
+        codes, utility = coder.encode(batch, source.name)
+        coded = CodedBatch.of(codes)
+        return coded, coded.total() * UTILITY_ONE if utility is None else coded.total(utility)
+
+    return ahead(code, source.batches(coder.columns.all))
+
+
+def count_cells(source: Source, utility_bits: int, rows: CodedRows | None = None) -> Cells:
+    """Count the cells of a labels table, and keep its coded batches in ``rows``."""
+    counter = CellCounter(Columns.of(source.schema, source.name), utility_bits)
+    for batch, utility_sum in code_rows(source, utility_bits):
+        counter.add(batch.codes, batch.total(), utility_sum)
+        if rows is not None:
+            rows.append(batch)
     return counter.cells()
 
 
-def _add_up(table: pa.Table) -> pa.Table:
-    summed = table.group_by("code").aggregate([("count", "sum"), ("utility_sum", "sum")])
-    return summed.select(["code", "count_sum", "utility_sum_sum"]).rename_columns(["code", "count", "utility_sum"])
+def add_cells(source: Source, utility_bits: int) -> Cells:
+    """Add up cells files: tables that `Cells.table` made."""
+    columns = Columns.of(source.schema, source.name)
+    coder, counter = RowCoder(columns, utility_bits), CellCounter(columns, utility_bits)
+    names = [name for name in ("count", "utility_sum") if name in source.schema.names]
+    for batch in source.batches([*columns.all, *names]):
+        count = batch.column("count").to_numpy()
+        utility_sum = batch.column("utility_sum").to_numpy() if columns.utility else count * UTILITY_ONE
+        counter.add(coder.encode(batch, source.name)[0], count, utility_sum)
+    return counter.cells()
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def _bits(buffer: pa.Buffer, offset: int, n: int) -> np.ndarray:
-    """Bit-packed bytes that start at bit ``offset``; bits after the n-th are arbitrary."""
-    packed = np.frombuffer(buffer, np.uint8)
-    if offset % 8 == 0:
-        return packed[offset // 8 : offset // 8 + -(-n // 8)]
-    return np.packbits(np.unpackbits(packed, bitorder="little")[offset : offset + n], bitorder="little")
-
-
-def _value_bits(column: pa.Array) -> np.ndarray:
-    return _bits(column.buffers()[1], column.offset, len(column))
-
-
-def _validity_bits(column: pa.Array) -> np.ndarray:
-    if column.null_count == 0:
-        return np.full(-(-len(column) // 8), 255, np.uint8)
-    return _bits(column.buffers()[0], column.offset, len(column))
-
-
-def _transpose_bits(planes: list[np.ndarray]) -> np.ndarray:
-    """Bit j of byte i of the result is bit i of plane j: up to 8 bit-packed columns become one byte per row."""
-    block = np.zeros((len(planes[0]), 8), np.uint8)
-    for j, plane in enumerate(planes):
-        block[:, j] = plane
-    x = block.view("<u8").ravel()
-    for shift, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0)):
-        swap = (x ^ (x >> np.uint64(shift))) & np.uint64(mask)
-        x ^= swap ^ (swap << np.uint64(shift))
-    return x.view(np.uint8)

@@ -7,6 +7,7 @@ import numpy as np
 from evenclip.balance.cells import count_cells
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import describe
+from evenclip.balance.rows import CodedRows
 from evenclip.balance.run import weigh_rows
 from evenclip.balance.source import Source
 from evenclip.balance.strategies import weigh
@@ -77,10 +78,10 @@ class M4Balancer:
             If the table is wrong, or the constraints cannot hold.
         """
         source = Source(table)
-        cells = count_cells(source, self.options.utility_bits)
-        balanced = weigh(cells, self.options, self.seed, source.name)
-        parts = [rows[2:] for rows in weigh_rows(source, cells, balanced.plan)]
-        self.weight_, self.copies_ = (np.concatenate(column) for column in zip(*parts, strict=True))
+        with CodedRows() as rows:
+            cells = count_cells(source, self.options.utility_bits, rows)
+            balanced = weigh(cells, self.options, self.seed, source.name)
+            self.weight_, self.copies_ = weigh_rows(rows, cells, balanced.plan)
         self.report_ = {"strategy": self.options.strategy} | describe(balanced)
         self.n_cells_ = len(cells)
         return self

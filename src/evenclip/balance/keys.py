@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evenclip.balance.source import ahead
 from evenclip.errors import InputError
 
+_RANGES = 16  # of hashes, looked through one by one: bounds the memory of sorting them
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -35,23 +37,21 @@ def hash_strings(keys: pa.Array) -> np.ndarray:
 
 
 class KeyCheck:
-    """Collects keys batch by batch; `finish` raises `InputError` naming the first one that occurs twice."""
+    """Collects hashes of keys batch by batch; `finish` raises `InputError` naming the first key that occurs twice."""
 
     def __init__(self, where: str):
-        self.where, self._hashes = where, []
+        self.where, self._runs = where, []
 
     def add(self, keys: pa.Array, hashes: np.ndarray) -> None:
-        """Note the keys of a batch and their `hash_strings`; `InputError` for null keys."""
+        """Note the keys of a batch and their `hash_strings`, sorted; `InputError` for null keys."""
         if keys.null_count:
             raise InputError(f"{keys.null_count} keys are null", f"{self.where}, column key", "give every row a key")
-        self._hashes.append(hashes)
+        self._runs.append(hashes)
 
     def finish(self, reread: Callable[[], Iterator[pa.Array]]) -> None:
         """Raise `InputError` if a key occurred twice; ``reread`` yields the same keys again."""
-        hashes = np.concatenate(self._hashes) if self._hashes else np.zeros(0, np.uint64)
-        self._hashes = []
-        hashes.sort()
-        suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        suspects = np.concatenate(list(ahead(self._repeated, range(_RANGES))))
+        self._runs = []
         if len(suspects) == 0:
             return
         seen: set[str] = set()
@@ -62,3 +62,12 @@ class KeyCheck:
                         f"the key '{key}' occurs more than once", f"{self.where}, column key", "make keys unique"
                     )
                 seen.add(key)
+
+    def _repeated(self, part: int) -> np.ndarray:
+        """Hashes that occur more than once, among those of one of `_RANGES` equal ranges."""
+        width = 2**64 // _RANGES
+        first, last = np.uint64(part * width), np.uint64((part + 1) * width - 1)
+        pieces = [run[np.searchsorted(run, first) : np.searchsorted(run, last, "right")] for run in self._runs]
+        hashes = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
+        hashes.sort(kind="stable")  # it merges what is sorted already
+        return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])

@@ -1,12 +1,14 @@
 """The balance stage: count the cells of a labels table, weigh them, and write every row its weight.
 
-Reads `LABELS.parquet` twice in batches; writes `DIR/{weights.parquet,report.json,manifest.json}`.
+Reads `LABELS.parquet` in batches, first the labels and then the keys; writes
+`DIR/{weights.parquet,report.json,manifest.json}`.
 `evenclip balance LABELS.parquet --out DIR [--strategy m4] [--target gender.woman=0.5] ...`
 """
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evenclip.balance.cells import Cells, RowCoder, count_cells
+from evenclip.balance.cells import Cells, count_cells
 from evenclip.balance.keys import KeyCheck, hash_strings
 from evenclip.balance.options import BalanceOptions
-from evenclip.balance.realise import Plan, Ranker, weights_batch
+from evenclip.balance.realise import Plan, ranks, weights_batch
 from evenclip.balance.report import describe, peak_memory_mb
+from evenclip.balance.rows import CodedBatch, CodedRows
 from evenclip.balance.source import Source, ahead
 from evenclip.balance.strategies import weigh
 from evenclip.provenance import Manifest, atomic_folder, write_json
@@ -52,14 +55,15 @@ def balance(labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: 
     source = Source(labels)
     source.require_key()
     manifest = Manifest("balance", options.model_dump(mode="json"), manifest_inputs(source, "labels"), seed)
-    cells = count_cells(source, options.utility_bits)
-    balanced = weigh(cells, options, seed, source.name)
-    with atomic_folder(out) as folder:
-        write_weights(source, folder / "weights.parquet", cells, balanced.plan)
-        report = {"strategy": options.strategy} | describe(balanced)
-        report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
-        write_json(report, folder / "report.json")
-        manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))
+    with CodedRows() as rows:
+        cells = count_cells(source, options.utility_bits, rows)
+        balanced = weigh(cells, options, seed, source.name)
+        with atomic_folder(out) as folder:
+            write_weights(source, rows, folder / "weights.parquet", cells, balanced.plan)
+            report = {"strategy": options.strategy} | describe(balanced)
+            report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
+            write_json(report, folder / "report.json")
+            manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))
     return report
 
 
@@ -70,33 +74,54 @@ def manifest_inputs(source: Source, name: str) -> dict[str, Path]:
     return {f"{name} {i}": path for i, path in enumerate(source.paths)}
 
 
-def write_weights(source: Source, path: Path, cells: Cells, plan: Plan, seen: np.ndarray | None = None) -> None:
-    """Write weights.parquet: one row per row of ``source``, in the same order.
+def write_weights(
+    source: Source, rows: Iterable[CodedBatch], path: Path, cells: Cells, plan: Plan, seen: np.ndarray | None = None
+) -> None:
+    """Write weights.parquet: one row per row of ``source``, in the same order; ``rows`` are its coded batches.
 
     ``seen``, shape (n_cells,), counts the rows of each cell in the shards before this one.
     """
     check = KeyCheck(source.name)
+
+    def prepare(batch: tuple[pa.Array, _PlannedBatch]) -> tuple[pa.Array, np.ndarray, pa.RecordBatch]:
+        keys, planned = batch
+        hashes = hash_strings(keys)
+        hashes.sort()
+        return keys, hashes, weights_batch(keys, *planned.weigh(plan))
+
     with pq.ParquetWriter(path, WEIGHTS_SCHEMA, compression="zstd", use_dictionary=["weight", "copies"]) as writer:
-        for keys, hashes, weight, copies in weigh_rows(source, cells, plan, seen):
+        for keys, hashes, batch in ahead(prepare, zip(_keys(source), _planned(rows, cells, seen), strict=True)):
             check.add(keys, hashes)
-            writer.write_batch(weights_batch(keys, weight, copies))
+            writer.write_batch(batch)
     check.finish(lambda: _keys(source))
 
 
-def weigh_rows(
-    source: Source, cells: Cells, plan: Plan, seen: np.ndarray | None = None
-) -> Iterator[tuple[pa.Array | None, np.ndarray | None, np.ndarray, np.ndarray]]:
-    """Yield (keys, their hashes, weight, copies) of each batch of rows; keys are None where there are none."""
-    coder = RowCoder(cells.columns, cells.utility_bits)
-    ranker = Ranker(np.zeros(len(cells), np.int64) if seen is None else seen)
-    names = (["key"] if "key" in source.schema.names else []) + list(cells.columns.all)
+def weigh_rows(rows: Iterable[CodedBatch], cells: Cells, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (float32) and copies (uint8) of all rows."""
+    parts = ahead(lambda batch: batch.weigh(plan), _planned(rows, cells, None))
+    weight, copies = zip(*parts, strict=True)
+    return np.concatenate(weight), np.concatenate(copies)
 
-    def prepare(batch: pa.RecordBatch) -> tuple:
-        keys = batch.column("key").cast(pa.string()) if "key" in names else None
-        return keys, None if keys is None else hash_strings(keys), cells.find(coder.encode(batch, source.name)[0])
 
-    for keys, hashes, cell in ahead(prepare, source.batches(names)):
-        yield keys, hashes, *plan.rows(cell, ranker.rank(cell))
+@dataclass(frozen=True)
+class _PlannedBatch:
+    """A batch with, for each of its distinct codes, the cell, the rows in the batch, and the rows before it."""
+
+    place: np.ndarray
+    cell: np.ndarray
+    count: np.ndarray
+    seen: np.ndarray
+
+    def weigh(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+        return plan.rows(self.cell[self.place], ranks(self.place, self.count, self.seen))
+
+
+def _planned(rows: Iterable[CodedBatch], cells: Cells, seen: np.ndarray | None) -> Iterator[_PlannedBatch]:
+    seen = np.zeros(len(cells), np.int64) if seen is None else seen.copy()
+    for batch in rows:
+        cell, count = cells.find(batch.codes), batch.total()
+        yield _PlannedBatch(batch.place, cell, count, seen[cell])
+        seen[cell] += count
 
 
 def _keys(source: Source) -> Iterator[pa.Array]:

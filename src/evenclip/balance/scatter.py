@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evenclip.balance.cells import Cells, count_cells
+from evenclip.balance.cells import Cells, add_cells, code_rows, count_cells
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan
 from evenclip.balance.report import describe, peak_memory_mb
@@ -90,7 +90,8 @@ def apply_plan(
         seen[_find(cells, earlier.codes, path)] += earlier.count
     with atomic_file(out) as temporary:
         try:
-            write_weights(source, temporary, cells, Plan(**arrays), seen)
+            rows = (batch for batch, _ in code_rows(source, bits))
+            write_weights(source, rows, temporary, cells, Plan(**arrays), seen)
         except KeyError:
             raise _not_counted(labels) from None
 
@@ -121,4 +122,4 @@ def _read_cells(source: Source, bits: int) -> Cells:
         raise InputError(
             f"counted with utility_bits {_bits(source)}, not {bits}", source.name, f"use utility_bits={_bits(source)}"
         )
-    return count_cells(source, bits)
+    return add_cells(source, bits)

@@ -5,16 +5,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenclip.errors import InputError
 
-BATCH_ROWS = 1 << 20  # a multiple of 8, so that batches start at whole bytes of the bit-packed columns
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+READ_ROWS = 1 << 20  # decoded at once
+BATCH_ROWS = 1 << 16  # worked on at once: in the processor's cache, and a place in a batch fits in 16 bits
 LONG_ROWS = 20_000_000  # from here on, reading takes long enough to be watched
 WORKERS = min(4, os.cpu_count() or 1)
+_AHEAD = 16  # batches decoded but not yet used, so that threads have work while a million rows are decoded
 
 
 class Source:
@@ -68,7 +72,10 @@ class Source:
             raise InputError("column key is missing", self.name, "give every row a unique string `key`")
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """Batches of at most `BATCH_ROWS` rows; `InputError` if a file is damaged. Long reads show their progress."""
+        """Batches of `BATCH_ROWS` rows, the last of each file shorter, so that they are cut alike for any columns.
+
+        Long reads show their progress; `InputError` if a file is damaged.
+        """
         batches = self._batches(list(columns))
         if self.n_rows < LONG_ROWS:
             return batches
@@ -78,22 +85,40 @@ class Source:
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         if not self.paths:
-            yield from self._table.select(columns).to_batches(BATCH_ROWS)
+            yield from _cut(self._table.select(columns).to_batches())
             return
         for path in self.paths:
             try:
-                yield from _open(path).iter_batches(BATCH_ROWS, columns=columns)
+                yield from _cut(_open(path).iter_batches(READ_ROWS, columns=columns))
             except (pa.ArrowInvalid, OSError) as error:
                 raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
 
 
-def ahead(function: Callable[[pa.RecordBatch], Any], batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
-    """Map over batches in order, a few batches ahead of the consumer, in threads: the work releases the GIL."""
+def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `BATCH_ROWS`, the last one shorter, wherever the reader cut them."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= BATCH_ROWS:
+            joined = _join(held)
+            whole = len(joined) - len(joined) % BATCH_ROWS
+            yield from (joined.slice(start, BATCH_ROWS) for start in range(0, whole, BATCH_ROWS))
+            held = [joined.slice(whole)] if whole < len(joined) else []
+    if held:
+        yield _join(held)
+
+
+def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Map over items in order, a few of them ahead of the consumer, in threads: the work releases the GIL."""
     with ThreadPoolExecutor(WORKERS) as pool:
         pending: deque = deque()
-        for batch in batches:
-            pending.append(pool.submit(function, batch))
-            if len(pending) > WORKERS:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > _AHEAD:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
