@@ -3,13 +3,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from evenclip.model.clip import Clip
 from evenclip.train.batches import Batches, WeightedBatches
 from evenclip.train.clock import Clock
+from evenclip.train.duplicates import Duplicates, caption_kinds
 from evenclip.train.options import TrainOptions
 from evenclip.train.pairs import Pairs
+from evenclip.train.simclip import SimClipBatches
 from evenclip.train.step import Augmentation, Negatives, Term
 
 
@@ -54,5 +57,17 @@ class Parts:
 
 def make_parts(setting: Setting) -> Parts:
     """Build the parts whose options are on."""
-    options = setting.options
-    return Parts(batches=WeightedBatches(setting.pairs.copies, options.batch_size, setting.seed))
+    simclip = setting.options.simclip
+    return Parts(
+        batches=_batches(setting),
+        negatives=Duplicates(setting.pairs, simclip.duplicate_similarity) if simclip else None,
+    )
+
+
+def _batches(setting: Setting) -> Batches:
+    options, pairs = setting.options, setting.pairs
+    if options.simclip:
+        by_text = options.simclip.modality == "text"
+        kind = caption_kinds(pairs)[pairs.captions[pairs.starts[:-1]]] if by_text else np.arange(len(pairs.keys))
+        return SimClipBatches(pairs.copies, kind, options.batch_size, setting.seed, setting.clock, options.simclip)
+    return WeightedBatches(pairs.copies, options.batch_size, setting.seed)

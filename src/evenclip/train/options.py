@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from evenclip.options import Options
+from evenclip.train.simclip_options import SimClipOptions
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -43,3 +44,5 @@ class TrainOptions(Options):
     """Steps between rows of the history."""
     save_every_s: Positive = 30.0
     """Seconds between saved states, from which an interrupted training continues."""
+    simclip: SimClipOptions | None = None
+    """SimCLIP: batches with clusters of similar pairs; `{}` = with its defaults."""

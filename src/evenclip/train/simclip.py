@@ -1,0 +1,136 @@
+"""SimCLIP: batches made of clusters of similar pairs, so that negatives are hard (methods.md, section 4).
+
+Reads and writes nothing. Source: "An empirical study of CLIP fine-tuning with similarity clusters", FITML 2024. Ours:
+pivots and neighbours are drawn by the balanced weights, equal captions are one neighbour, the warm-up ends at the full
+share.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from evenclip.train.batches import Batch, Batches, WeightedBatches
+from evenclip.train.clock import Clock, ramp
+from evenclip.train.neighbours import Neighbours
+from evenclip.train.simclip_options import SimClipOptions
+
+DEPTH = 4  # neighbours looked up for each that may be drawn: some will be in the batch already
+PIVOTS, NEIGHBOURS, STAND_INS = 2, 3, 4  # name streams of random numbers
+
+
+class SimClipBatches(Batches):
+    """Batches of which a share is clusters: a pivot and neighbours of it, no pair twice (as in `WeightedBatches`).
+
+    The pivots, and what fills the batch up, come from a batch of `WeightedBatches`: so every pair is a pivot in
+    proportion to its copies. A pivot's neighbours are drawn without replacement, in proportion to copies, from the
+    ``cluster_size * neighbourhood`` nearest that are not in the batch yet. Pairs of one kind (equal captions) are one
+    neighbour: in each epoch one of them, drawn by copies, stands for all.
+
+    Parameters
+    ----------
+    copies : ndarray of shape (n,), int
+        How often each pair is shown per nominal epoch.
+    kind : ndarray of shape (n,), int
+    batch_size, seed : int
+    clock : Clock
+    options : SimClipOptions
+    """
+
+    def __init__(
+        self, copies: np.ndarray, kind: np.ndarray, batch_size: int, seed: int, clock: Clock, options: SimClipOptions
+    ):
+        self._plain = WeightedBatches(copies, batch_size, seed)
+        self.steps_per_epoch = self._plain.steps_per_epoch
+        self._batch_size, self._seed, self._clock, self._options = batch_size, seed, clock, options
+        self._shown = np.flatnonzero(copies)
+        self._kind = np.full(len(copies), -1)
+        _, self._kind[self._shown] = np.unique(kind[self._shown], return_inverse=True)
+        self._copies = copies[self._shown]
+        self._kind_copies = np.bincount(self._kind[self._shown], self._copies)
+        self._epoch, self._stand_in = -1, self._shown[:0]
+        self._worker = ThreadPoolExecutor(1, "neighbours")  # searches beside the training
+        self._searched: Future[tuple[np.ndarray, np.ndarray]] | None = None
+
+    def n_clusters(self, step: int) -> int:
+        """Clusters in the batch of ``step``: as many as fill the share that the warm-up has come to."""
+        options, to_come = self._options, 0.0
+        if options.doublings:
+            to_come = ramp(self._clock.progress(step), options.doublings, 0, options.doublings + 1)
+        return int(options.share * 2.0**-to_come * self._batch_size / options.cluster_size)
+
+    def refresh(self, epoch: int, embed: Callable[[str], np.ndarray]) -> None:
+        """Embed and start the search for neighbours: of this epoch's pivots, or once for all, if not online."""
+        if self._searched is None or self._options.online:
+            of_kind = np.empty(len(self._kind_copies), np.int64)
+            of_kind[self._kind[self._shown[::-1]]] = self._shown[::-1]  # the first pair of each kind
+            features = embed(self._options.modality)[of_kind]
+            self._searched = self._worker.submit(self._search, features, self._pivot_kinds(epoch))
+
+    def at(self, step: int) -> Batch:
+        """The batch of ``step``: clusters, pivot first, then the rest."""
+        pivots, rest = self._dealt(step)
+        stand_in, (kinds, nearest) = self._stand_ins(self.epoch(step)), self._found()
+        nearest = nearest[np.searchsorted(kinds, self._kind[pivots])]  # (n_clusters, depth)
+        rng = np.random.default_rng([self._seed, step, NEIGHBOURS])
+        late = rng.exponential(size=nearest.shape) / self._kind_copies[nearest]  # the first k: a draw by copies
+        taken = np.zeros(len(self._kind_copies), bool)
+        taken[self._kind[pivots]] = True
+        rows = []
+        for pivot, found, time in zip(pivots, nearest, late, strict=True):
+            free = np.flatnonzero((found >= 0) & ~taken[found])[: self._reach]
+            chosen = found[free[np.argsort(time[free])[: self._options.cluster_size - 1]]]
+            taken[chosen] = True
+            rows += [[pivot], stand_in[chosen]]
+        clusters = np.concatenate([*rows, rest[:0]])
+        rest = rest[~np.isin(rest, clusters)][: self._batch_size - len(clusters)]
+        return Batch(np.concatenate([clusters, rest]), self._plain.at(step).draws)
+
+    def state(self) -> dict[str, Any]:
+        """The neighbours found for this epoch."""
+        if self._searched is None:
+            return {}
+        return dict(zip(("kinds", "nearest"), map(torch.from_numpy, self._found()), strict=True))
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where ``state`` was saved."""
+        self._searched = None
+        if state:
+            self._searched = Future()
+            self._searched.set_result((state["kinds"].numpy(), state["nearest"].numpy()))
+
+    @property
+    def _reach(self) -> int:
+        return self._options.cluster_size * self._options.neighbourhood
+
+    def _dealt(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pivots of a batch, and what may fill it up; a pair's copies come in one place of the batches dealt."""
+        rows = np.random.default_rng([self._seed, step, PIVOTS]).permutation(self._plain.at(step).rows)
+        return rows[: self.n_clusters(step)], rows[self.n_clusters(step) :]
+
+    def _pivot_kinds(self, epoch: int) -> np.ndarray:
+        """The kinds whose neighbours are asked for until the next `refresh`, sorted."""
+        if not self._options.online:
+            return np.arange(len(self._kind_copies))
+        steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
+        return np.unique(self._kind[np.concatenate([self._dealt(step)[0] for step in steps])])
+
+    def _search(self, features: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        depth = min(DEPTH * self._reach, len(features) - 1)
+        return kinds, Neighbours(features, self._seed).search(kinds, depth).astype(np.int32)
+
+    def _found(self) -> tuple[np.ndarray, np.ndarray]:
+        """The kinds searched for, sorted, and their nearest kinds, shape (n_kinds, depth), -1 = no more."""
+        return self._searched.result()
+
+    def _stand_ins(self, epoch: int) -> np.ndarray:
+        """For each kind, the pair that stands for it in ``epoch``."""
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self._seed, epoch, STAND_INS])
+            order = np.argsort(rng.exponential(size=len(self._shown)) / self._copies)[::-1]
+            self._stand_in = np.empty(len(self._kind_copies), np.int64)
+            self._stand_in[self._kind[self._shown[order]]] = self._shown[order]  # the earliest is written last
+            self._epoch = epoch
+        return self._stand_in

@@ -1,0 +1,26 @@
+"""Options of SimCLIP batches."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from evenclip.options import Options
+
+
+class SimClipOptions(Options):
+    """Batches that are partly made of clusters of similar pairs."""
+
+    cluster_size: Annotated[int, Field(ge=2)] = 16
+    """Pairs in a cluster: a pivot and its neighbours."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a batch that is made of clusters; the rest is as without SimCLIP."""
+    neighbourhood: Annotated[int, Field(ge=1)] = 1
+    """A pivot's neighbours are drawn from its `cluster_size * neighbourhood` nearest."""
+    modality: Literal["text", "image"] = "text"
+    """What is similar; pairs with equal captions are one neighbour."""
+    online: bool = True
+    """Embed anew at the start of each epoch; false: once, with the starting model."""
+    doublings: Annotated[int, Field(ge=0)] = 0
+    """Warm-up: how often `share` doubles, at equal distances, before it is full; 0 = full from the start."""
+    duplicate_similarity: Annotated[float, Field(gt=0)] = 0.98
+    """Texts of a batch at least so similar are no negatives of each other: cosine, less the batch's mean text."""
