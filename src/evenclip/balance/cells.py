@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evenclip.balance.arrow import as_numpy
 from evenclip.balance.codes import UTILITY_BITS, UTILITY_ONE, RowCoder
 from evenclip.balance.columns import Columns
 from evenclip.balance.rows import CodedBatch, CodedRows
@@ -96,7 +97,7 @@ class Cells:
         index = pc.index_in(codes, value_set=self.codes)
         if index.null_count:
             raise KeyError("rows that were not counted")
-        return index.to_numpy(zero_copy_only=False).astype(np.int64)
+        return as_numpy(index).astype(np.int64)
 
 
 class CellCounter:
@@ -104,28 +105,34 @@ class CellCounter:
 
     def __init__(self, columns: Columns, utility_bits: int):
         self.columns, self.utility_bits = columns, utility_bits
-        self._parts: list[pa.Table] = []
+        self._parts: list[tuple[pa.Array, np.ndarray, np.ndarray]] = []
         self._n_pending = self._n_merged = 0
 
     def add(self, codes: pa.Array, count: np.ndarray, utility_sum: np.ndarray) -> None:
         """Add ``count`` rows of each code, with utilities that sum to ``utility_sum`` (units of 2**-24)."""
-        self._parts.append(pa.table({"code": codes, "count": count, "utility_sum": utility_sum}))
+        self._parts.append((codes, count, utility_sum))
         self._n_pending += len(codes)
         if self._n_pending > 2 * self._n_merged + READ_ROWS:
             self._merge()
 
     def _merge(self) -> None:
-        summed = pa.concat_tables(self._parts).group_by("code").aggregate([("count", "sum"), ("utility_sum", "sum")])
-        names = ["code", "count", "utility_sum"]
-        self._parts = [summed.select(["code", "count_sum", "utility_sum_sum"]).rename_columns(names)]
-        self._n_pending = self._n_merged = len(summed)
+        codes, *values = zip(*self._parts, strict=True)
+        encoded = pa.concat_arrays(codes).dictionary_encode()
+        totals = []
+        for parts in values:  # in integers: sums of 2**29 utilities are more than a float holds
+            total = np.zeros(len(encoded.dictionary), np.int64)
+            np.add.at(total, as_numpy(encoded.indices), np.concatenate(parts))
+            totals.append(total)
+        self._parts = [(encoded.dictionary, *totals)]
+        self._n_pending = self._n_merged = len(encoded.dictionary)
 
     def cells(self) -> Cells:
         """The cells counted so far."""
         self._merge()
-        table = self._parts[0].sort_by("code").combine_chunks()
-        code, count, total = (_single(table.column(name)) for name in ("code", "count", "utility_sum"))
-        return Cells(self.columns, self.utility_bits, code, count.to_numpy(), total.to_numpy())
+        ((codes, count, utility_sum),) = self._parts
+        order = pc.array_sort_indices(codes)
+        rows = as_numpy(order)
+        return Cells(self.columns, self.utility_bits, codes.take(order), count[rows], utility_sum[rows])
 
 
 def code_rows(source: Source, utility_bits: int) -> Iterator[tuple[CodedBatch, np.ndarray]]:
@@ -156,11 +163,7 @@ def add_cells(source: Source, utility_bits: int) -> Cells:
     coder, counter = RowCoder(columns, utility_bits), CellCounter(columns, utility_bits)
     names = [name for name in ("count", "utility_sum") if name in source.schema.names]
     for batch in source.batches([*columns.all, *names]):
-        count = batch.column("count").to_numpy()
-        utility_sum = batch.column("utility_sum").to_numpy() if columns.utility else count * UTILITY_ONE
+        count = as_numpy(batch.column("count"))
+        utility_sum = as_numpy(batch.column("utility_sum")) if columns.utility else count * UTILITY_ONE
         counter.add(coder.encode(batch, source.name)[0], count, utility_sum)
     return counter.cells()
-
-
-def _single(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)

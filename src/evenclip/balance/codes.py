@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evenclip.balance.arrow import as_numpy
 from evenclip.balance.columns import Columns
 from evenclip.errors import InputError
 
@@ -49,7 +50,7 @@ class RowCoder:
 
     def _utility(self, batch: pa.RecordBatch, where: str) -> np.ndarray:
         column = batch.column("utility")
-        values = pc.fill_null(column, 1.0).to_numpy(zero_copy_only=False).astype(float)
+        values = as_numpy(pc.fill_null(column, 1.0)).astype(float)
         bad = ~((values >= 0) & (values <= 1))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from evenclip.balance.arrow import as_arrow
 from evenclip.errors import InputError
 from evenclip.records import WEIGHTS_SCHEMA
 
@@ -126,4 +127,4 @@ def ranks(place: np.ndarray, count: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def weights_batch(key: pa.Array, weight: np.ndarray, copies: np.ndarray) -> pa.RecordBatch:
     """Rows of weights.parquet."""
-    return pa.record_batch([key, pa.array(weight), pa.array(copies)], schema=WEIGHTS_SCHEMA)
+    return pa.record_batch([key, as_arrow(weight), as_arrow(copies)], schema=WEIGHTS_SCHEMA)

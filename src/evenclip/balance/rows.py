@@ -12,6 +12,8 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
+from evenclip.balance.arrow import as_numpy
+
 IN_MEMORY = 512 << 20
 
 
@@ -34,7 +36,7 @@ class CodedBatch:
     def of(cls, codes: pa.Array) -> Self:
         """A batch of at most 2**16 rows with the given codes."""
         encoded = codes.dictionary_encode()
-        return cls(encoded.dictionary, encoded.indices.to_numpy().astype(np.uint16))
+        return cls(encoded.dictionary, as_numpy(encoded.indices).astype(np.uint16))
 
     def total(self, value: np.ndarray | None = None) -> np.ndarray:
         """Shape (n_codes,) int64: rows of each code, or the sum of their values (integers; exact below 2**53)."""
