@@ -38,7 +38,8 @@ def summarize_study(results: Path, runs: list[str], seeds: list[int], sets: list
     summary.csv: mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `t` =
     Student's t over the seeds; `bootstrap` = over examples, where there is one seed only; empty = none. ``mean`` is
     empty where a group is too small ("insufficient") in any seed. The rows data/rb and data/ab_max of a run are those
-    of its strategy, under its weights. train/loss is the last logged loss, train/samples_per_second the median.
+    of its strategy, under its weights. train/loss, and train/realised_rb and train/realised_ab (the bias of the pairs
+    shown, where it was logged) are the last logged values, train/samples_per_second is the median.
 
     tests.csv: `compare_runs` for every pair of runs, in the order of ``runs``.
 
@@ -235,6 +236,8 @@ def _measured(results: Path, run: str, seed: int, sets: list[str]) -> Measured:
         "train/loss": history["loss"][-1],
         "train/samples_per_second": statistics.median(speeds) if speeds else None,
     }
+    last = read_table(path).sort_by("step").to_pylist()[-1]
+    curve |= {f"train/{name}": last[name] for name in ("realised_rb", "realised_ab") if name in last}
     for metric, value in curve.items():
         finite = value if value is not None and math.isfinite(value) else None
         found[metric, ""] = MetricRow(metric, finite, None, None, int(history["samples_seen"][-1]))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,16 @@ def test_training_rows_are_the_last_loss_and_the_median_speed(tmp_path):
     assert float(found["train/loss", ""]["mean"]) == 1.5  # rows are sorted by step: 1 + seed comes last
     assert float(found["train/samples_per_second", ""]["mean"]) == 90
     assert found["train/loss", ""]["n"] == "192"
+
+
+def test_the_bias_of_the_pairs_shown_is_a_row_where_it_was_logged(tmp_path):
+    results = write_study(tmp_path, [0])
+    path = results / "train" / "base" / "seed0" / "history.parquet"
+    history = pq.read_table(path).append_column("realised_rb", pa.array([0.3, 0.1, 0.2]))
+    write_table(history, path)
+    summarize_study(results, list(RUNS), [0])
+    assert summary_of(results)["train/realised_rb", ""]["mean"] == "0.1"
+    assert ("train/realised_ab", "") not in summary_of(results)
 
 
 def test_insufficient_groups_stay_without_a_number(tmp_path):

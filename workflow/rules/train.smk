@@ -2,6 +2,7 @@ rule train:
     input:
         data=rules.label.input.data,
         weights=lambda w: f"{RESULTS}/balance/{STUDY.runs[w.run].strategy}/weights.parquet",
+        labels=rules.label.output.labels,
         model=lambda w: STUDY.model_files(w.run),
     output:
         weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
@@ -26,5 +27,5 @@ rule train:
     conda:
         "../envs/torch.yaml"
     shell:
-        "python -m evenclip train --data {params.data} --weights {input.weights} --out {params.folder}"
-        " --seed {wildcards.seed} {params.options} 2>&1 | tee {log}"
+        "python -m evenclip train --data {params.data} --weights {input.weights} --labels {input.labels}"
+        " --out {params.folder} --seed {wildcards.seed} {params.options} 2>&1 | tee {log}"

@@ -24,7 +24,7 @@ from evenclip.report.samples import without_samples
 from evenclip.results import RunResult, StudyResults
 
 MAX_CURVE_POINTS = 200
-CURVES = ("loss", "lr", "logit_scale", "samples_per_second")
+CURVES = ("loss", "lr", "logit_scale", "samples_per_second", "realised_rb", "realised_ab")
 
 
 @dataclass(frozen=True)

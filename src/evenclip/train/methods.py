@@ -12,6 +12,7 @@ from evenclip.train.clock import Clock
 from evenclip.train.duplicates import Duplicates, caption_kinds
 from evenclip.train.options import TrainOptions
 from evenclip.train.pairs import Pairs
+from evenclip.train.perceived import Audited, read_perceived
 from evenclip.train.simclip import SimClipBatches
 from evenclip.train.step import Augmentation, Negatives, Term
 
@@ -58,8 +59,10 @@ class Parts:
 def make_parts(setting: Setting) -> Parts:
     """Build the parts whose options are on."""
     simclip = setting.options.simclip
+    batches = _batches(setting)
+    perceived = read_perceived(setting.labels, setting.pairs.keys) if setting.labels else None
     return Parts(
-        batches=_batches(setting),
+        batches=Audited(batches, perceived) if perceived else batches,
         negatives=Duplicates(setting.pairs, simclip.duplicate_similarity) if simclip else None,
     )
 
