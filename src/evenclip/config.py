@@ -72,6 +72,9 @@ class StudyConfig(Options):
     """Ablation sheet (TSV): one row = one run; columns run, strategy, and any `train.<option>` that differs."""
     data: dict[Name, Dataset]
     """Data sets by name."""
+    scatter: Annotated[int, Field(ge=1)] = 1
+    """Parts that labelling and balancing are split into, each a job of its own; for data of more shards than that which
+    one machine should not work through alone."""
     label: LabelBlock
     """Labels of the training captions."""
     balance: dict[Name, BalanceOptions]
@@ -152,6 +155,10 @@ class Study:
         """Arguments of `evenclip balance` for one strategy."""
         return _join(*_options(self.config.balance[strategy]))
 
+    def utility_bits(self, strategy: str) -> int:
+        """How finely one strategy counts utilities; strategies of equal bits share their counts."""
+        return self.config.balance[strategy].utility_bits
+
     def label_arguments(self) -> str:
         """Arguments of `evenclip label`."""
         return _join(*_options(self.config.label.options))
@@ -168,9 +175,16 @@ class Study:
         ]
 
     def train_options(self, run: str) -> TrainOptions:
-        """The study's training block with the row's overrides."""
-        changed = {key.removeprefix("train."): value for key, value in self.runs[run].overrides.items()}
-        return TrainOptions.parse(self.config.train.model_dump() | changed, f"{self.config.ablations}, run {run}")
+        """The study's training block with the row's overrides; a column may name one key of a nested block."""
+        values = self.config.train.model_dump()
+        for column, value in self.runs[run].overrides.items():
+            *blocks, key = column.removeprefix("train.").split(".")
+            inner = values
+            for block in blocks:
+                inner[block] = inner.get(block) or {}  # the sheet switches a method on by naming one of its keys
+                inner = inner[block]
+            inner[key] = value
+        return TrainOptions.parse(values, f"{self.config.ablations}, run {run}")
 
     def embed_arguments(self) -> str:
         """Arguments of `evenclip embed`: every evaluation set with its prompt files."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evenclip.balance import BalanceOptions, M4Balancer, audit, balance
 from evenclip.balance.cells import count_cells
 from evenclip.balance.codes import RowCoder
-from evenclip.balance.scatter import apply_plan, count_shard, solve_cells
+from evenclip.balance.scatter import apply_plan, count_shard, gather_weights, solve_cells
 from evenclip.balance.source import BATCH_ROWS, Source
 from evenclip.errors import InputError
 
@@ -275,11 +275,17 @@ def test_scatter_and_gather_equals_the_single_run(strategy, tmp_path):
     for shard, out in zip(shards, cells, strict=True):
         count_shard(shard, out, options)
     solved = solve_cells(cells[::-1], tmp_path / "plan", options, seed=5)
-    parts = []
+    parts = [tmp_path / f"w{i}.parquet" for i in range(3)]
     for i, shard in enumerate(shards):
-        apply_plan(shard, tmp_path / "plan", cells[:i], tmp_path / f"w{i}.parquet")
-        parts.append(pq.read_table(tmp_path / f"w{i}.parquet"))
-    assert pa.concat_tables(parts).equals(pq.read_table(tmp_path / "whole/weights.parquet"))
+        apply_plan(shard, tmp_path / "plan", cells[:i], parts[i])
+    gather_weights(parts, tmp_path / "plan", tmp_path / "gathered")
+    written = pq.read_table(tmp_path / "whole/weights.parquet")
+    assert pq.read_table(tmp_path / "gathered/weights.parquet").equals(written)
+    assert json.loads((tmp_path / "gathered/report.json").read_text()) == solved
+    with pytest.raises(InputError, match="2300 rows, the plan is for 3000"):
+        gather_weights(parts[::2], tmp_path / "plan", tmp_path / "short")
+    with pytest.raises(InputError, match="occurs more than once"):
+        gather_weights([parts[0]] * 3, tmp_path / "plan", tmp_path / "twice")
     changing = {"seconds", "peak_memory_mb"}
     assert {k: v for k, v in solved.items() if k not in changing} == {
         k: v for k, v in whole.items() if k not in changing

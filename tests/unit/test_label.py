@@ -9,10 +9,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shards import Part, write_shards
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, Lexicon, label_dataset, read_lexicon
 from evenclip.label.from_captions import label_captions, pooled
+from evenclip.label.gather import gather_labels
 from evenclip.label.lexicon import with_plurals
 from evenclip.label.matching import Matcher, phrase_pattern
 from evenclip.provenance import Manifest
@@ -253,3 +254,41 @@ def test_another_language_brings_its_own_denials_and_plurals():
     assert named(matcher, "fraus") == set()
     silent = Matcher(Lexicon.parse(lexicon | {"negation": {"words": []}}, "lexicon"))
     assert named(silent, "keine Frau") == {"gender.woman"}
+
+
+def test_parts_gathered_are_the_labels_of_the_whole(tmp_path):
+    captions = [["A woman chef", "a lady"], ["a man in a kitchen"], ["no woman"], ["boys"], ["a fire truck", "girls"]]
+    data, lexicon = tmp_path / "data", tmp_path / "lexicon.yaml"
+    lexicon.write_text(yaml.safe_dump(LEXICON))
+    with write_shards(data, Manifest("data", {}, {}), shard_size=20) as writer:
+        for i in range(100):
+            writer.add(f"{i:03d}", b"", captions[i % 5], {}, width=1, height=1, sha256="")
+    options = LabelOptions(flip_share=0.3)
+    label_dataset(data, lexicon, tmp_path / "whole.parquet", options)
+    parts = [tmp_path / f"part{number}.parquet" for number in (1, 2, 3)]
+    for number, path in enumerate(parts, start=1):
+        label_dataset(data, lexicon, path, options, part=Part(number, 3))
+    assert [pq.read_metadata(path).num_rows for path in parts] == [20, 40, 40]
+    assert gather_labels(parts, tmp_path / "gathered.parquet") == 100
+    assert pq.read_table(tmp_path / "gathered.parquet").equals(pq.read_table(tmp_path / "whole.parquet"))
+    whole, gathered = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "gathered"))
+    assert {key: gathered[key] for key in ("n", "columns", "options")} == {
+        key: whole[key] for key in ("n", "columns", "options")
+    }
+    for wrong in (parts[:2], parts[::-1], [*parts, parts[0]]):
+        with pytest.raises(InputError, match="these are the parts"):
+            gather_labels(wrong, tmp_path / "wrong.parquet")
+    with pytest.raises(InputError, match="5 shards cannot be cut into 6 parts"):
+        label_dataset(data, lexicon, tmp_path / "wrong.parquet", options, part=Part(1, 6))
+    label_dataset(data, lexicon, parts[1], LabelOptions(), part=Part(2, 3))
+    with pytest.raises(InputError, match="options differ"):
+        gather_labels(parts, tmp_path / "wrong.parquet")
+    with pytest.raises(InputError, match="it is not a part"):
+        gather_labels([tmp_path / "whole.parquet"], tmp_path / "wrong.parquet")
+    assert not (tmp_path / "wrong.parquet").exists()
+
+
+@pytest.mark.parametrize("text", ["2", "0/3", "4/3", "a/b", "-1/2", ""])
+def test_a_part_that_is_none_is_refused(text):
+    with pytest.raises(InputError, match="is not a part"):
+        Part.from_argument(text)

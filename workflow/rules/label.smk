@@ -1,6 +1,6 @@
 rule label:
     input:
-        data=f"data/{STUDY.training_data}/manifest.json",
+        data=TRAINING_DATA,
         lexicon=STUDY.config.label.lexicon,
     output:
         labels=f"{RESULTS}/label/{STUDY.config.label.dataset}.parquet",

@@ -1,6 +1,6 @@
 rule train:
     input:
-        data=rules.label.input.data,
+        data=TRAINING_DATA,
         weights=lambda w: f"{RESULTS}/balance/{STUDY.runs[w.run].strategy}/weights.parquet",
         labels=rules.label.output.labels,
         model=lambda w: STUDY.model_files(w.run),

@@ -89,11 +89,16 @@ def write_weights(
         hashes.sort()
         return keys, hashes, weights_batch(keys, *planned.weigh(plan))
 
-    with pq.ParquetWriter(path, WEIGHTS_SCHEMA, compression="zstd", use_dictionary=["weight", "copies"]) as writer:
+    with weights_writer(path) as writer:
         for keys, hashes, batch in ahead(prepare, zip(_keys(source), _planned(rows, cells, seen), strict=True)):
             check.add(keys, hashes)
             writer.write_batch(batch)
     check.finish(lambda: _keys(source))
+
+
+def weights_writer(path: Path) -> pq.ParquetWriter:
+    """A writer of weights.parquet."""
+    return pq.ParquetWriter(path, WEIGHTS_SCHEMA, compression="zstd", use_dictionary=["weight", "copies"])
 
 
 def weigh_rows(rows: Iterable[CodedBatch], cells: Cells, plan: Plan) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,13 @@
 """Balance what one machine cannot hold: count each shard, solve the added-up cells, apply to each shard.
 
 `evenclip balance-count SHARD.parquet --out CELLS.parquet`, `evenclip balance-solve CELLS.parquet... --out DIR` (writes
-`plan.parquet`, `report.json`, `manifest.json`) and `evenclip balance-apply SHARD.parquet --plan DIR --before
-CELLS.parquet ... --out WEIGHTS.parquet`, where --before names the cells of the shards that come first. The weights
-are the very rows that `evenclip balance` writes for all shards in that order; only keys that occur in two shards are
-not noticed.
+`plan.parquet`, `report.json`, `manifest.json`), `evenclip balance-apply SHARD.parquet --plan DIR --before
+CELLS.parquet ... --out WEIGHTS.parquet`, where --before names the cells of the shards that come first, and `evenclip
+balance-gather WEIGHTS.parquet... --plan DIR --out DIR`, which writes the folder that `evenclip balance` writes for all
+shards in that order, row for row.
 """
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -19,15 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenclip.balance.cells import Cells, add_cells, code_rows, count_cells
+from evenclip.balance.keys import KeyCheck, hash_strings
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan
 from evenclip.balance.report import describe, peak_memory_mb
-from evenclip.balance.run import manifest_inputs, write_weights
+from evenclip.balance.run import manifest_inputs, weights_writer, write_weights
 from evenclip.balance.source import Source
 from evenclip.balance.strategies import weigh
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_file, atomic_folder, write_json
-from evenclip.records import write_table
+from evenclip.records import WEIGHTS_SCHEMA, write_table
 
 _BITS = b"utility_bits"
 _PLAN = [field.name for field in fields(Plan)]
@@ -94,6 +96,50 @@ def apply_plan(
             write_weights(source, rows, temporary, cells, Plan(**arrays), seen)
         except KeyError:
             raise _not_counted(labels) from None
+
+
+def gather_weights(
+    parts: Sequence[str | os.PathLike], plan: str | os.PathLike, out: str | os.PathLike
+) -> dict[str, Any]:
+    """Join the weights of all shards, in order; write the folder ``out`` and return the content of report.json.
+
+    Parameters
+    ----------
+    parts : sequence of paths
+        What `apply_plan` wrote for each shard.
+    plan : path
+        Folder written by `solve_cells`.
+
+    Raises
+    ------
+    InputError
+        If rows are missing or too many, or a key occurs in two shards.
+    """
+    source = Source(list(parts))
+    report, planned = (_read_json(Path(plan) / name) for name in ("report.json", "manifest.json"))
+    if source.n_rows != report["n"]:
+        raise InputError(f"{source.n_rows} rows, the plan is for {report['n']}", source.name, "give every shard once")
+    inputs = {"plan": plan} | manifest_inputs(source, "weights")
+    manifest = Manifest("balance", planned["options"], inputs, planned["seed"])
+    check = KeyCheck(source.name)
+    with atomic_folder(out) as folder:
+        with weights_writer(folder / "weights.parquet") as writer:
+            for batch in source.batches(WEIGHTS_SCHEMA.names):
+                check.add(batch.column("key"), hash_strings(batch.column("key")))
+                writer.write_batch(batch)
+        check.finish(lambda: (batch.column("key") for batch in source.batches(["key"])))
+        write_json(report, folder / "report.json")
+        manifest.write(folder / "manifest.json", n=report["n"], n_cells=report["n_cells"])
+    return report
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be read ({error})", str(path), "give the folder of `evenclip balance-solve`"
+        ) from None
 
 
 def _find(cells: Cells, codes: pa.Array, where: str | os.PathLike) -> np.ndarray:

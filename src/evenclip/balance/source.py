@@ -55,7 +55,7 @@ class Source:
 
     def _common_schema(self) -> pa.Schema:
         files = {path: _open(path) for path in self.paths}
-        self.n_rows = sum(file.metadata.num_rows for file in files.values())
+        self.n_rows = sum(files[path].metadata.num_rows for path in self.paths)
         if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
         schemas = {path: file.schema_arrow for path, file in files.items()}

@@ -84,6 +84,20 @@ def balance_apply(
     apply_plan(labels, plan, before, out)
 
 
+@app.command("balance-gather")
+def balance_gather(
+    weights: Annotated[
+        list[Path], typer.Argument(metavar="WEIGHTS.parquet...", help="Weights of all shards, in order.")
+    ],
+    plan: Annotated[Path, typer.Option(help="Folder written by balance-solve.")],
+    out: OutFolder,
+) -> None:
+    """Join the weights of all shards into what balance writes."""
+    from evenclip.balance.scatter import gather_weights
+
+    print(_balance_line(gather_weights(weights, plan, out)))
+
+
 def _balance_line(report: dict) -> str:
     return (
         f"{report['strategy']}: {report['n']} rows, {report['n_cells']} cells, retention {report['retention']:.4f}, "

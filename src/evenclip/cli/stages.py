@@ -48,9 +48,13 @@ def label(
     attribute: Annotated[
         list[str], typer.Option("--attribute", metavar="COLUMN", help="A column of that set, e.g. gender; repeat.")
     ] = [],  # noqa: B006
+    part: Annotated[
+        str, typer.Option(metavar="NUMBER/OF", help="Label a block of the shards only, for label-gather.")
+    ] = "1/1",
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Label pairs with perceived attributes, targets and proxies, by captions and by images; one row per pair."""
+    from evenclip.data.shards import Part
     from evenclip.label import AttributeSet, LabelOptions, label_dataset
 
     annotated = None
@@ -58,7 +62,19 @@ def label(
         if not (attribute_set and attribute_data and attribute):
             raise InputError("the image side is incomplete", "label", "--attribute-set, --attribute-data, --attribute")
         annotated = AttributeSet(attribute_set, attribute_data, tuple(attribute))
-    label_dataset(data, lexicon, out, LabelOptions.from_arguments(option), embeddings, annotated)
+    options = LabelOptions.from_arguments(option)
+    label_dataset(data, lexicon, out, options, embeddings, annotated, Part.from_argument(part))
+
+
+@app.command("label-gather")
+def label_gather(
+    parts: Annotated[list[Path], typer.Argument(metavar="PART.parquet...", help="The labels of all parts, in order.")],
+    out: OutFile,
+) -> None:
+    """Join the labels of all parts of a data folder."""
+    from evenclip.label.gather import gather_labels
+
+    print(f"{gather_labels(parts, out)} pairs")
 
 
 @app.command("label-proxies")

@@ -8,8 +8,9 @@ more captions: `.txt` has the first, `.json` and the parquet column `captions` h
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,36 @@ from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_fil
 from evenclip.records import QUARANTINE_SCHEMA, check_unique_keys, read_table
 
 PAIR_COLUMNS = ("key", "caption", "captions", "width", "height", "sha256")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part ``number``, from 1, of a data folder cut into ``of`` blocks of neighbouring shards, as even as can be."""
+
+    number: int = 1
+    of: int = 1
+
+    @classmethod
+    def from_argument(cls, text: str) -> Self:
+        """Read ``NUMBER/OF``, e.g. ``2/8``."""
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            raise InputError(f"'{text}' is not a part", "--part", "write e.g. 2/8, the second of eight")
+        return cls(int(number), int(of))
+
+    def shards(self, folder: str | Path) -> list[dict[str, Any]]:
+        """The manifest's entries of the shards in this part; `InputError` where there are fewer shards than parts."""
+        entries = read_manifest(folder)["shards"]
+        if not entries:
+            raise InputError("the data folder has no pairs", str(folder), "see its quarantine.parquet")
+        if len(entries) < self.of:
+            raise InputError(
+                f"{len(entries)} shards cannot be cut into {self.of} parts", str(folder), f"at most {len(entries)}"
+            )
+        return entries[len(entries) * (self.number - 1) // self.of : len(entries) * self.number // self.of]
+
+
+WHOLE = Part()
 
 
 class ShardWriter:
@@ -119,11 +150,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise InputError(f"not readable JSON ({error})", str(path), "make the folder again") from None
 
 
-def read_pairs(folder: str | Path, columns: list[str] | None = None) -> pa.Table:
-    """One row per pair, in shard order; the images stay in the tars (`iterate_images`)."""
-    names = [shard["name"] for shard in read_manifest(folder)["shards"]]
-    if not names:
-        raise InputError("the data folder has no pairs", str(folder), "see its quarantine.parquet")
+def read_pairs(folder: str | Path, columns: list[str] | None = None, part: Part = WHOLE) -> pa.Table:
+    """One row per pair of ``part``, in shard order; the images stay in the tars (`iterate_images`)."""
+    names = [shard["name"] for shard in part.shards(folder)]
     tables = [read_table(Path(folder) / f"{name}.parquet", columns) for name in names]
     table = pa.concat_tables(tables, promote_options="permissive")
     if "key" in table.column_names:

@@ -9,7 +9,6 @@ import numpy as np
 from evenclip.label.matching import Matcher
 
 N_EXAMPLES = 3
-N_WORDS = 10
 CHUNK = 20_000  # pairs whose captions are scanned at once
 
 
@@ -27,7 +26,7 @@ def label_captions(
     -------
     labels : ndarray of bool, shape (n_pairs, n_columns)
     found : dict
-        For each column: ``n`` pairs, their ``share``, the ``words`` met most often, ``examples`` of captions.
+        For each column: ``n`` pairs, their ``share``, the ``words`` met and how often, ``examples`` of captions.
     """
     labels = np.zeros((len(captions), len(matcher.columns)), dtype=bool)
     words = {column: Counter() for column in matcher.columns}
@@ -45,7 +44,7 @@ def label_captions(
         column: {
             "n": int(labels[:, c].sum()),
             "share": float(labels[:, c].mean()) if len(labels) else 0.0,
-            "words": dict(words[column].most_common(N_WORDS)),
+            "words": dict(words[column]),
             "examples": examples[column],
         }
         for c, column in enumerate(matcher.columns)

@@ -2,7 +2,7 @@
 
 Reads a data folder, a lexicon and embeddings; writes `<dataset>.parquet`, `<dataset>.json` (manifest: counts, words,
 examples; how good the image side is, and how far the sides agree) and, where pairs were left out,
-`<dataset>.quarantine.parquet`.
+`<dataset>.quarantine.parquet`. With `--part 2/8` it does so for a block of shards; `evenclip label-gather` joins them.
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenclip.data.shards import read_pairs
+from evenclip.data.shards import WHOLE, Part, read_pairs
 from evenclip.errors import InputError
 from evenclip.label.embeddings import Embeddings, read_embeddings
 from evenclip.label.from_captions import label_captions
@@ -37,6 +37,7 @@ def label_dataset(
     options: LabelOptions,
     embeddings: str | os.PathLike | None = None,
     attribute_set: AttributeSet | None = None,
+    part: Part = WHOLE,
 ) -> None:
     """Write the labels of the pairs in the data folder ``data`` to ``out`` and the manifest to its ``.json``.
 
@@ -47,6 +48,8 @@ def label_dataset(
     attribute_set : AttributeSet, optional
         From which the image side learns. Each of its attributes is then there twice: `image.sensitive.*`, null where
         the image side abstains, and, where the lexicon has it, `text.sensitive.*` in place of `sensitive.*`.
+    part : Part
+        Which of the shards; without embeddings only, since what is made of these compares all pairs.
 
     Raises
     ------
@@ -54,10 +57,10 @@ def label_dataset(
         If an input cannot be read, or an option needs embeddings that are not given.
     """
     out = Path(out)
-    _check(options, embeddings, attribute_set)
+    _check(options, embeddings, attribute_set, part)
     manifest = Manifest("label", options.model_dump(mode="json"), _inputs(data, lexicon, embeddings, attribute_set))
     matcher = Matcher(read_lexicon(lexicon))
-    pairs = read_pairs(data)
+    shards, pairs = part.shards(data), read_pairs(data, part=part)
     labels, found = label_captions(captions_of(pairs), matcher, options.pool)
     columns: dict[str, Any] = {name: labels[:, column] for column, name in enumerate(matcher.columns)}
     extra: dict[str, Any] = {}
@@ -66,7 +69,7 @@ def label_dataset(
         columns, extra["image"] = _with_image_side(columns, pairs, embedded, attribute_set, options)
         found = {_text_name(name, attribute_set.attributes): summary for name, summary in found.items()}
     if options.flip_share:
-        columns = _with_noise(columns, options)
+        columns = _with_noise(columns, shards, options)
     similarity = None if embedded is None else _by_pair(embedded, pairs)
     if options.utility:
         columns["utility"] = utility(pairs, similarity, options)
@@ -79,13 +82,21 @@ def label_dataset(
     for name, summary in found.items():  # words and examples are the captions'; the counts are the table's
         n = int(pc.sum(table.column(name)).as_py() or 0)
         summary |= {"n": n, "share": n / len(table) if len(table) else 0.0}
+    if part != WHOLE:
+        extra["part"] = f"{part.number}/{part.of}"
     manifest.write(out.with_suffix(".json"), n=len(table), columns=found, **extra)
+    if part == WHOLE:
+        warn_of_empty(found)
+
+
+def warn_of_empty(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Name the columns that no caption names."""
     for name, summary in found.items():
         if summary["n"] == 0:
             print(f"label: no caption names {name}", file=sys.stderr)
 
 
-def _check(options: LabelOptions, embeddings: Any, attribute_set: AttributeSet | None) -> None:
+def _check(options: LabelOptions, embeddings: Any, attribute_set: AttributeSet | None, part: Part) -> None:
     needs = {
         "an attribute set": attribute_set is not None,
         "utility=[similarity]": "similarity" in options.utility,
@@ -94,6 +105,8 @@ def _check(options: LabelOptions, embeddings: Any, attribute_set: AttributeSet |
     if embeddings is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise InputError(f"{what} needs embeddings of the pairs", "--embeddings", "make them with `evenclip embed`")
+    if embeddings is not None and part != WHOLE:
+        raise InputError("embeddings are of all pairs, a part is not", "--part", "label the whole folder at once")
 
 
 def _inputs(data: Any, lexicon: Any, embeddings: Any, attribute_set: AttributeSet | None) -> dict[str, Any]:
@@ -155,20 +168,26 @@ def _compare(
     return found
 
 
-def _with_noise(columns: Mapping[str, Any], options: LabelOptions) -> dict[str, Any]:
-    """The columns with ``flip_share`` of each attribute's labels wrong, each side for itself; nulls stay."""
-    rng = np.random.default_rng(options.seed)
+def _with_noise(columns: Mapping[str, Any], shards: list[dict[str, Any]], options: LabelOptions) -> dict[str, Any]:
+    """The columns with ``flip_share`` of each attribute's labels wrong, each side for itself; nulls stay.
+
+    By shard, so that the noise is the same in however many parts a data folder is labelled.
+    """
     groups: dict[str, list[str]] = {}
     for name in columns:
         if name.removeprefix("image.").removeprefix("text.").startswith(SENSITIVE):
             groups.setdefault(name.rpartition(".")[0], []).append(name)
+    ends = np.cumsum([shard["n"] for shard in shards])
     noisy = dict(columns)
-    for names in groups.values():
+    for number, names in enumerate(groups.values()):
         arrays = [pa.array(columns[name]) for name in names]
         known = arrays[0].is_valid().to_numpy(zero_copy_only=False)
         labels = np.column_stack([pc.fill_null(array, False).to_numpy(zero_copy_only=False) for array in arrays])
-        flipped = flip(labels, options.flip_share, rng)
-        noisy |= {name: pa.array(flipped[:, k], mask=~known) for k, name in enumerate(names)}
+        for shard, end in zip(shards, ends, strict=True):
+            rows = slice(end - shard["n"], end)
+            rng = np.random.default_rng([options.seed, number, int(shard["name"])])
+            labels[rows] = flip(labels[rows], options.flip_share, rng)
+        noisy |= {name: pa.array(labels[:, k], mask=~known) for k, name in enumerate(names)}
     return noisy
 
 

@@ -11,6 +11,7 @@ from evenclip.report import words
 from evenclip.report.words import number
 from evenclip.results import Estimate, StudyResults
 
+N_WORDS = 10  # that made a label; a lexicon may have hundreds
 FAMILIES = {
     "data": "Bias of the training data, under the strategy's weights (0 is even)",
     "bias": "Bias of the model (0 is even)",
@@ -90,7 +91,8 @@ def label_table(document: dict[str, Any], dataset: str) -> Table:
     for prefix in LABEL_PREFIXES:
         for column in (name for name in document["columns"] if name.startswith(prefix)):
             found = document["columns"][column]
-            met = ", ".join(f"{word} ({n:,})" for word, n in found["words"].items())
+            most = sorted(found["words"].items(), key=lambda item: (-item[1], item[0]))[:N_WORDS]
+            met = ", ".join(f"{word} ({n:,})" for word, n in most)
             counts = [number(found["n"]), number(found["share"])]
             rows.append([words.label(column), *counts, met, " · ".join(found["examples"])])
     header = ["label", "pairs", "share", "words met", "captions with it, for example"]
