@@ -28,6 +28,20 @@ from evenclip.train.options import TrainOptions
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
+DataName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/\w+$")]
+
+
+class LabelEmbedding(Options):
+    """Embeddings of the training pairs, for the image side of the labels and for image-text similarity."""
+
+    model: str
+    """Model that embeds: an open_clip name:tag, a run folder, CONFIG.json:CHECKPOINT, or a checkpoint."""
+    attribute_data: DataName | None = None
+    """`<dataset>/<split>` annotated with the attributes, from which the image side learns; None = no image side."""
+    attributes: list[str] = []
+    """Columns of it that hold perceived attributes, e.g. gender."""
+
+
 class LabelBlock(Options):
     """Which captions are labelled, with which words."""
 
@@ -37,6 +51,8 @@ class LabelBlock(Options):
     """Its training split."""
     lexicon: str
     """YAML file of attributes, targets and proxies with their words."""
+    embedding: LabelEmbedding | None = None
+    """What embeddings the labels use; None = captions alone."""
     options: LabelOptions = LabelOptions()
     """How words are matched and captions pooled."""
 
@@ -44,7 +60,7 @@ class LabelBlock(Options):
 class EvaluationSet(Options):
     """One evaluation set and what is measured on it."""
 
-    data: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/\w+$")]
+    data: DataName
     """`<dataset>/<split>`."""
     tasks: list[Task]
     """What is measured."""
@@ -163,6 +179,34 @@ class Study:
         """Arguments of `evenclip label`."""
         return _join(*_options(self.config.label.options))
 
+    def image_side_arguments(self, folder: str) -> str:
+        """Arguments of `evenclip label` for the embeddings in ``folder``; '' without any."""
+        block = self.config.label.embedding
+        if block is None:
+            return ""
+        arguments = ["--embeddings", f"{folder}/pairs.npz"]
+        if block.attribute_data:
+            arguments += [
+                "--attribute-set",
+                f"{folder}/annotated.npz",
+                "--attribute-data",
+                f"data/{block.attribute_data}",
+            ]
+        return _join(*arguments, *(argument for name in block.attributes for argument in ("--attribute", name)))
+
+    def label_embedding_arguments(self) -> str:
+        """Arguments of `evenclip embed` for the embeddings that the labels use."""
+        block = self.config.label.embedding
+        annotated = ["--set", f"annotated=data/{block.attribute_data}"] if block.attribute_data else []
+        sets = ["--set", f"pairs=data/{self.training_data}", *annotated]
+        return _join("--model", block.model, *sets, *_options(self.config.embed))
+
+    def label_embedding_inputs(self) -> list[str]:
+        """What the embeddings that the labels use are made from: shards, and the model where it is a file."""
+        block = self.config.label.embedding
+        folders = [self.training_data, *([block.attribute_data] if block.attribute_data else [])]
+        return [f"data/{name}/manifest.json" for name in folders] + _existing_weights(block.model)
+
     def train_arguments(self, run: str) -> str:
         """Arguments of `evenclip train` for one run: the study's block with the row's overrides."""
         return _join(*_options(self.train_options(run)))
@@ -226,6 +270,8 @@ class Study:
 
     def _check_references(self, where: str) -> None:
         used = [("label", self.training_data)]
+        if (embedding := self.config.label.embedding) and embedding.attribute_data:
+            used.append(("label.embedding.attribute_data", embedding.attribute_data))
         used += [(f"evaluate.sets.{name}", block.data) for name, block in self.config.evaluate.sets.items()]
         for key, data in used:
             dataset, split = data.split("/")
@@ -243,6 +289,18 @@ class Study:
                 )
         for run in self.runs:
             self.train_options(run)
+        self._check_label(where)
+
+    def _check_label(self, where: str) -> None:
+        block, options = self.config.label.embedding, self.config.label.options
+        if block is None and ("similarity" in options.utility or options.drop_lowest_similarity):
+            raise InputError("similarity needs embeddings", f"{where}, label.options", "add label.embedding.model")
+        if block is not None and bool(block.attribute_data) != bool(block.attributes):
+            what = "attribute_data and attributes belong together"
+            raise InputError(what, f"{where}, label.embedding", "give both, or neither")
+        if block is not None and self.config.scatter > 1:
+            what = "what is made of embeddings compares all pairs"
+            raise InputError(what, f"{where}, label.embedding", "scatter: 1")
 
 
 def load_study(path: str | os.PathLike) -> Study:
@@ -251,6 +309,12 @@ def load_study(path: str | os.PathLike) -> Study:
     if not isinstance(values, Mapping):
         raise InputError("a study file is a mapping of blocks", str(path), "see config/config.yaml")
     return Study.from_mapping(values, str(path))
+
+
+def _existing_weights(model: str) -> list[str]:
+    """The file of a model that is one, or a run folder's; none for a name that open_clip downloads."""
+    paths = [Path(model), Path(model.rpartition(":")[2]), Path(model) / "model.safetensors"]
+    return [str(path) for path in paths if path.is_file()]
 
 
 def _read_runs(path: Path, config: StudyConfig) -> list[Run]:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from evenclip.config import Study, load_study
+from evenclip.config import Run, Study, load_study
 from evenclip.data.options import WorldOptions
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
-from evenclip.options import read_yaml
+from evenclip.options import Options, read_yaml
 from evenclip.train.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = [ROOT / "config/config.yaml", *sorted((ROOT / "config/studies").glob("*.yaml"))]
+LABEL = {"dataset": "world", "lexicon": "config/prompts/world_lexicon.yaml"}
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,33 @@ def test_train_arguments_carry_the_block_and_the_rows_overrides(demo, tmp_path):
     assert TrainOptions.from_arguments(options_of(study.train_arguments("b"))) == changed
 
 
+def test_a_column_may_name_one_key_of_a_nested_block(demo, monkeypatch):
+    class Inner(Options):
+        share: float = 0.5
+        size: int = 4
+
+    class Outer(TrainOptions):
+        inner: Inner | None = None
+
+    monkeypatch.setattr("evenclip.config.TrainOptions", Outer)
+    cells = {"a": {}, "b": {"train.inner.share": 0.1}, "c": {"train.inner": {"size": 2}}}
+    runs = {name: Run(name, "none", overrides) for name, overrides in cells.items()}
+    study = Study(Study.from_mapping(demo, "demo").config, runs)
+    assert [study.train_options(run).inner for run in cells] == [None, Inner(share=0.1), Inner(size=2)]
+
+
+def test_the_image_side_is_checked_and_passed_on(demo):
+    demo["label"]["embedding"] = {"model": "RN50:openai", "attribute_data": "world/people", "attributes": ["group"]}
+    study = Study.from_mapping(demo, "demo")
+    assert study.label_embedding_arguments() == (
+        "--model RN50:openai --set pairs=data/world/train --set annotated=data/world/people"
+    )
+    assert study.label_embedding_inputs() == ["data/world/train/manifest.json", "data/world/people/manifest.json"]
+    assert study.image_side_arguments("E") == (
+        "--embeddings E/pairs.npz --attribute-set E/annotated.npz --attribute-data data/world/people --attribute group"
+    )
+
+
 def test_evaluate_arguments_round_trip(demo):
     study = Study.from_mapping(demo, "demo")
     for name, block in study.config.evaluate.sets.items():
@@ -73,9 +101,13 @@ def test_imported_root_takes_environment_variables(monkeypatch):
     ("change", "message"),
     [
         ({"sedes": [0]}, "did you mean 'seeds'"),
+        ({"label": LABEL | {"options": {"utility": ["similarity"]}}}, "similarity needs embeddings"),
+        ({"label": LABEL | {"embedding": {"model": "m", "attributes": ["group"]}}}, "belong together"),
+        ({"label": LABEL | {"embedding": {"model": "m", "attribute_data": "world/x"}}}, "unknown data 'world/x'"),
+        ({"label": LABEL | {"embedding": {"model": "m"}}, "scatter": 2}, "compares all pairs"),
         ({"seeds": []}, "seeds"),
         ({"study": "my study"}, "study"),
-        ({"label": {"dataset": "wrold", "lexicon": "config/prompts/world_lexicon.yaml"}}, "unknown data 'wrold/train'"),
+        ({"label": LABEL | {"dataset": "wrold"}}, "unknown data 'wrold/train'"),
         ({"train": {"model": "config/models/none.json"}}, "config/models/none.json"),
     ],
 )
