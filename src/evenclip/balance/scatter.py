@@ -125,7 +125,7 @@ def gather_weights(
     with atomic_folder(out) as folder:
         with weights_writer(folder / "weights.parquet") as writer:
             for batch in source.batches(WEIGHTS_SCHEMA.names):
-                check.add(batch.column("key"), hash_strings(batch.column("key")))
+                check.add(batch.column("key"), np.sort(hash_strings(batch.column("key"))))
                 writer.write_batch(batch)
         check.finish(lambda: (batch.column("key") for batch in source.batches(["key"])))
         write_json(report, folder / "report.json")
