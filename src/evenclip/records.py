@@ -26,7 +26,8 @@ class MetricRow:
     """One measured value; a metric's name follows architecture.md section 4 (flat, no '@').
 
     ``n`` is the number of examples behind ``value``; ``group`` names the subgroup it is for, '' for all;
-    ``random`` is what a model that knows nothing scores, None where that has no meaning.
+    ``random`` is what a model that knows nothing scores, None where that has no meaning; ``people`` says whether the
+    metric is about people.
     """
 
     metric: str
@@ -36,6 +37,7 @@ class MetricRow:
     n: int
     group: str = ""
     random: float | None = None
+    people: bool = False
 
     def as_dict(self) -> dict:
         """The row for JSON: no NaN, which JSON has no word for."""

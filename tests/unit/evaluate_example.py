@@ -7,8 +7,11 @@ import numpy as np
 from PIL import Image
 
 from evenclip.data.shards import write_shards
+from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet, PromptClasses
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.provenance import Manifest
+from evenclip.records import MetricRow
 
 
 def unit(array: np.ndarray) -> np.ndarray:
@@ -20,12 +23,40 @@ def make_set(image: np.ndarray, *, truth: dict[str, list[str]] | None = None, pr
              text: np.ndarray | None = None, text_image: np.ndarray | None = None, foil: np.ndarray | None = None,
              logit_scale: float = 10.0) -> EmbeddedSet:  # fmt: skip
     """A set named `s`; ``prompts`` maps a stem to {class name: vector}."""
-    classes = {
-        stem: PromptClasses(tuple(c), unit(np.array(list(c.values()), float))) for stem, c in (prompts or {}).items()
-    }
+    vectors = {stem: unit(np.array(list(c.values()), float)) for stem, c in (prompts or {}).items()}
+    classes = {stem: PromptClasses(tuple(prompts[stem]), v, v[None]) for stem, v in vectors.items()}
     columns = {name: np.array(values, dtype=str) for name, values in (truth or {}).items()}
     text, foil = (None if array is None else unit(array) for array in (text, foil))
     return EmbeddedSet("s", "s.npz", unit(image), text, text_image, foil, classes, logit_scale, columns, 0)
+
+
+def measure(task: Measurement, data: EmbeddedSet, minimum_group: int = 2, resamples: int = 200) -> dict:
+    """What a task yields on the set `s`: (metric without family and set, group) -> row."""
+    rows: list[MetricRow] = list(
+        task.measure(data, Bootstrap(resamples, 0), EvaluateOptions(minimum_group=minimum_group))
+    )
+    found = {(row.metric.partition("/s/")[2], row.group): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def vectors(data: EmbeddedSet) -> dict:
+    """The set's prompts as `make_set` takes them."""
+    return {stem: dict(zip(c.names, c.embedding, strict=True)) for stem, c in data.prompts.items()}
+
+
+def biased_people() -> EmbeddedSet:
+    """200 images of two groups, unequal in number; group and label directions overlap, so there is bias to find."""
+    rng = np.random.default_rng(0)
+    groups = ["ravi"] * 140 + ["tolo"] * 60
+    directions = {"ravi": rng.normal(size=8), "tolo": rng.normal(size=8)}
+    labels = {
+        "baker": directions["ravi"] + rng.normal(size=8),
+        "smith": rng.normal(size=8),
+        "guard": rng.normal(size=8),
+    }
+    image = np.array([directions[group] for group in groups]) + rng.normal(size=(200, 8))
+    return make_set(image, truth={"group": groups}, prompts={"groups": directions, "labels": labels})
 
 
 def write_data(folder: Path, rows: list[dict]) -> Path:

@@ -1,73 +1,84 @@
 """Association bias of a model: does its zero-shot head see some labels more often in one group than in another?
 
-Reads a perceived attribute's truth column and the prompts of the labels; yields bias/<set>/{ab_max, ab_mean, ab}.
+Reads perceived attributes' truth columns and the prompts of the labels; yields bias/<set>/{ab_max, ab_mean, ab}.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
-from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.chance import chance_of
+from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.measurement import EvaluateOptions, Measurement, insufficient, small_groups
+from evenclip.evaluate.groups import find_groups
+from evenclip.evaluate.measurement import EvaluateOptions, GroupMeasurement
 from evenclip.records import MetricRow
 
+M4 = "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"
+AB = "ab_kr = E[f_r | s = k] - E[f_r | s = the others]"
 
-class Association(Measurement):
-    """Model AB between two values of a perceived attribute and labels."""
+
+class Association(GroupMeasurement):
+    """Model AB between the groups of a perceived attribute and labels."""
+
+    metrics: ClassVar = (
+        Definition("bias/ab_max", "largest association of a label with a group", f"max |ab_kr|, {AB}", "[0, 1]",
+                   "mean over random deals of the groups", M4),
+        Definition("bias/ab_mean", "mean association of labels with groups", f"mean |ab_kr|, {AB}", "[0, 1]",
+                   "mean over random deals of the groups", M4),
+        Definition("bias/ab", "association of one label (and group) with a sign", AB, "[-1, 1]", "0", M4),
+    )  # fmt: skip
 
     kind: Literal["association"] = "association"
     """Association bias."""
-    prompts: str
-    """Stem of the prompt file with the labels, e.g. occupations."""
-    column: str
-    """Truth column with the perceived attribute."""
-    values: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
-    """The two values to compare, e.g. [woman, man]; images with another one are left out.
-
-    Default: the two that the column has."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The attribute's column."""
-        return (self.column,)
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """ab_r = E[f_r | first value] - E[f_r | second value], f = the zero-shot distribution over the labels.
+        """ab_kr = E[f_r | group k] - E[f_r | the other groups], f = the zero-shot distribution over the labels.
 
-        One signed row per label (metric ab, group = label, positive = more in the first value), and over the labels
-        ab_max = max_r |ab_r| and ab_mean = mean_r |ab_r|, range [0, 1] (model AB of M4, arXiv 2403.04547).
-        The bootstrap is stratified by group. Absolute values and maxima are biased upwards, see
-        `evenclip.evaluate.bootstrap`.
+        One signed row per label (metric ab): of two groups the first against the second, group = label; of more each
+        against the rest, group = "label, value". Over all of them ab_max = max |ab_kr| and ab_mean = mean |ab_kr|,
+        range [0, 1] (model AB of M4, arXiv 2403.04547). Groups that are too small are left out and marked. The
+        bootstrap is stratified by group. Absolute values and maxima are biased upwards: `random` says what a model
+        that does not see the groups comes to; see also `evenclip.evaluate.bootstrap`.
         """
-        values = self._compared(data)
-        truth = data.truth[self.column]
-        codes = np.select([truth == value for value in values], [0, 1], default=-1)
-        small = small_groups(codes, values, options.minimum_group)
-        for metric in ("ab_max", "ab_mean"):
-            yield from (insufficient(f"bias/{data.name}/{metric}", group, n) for group, n in small.items())
-        if small:
-            return
         labels = data.classes(self.prompts).names
-        rows = codes >= 0
-        n = int(rows.sum())
-        means = bootstrap.means(data.probabilities(self.prompts)[rows], codes[rows])
-        yield means.row(f"bias/{data.name}/ab_max", lambda m: np.abs(m[..., 0, :] - m[..., 1, :]).max(axis=-1), n)
-        yield means.row(f"bias/{data.name}/ab_mean", lambda m: np.abs(m[..., 0, :] - m[..., 1, :]).mean(axis=-1), n)
-        for index, label in enumerate(labels):
-            yield means.row(f"bias/{data.name}/ab", lambda m, r=index: m[..., 0, r] - m[..., 1, r], n, group=label)
+        groups = find_groups(data, self.column, self.values, options.minimum_group)
+        prefix = f"bias/{data.name}"
+        yield from groups.marks([f"{prefix}/ab_max", f"{prefix}/ab_mean"])
+        if not groups.comparable:
+            return
+        strata, seen = groups.strata, data.probabilities(self.prompts)[groups.rows]
+        sizes = np.bincount(strata)
+        means = bootstrap.means(seen, strata)
 
-    def _compared(self, data: EmbeddedSet) -> list[str]:
-        """The two values, each of which some image has."""
-        have = sorted(set(data.truth[self.column].tolist()) - {""})
-        values, where = self.values or have, f"{data.where}, column {self.column}"
-        absent = [value for value in values if value not in have]
-        if absent:
-            raise InputError(f"no image has the value '{absent[0]}'", where, f"the column has: {', '.join(have)}")
-        if len(set(values)) != 2:
-            what = f"association compares two values, not {len(set(values))}"
-            raise InputError(what, where, f"write values: [FIRST, SECOND] of: {', '.join(have)}")
-        return values
+        def summary(reduce: str) -> MetricRow:
+            def statistic(m: np.ndarray) -> np.ndarray:
+                return getattr(np.abs(_contrasts(m, sizes)), reduce)(axis=(-2, -1))
+
+            random = chance_of(statistic, seen, strata, bootstrap.seed)
+            return means.row(f"{prefix}/ab_{reduce}", statistic, groups.n, random=random)
+
+        yield summary("max")
+        yield summary("mean")
+        compared = groups.names if len(groups.names) > 2 else groups.names[:1]
+        for k, name in enumerate(compared):
+            for r, label in enumerate(labels):
+                of = label if len(compared) == 1 else f"{label}, {name}"
+                yield means.row(
+                    f"{prefix}/ab", lambda m, k=k, r=r: _contrasts(m, sizes)[..., k, r], groups.n, of, random=0.0
+                )
+
+
+def _contrasts(means: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Each group against the rest, shape (..., n_contrasts, n_labels); two groups have one contrast.
+
+    Parameters
+    ----------
+    means : ndarray, shape (..., n_groups, n_labels)
+    sizes : ndarray of int, shape (n_groups,)
+    """
+    sums = means * sizes[:, None]
+    rest = (sums.sum(axis=-2, keepdims=True) - sums) / (sizes.sum() - sizes)[:, None]
+    return (means - rest)[..., : 1 if len(sizes) == 2 else None, :]

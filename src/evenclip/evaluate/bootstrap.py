@@ -21,8 +21,6 @@ from evenclip.records import MetricRow
 
 # maps means, shape (..., n_strata, n_values), to a metric, shape (...)
 Statistic = Callable[[np.ndarray], np.ndarray]
-# maps means, shape (..., n_strata, n_values), to a metric, shape (...)
-Statistic = Callable[[np.ndarray], np.ndarray]
 # counts held at once: 2**18 of 8 bytes are 2 MB, which stay in a processor's cache
 _BLOCK = 2**18
 

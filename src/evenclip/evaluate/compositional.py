@@ -4,12 +4,13 @@ Reads the truth column `probe` and the embeddings of captions and foils; yields 
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.records import MetricRow
@@ -17,6 +18,12 @@ from evenclip.records import MetricRow
 
 class Compositional(Measurement):
     """Choice between caption and foil, per probe."""
+
+    metrics: ClassVar = (
+        Definition("compositional/{probe}", "share of images more similar to their caption than to the foil",
+                   "P(cos(x, caption) > cos(x, foil)) + P(equal) / 2", "[0, 1]", "0.5",
+                   "Yuksekgonul et al. 2023 (ARO), arXiv 2210.01936; Hsieh et al. 2023 (SugarCrepe), arXiv 2306.14610"),
+    )  # fmt: skip
 
     kind: Literal["compositional"] = "compositional"
     """Compositional choice."""

@@ -1,20 +1,33 @@
 """An embedded set: the embeddings of a set's images, captions and prompts, and the truth of its images."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field
 from scipy.special import softmax
 
 from evenclip.errors import InputError
 
+Columns = str | Annotated[list[str], Field(min_length=2)]
+
+
+def as_columns(column: Columns) -> tuple[str, ...]:
+    """The truth columns that ``column`` names."""
+    return (column,) if isinstance(column, str) else tuple(column)
+
 
 @dataclass(frozen=True)
 class PromptClasses:
-    """Zero-shot classes: names, and one L2-normalised embedding each, shape (n_classes, d)."""
+    """Zero-shot classes: names, one embedding each (of the prompt ensemble), and one for each single template.
+
+    ``embedding`` (n_classes, d) and ``templates`` (n_templates, n_classes, d) are L2-normalised.
+    """
 
     names: tuple[str, ...]
     embedding: np.ndarray
+    templates: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,26 @@ class EmbeddedSet:
         softmax nor the best class.
         """
         return softmax(self.logit_scale * self.similarity(stem).astype(float), axis=1)
+
+    def choices(self, stem: str) -> np.ndarray:
+        """The class that each image is assigned to, as shares, shape (n, n_classes): 1 for it and 0 for the others.
+
+        Classes that tie for the best are chosen in equal parts.
+        """
+        similarity = self.similarity(stem)
+        best = similarity == similarity.max(axis=1, keepdims=True)
+        return best / best.sum(axis=1, keepdims=True)
+
+    def with_template(self, stem: str, index: int) -> Self:
+        """The same set, with one template of ``stem`` in the place of the ensemble."""
+        classes = self.prompts[stem]
+        return replace(self, prompts=self.prompts | {stem: replace(classes, embedding=classes.templates[index])})
+
+    def column(self, column: Columns) -> np.ndarray:
+        """Each image's value of ``column``, or of the intersection of several as "a/b"; shape (n,), '' = none."""
+        parts = [self.truth[name] for name in as_columns(column)]
+        complete = np.all([part != "" for part in parts], axis=0)
+        return np.where(complete, ["/".join(values) for values in zip(*parts, strict=True)], "")
 
     def codes(self, column: str, names: tuple[str, ...]) -> np.ndarray:
         """Position in ``names`` of each image's value of ``column``, shape (n,); -1 = not applicable."""

@@ -4,12 +4,16 @@ Reads `<set>.npz` and the data folder; writes `results/<study>/evaluate/<run>/se
 ``{"manifest": {...}, "metrics": [MetricRow, ...]}``. Command: `evenclip evaluate`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.embedded import EmbeddedSet
+from evenclip.evaluate.measurement import BiasMeasurement, Measurement
 from evenclip.evaluate.options import EvaluateOptions, Task
 from evenclip.evaluate.reading import read_embedded_set
+from evenclip.evaluate.sensitivity import over_templates
 from evenclip.provenance import Manifest, write_json
 from evenclip.records import MetricRow
 
@@ -47,10 +51,22 @@ def evaluate_set(
     data = read_embedded_set(dataset, embeddings, name, columns)
     manifest = Manifest("evaluate", described, {"dataset": dataset, "embeddings": embeddings}, seed)
     bootstrap = Bootstrap(options.resamples, seed)
-    rows = [row for task in tasks for row in task.root.measure(data, bootstrap, options)]
+    rows = [row for task in tasks for row in measure_task(task.root, data, bootstrap, options)]
     _check_distinct(rows, name)
     recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding)
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
+
+
+def measure_task(
+    task: Measurement, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions
+) -> list[MetricRow]:
+    """All rows of one task: what it measures and, for a bias metric, how far that depends on the prompts' wording."""
+    if task.suffix:
+        data = replace(data, name=f"{data.name}_{task.suffix}")
+    rows = list(task.measure(data, bootstrap, options))
+    if options.prompt_sensitivity and isinstance(task, BiasMeasurement):
+        rows += over_templates(task, data, bootstrap.seed, options)
+    return [replace(row, people=task.people) for row in rows]
 
 
 def _check_distinct(rows: list[MetricRow], name: str) -> None:
@@ -58,6 +74,6 @@ def _check_distinct(rows: list[MetricRow], name: str) -> None:
     for row in rows:
         if (row.metric, row.group) in seen:
             raise InputError(
-                f"two tasks measure {row.metric}", f"the tasks of {name}", "evaluate one of them under another set name"
+                f"two tasks measure {row.metric}", f"the tasks of {name}", "give one of them a suffix, e.g. by_race"
             )
         seen.add((row.metric, row.group))

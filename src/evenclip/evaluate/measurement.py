@@ -2,14 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.evaluate.embedded import EmbeddedSet
+from evenclip.evaluate.definitions import Definition
+from evenclip.evaluate.embedded import Columns, EmbeddedSet, as_columns
 from evenclip.options import Options
 from evenclip.records import MetricRow
 
@@ -21,19 +22,58 @@ class EvaluateOptions(Options):
     """Bootstrap resamples behind each interval."""
     minimum_group: Annotated[int, Field(ge=2)] = 30
     """Groups with fewer examples get no number but the mark "insufficient"."""
+    prompt_sensitivity: bool = True
+    """Measure each bias metric under every single template too, and report mean and range over the templates."""
 
 
 class Measurement(Options):
     """One kind of task; subclasses add `kind` and their options."""
+
+    metrics: ClassVar[tuple[Definition, ...]] = ()
+    """Definitions of all metrics that `measure` yields."""
+
+    people: bool = False
+    """Whether the task is about people: its metrics are reported apart from the others."""
+    suffix: Annotated[str, StringConstraints(pattern=r"^\w*$")] = ""
+    """Added to the set's name in this task's metrics, e.g. by_race: for a second task of one kind on one set."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Truth columns of the data folder that `measure` reads."""
         return ()
 
+    @property
+    def prompt_stem(self) -> str | None:
+        """Stem of the prompt file whose embeddings `measure` needs."""
+        return getattr(self, "prompts", None)
+
     @abstractmethod
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Yield one row per metric and group."""
+
+
+class BiasMeasurement(Measurement):
+    """A kind of task that says how a model treats people; its prompts' wording is varied too."""
+
+    people: bool = True
+    """Whether the task is about people: its metrics are reported apart from the others."""
+    prompts: str
+    """Stem of the prompt file."""
+
+
+class GroupMeasurement(BiasMeasurement):
+    """A bias measurement that compares the groups of perceived attributes."""
+
+    column: Columns
+    """Truth column with the perceived attribute, or several: their intersections. Images without a value are left
+    out."""
+    values: Annotated[list[str], Field(min_length=2)] | None = None
+    """The groups to compare, e.g. [woman, man], or of intersections [woman/black, ...]; default all that occur."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The attributes' columns."""
+        return as_columns(self.column)
 
 
 def _sum_to_one(shares: dict[str, float] | None) -> dict[str, float] | None:
@@ -60,9 +100,3 @@ def target_vector(
 def insufficient(metric: str, group: str, n: int) -> MetricRow:
     """The row that stands for a number that ``n`` examples cannot give."""
     return MetricRow(metric, None, None, None, n, f"{group} (insufficient)")
-
-
-def small_groups(codes: np.ndarray, names: Sequence[str], minimum: int) -> dict[str, int]:
-    """Name and size of the groups with fewer than ``minimum`` examples; ``codes`` index ``names``, -1 = none."""
-    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
-    return {name: int(size) for name, size in zip(names, sizes, strict=True) if size < minimum}

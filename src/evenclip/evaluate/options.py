@@ -5,18 +5,24 @@ On the command line a task is `KIND:{key: value, ...}`, in a study file `{kind: 
 
 import difflib
 import json
-from typing import Annotated, Self
+from typing import Annotated, Self, Union
 
 import yaml
 from pydantic import ConfigDict, Field, RootModel
 
 from evenclip.errors import InputError
 from evenclip.evaluate.association import Association
+from evenclip.evaluate.bias_at_k import BiasAtK
 from evenclip.evaluate.compositional import Compositional
+from evenclip.evaluate.fairness import Fairness
+from evenclip.evaluate.harm import Harm
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
+from evenclip.evaluate.pairwise import Pairwise
+from evenclip.evaluate.parity import Parity
 from evenclip.evaluate.recognition import Recognition
 from evenclip.evaluate.representation import Representation
 from evenclip.evaluate.retrieval import Retrieval
+from evenclip.evaluate.retrieval_entropy import RetrievalEntropy
 from evenclip.evaluate.skew import Skew
 from evenclip.evaluate.zeroshot import ZeroShot
 
@@ -25,12 +31,19 @@ __all__ = ["EvaluateOptions", "Task"]
 KINDS: dict[str, type[Measurement]] = {
     "zeroshot": ZeroShot,
     "retrieval": Retrieval,
-    "representation": Representation,
-    "association": Association,
-    "recognition": Recognition,
     "compositional": Compositional,
+    "representation": Representation,
+    "parity": Parity,
+    "association": Association,
+    "pairwise": Pairwise,
+    "recognition": Recognition,
+    "fairness": Fairness,
     "skew": Skew,
+    "bias_at_k": BiasAtK,
+    "retrieval_entropy": RetrievalEntropy,
+    "harm": Harm,
 }
+Kind = Union[tuple(KINDS.values())]  # noqa: UP007  (made from the table, which is then the only list of kinds)
 
 
 class Task(RootModel):
@@ -38,10 +51,7 @@ class Task(RootModel):
 
     model_config = ConfigDict(frozen=True)
 
-    root: Annotated[
-        ZeroShot | Retrieval | Representation | Association | Recognition | Compositional | Skew,
-        Field(discriminator="kind"),
-    ]
+    root: Annotated[Kind, Field(discriminator="kind")]
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
@@ -67,5 +77,4 @@ class Task(RootModel):
 
     def prompt_stems(self) -> list[str]:
         """Stems of the prompt files whose embeddings the task needs."""
-        prompts = getattr(self.root, "prompts", None)
-        return [prompts] if prompts else []
+        return [self.root.prompt_stem] if self.root.prompt_stem else []

@@ -141,8 +141,9 @@ def _prompt_classes(arrays: dict[str, np.ndarray], stem: str, d: int, where: str
         raise InputError("is not a list of non-empty class names", f"{where}, {name}/classes", "name each class")
     if len(set(classes)) < len(classes):
         raise InputError("has a class twice", f"{where}, {name}/classes", "make class names unique")
-    ensemble = _unit(arrays[name], (None, len(classes), d), where, name).mean(axis=0)
-    return PromptClasses(tuple(map(str, classes)), _unit(ensemble, (len(classes), d), where, f"mean of {name}"))
+    templates = _unit(arrays[name], (None, len(classes), d), where, name)
+    ensemble = _unit(templates.mean(axis=0), (len(classes), d), where, f"mean of {name}")
+    return PromptClasses(tuple(map(str, classes)), ensemble, templates)
 
 
 def _logit_scale(scale: np.ndarray, where: str) -> float:

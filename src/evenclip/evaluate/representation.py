@@ -5,23 +5,31 @@ people: random images are the published use.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.measurement import EvaluateOptions, Measurement, TargetShares, target_vector
+from evenclip.evaluate.measurement import BiasMeasurement, EvaluateOptions, TargetShares, target_vector
 from evenclip.records import MetricRow
 
 
-class Representation(Measurement):
+class Representation(BiasMeasurement):
     """Model RB: distance of the mean prediction from the target shares."""
+
+    metrics: ClassVar = (
+        Definition("bias/rb", "distance of the mean zero-shot distribution from the target shares",
+                   "max_k |pi_k - E_x[f_k(x)]|", "[0, 1]", "that of equal predictions for all values",
+                   "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"),
+        Definition("bias/rb_hard", "the same, each image counted for its best value alone",
+                   "max_k |pi_k - share of images assigned to k|", "[0, 1]", "that of equal predictions for all values",
+                   "Tschannen et al. 2025 (SigLIP 2), arXiv 2502.14786"),
+    )  # fmt: skip
 
     kind: Literal["representation"] = "representation"
     """Representation bias."""
-    prompts: str
-    """Stem of the prompt file with the values of the perceived attribute, e.g. woman and man."""
     targets: TargetShares = None
     """Target share of each value, summing to 1; default: equal shares."""
 
@@ -29,16 +37,17 @@ class Representation(Measurement):
         """max_k |pi_k - mean_x f_k(x)| with f the zero-shot distribution (rb), or the best value alone (rb_hard).
 
         Range [0, 1]. rb: model representation bias of M4 (arXiv 2403.04547). rb_hard: the form that SigLIP 2 prints; an
-        image whose best values tie counts in equal parts. Both intervals inherit the upward bias of a maximum, see
-        `evenclip.evaluate.bootstrap`.
+        image whose best values tie counts in equal parts. `random`: what equal predictions for all values come to.
+        Both intervals inherit the upward bias of a maximum, see `evenclip.evaluate.bootstrap`.
         """
         names = data.classes(self.prompts).names
         uniform = np.full(len(names), 1 / len(names))
         target = target_vector(self.targets, names, uniform, f"representation of {data.name}, targets")
-        soft = data.probabilities(self.prompts)
-        similarity = data.similarity(self.prompts)
-        best = similarity == similarity.max(axis=1, keepdims=True)
-        for metric, f in (("rb", soft), ("rb_hard", best / best.sum(axis=1, keepdims=True))):
+        random = float(np.abs(target - uniform).max())
+        for metric, f in (("rb", data.probabilities(self.prompts)), ("rb_hard", data.choices(self.prompts))):
             yield bootstrap.means(f).row(
-                f"bias/{data.name}/{metric}", lambda means: np.abs(target - means[..., 0, :]).max(axis=-1), data.n
+                f"bias/{data.name}/{metric}",
+                lambda means: np.abs(target - means[..., 0, :]).max(axis=-1),
+                data.n,
+                random=random,
             )

@@ -4,24 +4,36 @@ Reads image and caption embeddings; yields retrieval/<set>/{image_to_text,text_t
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.hits import hit_probability
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.records import MetricRow
 
 PLACES = (1, 5, 10)
-# similarities held at once: 2**22 float32 are 16 MB
-_BLOCK = 2**22
+# similarities held at once: 2**22 float32 are 16 MB; but no fewer than `_ROWS` queries, or the product would wait for
+# the candidates to be read from memory again and again (500,000 candidates: 512 MB)
+_BLOCK, _ROWS = 2**22, 256
 
 
 class Retrieval(Measurement):
     """Retrieval both ways."""
+
+    metrics: ClassVar = (
+        Definition("retrieval/image_to_text_recall_at_{k}", "share of images with one of their captions among the k "
+                   "most similar of all captions; k = 1, 5, 10", "P_images(any own caption in top k)", "[0, 1]",
+                   "mean of 1 - C(m - own, k) / C(m, k), m captions",
+                   "Karpathy and Fei-Fei 2015, arXiv 1412.2306"),
+        Definition("retrieval/text_to_image_recall_at_{k}", "share of captions whose image is among the k most similar "
+                   "of all images; k = 1, 5, 10", "P_captions(own image in top k)", "[0, 1]", "k / number of images",
+                   "Karpathy and Fei-Fei 2015, arXiv 1412.2306"),
+    )  # fmt: skip
 
     kind: Literal["retrieval"] = "retrieval"
     """Retrieval of captions by images and of images by captions."""
@@ -46,16 +58,16 @@ class Retrieval(Measurement):
         caption = np.arange(len(data.text))
         to_text = _standing(data.image, data.text, data.text_image, caption)
         to_image = _standing(data.text, data.image, caption, data.text_image)
-        for k in PLACES:
-            hits = hit_probability(k, *to_text)[captioned]
+        images = [hit_probability(k, *to_text) for k in PLACES]
+        captions = [np.bincount(data.text_image, hit_probability(k, *to_image), minlength=data.n) for k in PLACES]
+        means = bootstrap.means(np.stack([*images, *captions, n_captions], axis=1)[captioned])
+        for index, k in enumerate(PLACES):
             chance = hit_probability(k, 0, n_captions, len(data.text) - n_captions)[captioned].mean()
             name = f"retrieval/{data.name}/image_to_text_recall_at_{k}"
-            yield bootstrap.means(hits[:, None]).row(name, lambda m: m[..., 0, 0], len(hits), random=float(chance))
-        for k in PLACES:
-            hits = np.bincount(data.text_image, hit_probability(k, *to_image), minlength=data.n)
-            means = bootstrap.means(np.stack([hits, n_captions], axis=1)[captioned])
+            yield means.row(name, lambda m, i=index: m[..., 0, i], captioned.sum(), random=float(chance))
+        for index, k in enumerate(PLACES, start=len(PLACES)):
             name = f"retrieval/{data.name}/text_to_image_recall_at_{k}"
-            yield means.row(name, lambda m: m[..., 0, 0] / m[..., 0, 1], len(data.text), random=k / data.n)
+            yield means.row(name, lambda m, i=index: m[..., 0, i] / m[..., 0, -1], len(data.text), random=k / data.n)
 
 
 def _standing(
@@ -77,7 +89,7 @@ def _standing(
     ahead, own, tied = (np.full(len(queries), value) for value in (0, 1, 0))
     order = np.argsort(pair_query, kind="stable")
     pair_query, pair_candidate = pair_query[order], pair_candidate[order]
-    step = max(1, _BLOCK // len(candidates))
+    step = max(_ROWS, _BLOCK // len(candidates))
     for start in range(0, len(queries), step):
         stop = min(start + step, len(queries))
         pairs = slice(*np.searchsorted(pair_query, [start, stop]))

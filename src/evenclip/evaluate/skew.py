@@ -1,112 +1,122 @@
 """Fairness of retrieval: who comes first when images are ranked by a label's prompt?
 
-Reads a perceived attribute's truth column and the labels' prompts; yields bias/<set>/{max_skew_at_100, ndkl}.
+Reads perceived attributes' truth columns and the labels' prompts; yields
+bias/<set>/{max_skew_at_<k>, min_skew_at_<k>, ndkl}.
 Reference: Geyik, Ambler and Kenthapadi, Fairness-aware ranking, KDD 2019 (arXiv 1905.01989), definitions 3.3 to 3.6.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy.special import xlogy
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap, interval_row
+from evenclip.evaluate.chance import deals
+from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.measurement import (
-    EvaluateOptions,
-    Measurement,
-    TargetShares,
-    insufficient,
-    small_groups,
-    target_vector,
-)
+from evenclip.evaluate.groups import find_groups
+from evenclip.evaluate.measurement import EvaluateOptions, GroupMeasurement, TargetShares, target_vector
+from evenclip.evaluate.ranking import Rankings
 from evenclip.records import MetricRow
 
-K = 100
+GEYIK = "Geyik et al. 2019, arXiv 1905.01989"
+SKEW = "ln(share of a among the first k / desired share of a)"
 
 
-class Skew(Measurement):
+class Skew(GroupMeasurement):
     """Skew of retrieval results between the groups of a perceived attribute."""
+
+    metrics: ClassVar = (
+        Definition("bias/max_skew_at_{k}", "how over-represented the most favoured group is among the first k",
+                   f"mean over labels of max_a {SKEW}", "[0, ln(1 / smallest desired share)]",
+                   "mean over random rankings", GEYIK),
+        Definition("bias/min_skew_at_{k}", "how under-represented the least favoured group is among the first k",
+                   f"mean over labels of min_a {SKEW}; an absent group counts as half an image", "(-inf, 0]",
+                   "mean over random rankings", GEYIK),
+        Definition("bias/ndkl", "distance of the whole ranking from the desired shares, early places weighing more",
+                   "(1/Z) sum_i KL(shares among the first i || desired) / log2(i + 1), Z = sum_i 1 / log2(i + 1)",
+                   "[0, ln(1 / smallest desired share)]", "mean over random rankings", GEYIK),
+    )  # fmt: skip
 
     kind: Literal["skew"] = "skew"
     """Retrieval fairness."""
-    prompts: str
-    """Stem of the prompt file with the labels that images are ranked by."""
-    column: str
-    """Truth column with the perceived attribute; images without a value are left out."""
     targets: TargetShares = None
-    """Desired share of each value, all above 0, summing to 1; default: its share in the set."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The attribute's column."""
-        return (self.column,)
+    """Desired share of each group, all above 0, summing to 1; default: its share in the set."""
+    k: Annotated[int, Field(ge=1)] = 100
+    """How many images of a ranking are looked at."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Mean over the labels of MaxSkew@100 and of NDKL; 0 = every ranking mirrors the desired shares.
+        """Means over the labels of MaxSkew@k, MinSkew@k and NDKL; 0 = every ranking mirrors the desired shares.
 
-        Skew_a@k = ln(share of a among the first k / desired share); MaxSkew is its maximum over the groups a.
+        Skew_a@k = ln(share of a among the first k / desired share); MaxSkew is its maximum and MinSkew its minimum
+        over the groups a; since ln 0 has no mean, an absent group counts as half an image there (ours).
         NDKL = (1/Z) sum_i KL(shares among the first i || desired) / log2(i + 1), Z = sum_i 1 / log2(i + 1), over the
         whole ranking. Even a fair ranking scores above 0, since short prefixes cannot mirror the shares: compare
-        models on the same set only. The bootstrap is stratified by group; equal similarities keep the set's order.
+        with `random`, and models on the same set only. The bootstrap is stratified by group.
         """
         where = f"skew of {data.name}, column {self.column}"
-        groups = tuple(sorted(set(data.truth[self.column].tolist()) - {""}))
-        if len(groups) < 2:
-            raise InputError(f"{len(groups)} group(s) only", where, "a comparison needs two")
-        codes = data.codes(self.column, groups)
-        rows = codes >= 0
-        codes = codes[rows]
-        if len(codes) < K:
-            raise InputError(f"{len(codes)} images are fewer than the {K} ranked first", where, "use a larger set")
-        names = [f"bias/{data.name}/max_skew_at_{K}", f"bias/{data.name}/ndkl"]
-        small = small_groups(codes, groups, options.minimum_group)
-        if small:
-            yield from (insufficient(name, group, n) for name in names for group, n in small.items())
+        groups = find_groups(data, self.column, self.values, options.minimum_group)
+        names = [f"bias/{data.name}/{metric}" for metric in (f"max_skew_at_{self.k}", f"min_skew_at_{self.k}", "ndkl")]
+        yield from groups.marks(names)
+        if not groups.comparable:
             return
-        desired = target_vector(self.targets, groups, np.bincount(codes) / len(codes), f"{where}, targets")
+        codes = groups.strata
+        desired = target_vector(self.targets, groups.names, np.bincount(codes) / len(codes), f"{where}, targets")
         if (desired == 0).any():
             raise InputError("a desired share is 0", f"{where}, targets", "leave such images out of the set instead")
-        orders = np.argsort(-data.similarity(self.prompts)[rows], axis=0, kind="stable").T
-        point = _skews(orders, codes, desired, np.ones((1, len(codes)), dtype=int))
-        replicates = np.concatenate([_skews(orders, codes, desired, counts) for counts in bootstrap.counts(codes)])
-        for index, name in enumerate(names):
-            yield interval_row(name, point[0, index], replicates[:, index], len(codes))
+        ranked = Rankings.of(data.similarity(self.prompts)[groups.rows], codes, len(desired), self.k, where)
+        shares, again = ranked.shares(), ranked.resampled_shares(bootstrap)
+        dealt = ranked.chance_shares(bootstrap.seed)
+        skews = [_skews(each, desired, self.k).mean(axis=1) for each in (shares, again, dealt)]  # (n, 2) each
+        for index, name in enumerate(names[:2]):
+            point, replicates, random = (skew[:, index] for skew in skews)
+            yield interval_row(name, point[0], replicates, len(codes), random=float(random.mean()))
+        divergence = Divergence(codes, desired)
+        replicates = [divergence.of(ranked.orders, counts) for counts in bootstrap.counts(codes)]
+        point = divergence.of(ranked.orders, np.ones((1, len(codes)), dtype=int))[0]
+        random = np.mean([divergence.of_ranked(each[None]) for each in deals(codes, bootstrap.seed)])
+        yield interval_row(names[2], point, np.concatenate(replicates), len(codes), random=float(random))
 
 
-def _skews(orders: np.ndarray, codes: np.ndarray, desired: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """MaxSkew@K and NDKL, means over the rankings, of each resample.
+def _skews(shares: np.ndarray, desired: np.ndarray, k: int) -> np.ndarray:
+    """MaxSkew and MinSkew, shape (..., 2), of shares among the first k, shape (..., n_groups)."""
+    skew = np.log(np.maximum(shares, 0.5 / k) / desired)
+    return np.stack([skew.max(axis=-1), skew.min(axis=-1)], axis=-1)
+
+
+class Divergence:
+    """NDKL of rankings of the same examples.
 
     Parameters
     ----------
-    orders : ndarray of int, shape (n_labels, n)
-        Examples from the first to the last, for each label.
     codes : ndarray of int, shape (n,)
         Group of each example.
     desired : ndarray, shape (n_groups,)
-    counts : ndarray of int, shape (n_resamples, n)
-        How often each resample holds each example; each row sums to n.
-
-    Returns
-    -------
-    ndarray, shape (n_resamples, 2)
     """
-    n = len(codes)
-    place, size = np.arange(1, n + 1), np.arange(n + 1)
-    weight = 1 / np.log2(place + 1)
-    weight /= weight.sum() * place
-    # with c of a group among the first i, KL = (1/i) sum (c ln c - c ln desired) - ln i, since the c sum to i:
-    # the terms of the sum are looked up by c, and 1/i is in the weight
-    constant = np.log(place) @ (weight * place)
-    terms = [xlogy(size, size) - size * np.log(share) for share in desired]
-    total = np.zeros((len(counts), 2))
-    for order in orders:
-        ranked = np.repeat(np.tile(codes[order], len(counts)), counts[:, order].ravel()).reshape(len(counts), n)
-        skews, ndkl = [], -constant
-        for group, share in enumerate(desired):
-            seen = np.cumsum(ranked == group, axis=1, dtype=np.intp)
-            skews.append(seen[:, K - 1] / K / share)
-            ndkl = ndkl + terms[group].take(seen) @ weight
-        total += np.stack([np.log(np.max(skews, axis=0)), ndkl], axis=1)
-    return total / len(orders)
+
+    def __init__(self, codes: np.ndarray, desired: np.ndarray):
+        self._codes = codes
+        place, size = np.arange(1, len(codes) + 1), np.arange(len(codes) + 1)
+        weight = 1 / np.log2(place + 1)
+        # with c of a group among the first i, KL = (1/i) sum (c ln c - c ln desired) - ln i, since the c sum to i:
+        # the terms of the sum are looked up by c, and 1/i is in the weight
+        self._weight = weight / (weight.sum() * place)
+        self._constant = np.log(place) @ (self._weight * place)
+        self._terms = [xlogy(size, size) - size * np.log(share) for share in desired]
+
+    def of(self, orders: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Mean over the rankings ``orders``, shape (n_labels, n), of each resample, shape (n_resamples,).
+
+        ``counts``, shape (n_resamples, n): how often each resample holds each example; each row sums to n.
+        """
+        n = len(self._codes)
+        repeated = (np.tile(self._codes[order], len(counts)).repeat(counts[:, order].ravel()) for order in orders)
+        return np.mean([self.of_ranked(ranked.reshape(len(counts), n)) for ranked in repeated], axis=0)
+
+    def of_ranked(self, ranked: np.ndarray) -> np.ndarray:
+        """NDKL, shape (b,), of groups in ranked order, shape (b, n)."""
+        seen = (np.cumsum(ranked == group, axis=1, dtype=np.intp) for group in range(len(self._terms)))
+        return sum(term.take(c) @ self._weight for term, c in zip(self._terms, seen, strict=True)) - self._constant
