@@ -1,5 +1,9 @@
-"""Progress of long work, on standard error: a rich bar on a terminal, a plain line now and then otherwise."""
+"""Progress of long work, on standard error: a rich bar on a terminal, a plain line now and then otherwise.
 
+Of several processes under torchrun, which all do the same work, only the first shows it.
+"""
+
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -26,6 +30,9 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)
+    if os.environ.get("RANK", "0") != "0":
+        yield from items
+        return
     shown = _bar if sys.stderr.isatty() else _lines
     yield from shown(items, description, total)
 

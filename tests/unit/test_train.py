@@ -16,7 +16,7 @@ from evenclip.model.clip import create_clip
 from evenclip.provenance import Manifest
 from evenclip.train import TrainOptions, train_model
 from evenclip.train.clock import Clock
-from evenclip.train.crop import random_crops
+from evenclip.train.crop import crop, draw_crops
 from evenclip.train.engine import Engine
 from evenclip.train.methods import Setting
 from evenclip.train.optimizer import MAX_LOGIT_SCALE, clamp_logit_scale, make_optimizer, make_schedule
@@ -103,7 +103,8 @@ def test_the_siglip_loss_is_that_of_the_paper(folder: Path):
 
 def features(engine: Engine) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     batch = engine.parts.batches.at(engine.position)
-    images, tokens = engine._cropped(batch), engine._batch_tokens(batch)
+    inputs = engine._inputs(batch, engine.pairs.pixels.at(batch.rows))
+    images, tokens = inputs.images(), inputs.tokens
     full = torch.zeros(len(tokens), engine.module.context_length, dtype=torch.long)
     full[:, : tokens.shape[1]] = tokens
     with torch.no_grad():
@@ -170,9 +171,13 @@ def test_the_state_restores_the_engine(folder: Path):
 def test_crops_that_keep_everything_change_nothing_and_others_stay_inside():
     images = torch.rand(4, 3, 16, 16)
     rng = np.random.default_rng(0)
-    cropped = random_crops(images, 0.3, rng)
+    whole = np.tile(np.eye(2, 3, dtype=np.float32), (4, 1, 1))
+    torch.testing.assert_close(crop(images, whole), images, atol=1e-5, rtol=1e-5)
+    crops = draw_crops(4, 0.3, rng)
+    cropped = crop(images, crops)
     assert cropped.shape == images.shape and not torch.allclose(cropped, images)
-    constant = random_crops(torch.full((4, 3, 16, 16), 0.5), 0.3, rng)
+    torch.testing.assert_close(crop(images[1:3], crops[1:3]), cropped[1:3])
+    constant = crop(torch.full((4, 3, 16, 16), 0.5), crops)
     torch.testing.assert_close(constant, torch.full_like(constant, 0.5))  # nothing from outside the image
 
 

@@ -8,6 +8,7 @@ more captions: `.txt` has the first, `.json` and the parquet column `captions` h
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -160,14 +161,42 @@ def read_pairs(folder: str | Path, columns: list[str] | None = None, part: Part 
     return table
 
 
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where the JPEG bytes of a pair lie: ``size`` bytes from ``offset`` of the tar."""
+
+    key: str
+    tar: Path
+    offset: int
+    size: int
+
+
+def locate_images(folder: str | Path) -> Iterator[ImagePlace]:
+    """Yield where each pair's image lies, in the order of `read_pairs`, so that any can be read without the others."""
+    for path, _, member in _members(folder):
+        yield ImagePlace(member.name.removesuffix(".jpg"), path, member.offset_data, member.size)
+
+
 def iterate_images(folder: str | Path) -> Iterator[tuple[str, bytes]]:
     """Yield (key, JPEG bytes) in the order of `read_pairs`."""
+    for path, tar, member in _members(folder):
+        with _readable(path):
+            content = tar.extractfile(member).read()
+        yield member.name.removesuffix(".jpg"), content
+
+
+def _members(folder: str | Path) -> Iterator[tuple[Path, tarfile.TarFile, tarfile.TarInfo]]:
     for shard in read_manifest(folder)["shards"]:
         path = Path(folder) / f"{shard['name']}.tar"
-        try:
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    if member.name.endswith(".jpg"):
-                        yield member.name.removesuffix(".jpg"), tar.extractfile(member).read()
-        except (tarfile.TarError, OSError) as error:
-            raise InputError(f"not a readable tar ({error})", str(path), "make the data folder again") from None
+        with _readable(path), tarfile.open(path) as tar:
+            for member in tar:
+                if member.name.endswith(".jpg"):
+                    yield path, tar, member
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"not a readable tar ({error})", str(path), "make the data folder again") from None

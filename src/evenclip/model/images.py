@@ -45,18 +45,21 @@ def decode_images(
     transform = pixel_transform(preprocess_cfg)
 
     def decode(item: tuple[str, bytes]) -> np.ndarray:
-        try:
-            with Image.open(io.BytesIO(item[1])) as image:
-                return np.asarray(transform(image)).transpose(2, 0, 1)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise InputError(
-                f"damaged image ({error})", f"{where}, key {item[0]}", "make the data folder again"
-            ) from None
+        return decode_image(item[1], transform, f"{where}, key {item[0]}")
 
     iterator = iter(images)
     with ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(iterator, AHEAD)):
             yield from pool.map(decode, chunk)
+
+
+def decode_image(content: bytes, transform: Callable[[Image.Image], Image.Image], where: str) -> np.ndarray:
+    """RGB pixels, uint8, shape (3, h, w), of JPEG bytes after `pixel_transform`; `InputError` if they are damaged."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(transform(image)).transpose(2, 0, 1)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"damaged image ({error})", where, "make the data folder again") from None
 
 
 def normalise(pixels: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:

@@ -4,7 +4,7 @@ Neither changes what a model computes. Both apply to open_clip's own text tower 
 the end-of-text token); other towers get the tokens as the tokenizer made them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import open_clip
@@ -47,6 +47,31 @@ def encode_text(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
         projection = module.text_projection
         x = projection(x) if isinstance(projection, nn.Module) else x if projection is None else x @ projection
         return F.normalize(x.float(), dim=-1)
+
+
+def freeze_towers(module: nn.Module, towers: Sequence[str]) -> None:
+    """Keep ``"image"`` or ``"text"`` towers as they are: no gradients, and computing as in evaluation."""
+    for tower in towers:
+        for part in _parts(module, tower):
+            part.requires_grad_(False)
+            if isinstance(part, nn.Module):
+                part.eval()
+
+
+def compile_towers(module: nn.Module) -> None:
+    """Compile both towers in place; parameters keep their names."""
+    module.visual.compile()
+    text = getattr(module, "text", None) or module.transformer
+    text.compile(dynamic=True)  # captions are cut to a length that changes from batch to batch
+
+
+def _parts(module: nn.Module, tower: str) -> list[nn.Module | nn.Parameter]:
+    """All that belongs to one tower and to it alone."""
+    if tower == "image":
+        return [module.visual]
+    shared = ("visual", "logit_scale", "logit_bias")
+    named = (*module.named_children(), *module.named_parameters(recurse=False))
+    return [part for name, part in named if name not in shared]
 
 
 class NarrowVocabulary:

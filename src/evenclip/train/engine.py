@@ -12,18 +12,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from evenclip.errors import InputError
 from evenclip.model.images import normalise
-from evenclip.model.towers import NarrowVocabulary, encode_image, encode_text, trim
+from evenclip.model.towers import NarrowVocabulary, compile_towers, encode_image, encode_text, freeze_towers, trim
 from evenclip.train.batches import Batch
-from evenclip.train.crop import random_crops
+from evenclip.train.crop import draw_crops
+from evenclip.train.gradcache import CachedFeatures
+from evenclip.train.inputs import Inputs
 from evenclip.train.methods import Setting, make_parts
 from evenclip.train.objectives import contrastive_loss
-from evenclip.train.optimizer import clamp_logit_scale, make_optimizer, make_schedule
+from evenclip.train.parallel import Ranks
+from evenclip.train.pixels import Ahead
 from evenclip.train.step import Step
+from evenclip.train.update import Update
 
 CROPS = 1  # names the stream of random numbers that crops are drawn from
 EMBED_ROWS = 256  # pairs embedded at a time
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Outcome:
 
     batch: Batch
     loss: torch.Tensor
-    """All that was minimised, on the device."""
+    """All that was minimised by this process, on the device."""
     grad_norm: torch.Tensor
     """Before clipping, on the device."""
     lr: float
@@ -46,64 +50,59 @@ class Engine:
     Parameters
     ----------
     setting : Setting
-        Its ``options`` have ``precision`` resolved to fp32 or bf16. The model is moved to the device and trained in
-        place; `finish` leaves it whole, on that device.
+        Its ``options`` have ``precision`` resolved. The model is moved to the device and trained in place; `finish`
+        leaves it whole, on that device.
+    ranks : Ranks, optional
+        The processes that train together; default: this one.
     """
 
-    def __init__(self, setting: Setting):
-        self.setting, self.options = setting, setting.options
+    def __init__(self, setting: Setting, ranks: Ranks | None = None):
+        self.setting, self.options, self.ranks = setting, setting.options, ranks or Ranks()
         self.clip, self.pairs, self.seed, self.device = setting.clip, setting.pairs, setting.seed, setting.device
         self.n_steps, self.position = setting.clock.n_steps, 0
-        self.module: nn.Module = self.clip.module.to(self.device).train()
+        self.module: nn.Module = self.clip.module.to(self.device)
         self.parts = make_parts(setting)
-        self.terms = nn.ModuleList(self.parts.terms).to(self.device).train()
-        self._vocabulary = NarrowVocabulary(self.module, *(self.pairs.tokens, *setting.further))
+        self.terms = nn.ModuleList(self.parts.terms).to(self.device)
+        self._vocabulary = NarrowVocabulary(self.module, self.pairs.tokens, *setting.further)
         self._tokens = self._vocabulary.narrow(self.pairs.tokens)
-        self._optimizer = make_optimizer(self.module, self.options, self.terms)
-        self._rate = make_schedule(self.options, self.n_steps)
+        self._to_training()
+        self._update = Update(self.module, self.terms, self.options, self.n_steps, self.ranks)
+        if self.options.compile:
+            compile_towers(self.module)
+        self._ahead = Ahead(self.pairs.pixels, self.ranks.share, pin=self.device.type == "cuda")
 
     def step(self) -> Outcome:
         """Train on the next batch."""
         batches = self.parts.batches
+        epoch = batches.epoch(self.position)
         if self.position % batches.steps_per_epoch == 0:
-            batches.refresh(batches.epoch(self.position), self.embed)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate(self.position, group["peak"])
-        step = self._encode(batches.at(self.position))
+            batches.refresh(epoch, self.embed)
+        end = min((epoch + 1) * batches.steps_per_epoch, self.n_steps)
+        prepared = self._ahead.take(self.position, end, batches.at)
+        inputs = self._inputs(prepared.batch, prepared.pixels)
+        features = CachedFeatures(lambda rows: self._encode(inputs, rows), len(inputs.tokens), self._n_at_once(inputs))
+        step = self._step(prepared.batch, inputs, features)
         loss, scalars = self._losses(step)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self._parameters(), self.options.clip_norm)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        clamp_logit_scale(self.module)
+        norm, rate = self._update(self.position, loss, features)
         self.position += 1
-        return Outcome(step.batch, loss.detach(), norm.detach(), self._rate(step.position, self.options.lr), scalars)
+        return Outcome(step.batch, loss.detach(), norm, rate, scalars)
 
     @torch.no_grad()
     def embed(self, modality: str) -> np.ndarray:
         """Unit ``"image"`` or ``"text"`` features of all pairs by the model as it is, shape (n, d), float32."""
+        n, size = len(self.pairs.keys), self.ranks.size
+        mine = (np.arange(-(-n // size) * size) % n)[self.ranks.share(-(-n // size) * size)]
         self.module.eval()
         features = []
-        for rows in np.array_split(np.arange(len(self.pairs.keys)), -(-len(self.pairs.keys) // EMBED_ROWS)):
-            batch = Batch(rows, np.zeros(len(rows)))
-            with self._autocast():
-                if modality == "image":
-                    features.append(encode_image(self.module, self._images(batch)))
-                else:
-                    features.append(encode_text(self.module, self._batch_tokens(batch)))
-        self.module.train()
-        return torch.cat(features).cpu().numpy()
-
-    def check_finite(self, losses: torch.Tensor) -> None:
-        """Raise `InputError` with step and keys for the first of the last ``len(losses)`` losses that is no number."""
-        bad = torch.nonzero(~torch.isfinite(losses))
-        if len(bad):
-            step = self.position - len(losses) + int(bad[0])
-            keys = ", ".join(self.pairs.keys[self.parts.batches.at(step).rows])
-            hint = "lower lr, raise warmup_share, or take precision=fp32"
-            raise InputError(
-                f"the loss is {losses[bad[0]].item()} at step {step + 1}; its batch: {keys}", "train", hint
-            )
+        for rows in np.array_split(mine, -(-len(mine) // EMBED_ROWS)):
+            if modality == "image":
+                pixels = self.pairs.pixels.at(rows).to(self.device)
+                features.append(self._encode_image(normalise(pixels, self.clip.preprocess_cfg)))
+            else:
+                tokens = trim(self.module, self._tokens[self.pairs.captions_of(Batch(rows, np.zeros(len(rows))))])
+                features.append(self._encode_text(tokens))
+        self._to_training()
+        return self.ranks.gather(torch.cat(features))[:n].cpu().numpy()
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, in types that torch loads safely."""
@@ -112,47 +111,63 @@ class Engine:
             "position": self.position,
             "module": self.module.state_dict(),
             "terms": self.terms.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
             "batches": self.parts.batches.state(),
             "negatives": negatives.state() if negatives else {},
+            **self._update.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go to where ``state`` was saved."""
         self.module.load_state_dict(state["module"])
         self.terms.load_state_dict(state["terms"])
-        self._optimizer.load_state_dict(state["optimizer"])
         self.parts.batches.restore(state["batches"])
         if self.parts.negatives:
             self.parts.negatives.restore(state["negatives"])
+        self._update.restore(state)
         self.position = state["position"]
 
     def finish(self) -> None:
         """Make the model whole again."""
+        self._update.finish()
         self._vocabulary.widen()
         self.module.eval()
 
-    def _encode(self, batch: Batch) -> Step:
-        progress = self.setting.clock.progress(self.position)
-        augmentation = self.parts.augmentation
-        torch.manual_seed((self.seed << 32) + self.position)  # for dropout and for the augmentation
-        tokens, images = self._batch_tokens(batch), self._cropped(batch)
+    def _inputs(self, batch: Batch, pixels: torch.Tensor) -> Inputs:
+        mine = self.ranks.share(len(batch.rows))
+        tokens = trim(self.module, self._tokens[self.pairs.captions_of(batch)[mine]])
+        crops = None
+        if self.options.crop_scale_min < 1:
+            rng = np.random.default_rng([self.seed, self.position, CROPS])
+            crops = draw_crops(len(batch.rows), self.options.crop_scale_min, rng)[mine]
+        return Inputs(pixels, tokens.to(self.device, non_blocking=True), crops, self.clip.preprocess_cfg)
+
+    def _n_at_once(self, inputs: Inputs) -> int:
+        return min(self.options.micro_batch_size or len(inputs.tokens), len(inputs.tokens))
+
+    def _encode(self, inputs: Inputs, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image and text features of ``rows`` of this process's share, shape (n_rows, d)."""
+        # dropout and the augmentation draw the same numbers whenever these rows are encoded
+        draws = np.random.SeedSequence([self.seed, self.position, self.ranks.rank, rows.start])
+        torch.manual_seed(int(draws.generate_state(1, np.uint64)[0]))
+        augmentation, progress = self.parts.augmentation, self.setting.clock.progress(self.position)
         applied = augmentation.applied(self.module, self.position, progress) if augmentation else nullcontext()
-        with applied, self._autocast():
-            image, text = encode_image(self.module, images), encode_text(self.module, tokens)  # (b, d) each
+        with applied:
+            return self._encode_image(inputs.images(rows)), self._encode_text(inputs.tokens[rows])
+
+    def _step(self, batch: Batch, inputs: Inputs, features: CachedFeatures) -> Step:
         return Step(
             position=self.position,
-            progress=progress,
+            progress=self.setting.clock.progress(self.position),
             batch=batch,
-            mine=slice(0, len(batch.rows)),
-            image=image,
-            text=text,
-            tokens=tokens,
+            mine=self.ranks.share(len(batch.rows)),
+            image=self.ranks.gather(features.image),
+            text=self.ranks.gather(features.text),
+            tokens=inputs.tokens,
             module=self.module,
             logit_scale=self.module.logit_scale.exp(),
-            load_images=lambda: images,
+            load_images=inputs.images,
             encode_image=self._encode_image,
-            encode_text=self._encode_text,
+            encode_text=lambda tokens: self._encode_text(trim(self.module, self._vocabulary.narrow(tokens))),
             autocast=self._autocast,
         )
 
@@ -170,34 +185,19 @@ class Engine:
             scalars |= logged
         return total, scalars
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return [*self.module.parameters(), *self.terms.parameters()]
-
-    def _images(self, batch: Batch) -> torch.Tensor:
-        """Normalised images of a batch, float32, shape (b, 3, h, w)."""
-        pixels = self.pairs.pixels[torch.from_numpy(batch.rows)].to(self.device, non_blocking=True)
-        return normalise(pixels, self.clip.preprocess_cfg)
-
-    def _cropped(self, batch: Batch) -> torch.Tensor:
-        images = self._images(batch)
-        if self.options.crop_scale_min < 1:
-            rng = np.random.default_rng([self.seed, self.position, CROPS])
-            images = random_crops(images, self.options.crop_scale_min, rng)
-        return images
-
-    def _batch_tokens(self, batch: Batch) -> torch.Tensor:
-        """Trimmed tokens of a batch, int64, shape (b, l)."""
-        tokens = trim(self.module, self._tokens[self.pairs.captions_of(batch)])
-        return tokens.to(self.device, non_blocking=True)
-
     def _encode_image(self, images: torch.Tensor) -> torch.Tensor:
         with self._autocast():
             return encode_image(self.module, images)
 
     def _encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         with self._autocast():
-            narrow = trim(self.module, self._vocabulary.narrow(tokens))
-            return encode_text(self.module, narrow.to(self.device))
+            return encode_text(self.module, tokens.to(self.device))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")
+        dtype = AUTOCAST.get(self.options.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def _to_training(self) -> None:
+        self.module.train()
+        self.terms.train()
+        freeze_towers(self.module, self.options.freeze)

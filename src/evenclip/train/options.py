@@ -24,6 +24,9 @@ class TrainOptions(Options):
     """Image-text pairs shown in all, whatever the strategy keeps; rounded up to whole batches."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Pairs in a batch; each is a negative of all others."""
+    micro_batch_size: Count | None = None
+    """Pairs encoded at a time, in each process, with all activations in memory; `null` = its whole share of the batch.
+    Smaller ones give the same gradients from less memory, and cost another forward pass (GradCache)."""
     lr: Positive = 1e-3
     """Highest learning rate: reached after the warm-up, then lowered to 0 along a cosine."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -34,12 +37,20 @@ class TrainOptions(Options):
     """Largest norm of the gradient."""
     crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Smallest share of an image's area that a random crop keeps; 1 = no crops."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`bf16`: matrix products in bfloat16, weights in float32; `auto`: bf16 where the processor has it built in."""
+    freeze: list[Literal["image", "text"]] = []
+    """Towers that stay as they are."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay by step of a moving average of the weights, which is then the trained model; `null` = the last weights."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`bf16`, `fp16`: matrix products in 16 bits, weights in 32; `auto`: bf16 where the processor has it built in."""
+    compile: bool = False
+    """Compile the towers with torch.compile: slow to start, faster afterwards, mostly on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a CUDA device where there is one."""
     threads: Count = 1
-    """CPU threads; equal weights bit by bit need an equal number."""
+    """CPU threads of each process; equal weights bit by bit need an equal number."""
+    cache_mb: Annotated[float, Field(ge=0)] = 4096
+    """Memory for decoded images, in each process; a larger set is decoded again for every batch, from the shards."""
     log_every: Count = 10
     """Steps between rows of the history."""
     save_every_s: Positive = 30.0

@@ -1,31 +1,34 @@
-"""The training set in memory: pixels decoded once, captions tokenised once; only pairs that are shown are kept."""
+"""The training set: captions tokenised once, images in memory or in the shards; only pairs that are shown are kept."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from evenclip.data.shards import iterate_images, read_pairs
+from evenclip.data.shards import iterate_images, locate_images, read_pairs
 from evenclip.errors import InputError
 from evenclip.model.clip import Clip
 from evenclip.model.images import decode_images
 from evenclip.progress import track
 from evenclip.records import check_unique_keys, read_table
 from evenclip.train.batches import Batch
+from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards
 
 
 @dataclass(frozen=True)
 class Pairs:
     """n image-text pairs with their m different captions.
 
-    ``keys`` (n,) str; ``copies`` (n,) int, at least 1; ``pixels`` (n, 3, h, w) uint8; ``tokens`` (m, context) int64;
-    pair i has the captions ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
+    ``keys`` (n,) str; ``copies`` (n,) int, at least 1; ``pixels`` their images; ``tokens`` (m, context) int64; pair i
+    has the captions ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
     """
 
     keys: np.ndarray
     copies: np.ndarray
-    pixels: torch.Tensor
+    pixels: Pixels
     tokens: torch.Tensor
     captions: np.ndarray
     starts: np.ndarray
@@ -37,8 +40,8 @@ class Pairs:
         return self.captions[first + (batch.draws * (end - first)).astype(np.int64)]
 
 
-def load_pairs(data: Path, weights: Path, clip: Clip, threads: int) -> Pairs:
-    """Read the pairs that ``weights`` shows at least once.
+def load_pairs(data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf) -> Pairs:
+    """Read the pairs that ``weights`` shows at least once; images stay in the shards if they need over ``cache_mb``.
 
     A pair without a caption cannot be trained on; it is left out and counted.
 
@@ -60,7 +63,7 @@ def load_pairs(data: Path, weights: Path, clip: Clip, threads: int) -> Pairs:
     return Pairs(
         keys=keys[shown],
         copies=copies[shown],
-        pixels=_read_pixels(data, set(keys[shown]), clip, threads),
+        pixels=_open_pixels(data, set(keys[shown]), clip.preprocess_cfg, threads, cache_mb),
         tokens=clip.tokenizer(distinct),
         captions=np.array([index[text] for several in texts for text in several]),
         starts=np.cumsum([0, *(len(several) for several in texts)]),
@@ -81,12 +84,15 @@ def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:
     return copies
 
 
-def _read_pixels(data: Path, shown: set[str], clip: Clip, threads: int) -> torch.Tensor:
+def _open_pixels(data: Path, shown: set[str], preprocess_cfg: dict[str, Any], threads: int, cache_mb: float) -> Pixels:
+    size = preprocess_cfg["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if len(shown) * 3 * height * width / 2**20 > cache_mb:
+        places = [place for place in track(locate_images(data), "find images") if place.key in shown]
+        return PixelsInShards(places, preprocess_cfg, threads)
     images = ((key, content) for key, content in iterate_images(data) if key in shown)
-    decoded = decode_images(images, clip.preprocess_cfg, str(data), threads)
-    pixels = None
+    decoded = decode_images(images, preprocess_cfg, str(data), threads)
+    pixels = np.empty((len(shown), 3, height, width), np.uint8)
     for i, image in enumerate(track(decoded, "decode images", len(shown))):
-        if pixels is None:
-            pixels = np.empty((len(shown), *image.shape), np.uint8)
         pixels[i] = image
-    return torch.from_numpy(pixels)
+    return PixelsInMemory(torch.from_numpy(pixels))

@@ -45,15 +45,33 @@ class SavedState:
             return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the saved state; a kill at any moment leaves the old one or the new one."""
-        if not self.folder.is_dir():
-            write_json(self._identity, self.folder / "identity.json")
-        with atomic_file(self.folder / "state.pt") as temporary:
-            torch.save(state, temporary)
+        """Replace the saved state; a kill at any moment, or a full disk, leaves the old one or the new one.
+
+        A state that cannot be written is no reason to stop: it says so, and the training goes on.
+        """
+        try:
+            self._describe()
+            with atomic_file(self.folder / "state.pt") as temporary, open(temporary, "wb") as file:
+                torch.save(state, file)
+        except OSError as error:
+            what = f"the state could not be saved in {self.folder} ({error.strerror})"
+            print(
+                f"{what}; the training goes on, and if it is interrupted continues from an older one", file=sys.stderr
+            )
+
+    def record(self, name: str, value: Any) -> Path:
+        """Write JSON beside the state, for a person to read; returns its path."""
+        self._describe()
+        write_json(value, self.folder / name)
+        return self.folder / name
 
     def remove(self) -> None:
         """Remove the state, once the outputs are in place."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _describe(self) -> None:
+        if not (self.folder / "identity.json").is_file():
+            write_json(self._identity, self.folder / "identity.json")
 
     def _drop_others(self, root: Path) -> None:
         for path in sorted(root.glob("*/identity.json")):

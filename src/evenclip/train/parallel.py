@@ -1,0 +1,102 @@
+"""Data parallel training under `torchrun`: who has which rows, and how features and gradients come together.
+
+    torchrun --nproc-per-node 2 -m evenclip train ...
+
+Every rank draws the same batches and does its share of each; what is minimised is the mean over ranks. NCCL on CUDA
+devices (one for each local rank), gloo otherwise. Without torchrun there is one rank and nothing is exchanged.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed as dist
+
+from evenclip.errors import InputError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of one training: ``rank`` of ``size``."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process reads and writes the training's files."""
+        return self.rank == 0
+
+    def share(self, n_rows: int) -> slice:
+        """The rows of this rank; ``n_rows`` is a multiple of `size`."""
+        each = n_rows // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows of all ranks in their order, on every rank; gradients go back to the rank that a row is from."""
+        return rows if self.size == 1 else _Gather.apply(rows, self)
+
+    def average(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace each tensor by its mean over ranks; one exchange for each type of number."""
+        if self.size == 1:
+            return
+        by_type: dict[torch.dtype, list[torch.Tensor]] = {}
+        for tensor in tensors:
+            by_type.setdefault(tensor.dtype, []).append(tensor)
+        for several in by_type.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in several])
+            dist.all_reduce(flat)
+            flat /= self.size
+            for tensor, mean in zip(several, flat.split([tensor.numel() for tensor in several]), strict=True):
+                tensor.copy_(mean.view_as(tensor))
+
+    def from_first(self, value: Any) -> Any:
+        """What the first rank has."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+
+@contextmanager
+def joined_ranks(device: torch.device) -> Iterator[Ranks]:
+    """Join the other processes that torchrun started; alone without torchrun."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Ranks()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def check_shares(batch_size: int, ranks: Ranks) -> None:
+    """`InputError` unless every rank gets the same number of rows."""
+    if batch_size % ranks.size:
+        what = f"a batch of {batch_size} cannot be shared equally by {ranks.size} processes"
+        raise InputError(what, "batch_size", f"a multiple of {ranks.size}")
+
+
+class _Gather(torch.autograd.Function):
+    """All ranks' rows; the gradient of a row is the sum of what all ranks say about it."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+        ctx.ranks = ranks
+        whole = rows.new_empty(ranks.size * len(rows), *rows.shape[1:])
+        dist.all_gather(list(whole.chunk(ranks.size)), rows.contiguous())
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
+        total = upstream.contiguous().clone()
+        dist.all_reduce(total)  # gloo has no reduce-scatter
+        return total[ctx.ranks.share(len(total))], None

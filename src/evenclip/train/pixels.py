@@ -1,0 +1,123 @@
+"""Where a training's images come from: decoded once into memory, or read from the shards again for every batch.
+
+Both give the same pixels. Images are decoded by threads ahead of the step that needs them, in the order of the batches.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from evenclip.data.shards import ImagePlace
+from evenclip.errors import InputError
+from evenclip.model.images import decode_image, pixel_transform
+from evenclip.train.batches import Batch
+
+N_AHEAD = 2  # steps prepared while one is under way
+
+
+class Pixels(Protocol):
+    """Images of n pairs."""
+
+    def at(self, rows: np.ndarray) -> torch.Tensor:
+        """Images of some pairs, uint8, shape (b, 3, h, w), on the CPU."""
+
+
+class PixelsInMemory:
+    """``pixels``: uint8, shape (n, 3, h, w)."""
+
+    def __init__(self, pixels: torch.Tensor):
+        self._pixels = pixels
+
+    def at(self, rows: np.ndarray) -> torch.Tensor:
+        """See `Pixels`."""
+        return self._pixels[torch.from_numpy(rows)]
+
+
+class PixelsInShards:
+    """Images read from their places in the tars and decoded when asked for.
+
+    Parameters
+    ----------
+    places : list of ImagePlace
+        Of each pair.
+    preprocess_cfg : dict
+    threads : int
+        Images decoded at the same time.
+    """
+
+    def __init__(self, places: list[ImagePlace], preprocess_cfg: dict, threads: int):
+        self._places, self._transform = places, pixel_transform(preprocess_cfg)
+        self._pool = ThreadPoolExecutor(threads)
+
+    def at(self, rows: np.ndarray) -> torch.Tensor:
+        """See `Pixels`; `InputError` names the shard that has vanished, or the key of an image that is damaged."""
+        return torch.from_numpy(np.stack(list(self._pool.map(self._one, rows.tolist()))))
+
+    def _one(self, row: int) -> np.ndarray:
+        place = self._places[row]
+        return decode_image(_read(place), self._transform, f"{place.tar}, key {place.key}")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch with the pixels of this process's share of it."""
+
+    batch: Batch
+    pixels: torch.Tensor
+
+
+class Ahead:
+    """Prepares the pixels of the next steps while a step is under way.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    share : callable
+        The slice of a batch of so many rows that this process needs.
+    pin : bool
+        Put pixels where a GPU copies from without waiting.
+    """
+
+    def __init__(self, pixels: Pixels, share: Callable[[int], slice], pin: bool):
+        self._pixels, self._share, self._pin = pixels, share, pin
+        self._pool = ThreadPoolExecutor(N_AHEAD)
+        self._coming: dict[int, tuple[Batch, Future[torch.Tensor]]] = {}
+
+    def take(self, step: int, end: int, batch_at: Callable[[int], Batch]) -> Prepared:
+        """What ``step`` needs; the steps after it, before ``end``, are begun. ``batch_at`` is called in this thread."""
+        for coming in range(step, min(step + 1 + N_AHEAD, end)):
+            if coming not in self._coming:
+                batch = batch_at(coming)
+                rows = batch.rows[self._share(len(batch.rows))]
+                self._coming[coming] = batch, self._pool.submit(self._prepare, rows)
+        batch, pixels = self._coming.pop(step)
+        return Prepared(batch, pixels.result())
+
+    def _prepare(self, rows: np.ndarray) -> torch.Tensor:
+        images = self._pixels.at(rows)
+        return images.pin_memory() if self._pin else images
+
+
+def _read(place: ImagePlace) -> bytes:
+    try:
+        handle = os.open(place.tar, os.O_RDONLY)
+    except OSError as error:
+        raise _vanished(place.tar, error.strerror) from None
+    try:
+        content = os.pread(handle, place.size, place.offset)
+    finally:
+        os.close(handle)
+    if len(content) < place.size:
+        raise _vanished(place.tar, "it has become shorter")
+    return content
+
+
+def _vanished(tar: Path, why: str) -> InputError:
+    instead = "put it back, or make the data folder again; the training continues from its last saved state"
+    return InputError(f"the shard cannot be read any more ({why})", str(tar), instead)
