@@ -39,7 +39,7 @@ def test_a_model_that_has_learnt_nothing_does_not_see_all_texts_as_the_same():
 def test_texts_from_outside_are_compared_the_same_way():
     text, kind = torch.from_numpy(unit_rows(8, 16)), torch.arange(8)
     same = SameTexts(kind, text, 0.999)
-    found = same.among(torch.tensor([3, 99, 98]), torch.cat([text[[0, 5]], -text[:1]]))
+    found = same.among(slice(0, 8), torch.tensor([3, 99, 98]), torch.cat([text[[0, 5]], -text[:1]]))
     assert torch.nonzero(found).tolist() == [[0, 0], [3, 0], [5, 1]]
 
 

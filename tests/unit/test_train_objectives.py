@@ -24,7 +24,10 @@ class Weights:
     image: torch.Tensor
     text: torch.Tensor
     extra_text: torch.Tensor | None = None
-    extra_log_weight: torch.Tensor | None = None
+    outside: torch.Tensor | None = None
+
+    def extra_log_weight(self, rows: slice) -> torch.Tensor:
+        return self.outside[rows]
 
     def log_weight(self, rows: slice) -> torch.Tensor:
         return self.image[rows]
@@ -62,7 +65,7 @@ def plain(objective: str, image, text, scale, bias, w: Weights | None = None) ->
     logits = scale * image @ text.T
     zero = torch.zeros_like(logits)
     of_images, of_texts = logits + (w.image if w else zero), logits.T + (w.text if w else zero)
-    outside = scale * image @ w.extra_text.T + w.extra_log_weight if w and w.extra_text is not None else None
+    outside = scale * image @ w.extra_text.T + w.outside if w and w.extra_text is not None else None
     if objective == "clip":
         positive = logits.diagonal()
         wide = of_images if outside is None else torch.cat([of_images, outside], 1)

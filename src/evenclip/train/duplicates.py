@@ -42,9 +42,9 @@ class SameTexts:
         own = torch.arange(len(self._kind), device=same.device)
         return same.masked_fill_(own[rows, None] == own, False)
 
-    def among(self, kind: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """Whether other texts, (q,) and (q, d), say the same as each of the batch's, shape (b, q), bool."""
-        return (self._kind[:, None] == kind) | (self._centred @ self._centre(text).T >= self._threshold)
+    def among(self, rows: slice, kind: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Whether other texts, (q,) and (q, d), say the same as those of ``rows``, shape (n_rows, q), bool."""
+        return (self._kind[rows, None] == kind) | (self._centred[rows] @ self._centre(text).T >= self._threshold)
 
     def _centre(self, text: torch.Tensor) -> torch.Tensor:
         return F.normalize(text.detach() - self._mean, dim=1)
@@ -53,7 +53,7 @@ class SameTexts:
 class DuplicateMask:
     """Masks, in both directions, the pairs whose texts say the same as the anchor's text."""
 
-    extra_text = extra_log_weight = None
+    extra_text = None
 
     def __init__(self, same: SameTexts, n: int):
         self._same, self._n = same, n

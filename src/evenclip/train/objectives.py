@@ -137,4 +137,4 @@ def _siglip_rows(
 
 def _extra_logits(rows: slice, adjustment: Adjustment, image: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
     """Logits of the scaled features ``image`` of ``rows`` with the texts from outside, shape (n_rows, q)."""
-    return image @ extra.T + adjustment.extra_log_weight[rows].detach()
+    return image @ extra.T + adjustment.extra_log_weight(rows).detach()

@@ -72,8 +72,6 @@ class Adjustment(Protocol):
 
     extra_text: torch.Tensor | None
     """Unit features of q more negative texts, shape (q, d)."""
-    extra_log_weight: torch.Tensor | None
-    """Added to the logits of the batch's images with `extra_text`, shape (b, q); -inf = masked."""
 
     def log_weight(self, rows: slice) -> torch.Tensor:
         """Added to the image-to-text logits of ``rows``, shape (n_rows, b): 0 on the diagonal, -inf = masked."""
@@ -81,8 +79,11 @@ class Adjustment(Protocol):
     def log_weight_text(self, rows: slice) -> torch.Tensor:
         """Added to the text-to-image logits of the texts ``rows``, shape (n_rows, b); else as `log_weight`."""
 
+    def extra_log_weight(self, rows: slice) -> torch.Tensor:
+        """Added to the logits of the images ``rows`` with `extra_text`, shape (n_rows, q); -inf = masked."""
+
     def logged(self) -> dict[str, torch.Tensor | float]:
-        """Scalars for the history, the same names at every step."""
+        """Scalars for the history, the same names at every step; called once the loss is known."""
 
 
 class Negatives(Protocol):
