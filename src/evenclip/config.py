@@ -22,6 +22,7 @@ from evenclip.errors import InputError
 from evenclip.evaluate.options import EvaluateOptions, Task
 from evenclip.label import LabelOptions
 from evenclip.options import Options, expand_variables, parse_value, read_yaml
+from evenclip.provenance import fingerprint
 from evenclip.track.options import TrackOptions
 from evenclip.train.options import TrainOptions
 
@@ -161,6 +162,17 @@ class Study:
         """The files an imported data set is read from; nothing for a drawn one."""
         block = self._dataset(dataset)
         return [expand_variables(block.root, f"data.{dataset}.root")] if isinstance(block, ImportedDataset) else []
+
+    def data_listing(self, dataset: str) -> str:
+        """Fingerprint of the names and sizes of the files that an imported data set is read from; '' for a drawn one.
+
+        Snakemake sees only the folder, and its time, which changes with a checkout and not with an edit inside.
+        """
+        roots = [Path(path) for path in self.data_source(dataset)]
+        if not any(root.is_dir() for root in roots):
+            return ""
+        found = [(folder, name) for root in roots for folder, _, names in os.walk(root) for name in names]
+        return fingerprint(sorted((name, os.stat(os.path.join(folder, name)).st_size) for folder, name in found))
 
     def data_module(self, dataset: str) -> str:
         """The module that makes the data set, for its code fingerprint."""

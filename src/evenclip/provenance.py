@@ -188,12 +188,14 @@ def input_digest(path: str | os.PathLike) -> str:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the working folder; both None outside a git repository or without git."""
+    """Commit and dirty flag of the checkout that this package runs from; both None where it runs from none."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=20).stdout
+        command = ["git", "-C", Path(__file__).parent, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
 
     try:
+        git("ls-files", "--error-unmatch", "provenance.py")  # installed below somebody's repository is not in it
         return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "-uno").strip())}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}

@@ -97,6 +97,20 @@ def test_imported_root_takes_environment_variables(monkeypatch):
     assert shlex.split(command)[:3] == ["import", "--source", "/with space/utkface"]
 
 
+def test_an_edited_file_of_an_imported_data_set_changes_its_listing(demo, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/one.txt").write_text("1")
+    demo["data"]["mine"] = {"source": "import", "root": str(tmp_path)}
+    study = Study.from_mapping(demo, "demo")
+    listings = [study.data_listing("mine"), study.data_listing("mine")]
+    (tmp_path / "a/one.txt").write_text("12")
+    listings.append(study.data_listing("mine"))
+    (tmp_path / "a/two.txt").write_text("1")
+    listings.append(study.data_listing("mine"))
+    assert listings[0] == listings[1] and len(set(listings)) == 3
+    assert study.data_listing("world") == ""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -6,6 +6,7 @@ rule data:
     params:
         command=lambda w: STUDY.data_command(w.dataset, w.split),
         folder=lambda w, output: Path(output.manifest).parent,
+        listing=lambda w: STUDY.data_listing(w.dataset),
         code=lambda w: code_fingerprint(STUDY.data_module(w.dataset)),
     log:
         f"{LOGS}/data/{{dataset}}_{{split}}.log",
