@@ -15,8 +15,7 @@ from evenclip.data.shards import read_pairs, write_shards
 from evenclip.data.synthesize import synthesize
 from evenclip.errors import InputError
 from evenclip.graph import GraphOptions, GraphSource, build_graph
-from evenclip.graph import tables as tables_module
-from evenclip.graph.tables import in_words
+from evenclip.graph.relations import in_words, text_of
 from evenclip.graph.wordnet import words
 from evenclip.provenance import Manifest
 
@@ -71,8 +70,8 @@ def test_conceptnets_dump(tmp_path, built, packed):
     assert entities["cn:fire truck"] == {
         "id": "cn:fire truck", "text": "fire truck", "modality": "text", "image_key": None, "box": None,
     }  # fmt: skip
-    assert relations["cn:AtLocation"]["text"] == "at location"
-    assert report["sources"] == {"conceptnet": {"triples": 1, "duplicates": 1, "other_language": 2}}
+    assert relations["cn:AtLocation"]["text"] == "is located at"
+    assert report["sources"] == {"conceptnet": {"read": 2, "triples": 1, "duplicates": 1, "other_language": 2}}
 
 
 def test_conceptnet_in_another_language(tmp_path, built):
@@ -126,7 +125,7 @@ def test_mkg_has_the_relation_last(tmp_path, built):
     triples, entities, _, report = built(f"mkg={folder}", max_malformed_share=0.5)
     assert triples == [("wd:Q2", "wd:P161", "wd:Q1")]
     assert entities["wd:Q1"]["text"] == "Q1"
-    assert report["sources"]["mkg"] == {"triples": 1, "malformed": 1}
+    assert report["sources"]["mkg"] == {"read": 1, "triples": 1, "malformed": 1}
 
 
 def test_mkg_that_is_cut_off_is_an_error(tmp_path, built):
@@ -159,13 +158,20 @@ SCENES = [
 def test_visual_genomes_objects_are_parts_of_pictures(tmp_path, built):
     (tmp_path / "scene_graphs.json").write_text(json.dumps(SCENES))
     triples, entities, _, report = built(f"visual_genome={tmp_path / 'scene_graphs.json'}", max_malformed_share=0.5)
-    assert triples == [("vg:1", "vg:has attribute", "vg:attribute red"), ("vg:1", "vg:on", "vg:2")]
+    assert triples == [
+        ("vg:1", "vg:is an image of", "vg:name traffic light"),
+        ("vg:1", "vg:has attribute", "vg:name red"),
+        ("vg:2", "vg:is an image of", "vg:name pole"),
+        ("vg:1", "vg:on", "vg:2"),
+        ("vg:3", "vg:is an image of", "vg:name dog"),
+        ("vg:4", "vg:is an image of", "vg:name cat"),
+    ]
     assert entities["vg:1"] == {
         "id": "vg:1", "text": "traffic light", "modality": "both", "image_key": "2407890", "box": [1, 2, 30, 40],
     }  # fmt: skip
-    assert entities["vg:attribute red"]["modality"] == "text"
-    assert report["sources"]["visual_genome"] == {"triples": 2, "duplicates": 1, "malformed": 1}
-    assert report["modalities"] == {"both": 4, "text": 1}
+    assert entities["vg:name red"]["modality"] == "text"
+    assert report["sources"]["visual_genome"] == {"read": 7, "triples": 6, "duplicates": 1, "malformed": 1}
+    assert report["modalities"] == {"both": 4, "text": 5}
 
 
 def test_objects_of_pictures_that_are_not_there_are_text(tmp_path, built):
@@ -193,7 +199,7 @@ def test_visualsem(tmp_path, built):
     assert triples == [("vs:bn:1n", "vs:is-a", "vs:bn:2n")]
     assert (entities["vs:bn:1n"]["text"], entities["vs:bn:1n"]["image_key"]) == ("fire truck", "b")
     assert (entities["vs:bn:2n"]["text"], entities["vs:bn:2n"]["modality"]) == ("car: Has wheels.", "text")
-    assert report["sources"]["visualsem"] == {"triples": 1, "malformed": 2}
+    assert report["sources"]["visualsem"] == {"read": 1, "triples": 1, "malformed": 2}
 
 
 # --- the embedded world, the whole ----------------------------------------------------------------------------------
@@ -206,23 +212,17 @@ def test_the_embedded_world_through_the_same_readers(tmp_path, built):
     sources = [f"visual_genome={knowledge}", f"conceptnet={knowledge / 'conceptnet-assertions.csv'}",
                f"visualsem={knowledge}"]  # fmt: skip
     triples, entities, relations, report = built(*sources, data=world)
-    known = [triple for triple in triples if triple[1].startswith("cn:")]
-    assert known == [(f"cn:{head}", f"cn:{relation}", f"cn:{tail}") for head, relation, tail in common_sense()]
+    said = {(entities[head]["text"], relations[name]["text"], entities[tail]["text"]) for head, name, tail in triples}
+    for head, name, tail in common_sense():
+        assert {(head, text_of(name), tail), (tail, text_of(name), head)} & said
     keys = set(read_pairs(world, ["key"]).column("key").to_pylist())
     pictured = [entity for entity in entities.values() if entity["image_key"] is not None]
     assert pictured and {entity["image_key"] for entity in pictured} <= keys
-    assert {entity["image_key"] for entity in pictured if entity["id"].startswith("vg:")} == keys
+    assert {entity["image_key"] for entity in pictured if entity["box"]} == keys
     assert all(count.get("malformed", 0) == 0 for count in report["sources"].values())
     assert {end for head, _, tail in triples for end in (head, tail)} <= set(entities)
     assert {relation for _, relation, _ in triples} == set(relations)
     assert report["n_triples"] == len(triples) == sum(count["triples"] for count in report["sources"].values())
-
-
-def test_chunks_change_nothing(tmp_path, built, monkeypatch):
-    (tmp_path / "scene_graphs.json").write_text(json.dumps(SCENES[:2]))
-    whole = built(f"visual_genome={tmp_path / 'scene_graphs.json'}")
-    monkeypatch.setattr(tables_module, "CHUNK", 2)
-    assert built(f"visual_genome={tmp_path / 'scene_graphs.json'}") == whole
 
 
 @pytest.mark.parametrize(

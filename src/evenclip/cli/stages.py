@@ -20,18 +20,21 @@ def graph(
     source: Annotated[
         list[str],
         typer.Option(
-            "--source", metavar="FORMAT=PATH", help="conceptnet, wordnet, mkg, visual_genome or visualsem; repeat."
+            "--source",
+            metavar="FORMAT=PATH",
+            help="conceptnet, wordnet, mkg, visual_genome, visualsem; captions or pairs of a data folder; repeat.",
         ),
     ],
     out: OutFolder,
     data: Annotated[Path | None, typer.Option(help="Folder of image-text shards with the entities' pictures.")] = None,
+    seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Build the knowledge graph from its sources: triples, entities and relations."""
+    """Build the knowledge graph from its sources: triples, split, entities, relations, and false captions."""
     from evenclip.graph import GraphOptions, GraphSource, build_graph
 
     sources = [GraphSource.from_argument(argument) for argument in source]
-    rows = build_graph(sources, out, data, GraphOptions.from_arguments(option))
+    rows = build_graph(sources, out, data, GraphOptions.from_arguments(option), seed)
     print(f"{out}: " + ", ".join(f"{n} {name.removeprefix('n_')}" for name, n in rows.items()))
 
 

@@ -1,120 +1,158 @@
-"""Build the graph from its sources: `triples.parquet`, `entities.parquet`, `relations.parquet`, `graph.json`."""
+"""Build the graph from its sources: `triples.parquet`, `entities.parquet`, `relations.parquet`, `graph.json`.
+
+Read every source, link the entities, leave out what is redundant or outside the corpus, split, write.
+"""
 
 import os
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Any
 
-from pydantic import Field
+import numpy as np
+import pyarrow as pa
 
 from evenclip.data.pictures import PictureKeys
 from evenclip.errors import InputError
-from evenclip.graph.conceptnet import read_conceptnet
-from evenclip.graph.mkg import read_mkg
-from evenclip.graph.tables import Graph
-from evenclip.graph.visual_genome import read_visual_genome
-from evenclip.graph.visualsem import read_visualsem
-from evenclip.graph.wordnet import read_wordnet
-from evenclip.options import Options
+from evenclip.graph.linking import link, merge
+from evenclip.graph.negatives import write_negatives
+from evenclip.graph.options import GraphOptions
+from evenclip.graph.redundancy import find_redundant
+from evenclip.graph.restriction import in_vocabulary, read_vocabulary, within_hops
+from evenclip.graph.scenes import read_scenes
+from evenclip.graph.source import GraphSource, read_source
+from evenclip.graph.splitting import SPLITS, split_triples
+from evenclip.graph.statistics import describe
+from evenclip.graph.tables import ENTITIES_SCHEMA, RELATIONS_SCHEMA, TRIPLES_SCHEMA, Entities, Graph, Triples, modality
 from evenclip.provenance import Manifest, atomic_folder, sha256_file, write_json
 from evenclip.records import write_table
 
-Format = Literal["conceptnet", "wordnet", "mkg", "visual_genome", "visualsem"]
-
-
-class GraphOptions(Options):
-    """How the sources of a graph are read."""
-
-    language: str = "en"
-    """Language of ConceptNet's terms and of VisualSem's glosses, as these write it."""
-    max_malformed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """More malformed records of a source than this share is an error."""
-
-
-@dataclass(frozen=True)
-class GraphSource:
-    """One source: a format, and the file or folder that has it."""
-
-    format: Format
-    path: Path
-
-    @classmethod
-    def from_argument(cls, argument: str) -> Self:
-        """Read ``FORMAT=PATH``."""
-        name, _, path = argument.partition("=")
-        if name not in get_args(Format) or not path:
-            raise InputError(f"'{argument}' is not FORMAT=PATH", "--source", f"FORMAT: {', '.join(get_args(Format))}")
-        return cls(name, Path(path))
-
-    @property
-    def files(self) -> list[Path]:
-        """The source's files, for its fingerprint."""
-        if self.path.is_dir():
-            return sorted(path for path in self.path.iterdir() if path.is_file() and not path.name.startswith("."))
-        return [self.path]
-
 
 def build_graph(
-    sources: list[GraphSource], out: str | os.PathLike, data: str | os.PathLike | None, options: GraphOptions
+    sources: list[GraphSource],
+    out: str | os.PathLike,
+    data: str | os.PathLike | None,
+    options: GraphOptions,
+    seed: int = 0,
 ) -> dict[str, int]:
     """Write the graph of all ``sources`` to the folder ``out``; return the numbers of rows.
 
     Parameters
     ----------
     sources : list of GraphSource
-        Entities of different sources are different, even where their words are the same.
+        Of entities that are one, the first source's id and text count, so the richest comes first.
     data : path, optional
-        Data folder with the pictures; an entity whose picture is not in it is text only. Without it, ``image_key`` is
-        the picture's number or name in the source.
+        Data folder with the pictures and the captions. An entity whose picture is not in it is text only; without it,
+        ``image_key`` is the picture's number or name in the source.
+    seed : int
+        Of the split.
 
     Raises
     ------
     InputError
-        If a source cannot be read, has no triple, or more malformed records than ``max_malformed_share``.
+        If a source cannot be read, has no triple, or more malformed records than ``max_malformed_share``; if
+        ``options.hops`` is given without ``data``; if no triple is left.
     """
+    if options.hops is not None and data is None:
+        raise InputError("'hops' counts from the words of captions", "option hops", "give the captions with --data")
     for source in sources:
         if not source.path.exists():
             raise InputError("no such file or folder", str(source.path), "check the path")
     inputs = {f"{each.format} {path.name}": path for each in sources for path in each.files}
-    manifest = Manifest("graph", options.model_dump(mode="json"), inputs | ({} if data is None else {"data": data}))
+    inputs |= {} if data is None else {"data": data}
+    manifest = Manifest("graph", options.model_dump(mode="json"), inputs, seed)
     graph, pictures = Graph(), PictureKeys(data)
     for source in sources:
         graph.begin(source.format)
-        _read(source, graph, pictures, options)
-        _check(source, graph, options.max_malformed_share)
-    tables = graph.tables()
+        read_source(source, graph, pictures, options)
+    entities, everything, n_linked = _link(graph)
+    triples, report = _condense(graph, entities, everything, data, options)
+    report["n_linked"] = n_linked
+    if len(triples) == 0:
+        raise InputError("no triple is left", "option hops", "raise it, or leave it out")
+    split = split_triples(triples, options.valid_share, options.test_share, seed)
+    report |= describe(entities, triples, split, [text for _, _, text in graph.relations])
+    tables = _tables(graph, entities, triples, split)
+    if data is not None:
+        scenes = read_scenes(entities, everything, [text for _, _, text in graph.relations])
+        tables["negatives"] = write_negatives(data, scenes, options.negatives_per_caption, seed)
     rows = {f"n_{name}": len(table) for name, table in tables.items()}
-    modalities = Counter(tables["entities"].column("modality").to_pylist())
     with atomic_folder(out) as folder:
         for name, table in tables.items():
             write_table(table, folder / f"{name}.parquet")
-        counts = {source: dict(count) for source, count in graph.counts.items()}
-        write_json(rows | {"sources": counts, "modalities": dict(modalities)}, folder / "graph.json")
+        write_json(rows | report, folder / "graph.json")
         digests = {name: sha256_file(folder / f"{name}.parquet") for name in tables}
         manifest.write(folder / "manifest.json", **rows, sha256=digests)
     return rows
 
 
-def _read(source: GraphSource, graph: Graph, pictures: PictureKeys, options: GraphOptions) -> None:
-    match source.format:
-        case "conceptnet":
-            read_conceptnet(source.path, graph, options.language)
-        case "wordnet":
-            read_wordnet(source.path, graph)
-        case "mkg":
-            read_mkg(source.path, graph)
-        case "visual_genome":
-            read_visual_genome(source.path, graph, pictures)
-        case "visualsem":
-            read_visualsem(source.path, graph, pictures, options.language)
+def _link(graph: Graph) -> tuple[Entities, Triples, int]:
+    """All entities, all triples between those that stand for others, and how many others there are."""
+    standing, triples = link(graph.entities), graph.triples()
+    linked = Triples(standing[triples.head], triples.relation, standing[triples.tail], triples.source)
+    return merge(graph.entities, standing), linked, int((standing != np.arange(len(standing))).sum())
 
 
-def _check(source: GraphSource, graph: Graph, allowed: float) -> None:
-    counts = graph.counts[source.format]
-    n_bad, n_good = counts["malformed"], counts["triples"] + counts["duplicates"]
-    if n_bad > allowed * (n_good + n_bad):
-        what = f"{n_bad} of {n_good + n_bad} records are malformed"
-        raise InputError(what, graph.malformed[-1], f"is it the format {source.format}? (or raise max_malformed_share)")
-    if not n_good:
-        raise InputError("no triple is there", str(source.path), f"is it the format {source.format}?")
+def _condense(
+    graph: Graph, entities: Entities, triples: Triples, data: str | os.PathLike | None, options: GraphOptions
+) -> tuple[Triples, dict[str, Any]]:
+    """The triples without the redundant and those outside the corpus; and what went where, for people."""
+    texts = [text for _, _, text in graph.relations]
+    redundant = find_redundant(triples, texts)
+    outside = np.zeros(len(triples), dtype=bool)
+    if options.hops is not None:
+        start = in_vocabulary(entities, read_vocabulary(data))
+        outside = ~within_hops(triples, start, options.hops)
+    sources = {name: dict(count) for name, count in graph.counts.items()}
+    reasons = {
+        "triples": redundant.kept & ~outside,
+        "duplicates": redundant.duplicate,
+        "inverses": redundant.mirrored,
+        "loops": redundant.loop,
+        "outside_the_corpus": redundant.kept & outside,
+    }
+    for reason, mask in reasons.items():
+        counts = np.bincount(triples.source[mask], minlength=len(sources))
+        for count, n in zip(sources.values(), counts, strict=True):
+            if n or reason == "triples":
+                count[reason] = int(n)
+    detected = [{"relations": [texts[a], texts[b]], "are": tie} for a, b, tie in redundant.detected]
+    report = {
+        "sources": sources,
+        "detected": detected,
+    }
+    return triples.where(redundant.kept & ~outside), report
+
+
+def _tables(graph: Graph, entities: Entities, triples: Triples, split: np.ndarray) -> dict[str, pa.Table]:
+    """Triples, and the entities and relations that they speak of."""
+    ids = pa.array(entities.ids)
+    relation_ids = pa.array([id for id, _, _ in graph.relations])
+    columns = [
+        ids.take(pa.array(triples.head)),
+        relation_ids.take(pa.array(triples.relation)),
+        ids.take(pa.array(triples.tail)),
+        pa.array(list(graph.counts)).take(pa.array(triples.source)),
+        pa.array(SPLITS).take(pa.array(split)),
+    ]
+    used = np.unique(np.concatenate([triples.head, triples.tail]))
+    texts, keys, boxes = (
+        [column[i] for i in used.tolist()] for column in (entities.texts, entities.image_keys, entities.boxes)
+    )
+    return {
+        "triples": pa.Table.from_arrays(columns, schema=TRIPLES_SCHEMA),
+        "entities": pa.table(
+            {
+                "id": ids.take(pa.array(used)),
+                "text": texts,
+                "modality": list(map(modality, texts, keys)),
+                "image_key": keys,
+                "box": boxes,
+            },
+            schema=ENTITIES_SCHEMA,
+        ),
+        "relations": pa.Table.from_pylist(
+            [
+                dict(zip(RELATIONS_SCHEMA.names, graph.relations[row], strict=True))
+                for row in np.unique(triples.relation).tolist()
+            ],
+            schema=RELATIONS_SCHEMA,
+        ),
+    }

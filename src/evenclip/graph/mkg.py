@@ -24,7 +24,7 @@ def read_mkg(folder: Path, graph: Graph) -> None:
         except (ValueError, KeyError):
             graph.leave_out("malformed", f"{path}:{number}")
             continue
-        graph.triple(graph.entity(f"wd:{h}", h), name, graph.entity(f"wd:{t}", t))
+        graph.triple(graph.entity(f"wd:{h}", h, kind="sense"), name, graph.entity(f"wd:{t}", t, kind="sense"))
 
 
 def _names(path: Path) -> dict[int, str]:

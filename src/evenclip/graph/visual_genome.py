@@ -1,7 +1,8 @@
 """Visual Genome's `scene_graphs.json`: for each image its objects, with boxes and attributes, and their relationships.
 
-An object is an entity of its own, the part of the image in its box, with its first name as text. Attributes are text
-entities, tied to the object by the relation `has attribute`. The file, of 740 MB, is read image by image.
+An object is a thing of its own, the part of the image in its box, with its first name as text. It is an image of its
+concept: the WordNet synset that the annotation gives, or else the term of its name. Attributes are terms, tied to the
+object by the relation `has attribute`. The file, of 740 MB, is read image by image.
 """
 
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 
 from evenclip.data.pictures import PictureKeys
 from evenclip.graph.opening import need_file, read_json
+from evenclip.graph.relations import HAS_ATTRIBUTE, IMAGE_OF, IS_A
 from evenclip.graph.tables import Graph
-
-HAS_ATTRIBUTE = "has attribute"
+from evenclip.graph.wordnet import words
 
 
 def read_visual_genome(path: Path, graph: Graph, pictures: PictureKeys) -> None:
@@ -28,14 +29,20 @@ def _add_image(image: dict[str, Any], graph: Graph, pictures: PictureKeys) -> No
     key = pictures.of(int(image["image_id"]))
     if key is None:
         graph.leave_out("pictures_that_are_not_there")
-    objects: dict[int, str] = {}
+    objects: dict[int, int] = {}
     for thing in image["objects"]:
-        box = tuple(int(thing[side]) for side in "xywh")
-        objects[thing["object_id"]] = graph.entity(f"vg:{thing['object_id']}", _clean(thing["names"][0]), key, box)
+        box, name = tuple(int(thing[side]) for side in "xywh"), _clean(thing["names"][0])
+        number = graph.entity(f"vg:{thing['object_id']}", name, key, box, kind="thing")
+        objects[thing["object_id"]] = number
+        synset = next(iter(thing.get("synsets") or []), None)
+        if synset is None:
+            concept = graph.entity(f"vg:name {name}", name)
+        else:
+            concept = graph.entity(f"wn:{synset}", words(synset), kind="sense")
+        graph.triple(number, IS_A if key is None else IMAGE_OF, concept)
         for attribute in thing.get("attributes") or []:
             if text := _clean(attribute):
-                tail = graph.entity(f"vg:attribute {text}", text)
-                graph.triple(objects[thing["object_id"]], HAS_ATTRIBUTE, tail)
+                graph.triple(number, HAS_ATTRIBUTE, graph.entity(f"vg:name {text}", text))
     for link in image["relationships"]:
         if predicate := _clean(link["predicate"]):
             graph.triple(objects[link["subject_id"]], predicate, objects[link["object_id"]])

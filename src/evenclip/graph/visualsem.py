@@ -14,11 +14,11 @@ from evenclip.graph.tables import Graph
 def read_visualsem(folder: Path, graph: Graph, pictures: PictureKeys, language: str) -> None:
     """Add the nodes and tuples in ``folder``."""
     glosses = _glosses(folder, language)
-    nodes: dict[str, str] = {}
+    nodes: dict[str, int] = {}
     path = need_file(folder, "nodes.json", "nodes.v2.json")
     for name, node in read_json(path):
         try:
-            text = str(node["ms"]).replace("_", " ")
+            title = str(node["ms"]).replace("_", " ")
             images = [str(image) for image in node.get("ims") or []]
         except (KeyError, TypeError, AttributeError):
             graph.leave_out("malformed", f"{path}: node {name}")
@@ -26,8 +26,8 @@ def read_visualsem(folder: Path, graph: Graph, pictures: PictureKeys, language: 
         key = next((key for image in images if (key := pictures.of(image))), None)
         if images and key is None:
             graph.leave_out("pictures_that_are_not_there")
-        text = f"{text}: {glosses[name]}" if name in glosses else text
-        nodes[name] = graph.entity(f"vs:{name}", text, key)
+        text = f"{title}: {glosses[name]}" if name in glosses else title
+        nodes[name] = graph.entity(f"vs:{name}", text, key, kind="sense", name=title)
     path = need_file(folder, "tuples.json", "tuples.v2.json")
     for tail, link in read_json(path):
         try:

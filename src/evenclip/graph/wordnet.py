@@ -20,7 +20,9 @@ def read_wordnet(path: Path, graph: Graph) -> None:
             if len(fields) != 3 or not all(fields):
                 graph.leave_out("malformed", f"{path}:{number}")
                 continue
-            head, tail = (graph.entity(f"wn:{synset}", words(synset)) for synset in (fields[0], fields[2]))
+            head, tail = (
+                graph.entity(f"wn:{synset}", words(synset), kind="sense") for synset in (fields[0], fields[2])
+            )
             graph.triple(head, fields[1].lstrip("_"), tail)
 
 
