@@ -1,0 +1,103 @@
+"""Time and memory of `evenclip graph` on a graph of the size of ConceptNet's English part; writes results/graph.csv.
+
+    python benchmarks/graph.py [--n 3500000]
+
+Draws assertions in the format of ConceptNet 5.7's dump: 1.2 million terms of one to three words with Zipf's
+frequencies, plurals among them, and relations in about the shares of the real dump; 1 % are said twice and 1 % from the
+tail.
+The whole command is measured, from the packed file to the tables.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results" / "graph.csv"
+N_TERMS = 1_200_000
+RELATIONS = {
+    "RelatedTo": 0.49, "FormOf": 0.11, "DerivedFrom": 0.09, "HasContext": 0.07, "IsA": 0.07, "Synonym": 0.06,
+    "UsedFor": 0.02, "AtLocation": 0.02, "EtymologicallyRelatedTo": 0.02, "SimilarTo": 0.01, "CapableOf": 0.01,
+    "HasSubevent": 0.01, "HasPrerequisite": 0.01, "Antonym": 0.01,
+}  # fmt: skip
+DETAILS = json.dumps({
+    "dataset": "/d/wiktionary/en", "license": "cc:by-sa/4.0", "weight": 1.0,
+    "sources": [{"process": "/s/process/wikiparsec/2", "contributor": "/s/resource/wiktionary/en"}],
+})  # fmt: skip
+MAX_SECONDS, MAX_MB = 300, 6000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--n", type=int, default=3_500_000, help="assertions")
+    n = parser.parse_args().n
+    with tempfile.TemporaryDirectory() as folder:
+        dump, out = Path(folder) / "assertions.csv.gz", Path(folder) / "graph"
+        write_dump(dump, n, np.random.default_rng(0))
+        command = [sys.executable, "-m", "evenclip", "graph", "--source", f"conceptnet={dump}", "--out", str(out)]
+        started = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - started
+        report = json.loads((out / "graph.json").read_text(encoding="utf-8"))
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KB
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    common = {"date": datetime.now(UTC).date().isoformat(), "commit": commit,
+              "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
+    case = (
+        f"whole command, {n:,} assertions -> {report['n_triples']:,} triples, {report['n_entities']:,} entities, "
+        f"{report['n_linked']:,} linked"
+    )
+    rows = [
+        {"case": case, "unit": "s", "ours": f"{seconds:.1f}", "target": MAX_SECONDS, "met": seconds <= MAX_SECONDS},
+        {"case": "peak memory", "unit": "MB", "ours": f"{peak_mb:.0f}", "target": MAX_MB, "met": peak_mb <= MAX_MB},
+    ]
+    RESULTS.parent.mkdir(exist_ok=True)
+    with open(RESULTS, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], *common], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | common for row in rows)
+    print(RESULTS.read_text(encoding="utf-8"))
+
+
+def write_dump(path: Path, n: int, rng: np.random.Generator) -> None:
+    """Write ``n`` assertions between terms of Zipf's frequencies."""
+    terms = draw_terms(rng)
+    weight = 1 / np.arange(1, N_TERMS + 1) ** 0.8
+    weight /= weight.sum()
+    heads, tails = (rng.choice(N_TERMS, n, p=weight) for _ in range(2))
+    names = rng.choice(list(RELATIONS), n, p=np.array(list(RELATIONS.values())) / sum(RELATIONS.values()))
+    n_again = n // 100
+    heads[-n_again:], tails[-n_again:], names[-n_again:] = heads[:n_again], tails[:n_again], names[:n_again]
+    mirrored = slice(n - 2 * n_again, n - n_again)
+    heads[mirrored], tails[mirrored] = tails[n_again : 2 * n_again], heads[n_again : 2 * n_again]
+    names[mirrored] = names[n_again : 2 * n_again]
+    with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
+        for head, tail, name in zip(heads.tolist(), tails.tolist(), names.tolist(), strict=True):
+            uris = f"/r/{name}", f"/c/en/{terms[head]}", f"/c/en/{terms[tail]}"
+            file.write(f"/a/[{uris[0]}/,{uris[1]}/,{uris[2]}/]\t{uris[0]}\t{uris[1]}\t{uris[2]}\t{DETAILS}\n")
+
+
+def draw_terms(rng: np.random.Generator) -> list[str]:
+    """Made-up terms; a tenth are plurals of others."""
+    syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "in", "ol")]
+    words = ["".join(rng.choice(syllables, size)) for size in rng.integers(2, 5, size=120_000)]
+    n_words = rng.choice([1, 2, 3], N_TERMS, p=[0.3, 0.5, 0.2])
+    terms = ["_".join(words[i] for i in rng.integers(len(words), size=k)) for k in n_words]
+    for row in rng.choice(N_TERMS - 1, N_TERMS // 10, replace=False):
+        terms[row] = terms[row + 1] + "s"
+    return terms
+
+
+if __name__ == "__main__":
+    main()
