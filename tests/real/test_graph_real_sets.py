@@ -28,7 +28,7 @@ def test_every_triple_enters_or_says_nothing_new(format, path, n, n_relations, r
     if n is not None:
         assert counts["read"] == n
         left_out = sum(counts.get(reason, 0) for reason in ("duplicates", "inverses", "loops"))
-        assert counts["triples"] == n - left_out and left_out < 0.2 * n  # of WN18RR 17 %: it has its symmetric relations twice
+        assert counts["triples"] == n - left_out and left_out < 0.2 * n  # WN18RR has symmetric ones twice
         assert report["n_relations"] == n_relations
     assert counts.get("malformed", 0) == 0
     triples = pq.read_table(tmp_path / "graph" / "triples.parquet")
