@@ -177,6 +177,7 @@ start = time.perf_counter()
 path, out, columns = sys.argv[1:]
 connection = duckdb.connect()
 connection.execute(f"SET threads = {os.cpu_count()}")
+connection.execute("SET enable_progress_bar = false")
 query = f"SELECT count(*) FROM (SELECT {columns}, count(*) FROM '{path}' GROUP BY {columns})"
 (n_cells,) = connection.execute(query).fetchone()
 weights = f"SELECT key, 0.5::FLOAT AS weight, 1::UTINYINT AS copies FROM '{path}'"

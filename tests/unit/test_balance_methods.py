@@ -76,6 +76,22 @@ def test_raking_agrees_with_ipfn():
         assert mine[(row["a"], row["b"])] == pytest.approx(row["total"] / n, rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")  # what the peer imports and calls warns about versions to come
+def test_raking_agrees_with_the_balance_package():
+    peer = pytest.importorskip("balance.weighting_methods.rake", reason="balance is an optional peer")
+    import pandas as pd
+
+    table = tilted_table(2000)
+    frame = pd.DataFrame({n: table.column(f"sensitive.{n}.yes").to_numpy().astype(str) for n in "ab"})
+    target = pd.DataFrame({"a": ["True", "False"] * 5, "b": ["True"] * 4 + ["False"] * 6})  # margins 0.5 and 0.4
+    ones = [pd.Series(np.ones(len(each))) for each in (frame, target)]
+    expected = peer.rake(
+        frame, ones[0], target, ones[1], transformations=None, convergence_rate=1e-12, weight_trimming_mean_ratio=None
+    )["weight"].to_numpy()
+    found = M4Balancer(strategy="raking", target={"a.yes": 0.5, "b.yes": 0.4}).fit(table).weight_
+    assert found / found.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
+
+
 def test_raking_says_when_the_targets_contradict_each_other():
     same = np.arange(100) < 60
     table = pa.table({"sensitive.a.yes": same, "sensitive.b.yes": same, "target.x": [True] * 100})
@@ -93,6 +109,21 @@ def test_reweighing_is_kamiran_and_calders_and_makes_one_pair_independent():
     assert found.weight_ / found.weight_.mean() == pytest.approx(expected, rel=1e-5)
     assert found.report_["ab_after"] < 1e-9
     assert found.report_["groups"][0]["share_after"] == pytest.approx(a.mean())
+
+
+@pytest.mark.filterwarnings("ignore")  # what the peer imports and calls warns about versions to come
+def test_reweighing_agrees_with_aif360():
+    preprocessing = pytest.importorskip("aif360.algorithms.preprocessing", reason="aif360 is an optional peer")
+    import pandas as pd
+    from aif360.datasets import BinaryLabelDataset
+
+    table = tilted_table().select(["sensitive.a.yes", "target.x"])
+    columns = {"a": "sensitive.a.yes", "x": "target.x"}
+    frame = pd.DataFrame({name: table.column(column).to_numpy().astype(float) for name, column in columns.items()})
+    dataset = BinaryLabelDataset(df=frame, label_names=["x"], protected_attribute_names=["a"])
+    expected = preprocessing.Reweighing([{"a": 0.0}], [{"a": 1.0}]).fit_transform(dataset).instance_weights
+    found = M4Balancer(strategy="reweighing").fit(table).weight_
+    assert found / found.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
 
 
 def test_a_cap_that_raking_exceeds_is_refused_with_the_retention_that_fits():

@@ -376,6 +376,31 @@ def test_the_estimator_takes_tables_of_any_kind(kind, labels):
     assert (found.weight_ == expected.weight_).all() and (found.copies_ == expected.copies_).all()
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_tables_of_other_libraries_give_the_same_weights_report_and_audit(kind):
+    if kind == "polars":
+        from_arrow = pytest.importorskip("polars", reason="polars is optional").from_arrow
+    else:
+        from_arrow = pa.Table.to_pandas
+    rng = np.random.default_rng(2)
+    table = biased_table(1500, utility=pa.array(rng.random(1500), pa.float32()))
+    unknown = pa.array(table.column("sensitive.gender.woman").to_numpy(), mask=rng.random(1500) < 0.1)
+    table = table.set_column(1, "sensitive.gender.woman", unknown)
+    expected, found = (M4Balancer(retention=0.4, seed=1).fit(t) for t in (table, from_arrow(table)))
+    assert (found.weight_ == expected.weight_).all() and (found.copies_ == expected.copies_).all()
+    assert found.report_ == expected.report_
+    weights = pa.table({"key": table.column("key"), "weight": found.weight_, "copies": found.copies_})
+    assert audit(from_arrow(table), from_arrow(weights), n_bootstrap=5) == audit(table, weights, n_bootstrap=5)
+    with pytest.raises(InputError, match="column target"):
+        M4Balancer().fit(from_arrow(table.select(["key", "sensitive.gender.woman"])))
+
+
+@pytest.mark.parametrize("table", [None, 3, np.zeros((2, 2)), iter([])], ids=["None", "int", "array", "iterator"])
+def test_what_is_not_a_table_is_refused(table):
+    with pytest.raises(InputError, match="is not a table"):
+        M4Balancer().fit(table)
+
+
 def test_the_estimator_follows_scikit_learn(labels):
     balancer = M4Balancer(seed=3, cap=2)
     assert balancer.get_params()["cap"] == 2 and balancer.get_params()["seed"] == 3

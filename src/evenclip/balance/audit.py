@@ -20,7 +20,7 @@ from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import number
 from evenclip.balance.rows import CodedRows
-from evenclip.balance.source import Source
+from evenclip.balance.source import Source, as_table
 from evenclip.errors import InputError
 from evenclip.records import check_unique_keys, read_table
 
@@ -31,7 +31,7 @@ _BLOCK = 64  # bootstrap draws held at once
 
 def audit(
     labels: Any,
-    weights: str | os.PathLike | pa.Table | None = None,
+    weights: Any = None,
     options: BalanceOptions | None = None,
     *,
     seed: int = 0,
@@ -44,7 +44,7 @@ def audit(
     ----------
     labels : path or table
         labels.parquet, or its content; see `Source`.
-    weights : path or pyarrow.Table, optional
+    weights : path or table, optional
         weights.parquet, or its content: `key`, `weight` >= 0 and optionally `copies`; one row per row of ``labels``,
         in any order.
     options : BalanceOptions, optional
@@ -147,7 +147,7 @@ def _weighted_cells(
     if weights is None:
         return np.arange(len(cells)), cells.count, {"before": np.ones(len(cells))}
     given = _read_weights(weights)
-    where = "the weights" if isinstance(weights, pa.Table) else str(weights)
+    where = _name(weights)
     keys = given.column("key").combine_chunks()
     parts, used = [], 0
     names = [name for name in ("weight", "copies") if name in given.column_names]
@@ -178,19 +178,24 @@ def _count_rows(table: pa.Table, names: list[str]) -> pa.Table:
     return counted.group_by(["cell", *names]).aggregate([("rows", "sum")]).rename_columns({"rows_sum": "rows"})
 
 
-def _read_weights(path: str | os.PathLike | pa.Table) -> pa.Table:
-    table, path = (path, "the weights") if isinstance(path, pa.Table) else (read_table(path), path)
+def _name(weights: Any) -> str:
+    return str(weights) if isinstance(weights, str | os.PathLike) else "the weights"
+
+
+def _read_weights(weights: Any) -> pa.Table:
+    where = _name(weights)
+    table = read_table(weights) if isinstance(weights, str | os.PathLike) else as_table(weights)
     for name in ("key", "weight"):
         if name not in table.column_names:
-            raise InputError(f"column {name} is missing", str(path), "write it with `evenclip balance`")
-    check_unique_keys(table.column("key"), str(path))
+            raise InputError(f"column {name} is missing", where, "write it with `evenclip balance`")
+    keys = table.column("key").cast(pa.string())
+    check_unique_keys(keys, where)
     for name in set(_STAGES.values()) & set(table.column_names):
         values = table.column(name).to_numpy()
         if not np.isfinite(values.astype(float)).all() or values.min() < 0 or values.sum() <= 0:
             raise InputError(
-                "weights must be finite, not negative, and not all 0", f"{path}, column {name}", "mend them"
+                "weights must be finite, not negative, and not all 0", f"{where}, column {name}", "mend them"
             )
-    keys = table.column("key").cast(pa.string())
     return table.set_column(table.schema.get_field_index("key"), "key", keys)
 
 

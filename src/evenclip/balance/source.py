@@ -40,7 +40,7 @@ class Source:
             return
         if isinstance(table, str | os.PathLike):
             table = sorted(Path(table).glob("*.parquet")) if Path(table).is_dir() else [table]
-        if isinstance(table, Sequence) and not isinstance(table, pa.Table):
+        if isinstance(table, Sequence):
             self.paths = [Path(path) for path in table]
             self.name = str(self.paths[0]) if len(self.paths) == 1 else f"{len(self.paths)} files"
             if not self.paths:
@@ -48,7 +48,7 @@ class Source:
             self.schema = self._common_schema()
             return
         self.paths, self.name = [], "the table"
-        self._table = table if isinstance(table, pa.Table) else pa.table(table)
+        self._table = as_table(table)
         self.schema, self.n_rows = self._table.schema, len(self._table)
         if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
@@ -92,6 +92,18 @@ class Source:
                 yield from _cut(_open(path).iter_batches(READ_ROWS, columns=columns))
             except (pa.ArrowInvalid, OSError) as error:
                 raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+
+
+def as_table(table: Any) -> pa.Table:
+    """A pyarrow, pandas or polars table, or anything else that pyarrow takes, as pyarrow's; else `InputError`."""
+    if isinstance(table, pa.Table):
+        return table
+    try:
+        return pa.table(table)
+    except (TypeError, ValueError, pa.ArrowException):
+        raise InputError(
+            f"{type(table).__name__} is not a table", "the table", "give a path, or a pyarrow, pandas or polars table"
+        ) from None
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
