@@ -1,10 +1,12 @@
 """Measure the balance stage against its peers; writes benchmarks/results/balance.csv (and balance_real.csv).
 
-    python benchmarks/balance.py CASE...     cases: cvxpy stochastic scale-1 scale-10 scale-100 sparse real
+    python -P benchmarks/balance.py CASE...  cases: cvxpy stochastic baselines scale-1 scale-10 scale-100 sparse real
 
 Each case measures us and the peer in turn on the same input and machine, and checks that both computed the same thing
-first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB (evenclip[bench]), the paper's stochastic solver (ours).
-A case replaces its own rows of the table and leaves the others. `real` needs EVENCLIP_REAL_DATA.
+first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB, ipfn and AIF360 (evenclip[bench]), balance (`pip install
+balance`), the paper's stochastic solver (ours).
+-P keeps this file from hiding the package balance. A case replaces its own rows of the table and leaves the others.
+`real` needs EVENCLIP_REAL_DATA.
 """
 
 import csv
@@ -232,6 +234,53 @@ def sparse_case() -> list[dict]:
     return rows
 
 
+def baselines_case() -> list[dict]:
+    """Raking and reweighing, 100,000 rows, against the packages that people use for them: weights and time."""
+    import pandas as pd
+    from aif360.algorithms.preprocessing import Reweighing
+    from aif360.datasets import BinaryLabelDataset
+    from balance.weighting_methods.rake import rake
+    from ipfn.ipfn import ipfn
+
+    (table,) = synthetic_batches(100_000, 2, 1)
+    groups = ["sensitive.a0.woman", "sensitive.a1.woman"]
+    table = table.select([*groups, "target.l000"])
+    frame = pd.DataFrame({c: table.column(c).to_numpy(zero_copy_only=False).astype(float) for c in table.column_names})
+    target = pd.DataFrame({groups[0]: [0.0, 1.0], groups[1]: [0.0, 1.0]})  # half of the rows in either group
+
+    def of_ipfn() -> np.ndarray:
+        counts = frame[groups].value_counts().reset_index().astype(float)
+        margins = [pd.Series([50_000.0] * 2, index=pd.Index([0.0, 1.0], name=group)) for group in groups]
+        fitted = ipfn(counts.rename(columns={"count": "total"}), margins, [[g] for g in groups], convergence_rate=1e-12)
+        cells = fitted.iteration().merge(counts, on=groups)
+        return frame.merge(cells, on=groups, how="left").eval("total / count").to_numpy()
+
+    def of_balance() -> np.ndarray:
+        ones = [pd.Series(np.ones(len(each))) for each in (frame, target)]
+        found = rake(frame[groups], ones[0], target, ones[1], transformations=None, convergence_rate=1e-12)
+        return found["weight"].to_numpy()
+
+    def of_aif360() -> np.ndarray:
+        pair = frame[[groups[0], "target.l000"]]
+        data = BinaryLabelDataset(df=pair, label_names=["target.l000"], protected_attribute_names=groups[:1])
+        return Reweighing([{groups[0]: 0.0}], [{groups[0]: 1.0}]).fit_transform(data).instance_weights
+
+    rows = []
+    for strategy, columns, name, peer in (
+        ("raking", table.column_names, "ipfn", of_ipfn),
+        ("raking", table.column_names, "balance's rake", of_balance),
+        ("reweighing", [groups[0], "target.l000"], "AIF360's Reweighing", of_aif360),
+    ):
+        part = table.select(columns)
+        ours, found = timed(lambda part=part, strategy=strategy: M4Balancer(strategy=strategy).fit(part).weight_, 3)
+        theirs, expected = timed(peer, 3)
+        off = float(np.abs(found / found.mean(dtype=float) / (expected / expected.mean()) - 1).max())
+        case = f"{strategy}, 100,000 rows, against {name}"
+        rows.append(row(case, "s", ours, theirs, name, None, 3))
+        rows.append(row(f"{case}: largest relative difference", "1", off, None, "", 1e-6, 1, smaller=True))
+    return rows
+
+
 def real_case() -> None:
     """Captions of real data sets: bias before and after, and the largest retention; see docs/balance.md."""
     from evenclip.label.from_captions import label_captions
@@ -302,7 +351,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 
 CASES = {
-    "cvxpy": cvxpy_case, "stochastic": stochastic_case, "sparse": sparse_case,
+    "cvxpy": cvxpy_case, "stochastic": stochastic_case, "sparse": sparse_case, "baselines": baselines_case,
     "scale-1": lambda: scale_case(1), "scale-10": lambda: scale_case(10), "scale-100": lambda: scale_case(100),
 }  # fmt: skip
 
