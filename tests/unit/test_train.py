@@ -18,9 +18,9 @@ from evenclip.train import TrainOptions, train_model
 from evenclip.train.clock import Clock
 from evenclip.train.crop import crop, draw_crops
 from evenclip.train.engine import Engine
-from evenclip.train.methods import Setting
 from evenclip.train.optimizer import MAX_LOGIT_SCALE, clamp_logit_scale, make_optimizer, make_schedule
 from evenclip.train.pairs import Pairs, load_pairs
+from evenclip.train.setting import Setting
 from tiny_training import square_jpeg, write_model, write_squares, write_weights
 
 N = 120

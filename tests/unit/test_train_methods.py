@@ -2,20 +2,25 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
 from evenclip.model.clip import create_clip
+from evenclip.records import write_table
 from evenclip.train import TrainOptions
 from evenclip.train.clock import Clock
 from evenclip.train.engine import Engine
-from evenclip.train.methods import Setting
 from evenclip.train.pairs import load_pairs
-from tiny_training import write_model, write_squares, write_weights
+from evenclip.train.setting import Setting
+from tiny_training import COLORS, write_model, write_squares, write_weights
 
 N, N_STEPS = 96, 12
 METHODS = {
     "simclip": {"simclip": {"cluster_size": 4, "share": 0.5, "doublings": 1}},
+    "ahnm": {"ahnm": {"queue": 24}},
+    "ahnm on simclip batches": {"simclip": {"cluster_size": 4}, "ahnm": {"queue": 0, "graph_texts": 0, "fair": False}},
+    "ahnm, siglip": {"ahnm": {}, "objective": "siglip"},
     "simclip offline, by images": {"simclip": {"cluster_size": 4, "modality": "image", "online": False}},
 }
 
@@ -26,6 +31,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_squares(root / "data", N)
     write_weights(root / "weights.parquet", {f"{i:05d}": 1 + i % 2 for i in range(N)})
     write_model(root / "tiny.json")
+    keys = [f"{i:05d}" for i in range(N)]
+    groups = {f"sensitive.group.g{g}": [i % 3 == g for i in range(N)] for g in range(2)}
+    write_table(
+        pa.table({"key": keys} | groups | {"target.lorker": [i % 5 == 0 for i in range(N)]}), root / "l.parquet"
+    )
+    entities = {"id": keys, "text": [f"{list(COLORS)[i % 4]} square" for i in range(N)], "image_key": keys}
+    triples = {"head": keys[:1], "relation": ["shows"], "tail": keys[:1]}
+    negatives = {"key": keys[::2], "text": [f"a square of no colour {i}" for i in range(0, N, 2)]}
+    for name, table in (("entities", entities), ("triples", triples), ("negatives", negatives)):
+        write_table(pa.table(table), root / "graph" / f"{name}.parquet")
     return root
 
 
@@ -35,7 +50,8 @@ def make_engine(folder: Path, **options) -> Engine:
     torch.manual_seed(0)
     clip = create_clip(parsed.model, objective=parsed.objective)
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
-    return Engine(Setting(parsed, clip, pairs, 0, Clock(N_STEPS), torch.device("cpu")))
+    paths = folder / "data", folder / "l.parquet", folder / "graph"
+    return Engine(Setting(parsed, clip, pairs, 0, Clock(N_STEPS), torch.device("cpu"), *paths))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -48,3 +64,15 @@ def test_a_method_learns_and_continues_from_the_middle_of_an_epoch(folder: Path,
     torch.save(broken.state(), tmp_path / "state.pt")
     restored.restore(torch.load(tmp_path / "state.pt", weights_only=True))
     assert [restored.step().loss.item() for _ in range(N_STEPS - 5)] == losses[5:]
+
+
+def test_mined_negatives_are_logged_and_told_as_examples(folder: Path):
+    trained = make_engine(folder, ahnm={"queue": 24})
+    outcomes = [trained.step() for _ in range(3)]
+    names = {"band_low", "band_high", "masked", "each", "rb", "ab"}
+    assert set(outcomes[-1].scalars) == {f"negatives_{name}" for name in names}
+    table = trained.parts.negatives.tables()["negatives"].to_pydict()
+    assert set(table["step"]) == {1, 2, 3}
+    assert set(table["source"]) == {"batch", "queue", "graph"}
+    assert all(text.startswith("a square of no") == (source == "graph")
+               for text, source in zip(table["negative_text"], table["source"], strict=True))  # fmt: skip

@@ -18,8 +18,9 @@ from evenclip.train import TrainOptions, engine, train_model
 from evenclip.train.batches import Batch, WeightedBatches
 from evenclip.train.clock import Clock, ramp
 from evenclip.train.engine import Engine
-from evenclip.train.methods import Parts, Setting
+from evenclip.train.methods import Parts
 from evenclip.train.pairs import load_pairs
+from evenclip.train.setting import Setting
 from evenclip.train.step import Step, Term
 from tiny_training import write_model, write_squares, write_weights
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch.nn import functional as F
 
@@ -10,9 +11,9 @@ from evenclip.train.pairs import Pairs
 from evenclip.train.step import Step
 
 
-def caption_kinds(pairs: Pairs) -> np.ndarray:
+def caption_kinds(tokens: torch.Tensor) -> np.ndarray:
     """Shape (m,), int: captions that are equal once tokenised (case, white space) have the same number."""
-    return torch.unique(pairs.tokens, dim=0, return_inverse=True)[1].numpy()
+    return torch.unique(tokens, dim=0, return_inverse=True)[1].numpy()
 
 
 class SameTexts:
@@ -86,12 +87,16 @@ class Duplicates:
 
     def __init__(self, pairs: Pairs, threshold: float):
         self._pairs, self._threshold = pairs, threshold
-        self._kinds = caption_kinds(pairs)
+        self._kinds = caption_kinds(pairs.tokens)
 
     def adjust(self, step: Step) -> DuplicateMask:
         """The mask of one batch."""
         kind = torch.from_numpy(self._kinds[self._pairs.captions_of(step.batch)]).to(step.text.device)
         return DuplicateMask(SameTexts(kind, step.text, self._threshold), len(kind))
+
+    def tables(self) -> dict[str, pa.Table]:
+        """None."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """Nothing is remembered."""

@@ -18,10 +18,11 @@ from evenclip.train.batches import Batch
 from evenclip.train.crop import draw_crops
 from evenclip.train.gradcache import CachedFeatures
 from evenclip.train.inputs import Inputs
-from evenclip.train.methods import Setting, make_parts
+from evenclip.train.methods import make_parts
 from evenclip.train.objectives import contrastive_loss
 from evenclip.train.parallel import Ranks
 from evenclip.train.pixels import Ahead
+from evenclip.train.setting import Setting
 from evenclip.train.step import Step
 from evenclip.train.update import Update
 

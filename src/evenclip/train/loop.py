@@ -24,10 +24,10 @@ from evenclip.records import read_table, write_table
 from evenclip.train.clock import Clock
 from evenclip.train.engine import Engine
 from evenclip.train.history import check_finite, history_row, peak_memory_mb
-from evenclip.train.methods import Setting
 from evenclip.train.options import TrainOptions
 from evenclip.train.pairs import load_pairs
 from evenclip.train.parallel import Ranks, check_shares, joined_ranks
+from evenclip.train.setting import Setting
 from evenclip.train.state import SavedState
 
 
@@ -116,6 +116,8 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
         with atomic_folder(out) as folder:
             save_clip(clip, folder, objective=engine.options.objective, **tokenizer)
             write_table(table, folder / "history.parquet")
+            for name, further in (engine.parts.negatives.tables() if engine.parts.negatives else {}).items():
+                write_table(further, folder / f"{name}.parquet")
             manifest.write(folder / "manifest.json", **_facts(engine, history, weights))
     except OSError as error:
         again = "make room; the same command then continues from the last saved state"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from evenclip.options import Options
+from evenclip.train.ahnm_options import AhnmOptions
 from evenclip.train.simclip_options import SimClipOptions
 
 Positive = Annotated[float, Field(gt=0)]
@@ -57,3 +58,5 @@ class TrainOptions(Options):
     """Seconds between saved states, from which an interrupted training continues."""
     simclip: SimClipOptions | None = None
     """SimCLIP: batches with clusters of similar pairs; `{}` = with its defaults."""
+    ahnm: AhnmOptions | None = None
+    """Adaptive hard negative mining; `{}` = with its defaults."""

@@ -50,7 +50,7 @@ class Perceived:
         with np.errstate(invalid="ignore", divide="ignore"):
             deviation = np.abs(total[0] / total.sum(axis=0) - self.target)
             rate = masses[:, :, 1:] / masses[:, :, :1]
-        return _largest(deviation), _largest(np.abs(rate[0] - rate[1]))
+        return float(np.nan_to_num(deviation).max()), float(np.nan_to_num(np.abs(rate[0] - rate[1])).max())
 
 
 def read_perceived(path: Path, keys: np.ndarray) -> Perceived:
@@ -146,8 +146,3 @@ def _contrasts(table: pa.Table, names: list[str]) -> list[tuple[str, np.ndarray,
 
 def _true(table: pa.Table, column: str) -> np.ndarray:
     return pc.fill_null(table[column], False).to_numpy()
-
-
-def _largest(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.max()) if finite.size else 0.0

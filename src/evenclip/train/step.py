@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import pyarrow as pa
 import torch
 from torch import nn
 
@@ -91,6 +92,9 @@ class Negatives(Protocol):
 
     def adjust(self, step: Step) -> Adjustment | None:
         """The adjustment of this batch; None = every negative counts 1."""
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Tables for the run folder by the stem of their file, once the training is done."""
 
     def state(self) -> dict[str, Any]:
         """What is remembered between steps, in types that torch loads safely."""

@@ -1,0 +1,121 @@
+"""Adaptive hard negative mining as the training's negatives: candidates, false negatives, weights, what was mined.
+
+The candidates of an image are the batch's texts, texts of past batches and false captions from the graph; those of a
+text are the batch's images. `evenclip.train.mining` chooses and weighs them. Method: methods.md, section 6; ours.
+"""
+
+import torch
+
+from evenclip.train.ahnm_options import AhnmOptions
+from evenclip.train.candidates import Texts
+from evenclip.train.clock import ramp
+from evenclip.train.duplicates import SameTexts
+from evenclip.train.group_shares import CandidateGroups
+from evenclip.train.mining import Mining, Sides, mine
+
+
+def mining_at(options: AhnmOptions, progress: float) -> Mining:
+    """How negatives are mined at ``progress`` of the training."""
+    low, high = (ramp(progress, *ends) for ends in zip(options.band_start, options.band_end, strict=True))
+    sharpness = ramp(progress, options.sharpness_start, options.sharpness_end)
+    return Mining(low, high, options.top_k, sharpness, options.focus, options.max_weight)
+
+
+class MinedNegatives:
+    """The weights of one batch's negatives, computed for the rows that are asked for.
+
+    Parameters
+    ----------
+    image : Tensor of shape (b, d)
+        Unit features of the batch's images.
+    texts : Texts
+        The candidates of an image: the b texts of the batch, then q others.
+    scale : Tensor of shape ()
+        What similarities are multiplied by.
+    same : SameTexts
+        Of the batch's texts.
+    picture : Tensor of shape (b + q,), int
+        What each candidate's picture shows, by the graph; -1 = unknown, or a false caption.
+    mining : Mining
+    margin : float
+    groups : CandidateGroups, optional
+        Perceived groups of the candidates.
+    fair : bool
+        Whether the groups' shares of each anchor's negatives are made right.
+    """
+
+    def __init__(self, image: torch.Tensor, texts: Texts, scale: torch.Tensor, same: SameTexts,
+                 picture: torch.Tensor, mining: Mining, margin: float, groups: CandidateGroups | None = None,
+                 fair: bool = False):  # fmt: skip
+        self.n = len(image)
+        self.extra_text = texts.text[self.n :] if len(texts.text) > self.n else None
+        self._image, self._text, self._scale = image.detach(), texts.text.detach(), scale.detach()
+        self._texts, self._same, self._picture = texts, same, picture
+        self._mining, self._margin, self._groups = mining, margin, groups
+        self._sides = groups.sides() if groups and fair else None
+        self._last: tuple[slice, torch.Tensor] | None = None
+        self._mass = torch.zeros(len(picture), device=image.device)
+        self._n_false = self._n_kept = torch.zeros((), device=image.device)
+        self._n_cells = self._n_anchors = 0
+
+    def log_weight(self, rows: slice) -> torch.Tensor:
+        """Shape (n_rows, b), of the batch's texts for the images ``rows``."""
+        weight = self.weight_of_texts(rows)
+        self._mass = self._mass + weight.sum(dim=0)
+        self._n_kept = self._n_kept + (weight > 0).sum()
+        self._n_anchors += len(weight)
+        return self._with_own_pair(weight[:, : self.n], rows)
+
+    def extra_log_weight(self, rows: slice) -> torch.Tensor:
+        """Shape (n_rows, q), of the other texts for the images ``rows``."""
+        return self.weight_of_texts(rows)[:, self.n :].log()
+
+    def log_weight_text(self, rows: slice) -> torch.Tensor:
+        """Shape (n_rows, b), of the batch's images for the texts ``rows``."""
+        sides = self._sides.first(self.n) if self._sides else None
+        return self._with_own_pair(self._mine(rows, self._text[rows], self._image, sides), rows)
+
+    def weight_of_texts(self, rows: slice) -> torch.Tensor:
+        """Weights of all candidates of the images ``rows``, shape (n_rows, b + q)."""
+        if self._last is None or self._last[0] != rows:
+            self._last = rows, self._mine(rows, self._image[rows], self._text, self._sides)
+        return self._last[1]
+
+    def logged(self) -> dict[str, torch.Tensor | float]:
+        """The band, the share of false negatives among candidates, negatives for each image, and their bias."""
+        bias = self._groups.bias(self._mass) if self._groups else {}
+        return bias | {
+            "negatives_band_low": self._mining.low,
+            "negatives_band_high": self._mining.high,
+            "negatives_masked": self._n_false / max(self._n_cells, 1),
+            "negatives_each": self._n_kept / max(self._n_anchors, 1),
+        }
+
+    def _mine(self, rows: slice, anchors: torch.Tensor, candidates: torch.Tensor, sides: Sides | None) -> torch.Tensor:
+        own = (self._image[rows] * self._text[rows]).sum(dim=1)  # (n_rows,)
+        cosine = anchors @ candidates.T
+        false = self._false_negatives(rows, cosine > own[:, None] + self._margin)
+        own_pair = _diagonal(rows, cosine)
+        allowed = ~false & ~own_pair
+        self._n_false = self._n_false + (false & ~own_pair).sum()
+        self._n_cells += cosine.numel() - len(own)
+        total = allowed[:, : self.n].sum(dim=1)  # as many as in the batch: the queue does not change the loss's scale
+        return mine(self._scale * cosine, self._scale * own, allowed, total, self._mining, sides)
+
+    def _false_negatives(self, rows: slice, too_near: torch.Tensor) -> torch.Tensor:
+        """Which of the first c candidates are no negatives of ``rows``; ``too_near`` has shape (n_rows, c)."""
+        texts, c = self._texts, too_near.shape[1]
+        kind, row, is_false = texts.kind[:c], texts.row[:c], texts.is_false[:c]
+        shows_same = (self._picture[rows, None] == self._picture[:c]) & (self._picture[:c] >= 0)
+        false = too_near | shows_same | self._same.among(rows, kind, self._text[:c])
+        # of the same picture: another caption is no negative, a false caption always is one
+        return torch.where(texts.row[rows, None] == row, ~is_false, false)
+
+    def _with_own_pair(self, weight: torch.Tensor, rows: slice) -> torch.Tensor:
+        return weight.log().masked_fill(_diagonal(rows, weight), 0.0)
+
+
+def _diagonal(rows: slice, cells: torch.Tensor) -> torch.Tensor:
+    """Where ``cells``, of ``rows`` and shape (n_rows, c), have the row's own pair."""
+    columns = torch.arange(cells.shape[1], device=cells.device)
+    return torch.arange(rows.start, rows.stop, device=cells.device)[:, None] == columns

@@ -1,0 +1,48 @@
+"""Options of adaptive hard negative mining."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from evenclip.options import Options
+
+Share = Annotated[float, Field(ge=0, le=1)]
+AtLeastZero = Annotated[float, Field(ge=0)]
+
+
+def _ordered(band: tuple[float, float]) -> tuple[float, float]:
+    if band[0] >= band[1]:
+        raise ValueError(f"the band [{band[0]:g}, {band[1]:g}] is empty: write [LOW, HIGH]")
+    return band
+
+
+Band = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
+
+
+class AhnmOptions(Options):
+    """Which negatives count, and how much, as the training goes on."""
+
+    band_start: Band = (0.25, 0.9)
+    """Difficulties that are mined at the start: percentiles of similarity among an anchor's candidates, 1 = hardest."""
+    band_end: Band = (0.5, 1.0)
+    """Difficulties that are mined at the end; between, the band moves with the training's clock."""
+    top_k: Annotated[int, Field(ge=1)] | None = 10
+    """Negatives of an anchor: the hardest of the band; null = all of it."""
+    sharpness_start: AtLeastZero = 0.0
+    """How much more harder negatives weigh, at the start (beta): 0 = all alike."""
+    sharpness_end: AtLeastZero = 0.5
+    """How much more harder negatives weigh, at the end; 1 = in proportion to their share of the softmax."""
+    focus: AtLeastZero = 2.0
+    """Power of (1 - p) that shrinks the weight of negatives which the model is sure of (p near 1)."""
+    max_weight: Annotated[float, Field(ge=1)] = 10.0
+    """A weight is at most so many times, and at least one so-many-th of, the anchor's geometric mean."""
+    text_similarity: Annotated[float, Field(gt=0)] = 0.98
+    """False negative: a text at least so similar to the anchor's; cosine, less the batch's mean text."""
+    margin: AtLeastZero = 0.1
+    """False negative: a cosine with the anchor that is higher than its own pair's by more than this."""
+    queue: Annotated[int, Field(ge=0)] = 512
+    """Texts of past batches that are candidates too."""
+    graph_texts: Share = 1.0
+    """Share of the batch's pairs whose false captions, written by `evenclip graph`, are candidates too."""
+    fair: bool = True
+    """Each anchor's negatives show perceived groups in equal shares (needs a labels table)."""

@@ -1,0 +1,92 @@
+"""The part of a training that mines negatives: its memory, and what it puts together for each batch."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from evenclip.train.ahnm import MinedNegatives, mining_at
+from evenclip.train.candidates import FalseCaptions, Texts
+from evenclip.train.duplicates import SameTexts, caption_kinds
+from evenclip.train.graph_facts import false_captions, picture_kinds
+from evenclip.train.group_shares import CandidateGroups
+from evenclip.train.negative_examples import N_ANCHORS, NegativeExamples
+from evenclip.train.perceived import Perceived
+from evenclip.train.setting import Setting
+from evenclip.train.step import Step
+
+
+class HardNegatives:
+    """Adaptive hard negative mining (methods.md, section 6).
+
+    Parameters
+    ----------
+    setting : Setting
+        With ``options.ahnm``. Its graph, if any, says which pictures show the same, and gives false captions.
+    perceived : Perceived, optional
+        For fair shares, and for the bias of what is mined.
+    """
+
+    def __init__(self, setting: Setting, perceived: Perceived | None):
+        self._options, self._setting = setting.options.ahnm, setting
+        pairs, graph = setting.pairs, setting.graph
+        rows, self._false_texts = false_captions(graph, pairs.keys) if graph else (np.zeros(0, np.int64), [])
+        tokens = [pairs.tokens, setting.tokens(self._false_texts)] if len(rows) else [pairs.tokens]
+        kinds = caption_kinds(torch.cat(tokens))
+        self._kinds, of_false = np.split(kinds, [len(pairs.tokens)])
+        share = self._options.graph_texts
+        usable = len(rows) and share
+        self._false = FalseCaptions(rows, tokens[-1], of_false, share, setting.seed) if usable else None
+        self._picture = torch.from_numpy(
+            picture_kinds(graph, pairs.keys) if graph else np.full(len(pairs.keys), -1, np.int64)
+        ).to(setting.device)
+        self._groups = CandidateGroups.of(perceived, setting.device) if perceived else None
+        self._queue: Texts | None = None
+        self._examples = NegativeExamples(setting.clock.n_steps)
+
+    def adjust(self, step: Step) -> MinedNegatives:
+        """The weights of one batch's negatives; the batch's texts are remembered."""
+        own = self._own_texts(step)
+        texts = own if self._queue is None else own + self._queue
+        if self._false:
+            texts += self._false.of(step)
+        mined = MinedNegatives(
+            image=step.image,
+            texts=texts,
+            scale=step.logit_scale,
+            same=SameTexts(own.kind, step.text, self._options.text_similarity),
+            picture=torch.where(texts.is_false, -1, self._picture[texts.row]),
+            mining=mining_at(self._options, step.progress),
+            margin=self._options.margin,
+            groups=self._groups.at(texts.row) if self._groups else None,
+            fair=self._options.fair,
+        )
+        if self._examples.wanted(step.position):
+            first = slice(0, min(N_ANCHORS, len(own.row)))
+            cosine = step.image[first].detach() @ texts.text.detach().T
+            self._examples.record(step.position, texts, len(own.row), cosine, mined.weight_of_texts(first))
+        remembered = own if self._queue is None else self._queue + own
+        self._queue = remembered.newest(self._options.queue)
+        return mined
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Examples of what was mined."""
+        setting = self._setting
+        return {"negatives": self._examples.table(setting.data, setting.pairs.keys, self._false_texts)}
+
+    def state(self) -> dict[str, Any]:
+        """The texts remembered, and the examples."""
+        return {"queue": self._queue.state() if self._queue else {}, "examples": self._examples.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where ``state`` was saved."""
+        queue = {name: tensor.to(self._setting.device) for name, tensor in state["queue"].items()}
+        self._queue = Texts(**queue) if queue else None
+        self._examples.restore(state["examples"])
+
+    def _own_texts(self, step: Step) -> Texts:
+        pairs, rows = self._setting.pairs, step.batch.rows
+        number = (step.batch.draws * (pairs.starts[rows + 1] - pairs.starts[rows])).astype(np.int64)
+        columns = self._kinds[pairs.captions_of(step.batch)], rows, number
+        return Texts(step.text, *(torch.from_numpy(c).to(step.text.device) for c in columns))

@@ -1,0 +1,127 @@
+"""Which negatives of an anchor are mined, and their weights: adaptive hard negative mining (methods.md, section 6).
+
+Pure functions of tensors; ours. Neighbours: Robinson et al. 2021 (weights by hardness, normalised), FSC-CLIP (focal
+factor).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+ALMOST_ONE = 1 - 1e-6
+RAKING_ROUNDS = 8  # several contrasts at once are fitted in turns; one contrast needs a single round
+
+
+@dataclass(frozen=True)
+class Mining:
+    """How negatives are mined at one moment of a training; see `evenclip.train.ahnm_options`."""
+
+    low: float
+    high: float
+    top_k: int | None
+    sharpness: float
+    focus: float
+    max_weight: float
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Perceived groups of c candidates: K contrasts.
+
+    ``member``, shape (K, 2, c), bool: inside and outside a contrast; ``share``, shape (K, 2): what they should have.
+    """
+
+    member: torch.Tensor
+    share: torch.Tensor
+
+    def first(self, n: int) -> "Sides":
+        """Those of the first ``n`` candidates."""
+        return Sides(self.member[..., :n], self.share)
+
+
+@torch.no_grad()
+def mine(
+    logits: torch.Tensor,
+    positive: torch.Tensor,
+    allowed: torch.Tensor,
+    total: torch.Tensor,
+    mining: Mining,
+    sides: Sides | None = None,
+) -> torch.Tensor:
+    r"""Weights of the candidates of each anchor.
+
+    A candidate's difficulty is the percentile of its logit among those allowed. Of the band [low, high] the ``top_k``
+    hardest are kept; with ``sides``, so many of each group that its share is right. With logits :math:`l_j` and
+    :math:`p_j` their softmax over the positive and all that is allowed,
+
+    .. math:: w_j \propto \left( e^{l_j} (1 - p_j)^{focus} \right)^{sharpness},
+
+    within a factor ``max_weight`` of the geometric mean, and scaled so that they sum to ``total``. With ``sides`` the
+    mass of each group is then brought to its share, where both sides of a contrast have any.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, c)
+        Scaled similarities of n anchors with c candidates.
+    positive : Tensor of shape (n,)
+        Scaled similarity with the anchor's own pair.
+    allowed : Tensor of shape (n, c), bool
+        False: the anchor's own pair, or a false negative.
+    total : Tensor of shape (n,)
+        Sum of the weights.
+    mining : Mining
+    sides : Sides, optional
+
+    Returns
+    -------
+    Tensor of shape (n, c)
+        At least 0; 0 = no negative of this anchor. All 0 where nothing is allowed.
+    """
+    order = logits.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    rank = _places(order)
+    n_allowed = allowed.sum(dim=1, keepdim=True)
+    first = ((1 - mining.high) * n_allowed - 0.5).ceil().clamp(min=0).minimum(n_allowed - 1)  # of the hardest in it
+    end = ((1 - mining.low) * n_allowed + 0.5).floor().maximum(first + 1)
+    in_band = allowed & (rank >= first) & (rank < end)
+    kept = in_band
+    if mining.top_k is not None:
+        kept = in_band & (rank < first + mining.top_k)
+        kept = _fair_choice(kept, in_band, order, sides) if sides else kept
+    everything = torch.cat([positive[:, None], logits.masked_fill(~allowed, -torch.inf)], dim=1).logsumexp(dim=1)
+    p = (logits - everything[:, None]).exp().clamp(max=ALMOST_ONE)
+    log_weight = mining.sharpness * (logits + mining.focus * torch.log1p(-p))
+    mean = (log_weight * kept).sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp(min=1)
+    bound = math.log(mining.max_weight)
+    weight = (log_weight - mean).clamp(-bound, bound).exp() * kept
+    weight = weight * (total / weight.sum(dim=1).clamp(min=1e-12))[:, None]
+    return _rake(weight, sides) if sides else weight
+
+
+def _places(order: torch.Tensor) -> torch.Tensor:
+    """The place of each column in ``order``, shape (n, c): the inverse permutation of each row."""
+    counted = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, counted)
+
+
+def _fair_choice(kept: torch.Tensor, in_band: torch.Tensor, order: torch.Tensor, sides: Sides) -> torch.Tensor:
+    """As many of each contrast as in ``kept``, but of each side its share of them, the hardest of the band."""
+    chosen = kept & ~sides.member.flatten(0, 1).any(dim=0)
+    for member, share in zip(sides.member, sides.share, strict=True):
+        n_kept = (kept & member.any(dim=0)).sum(dim=1, keepdim=True)
+        for side, part in zip(member, share, strict=True):
+            candidates = in_band & side
+            place = candidates.gather(1, order).cumsum(dim=1).gather(1, _places(order))  # 1 = hardest of its side
+            chosen = chosen | (candidates & (place <= (part * n_kept).ceil()))
+    return chosen
+
+
+def _rake(weight: torch.Tensor, sides: Sides) -> torch.Tensor:
+    """Weights whose mass is divided between the sides of each contrast as it should be; row sums stay."""
+    for _ in range(1 if len(sides.member) == 1 else RAKING_ROUNDS):
+        for member, share in zip(sides.member, sides.share, strict=True):
+            mass = weight @ member.T.to(weight.dtype)  # (n, 2)
+            wanted = share * mass.sum(dim=1, keepdim=True)
+            factor = torch.where((mass > 0).all(dim=1, keepdim=True), wanted / mass.clamp(min=1e-12), 1.0)
+            weight = weight * (1 + (factor - 1) @ member.to(weight.dtype))
+    return weight
