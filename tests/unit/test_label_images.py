@@ -329,4 +329,4 @@ def test_the_filter_writes_what_it_leaves_out(labelled, tmp_path):
 
 
 def test_utility_without_parts_is_one():
-    assert utility([1, 2], None, LabelOptions()).tolist() == [1, 1]
+    assert utility([1, 2], None, [], LabelOptions()).tolist() == [1, 1]

@@ -9,7 +9,7 @@ Case, white space, hyphens (read as spaces) and curly apostrophes make no differ
 Phrases under `not` are no sign of that label, though they may be of another; nor are the label's words before one of
 `not_before` ("a baby elephant") or as owners of `not_owner_of` ("men's rooms"). Words that are denied ("no women",
 "without a helmet") name nothing. The lexicon's language is English, unless it lists its own words of `negation` and
-sets `english_plurals: false`.
+`function_words`, and sets `english_plurals: false`.
 """
 
 import os
@@ -95,6 +95,14 @@ class Lexicon(Options):
     """Name -> words."""
     negation: Negation = Negation()
     """How captions deny what they name; the default is English."""
+    function_words: list[Phrase] = [
+        "a", "an", "the", "this", "that", "these", "those", "of", "in", "on", "at", "with", "by", "for", "to", "from",
+        "and", "or", "is", "are", "was", "were", "be", "been", "has", "have", "as", "into", "onto", "over", "under",
+        "near", "behind", "between", "off", "up", "down", "out", "through", "before", "after", "during", "while", "who",
+        "which", "where", "when", "there", "it", "its", "he", "his", "she", "her", "they", "their", "you", "your", "i",
+        "my", "we", "our",
+    ]  # fmt: skip
+    """Words that a sentence of the language hardly does without; `utility: [wording]` looks for them, [] does not."""
     english_plurals: bool = True
     """Whether regular English plurals are added to all words."""
 

@@ -18,9 +18,10 @@ class LabelOptions(Options):
     """A pair has a label if one of its captions names it (`any`), or if more than half of them do (`majority`)."""
     min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """Calibrated probability below which the image side abstains: its labels of that image are null."""
-    utility: list[Literal["similarity", "caption_length", "resolution"]] = []
+    utility: list[Literal["similarity", "caption_length", "resolution", "wording"]] = []
     """What the column `utility` is the product of, each in [0, 1]; `similarity`: the share of pairs with a lower
-    image-text similarity; none = no such column."""
+    image-text similarity; `wording`: the share of five checks that captions pass: long enough, words rather than
+    numbers, the lexicon's language, no repetition, no boilerplate; none = no such column."""
     full_caption_words: Annotated[int, Field(ge=1)] = 8
     """Words of a pair's longest caption from which `caption_length` is 1; below it is their share of these."""
     full_px: Annotated[int, Field(ge=1)] = 224

@@ -1,13 +1,18 @@
 """The quality of pairs: `utility` in [0, 1] for the balance, and which pairs are too dissimilar to keep."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.label.options import LabelOptions
+from evenclip.label.wording import wording
 
 
-def utility(pairs: pa.Table, similarity: np.ndarray | None, options: LabelOptions) -> np.ndarray:
+def utility(
+    pairs: pa.Table, similarity: np.ndarray | None, function_words: Collection[str], options: LabelOptions
+) -> np.ndarray:
     """The product of the parts that ``options.utility`` names; the mappings are ours, no paper gives any.
 
     Parameters
@@ -16,6 +21,8 @@ def utility(pairs: pa.Table, similarity: np.ndarray | None, options: LabelOption
         Columns captions, width, height; n rows.
     similarity : ndarray, shape (n,), optional
         Image-text similarity; NaN where it is not known, which counts as utility 1.
+    function_words : collection of str
+        By which `wording` knows the captions' language.
 
     Returns
     -------
@@ -28,6 +35,8 @@ def utility(pairs: pa.Table, similarity: np.ndarray | None, options: LabelOption
         elif part == "caption_length":
             n_words = np.array([max((len(text.split()) for text in texts), default=0) for texts in captions_of(pairs)])
             product *= np.minimum(1, n_words / options.full_caption_words)
+        elif part == "wording":
+            product *= wording_share(captions_of(pairs), function_words)
         else:
             shorter = pc.min_element_wise(pairs.column("width"), pairs.column("height")).to_numpy()
             product *= np.minimum(1, shorter / options.full_px)
@@ -37,6 +46,14 @@ def utility(pairs: pa.Table, similarity: np.ndarray | None, options: LabelOption
 def captions_of(pairs: pa.Table) -> list[list[str]]:
     """The captions of each pair."""
     return pairs.column("captions").to_pylist()
+
+
+def wording_share(captions: list[list[str]], function_words: Collection[str]) -> np.ndarray:
+    """The share of checks that a pair's captions pass, their mean, since any may be drawn; 0 where there is none."""
+    passed = wording([text for texts in captions for text in texts], function_words).mean(axis=1)
+    n = np.array([len(texts) for texts in captions], dtype=np.int64)
+    total = np.bincount(np.repeat(np.arange(len(n)), n), passed, minlength=len(n))
+    return np.divide(total, n, out=np.zeros(len(n)), where=n > 0)
 
 
 def rank_share(similarity: np.ndarray) -> np.ndarray:

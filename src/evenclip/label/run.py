@@ -59,7 +59,8 @@ def label_dataset(
     out = Path(out)
     _check(options, embeddings, attribute_set, part)
     manifest = Manifest("label", options.model_dump(mode="json"), _inputs(data, lexicon, embeddings, attribute_set))
-    matcher = Matcher(read_lexicon(lexicon))
+    words = read_lexicon(lexicon)
+    matcher = Matcher(words)
     shards, pairs = part.shards(data), read_pairs(data, part=part)
     labels, found = label_captions(captions_of(pairs), matcher, options.pool)
     columns: dict[str, Any] = {name: labels[:, column] for column, name in enumerate(matcher.columns)}
@@ -72,7 +73,7 @@ def label_dataset(
         columns = _with_noise(columns, shards, options)
     similarity = None if embedded is None else _by_pair(embedded, pairs)
     if options.utility:
-        columns["utility"] = utility(pairs, similarity, options)
+        columns["utility"] = utility(pairs, similarity, words.function_words, options)
     table = pa.table({"key": pairs.column("key"), **columns})
     if options.drop_lowest_similarity:
         dropped = lowest(similarity, options.drop_lowest_similarity)
