@@ -19,7 +19,7 @@ from evenclip.balance.options import BalanceOptions
 from evenclip.data.options import Dataset, ImportedDataset
 from evenclip.embed.options import EmbedOptions
 from evenclip.errors import InputError
-from evenclip.evaluate.options import EvaluateOptions, Task
+from evenclip.evaluate.options import EvaluateOptions, Task, train_split
 from evenclip.label import LabelOptions
 from evenclip.options import Options, expand_variables, parse_value, read_yaml
 from evenclip.provenance import fingerprint
@@ -262,6 +262,18 @@ class Study:
         arguments = [argument for task in tasks for argument in ("--task", task.to_argument())]
         return _join("--name", name, *arguments, *_options(self.config.evaluate.options))
 
+    def probe_set(self, name: str) -> str | None:
+        """The evaluation set that the linear probes of the set ``name`` train on, if they name a split."""
+        block = self.config.evaluate.sets[name]
+        if (split := train_split(block.tasks)) is None:
+            return None
+        data = f"{block.data.partition('/')[0]}/{split}"
+        found = [other for other, each in self.config.evaluate.sets.items() if each.data == data]
+        if not found:
+            hint = f"add a set with data: {data} (tasks: [] will do)"
+            raise InputError(f"no evaluation set has the training split {data}", f"evaluate.sets.{name}", hint)
+        return found[0]
+
     def runs_arguments(self) -> str:
         """`--run`, `--seed` and `--set` arguments of `evenclip summarize`: what has left the study is not gathered."""
         named = {"--run": self.runs, "--seed": self.config.seeds, "--set": self.config.evaluate.sets}
@@ -301,6 +313,8 @@ class Study:
                 )
         for run in self.runs:
             self.train_options(run)
+        for name in self.config.evaluate.sets:
+            self.probe_set(name)
         self._check_label(where)
 
     def _check_label(self, where: str) -> None:

@@ -66,7 +66,7 @@ def write_data(folder: Path, rows: list[dict]) -> Path:
     with write_shards(folder, Manifest("data", {}, {}, seed=0)) as writer:
         for row in rows:
             columns = {name: value for name, value in row.items() if name not in ("key", "caption")}
-            writer.add(row["key"], file.getvalue(), [row["caption"]], columns, width=8, height=8, sha256="0" * 64)
+            writer.add(row["key"], file.getvalue(), [row["caption"]], columns, width=8, height=8, sha256=row["key"])
     return folder
 
 

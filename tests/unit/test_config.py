@@ -151,3 +151,16 @@ def test_wrong_ablation_sheet_is_one_message(demo, tmp_path, text, message):
     sheet.write_text(text)
     with pytest.raises(InputError, match=message):
         Study.from_mapping(demo | {"ablations": str(sheet)}, "demo")
+
+
+def test_a_probe_trains_on_the_set_of_its_training_split(demo):
+    probe = {
+        "data": "world/people",
+        "tasks": [{"kind": "linear_probe", "column": "occupation", "train_split": "mixed"}],
+    }
+    sets = demo["evaluate"]["sets"] | {"probed": probe}
+    study = Study.from_mapping(demo | {"evaluate": {"sets": sets}}, "demo")
+    assert study.probe_set("probed") == "world_mixed" and study.probe_set("world_mixed") is None
+    del sets["world_mixed"]
+    with pytest.raises(InputError, match="no evaluation set has the training split world/mixed"):
+        Study.from_mapping(demo | {"evaluate": {"sets": sets}}, "demo")

@@ -24,7 +24,7 @@ def save(folder, **changes):
 
 
 def read(data, path, *columns):
-    return read_embedded_set(data, path, "s", list(columns))
+    return read_embedded_set(data, [path], "s", list(columns))
 
 
 def test_truth_follows_the_embeddings_order(data, tmp_path):

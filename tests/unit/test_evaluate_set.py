@@ -30,7 +30,12 @@ LIGHT = [
     "retrieval_entropy:{prompts: objects, column: [group, probe], k: 20}",
     "harm:{prompts: objects, column: group, harmful: {crime: [object0]}}",
 ]
-ALL = [*LIGHT, "fairness:{prompts: objects, target: object, column: group}"]
+ALL = [
+    *LIGHT,
+    "fairness:{prompts: objects, target: object, column: group}",
+    "linear_probe:{column: group}",
+    "linear_probe:{column: group, shots: 3}",
+]
 N = 120
 
 
@@ -44,7 +49,7 @@ def folder(tmp_path_factory):
 
 def evaluate(folder, out, tasks=ALL, name="s", seed=0, **options):
     tasks = [Task.from_argument(argument) for argument in tasks]
-    evaluate_set(folder / "data", folder / "s.npz", name, tasks, out, seed, EvaluateOptions(resamples=100, **options))
+    evaluate_set(folder / "data", [folder / "s.npz"], name, tasks, out, seed, EvaluateOptions(resamples=100, **options))
     return json.loads(out.read_text())
 
 
@@ -78,7 +83,7 @@ def test_every_kind_has_a_name_a_measurement_and_a_test_here():
     ("argument", "message"),
     [
         ("zeroshoot:{column: a, prompts: b}", "did you mean 'zeroshot'"),
-        ("zzz", "the kinds are zeroshot, retrieval"),
+        ("zzz", "the kinds are zeroshot, linear_probe"),
         ("zeroshot:{colum: a, prompts: b}", "did you mean 'column'"),
         ("zeroshot:{column: a}", "'prompts': Field required"),
         ("zeroshot:{column: a", "not a YAML mapping"),
@@ -110,6 +115,8 @@ def test_the_file_has_manifest_and_metrics(folder, tmp_path):
         *(f"zeroshot/s/{m}" for m in ("acc1", "acc5", "mean_per_class_recall")),
         *(f"retrieval/s/{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
         *(f"compositional/s/{m}" for m in ("color", "size")),
+        *(f"linear_probe/s/{m}" for m in ("acc1", "mean_per_class_recall")),
+        "few_shot/s/acc1_at_3",
     }
     for row in rows:
         assert set(row) == {"metric", "value", "ci_low", "ci_high", "n", "group", "random", "people"}
@@ -178,7 +185,7 @@ from pathlib import Path
 from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
 root, out = Path({str(folder)!r}), Path({str(tmp_path / "s.json")!r})
 tasks = [Task.from_argument(argument) for argument in {LIGHT!r}]
-evaluate_set(root / "data", root / "s.npz", "s", tasks, out, 0, EvaluateOptions(resamples=100))
+evaluate_set(root / "data", [root / "s.npz"], "s", tasks, out, 0, EvaluateOptions(resamples=100))
 print(*(module for module in ("torch", "pandas", "sklearn", "scipy.stats") if module in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

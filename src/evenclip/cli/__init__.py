@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from evenclip.cli import balance, data, stages
+from evenclip.cli import balance, data, evaluate, stages
 from evenclip.errors import InputError
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(balance.app)
+app.add_typer(evaluate.app)
 app.add_typer(stages.app)
 
 

@@ -96,24 +96,6 @@ def label_proxies(
 
 
 @app.command()
-def embed(
-    model: Annotated[str, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")],
-    dataset: Annotated[
-        list[str],
-        typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards, its prompt files; repeat."),
-    ],
-    out: OutFolder,
-    option: OptionPairs = [],  # noqa: B006
-) -> None:
-    """Embed images, captions and class prompts of every set once, for all evaluations: one .npz per set."""
-    from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
-
-    embed_sets(
-        model, [EmbedSet.from_argument(argument) for argument in dataset], out, EmbedOptions.from_arguments(option)
-    )
-
-
-@app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
     weights: Annotated[Path, typer.Option(help="weights.parquet of `evenclip balance`.")],
@@ -128,28 +110,6 @@ def train(
     from evenclip.train import TrainOptions, train_model
 
     train_model(data, weights, out, seed, state, TrainOptions.from_arguments(option), labels, graph)
-
-
-@app.command()
-def evaluate(
-    out: OutFile,
-    dataset: Annotated[Path, typer.Option(help="Folder of image-text shards with the truth columns.")],
-    embeddings: Annotated[Path, typer.Option(help=".npz of `evenclip embed`, or made by anybody.")],
-    name: Annotated[str, typer.Option(help="Name of the set in the metrics, e.g. world_people.")],
-    task: Annotated[
-        list[str],
-        typer.Option(
-            "--task", metavar="KIND:{...}", help="e.g. 'zeroshot:{column: object, prompts: objects}'; repeat."
-        ),
-    ],
-    seed: Seed = 0,
-    option: OptionPairs = [],  # noqa: B006
-) -> None:
-    """Measure quality and bias on embeddings, each metric with a bootstrap 95 % interval."""
-    from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
-
-    tasks = [Task.from_argument(argument) for argument in task]
-    evaluate_set(dataset, embeddings, name, tasks, out, seed, EvaluateOptions.from_arguments(option))
 
 
 @app.command()

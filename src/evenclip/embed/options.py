@@ -41,3 +41,14 @@ class EmbedSet:
         if not name.isidentifier() or not data:
             raise InputError(f"'{argument}' names no set", "--set", "write NAME=DATA or NAME=DATA:PROMPTS.yaml,...")
         return cls(name, Path(data), tuple(Path(path) for path in prompts.split(",") if path))
+
+
+def model_files(model: str) -> dict[str, Path]:
+    """The files that ``model`` (as `load_clip` takes it) is read from, by what they are; none for an open_clip tag."""
+    folder, (config, _, checkpoint) = Path(model), model.rpartition(":")
+    if folder.is_dir():
+        return {"model": folder / "model.safetensors", "model configuration": folder / "open_clip_config.json"}
+    if folder.is_file():
+        return {"model": folder, "model configuration": folder.with_suffix(".json")}
+    named = {"model": Path(checkpoint), "model configuration": Path(config)}
+    return {name: path for name, path in named.items() if path.is_file()}

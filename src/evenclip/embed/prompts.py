@@ -7,13 +7,15 @@ from pydantic import Field, StringConstraints
 
 from evenclip.options import Options, read_yaml
 
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
 
 class Prompts(Options):
     """The texts that stand for classes in zero-shot classification."""
 
     templates: Annotated[list[Annotated[str, StringConstraints(pattern=r"\{\}")]], Field(min_length=1)]
     """Sentences with `{}` in the place of the class, e.g. "a photo of a {}."."""
-    classes: Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
+    classes: Annotated[dict[Text, Annotated[list[Text], Field(min_length=1)]], Field(min_length=1)]
     """The texts of each class; their embeddings are averaged."""
 
     def texts(self, template: str, name: str) -> list[str]:

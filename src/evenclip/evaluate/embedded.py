@@ -36,7 +36,7 @@ class EmbeddedSet:
 
     ``image`` (n, d); ``text`` (m, d) captions, of the images ``text_image`` (m,); ``foil`` (n, d) wrong captions, a row
     of NaN = none; the latter three are None where the set has none. ``truth`` maps a column to strings, shape (n,),
-    '' = not applicable.
+    '' = not applicable. ``train`` is the embedded training split of a linear probe, where one is named.
     """
 
     name: str
@@ -49,6 +49,7 @@ class EmbeddedSet:
     logit_scale: float
     truth: dict[str, np.ndarray]
     n_without_embedding: int
+    train: "EmbeddedSet | None" = None
 
     @property
     def n(self) -> int:

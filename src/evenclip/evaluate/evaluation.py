@@ -11,7 +11,7 @@ from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.measurement import BiasMeasurement, Measurement
-from evenclip.evaluate.options import EvaluateOptions, Task
+from evenclip.evaluate.options import EvaluateOptions, Task, train_split
 from evenclip.evaluate.reading import read_embedded_set
 from evenclip.evaluate.sensitivity import over_templates
 from evenclip.provenance import Manifest, write_json
@@ -19,16 +19,17 @@ from evenclip.records import MetricRow
 
 
 def evaluate_set(
-    dataset: Path, embeddings: Path, name: str, tasks: list[Task], out: Path, seed: int, options: EvaluateOptions
-) -> None:
+    dataset: Path, embeddings: list[Path], name: str, tasks: list[Task], out: Path, seed: int,
+    options: EvaluateOptions, train_embeddings: list[Path] | None = None, model: str | None = None,
+) -> dict:  # fmt: skip
     """Measure ``tasks`` on one set and write ``out``.
 
     Parameters
     ----------
     dataset : Path
         Data folder with the truth columns; every key of the embeddings must be in it.
-    embeddings : Path
-        `.npz` of the set; `read_embedded_set` says what it holds.
+    embeddings : list of Path
+        `.npz` files of the set, one or more; `read_embedded_set` says what they hold.
     name : str
         Name of the set in the metrics.
     tasks : list of Task
@@ -38,6 +39,15 @@ def evaluate_set(
     seed : int
         Seed of the bootstrap.
     options : EvaluateOptions
+    train_embeddings : list of Path, optional
+        `.npz` files of the split that a linear probe trains on; its data folder lies beside ``dataset``.
+    model : str, optional
+        What embedded the set, for the manifest.
+
+    Returns
+    -------
+    dict
+        The document that was written.
 
     Raises
     ------
@@ -49,12 +59,26 @@ def evaluate_set(
     described = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], **options.model_dump()}
     columns = sorted({column for task in tasks for column in task.root.columns})
     data = read_embedded_set(dataset, embeddings, name, columns)
-    manifest = Manifest("evaluate", described, {"dataset": dataset, "embeddings": embeddings}, seed)
+    inputs = {"dataset": dataset} | _named("embeddings", embeddings)
+    split = train_split(tasks)
+    if split and train_embeddings:
+        needed = sorted({column for task in tasks if task.root.learns_from for column in task.root.columns})
+        train = read_embedded_set(dataset.parent / split, train_embeddings, f"{name}_{split}", needed)
+        data = replace(data, train=train)
+        inputs |= {"train": dataset.parent / split} | _named("train embeddings", train_embeddings)
+    manifest = Manifest("evaluate", described, inputs, seed)
     bootstrap = Bootstrap(options.resamples, seed)
     rows = [row for task in tasks for row in measure_task(task.root, data, bootstrap, options)]
     _check_distinct(rows, name)
-    recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding)
-    write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
+    about = {"model": model} if model else {}
+    recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding, **about)
+    document = {"manifest": recorded, "metrics": [row.as_dict() for row in rows]}
+    write_json(document, out)
+    return document
+
+
+def _named(name: str, paths: list[Path]) -> dict[str, Path]:
+    return {f"{name} {i}" if i else name: path for i, path in enumerate(paths)}
 
 
 def measure_task(

@@ -47,6 +47,11 @@ class Measurement(Options):
         """Stem of the prompt file whose embeddings `measure` needs."""
         return getattr(self, "prompts", None)
 
+    @property
+    def learns_from(self) -> str | None:
+        """The split whose embeddings `measure` trains a probe on, if it names one."""
+        return getattr(self, "train_split", None)
+
     @abstractmethod
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Yield one row per metric and group."""

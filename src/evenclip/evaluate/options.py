@@ -5,6 +5,7 @@ On the command line a task is `KIND:{key: value, ...}`, in a study file `{kind: 
 
 import difflib
 import json
+from collections.abc import Iterable
 from typing import Annotated, Self, Union
 
 import yaml
@@ -16,6 +17,7 @@ from evenclip.evaluate.bias_at_k import BiasAtK
 from evenclip.evaluate.compositional import Compositional
 from evenclip.evaluate.fairness import Fairness
 from evenclip.evaluate.harm import Harm
+from evenclip.evaluate.linear_probe import LinearProbe
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.evaluate.pairwise import Pairwise
 from evenclip.evaluate.parity import Parity
@@ -30,6 +32,7 @@ __all__ = ["EvaluateOptions", "Task"]
 
 KINDS: dict[str, type[Measurement]] = {
     "zeroshot": ZeroShot,
+    "linear_probe": LinearProbe,
     "retrieval": Retrieval,
     "compositional": Compositional,
     "representation": Representation,
@@ -78,3 +81,11 @@ class Task(RootModel):
     def prompt_stems(self) -> list[str]:
         """Stems of the prompt files whose embeddings the task needs."""
         return [self.root.prompt_stem] if self.root.prompt_stem else []
+
+
+def train_split(tasks: Iterable[Task]) -> str | None:
+    """The split that the linear probes among ``tasks`` train on, if they name one; `InputError` if they name two."""
+    splits = sorted({task.root.learns_from for task in tasks if task.root.learns_from})
+    if len(splits) > 1:
+        raise InputError(f"probes of one set train on {' and '.join(splits)}", "train_split", "name one split")
+    return splits[0] if splits else None

@@ -20,21 +20,21 @@ KNOWN = (*REQUIRED, "logit_bias", "text", "text_image", "foil")
 _PROMPT = re.compile(r"prompt/([^/]+)(/classes)?")
 
 
-def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[str]) -> EmbeddedSet:
+def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns: list[str]) -> EmbeddedSet:
     """Read and check one set.
 
-    The `.npz` holds `key` (n,) str, `image` (n, d), `logit_scale` () and, where the set has them, `logit_bias` (),
-    `text` (m, d) with `text_image` (m,) int (m may be 0), `foil` (n, d; rows of NaN = no foil), and for each prompt
-    file `prompt/<stem>` (n_templates, n_classes, d) with `prompt/<stem>/classes` (n_classes,) str. Vectors need not be
-    normalised. The embedding of a class is the normalised mean of its normalised template embeddings (the prompt
-    ensemble of CLIP).
+    The `.npz`, or several together, hold `key` (n,) str, `image` (n, d), `logit_scale` () and, where the set has them,
+    `logit_bias` (), `text` (m, d) with `text_image` (m,) int (m may be 0), `foil` (n, d; rows of NaN = no foil), and
+    for each prompt file `prompt/<stem>` (n_templates, n_classes, d) with `prompt/<stem>/classes` (n_classes,) str.
+    Vectors need not be normalised. The embedding of a class is the normalised mean of its normalised template
+    embeddings (the prompt ensemble of CLIP).
 
     Parameters
     ----------
     dataset : Path
         Data folder; its pairs may be in another order, and more than the embeddings.
-    embeddings : Path
-        The `.npz`.
+    embeddings : list of Path
+        The `.npz` files, e.g. one of images and captions and one of prompts.
     name : str
         Name of the set.
     columns : list of str
@@ -45,8 +45,13 @@ def read_embedded_set(dataset: Path, embeddings: Path, name: str, columns: list[
     InputError
         Naming the array, column or key that is wrong.
     """
-    where = str(embeddings)
-    arrays = _load(embeddings)
+    where = ", ".join(map(str, embeddings))
+    arrays: dict[str, np.ndarray] = {}
+    for path in embeddings:
+        loaded = _load(path)
+        if doubled := sorted(arrays.keys() & loaded.keys()):
+            raise InputError(f"has '{doubled[0]}', which another file has too", str(path), "give each array once")
+        arrays |= loaded
     _check_names(arrays, where)
     key = arrays["key"]
     if key.ndim != 1 or key.dtype.kind != "U" or len(key) == 0:

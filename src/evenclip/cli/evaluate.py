@@ -1,0 +1,85 @@
+"""`evenclip embed` and `evenclip evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+from evenclip.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command()
+def embed(
+    model: Annotated[str, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")],
+    dataset: Annotated[
+        list[str],
+        typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards, its prompt files; repeat."),
+    ],
+    out: OutFolder,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Embed images, captions and class prompts of every set once, for all evaluations: one .npz per set."""
+    from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+
+    embed_sets(
+        model, [EmbedSet.from_argument(argument) for argument in dataset], out, EmbedOptions.from_arguments(option)
+    )
+
+
+@app.command()
+def evaluate(
+    out: OutFile,
+    dataset: Annotated[str, typer.Option(help="A data set of the suites, or a folder of image-text shards.")],
+    model: Annotated[
+        str | None, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")
+    ] = None,
+    embeddings: Annotated[
+        list[Path], typer.Option(help="In place of a model: .npz of `evenclip embed`, or made by anybody; repeat.")
+    ] = [],  # noqa: B006
+    train_embeddings: Annotated[
+        list[Path], typer.Option(help=".npz of the split that a linear probe trains on, beside --embeddings; repeat.")
+    ] = [],  # noqa: B006
+    suite: Annotated[list[str], typer.Option(help="Built-in tasks: quality, bias; repeat. Default: all.")] = [],  # noqa: B006
+    task: Annotated[
+        list[str],
+        typer.Option(metavar="KIND:{...}", help="A task, e.g. 'zeroshot:{column: object, prompts: objects}'; repeat."),
+    ] = [],  # noqa: B006
+    name: Annotated[str | None, typer.Option(help="Name of the set in the metrics, e.g. world_people.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    prompts: Annotated[Path, typer.Option(help="Folder of the prompt files that tasks name.")] = Path("config/prompts"),
+    suites: Annotated[Path, typer.Option(help="The built-in suites.")] = Path("config/suites.yaml"),
+    cache: Annotated[Path, typer.Option(help="Where a model's embeddings are kept.")] = Path(".cache/embeddings"),
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+    embed_option: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="An option of embedding, e.g. batch_size=64; repeat.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Measure quality and bias of a model on a data set, each metric with a bootstrap 95 % interval."""
+    import json
+
+    from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
+    from evenclip.evaluate.suites import Suites, find_set, read_suites
+    from evenclip.evaluate.table import as_text
+
+    if (model is None) == (not embeddings):
+        raise InputError("there is nothing to evaluate, or two things", "evaluate", "give --model or --embeddings")
+    known = read_suites(suites) if suites.exists() or not Path(dataset).is_dir() else Suites(datasets={})
+    found = find_set(dataset, known)
+    tasks = [Task.from_argument(argument) for argument in task]
+    if suite or not task:
+        tasks += found.tasks(suite)
+    options, name = EvaluateOptions.from_arguments(option), name or found.name
+    if model is None:
+        document = evaluate_set(found.folder, embeddings, name, tasks, out, seed, options, train_embeddings)
+    else:
+        from evenclip.embed import EmbedOptions
+        from evenclip.embed.cache import EmbeddingCache
+        from evenclip.evaluate.from_model import evaluate_model
+
+        cached = EmbeddingCache(cache, model, EmbedOptions.from_arguments(embed_option, "--embed-option"))
+        document = evaluate_model(cached, found.folder, name, tasks, prompts, out, seed, options)
+    print(json.dumps(document, indent=1) if as_json else as_text(document))

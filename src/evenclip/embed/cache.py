@@ -1,0 +1,78 @@
+"""A cache of embeddings: what one model made of one data folder, or of one prompt file, is computed once.
+
+Reads a model, data folders and prompt files; writes `<cache>/<fingerprint>.npz`. The fingerprint covers the model's
+files, the content of the data or prompts, the options, the code and open_clip's version, so that nothing stale is ever
+read. torch is loaded only where something is missing.
+"""
+
+import importlib.metadata
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from evenclip.data.shards import read_manifest
+from evenclip.embed.options import EmbedOptions, model_files
+from evenclip.embed.prompts import Prompts, read_prompts
+from evenclip.provenance import atomic_file, code_fingerprint, fingerprint, input_digest
+
+
+class EmbeddingCache:
+    """Embeddings of one model.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are kept; may be shared by all models, and deleted at any time.
+    model : str
+        As `evenclip.model.clip.load_clip` takes it.
+    options : EmbedOptions
+    """
+
+    def __init__(self, folder: Path, model: str, options: EmbedOptions):
+        self.model, self._folder, self._options = model, Path(folder), options
+
+    def files(self, data: Path, prompts: list[Path]) -> list[Path]:
+        """`.npz` files with the arrays of ``data`` (`embed_data`) and of each prompt file (`embed_prompts`).
+
+        Raises
+        ------
+        InputError
+            A model, data folder or prompt file that cannot be read.
+        """
+        read_manifest(data)  # says what is wrong with a folder that is none
+        checked = {path: read_prompts(path) for path in prompts}
+        paths = [self._path(data), *(self._path(path) for path in prompts)]
+        for source, path in zip([data, *prompts], paths, strict=True):
+            if not path.exists():
+                self._write(path, source, checked.get(source))
+        return paths
+
+    def _write(self, path: Path, source: Path, prompts: Prompts | None) -> None:
+        from evenclip.embed.arrays import embed_data, embed_prompts
+
+        encoder = self._encoder
+        arrays = embed_data(encoder, source) if prompts is None else embed_prompts(encoder, source, prompts)
+        with atomic_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+
+    @cached_property
+    def _encoder(self):
+        from evenclip.embed.encoder import Encoder
+        from evenclip.model.clip import load_clip
+
+        return Encoder(load_clip(self.model), self._options)
+
+    @cached_property
+    def _identity(self) -> list:
+        """What all embeddings of this model depend on, beside what is embedded."""
+        files = model_files(self.model)
+        weights = {name: input_digest(path) for name, path in files.items()} or self.model
+        options = self._options.model_dump(mode="json", exclude={"threads"})
+        version = importlib.metadata.version("open_clip_torch")
+        return [weights, options, version, code_fingerprint("evenclip.embed.arrays")]
+
+    def _path(self, source: Path) -> Path:
+        # the prompt arrays carry the file's stem in their names
+        stem = source.stem if source.is_file() else ""
+        return self._folder / f"{fingerprint([*self._identity, input_digest(source), stem])}.npz"

@@ -1,0 +1,29 @@
+"""From a model to metrics in one step: embed what is not in the cache, then measure.
+
+Reads a model, a data folder and prompt files; writes the JSON of `evaluate_set`. Command: `evenclip evaluate --model`.
+"""
+
+from pathlib import Path
+
+from evenclip.embed.cache import EmbeddingCache
+from evenclip.evaluate.evaluation import evaluate_set
+from evenclip.evaluate.measurement import EvaluateOptions
+from evenclip.evaluate.options import Task, train_split
+
+
+def evaluate_model(
+    cache: EmbeddingCache, dataset: Path, name: str, tasks: list[Task], prompts: Path, out: Path, seed: int,
+    options: EvaluateOptions,
+) -> dict:  # fmt: skip
+    """Measure ``tasks`` on a data folder with the model of ``cache``; see `evaluate_set` for the rest.
+
+    Parameters
+    ----------
+    prompts : Path
+        Folder of the prompt files `<stem>.yaml` that the tasks name.
+    """
+    stems = sorted({stem for task in tasks for stem in task.prompt_stems()})
+    embeddings = cache.files(dataset, [prompts / f"{stem}.yaml" for stem in stems])
+    split = train_split(tasks)
+    train = cache.files(dataset.parent / split, []) if split else None
+    return evaluate_set(dataset, embeddings, name, tasks, out, seed, options, train, cache.model)

@@ -1,0 +1,87 @@
+"""Built-in suites: what is measured on a known data set, so that nobody need write tasks.
+
+Reads `config/suites.yaml`: for each data set its data folder below `data/` and named lists of tasks.
+"""
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from evenclip.errors import InputError
+from evenclip.evaluate.options import Task
+from evenclip.options import Options, read_yaml
+
+SUITES = Path("config/suites.yaml")
+DATA = Path("data")
+
+
+class DatasetSuites(Options):
+    """The suites of one data set."""
+
+    data: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/\w+$")]
+    """`<dataset>/<split>`: the data folder below `data/`."""
+    suites: Annotated[dict[str, list[Task]], Field(min_length=1)]
+    """Tasks by the name of the suite: `quality`, `bias`, ..."""
+
+
+class Suites(Options):
+    """All built-in suites."""
+
+    datasets: dict[str, DatasetSuites]
+    """Data sets by the name that stands in the metrics."""
+
+
+@dataclass(frozen=True)
+class EvaluatedSet:
+    """A set to evaluate: its name in the metrics, its data folder and its suites, {} for one that is not known."""
+
+    name: str
+    folder: Path
+    suites: dict[str, list[Task]]
+
+    def tasks(self, names: list[str]) -> list[Task]:
+        """The tasks of the suites ``names``, of all if there are none; `InputError` for an unknown one."""
+        if not self.suites:
+            raise InputError("no suite is built in for it", str(self.folder), f"give --task, or add it to {SUITES}")
+        for name in names:
+            if name not in self.suites:
+                raise InputError(f"'{self.name}' has no suite '{name}'", "--suite", f"it has: {', '.join(self.suites)}")
+        return [task for name in names or self.suites for task in self.suites[name]]
+
+
+def read_suites(path: str | os.PathLike = SUITES) -> Suites:
+    """Read and check a file of suites."""
+    values = read_yaml(path)
+    return Suites.parse(values if isinstance(values, dict) else {"datasets": values}, str(path))
+
+
+def find_set(dataset: str, suites: Suites) -> EvaluatedSet:
+    """The set that ``dataset`` means: a name of ``suites``, or the path of a data folder.
+
+    Raises
+    ------
+    InputError
+        It is neither, or the data folder of a known set is not there.
+    """
+    if dataset in suites.datasets:
+        known = suites.datasets[dataset]
+        folder = DATA / known.data
+        if not folder.is_dir():
+            hint = "make it with `evenclip data synthesize` or `data fetch` and `data import`, or give its path"
+            raise InputError(f"the data folder of '{dataset}' is not there", str(folder), hint)
+        return EvaluatedSet(dataset, folder, known.suites)
+    folder = Path(dataset)
+    if not folder.is_dir():
+        near = difflib.get_close_matches(dataset, suites.datasets, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(suites.datasets)}"
+        raise InputError(f"'{dataset}' is neither a data folder nor a data set with suites", "--dataset", hint)
+    whole = folder.resolve()
+    for name, known in suites.datasets.items():
+        if known.data == f"{whole.parent.name}/{whole.name}":
+            return EvaluatedSet(name, folder, known.suites)
+    parts = (whole.parent.name, whole.name) if whole.name != "all" else (whole.parent.name,)
+    return EvaluatedSet("_".join("".join(c if c.isalnum() else "_" for c in part) for part in parts), folder, {})
