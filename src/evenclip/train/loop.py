@@ -115,6 +115,8 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
     try:
         with atomic_folder(out) as folder:
             save_clip(clip, folder, objective=engine.options.objective, **tokenizer)
+            for term in engine.terms:
+                term.save(folder)
             write_table(table, folder / "history.parquet")
             for name, further in (engine.parts.negatives.tables() if engine.parts.negatives else {}).items():
                 write_table(further, folder / f"{name}.parquet")

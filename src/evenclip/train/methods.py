@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evenclip.train.batches import Batches, WeightedBatches
+from evenclip.train.distillation import Distillation
 from evenclip.train.duplicates import Duplicates, caption_kinds
 from evenclip.train.hard_negatives import HardNegatives
+from evenclip.train.knowledge import Knowledge
 from evenclip.train.perceived import Audited, Perceived, read_perceived
 from evenclip.train.setting import Setting
 from evenclip.train.simclip import SimClipBatches
 from evenclip.train.step import Augmentation, Negatives, Term
+from evenclip.train.triple_captions import TripleCaptions
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ def make_parts(setting: Setting) -> Parts:
     return Parts(
         batches=Audited(batches, perceived) if perceived else batches,
         negatives=_negatives(setting, perceived),
+        terms=_knowledge_terms(setting),
     )
 
 
@@ -47,3 +51,13 @@ def _batches(setting: Setting) -> Batches:
         kind = caption_kinds(pairs.tokens)[pairs.captions[pairs.starts[:-1]]] if by_text else np.arange(len(pairs.keys))
         return SimClipBatches(pairs.copies, kind, options.batch_size, setting.seed, setting.clock, options.simclip)
     return WeightedBatches(pairs.copies, options.batch_size, setting.seed)
+
+
+def _knowledge_terms(setting: Setting) -> list[Term]:
+    knowledge = setting.options.knowledge
+    if knowledge is None:
+        return []
+    if knowledge.as_captions:
+        return [TripleCaptions(setting, knowledge)]
+    terms: list[Term] = [Knowledge(setting, knowledge)] if knowledge.e2e or knowledge.e2r or knowledge.g2e else []
+    return [*terms, Distillation(setting, knowledge)] if knowledge.kd else terms

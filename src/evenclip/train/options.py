@@ -6,6 +6,7 @@ from pydantic import Field
 
 from evenclip.options import Options
 from evenclip.train.ahnm_options import AhnmOptions
+from evenclip.train.knowledge_options import KnowledgeOptions
 from evenclip.train.simclip_options import SimClipOptions
 
 Positive = Annotated[float, Field(gt=0)]
@@ -56,6 +57,8 @@ class TrainOptions(Options):
     """Steps between rows of the history."""
     save_every_s: Positive = 30.0
     """Seconds between saved states, from which an interrupted training continues."""
+    knowledge: KnowledgeOptions | None = None
+    """Knowledge-CLIP: learning from the knowledge graph too; `{}` = with its defaults."""
     simclip: SimClipOptions | None = None
     """SimCLIP: batches with clusters of similar pairs; `{}` = with its defaults."""
     ahnm: AhnmOptions | None = None

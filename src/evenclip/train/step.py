@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -127,3 +128,6 @@ class Term(nn.Module):
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The loss, before `weight`, and scalars for the history, the same names at every step."""
         raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Write into the run's folder what is of use after the training; nothing, unless a term says otherwise."""

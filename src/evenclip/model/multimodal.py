@@ -1,0 +1,151 @@
+"""The multi-modal encoder of Knowledge-CLIP: a Transformer over the three slots of a triple, each of them maskable.
+
+Reads and writes `multimodal.safetensors` and `multimodal.json`, beside a trained model. Source: Pan et al.,
+"Contrastive language-image pre-training with knowledge graphs", NeurIPS 2022, section 3. Choices of ours: a masked slot
+is one zero vector, whatever its length was, so that the length of what is hidden tells nothing; a masked slot is read
+at that vector, a shown one as the mean of its tokens.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from evenclip.errors import InputError
+from evenclip.provenance import write_json
+
+HEAD, RELATION, TAIL = range(3)
+HEAD_WIDTH = 32
+"""Features of an attention head: width 128 has 4."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What stands in one slot of n triples: ``features`` (n, l, width), of which ``shown`` (n, l) are no padding."""
+
+    features: torch.Tensor
+    shown: torch.Tensor
+
+    def rows(self, index: torch.Tensor) -> "Slot":
+        """The slot of the triples ``index``, shape (m,), cut to the longest of them."""
+        shown = self.shown[index]
+        length = int(shown.any(dim=0).nonzero().max()) + 1
+        return Slot(self.features[index, :length], shown[:, :length])
+
+
+Triple = tuple[Slot | None, Slot | None, Slot | None]
+"""Head, relation, tail; None = masked."""
+
+
+class MultiModalEncoder(nn.Module):
+    """Slots of (head, relation, tail) in, one vector for each slot out.
+
+    Parameters
+    ----------
+    image_width, text_width : int
+        Widths of the towers' tokens.
+    width : int
+        A multiple of 32; the paper's 1024 with 4 layers is for a ViT-L, ours scales with the CLIP width.
+    n_layers : int
+    embed_dim : int
+        Of the vectors that entities are compared by.
+    """
+
+    def __init__(self, image_width: int, text_width: int, width: int, n_layers: int, embed_dim: int):
+        super().__init__()
+        self.settings = {"image_width": image_width, "text_width": text_width, "width": width, "n_layers": n_layers,
+                         "embed_dim": embed_dim}  # fmt: skip
+        self.width = width
+        self.from_image = nn.Sequential(nn.LayerNorm(image_width), nn.Linear(image_width, width))
+        self.from_text = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width))
+        self.slot_type = nn.Parameter(torch.randn(3, width) * 0.02)
+        settings = {"dim_feedforward": 2 * width, "dropout": 0.0, "activation": "gelu", "norm_first": True}
+        layer = nn.TransformerEncoderLayer(width, width // HEAD_WIDTH, batch_first=True, **settings)
+        norm = nn.LayerNorm(width)
+        self.transformer = nn.TransformerEncoder(layer, n_layers, norm, enable_nested_tensor=False)
+        self.to_entity = nn.Linear(width, embed_dim)
+
+    def image(self, tokens: torch.Tensor, shown: torch.Tensor) -> Slot:
+        """Image tokens, shape (n, l, image_width), as a slot."""
+        return Slot(self.from_image(tokens), shown)
+
+    def text(self, tokens: torch.Tensor, shown: torch.Tensor) -> Slot:
+        """Text tokens, shape (n, l, text_width), as a slot."""
+        return Slot(self.from_text(tokens), shown)
+
+    def forward(self, *triples: Triple) -> tuple[torch.Tensor, ...]:
+        """Encode one or more kinds of triples at once, each with its own slots masked.
+
+        Returns
+        -------
+        tuple of Tensor of shape (n, 3, width)
+            For each of ``triples`` what is read at head, relation and tail.
+        """
+        sizes = [next(len(slot.shown) for slot in triple if slot is not None) for triple in triples]
+        slots = [
+            join(
+                [self._masked(n) if triple[i] is None else triple[i] for n, triple in zip(sizes, triples, strict=True)]
+            )
+            for i in range(3)
+        ]
+        x = torch.cat([slot.features + self.slot_type[i] for i, slot in enumerate(slots)], dim=1)  # (n, l, width)
+        shown = torch.cat([slot.shown for slot in slots], dim=1)
+        with _attention(x.device):
+            x = self.transformer(x, src_key_padding_mask=~shown)
+        parts = x.split([slot.shown.shape[1] for slot in slots], dim=1)
+        read = torch.stack([_mean(part, slot.shown) for part, slot in zip(parts, slots, strict=True)], dim=1)
+        return read.split(sizes)
+
+    def entity(self, read: torch.Tensor) -> torch.Tensor:
+        """What was read at the slot of an entity, shown or masked, as unit rows, float32, shape (n, embed_dim)."""
+        return F.normalize(self.to_entity(read).float(), dim=-1)
+
+    def _masked(self, n: int) -> Slot:
+        like = self.slot_type
+        return Slot(like.new_zeros(n, 1, self.width), torch.ones(n, 1, dtype=torch.bool, device=like.device))
+
+
+def save_multimodal(encoder: MultiModalEncoder, folder: Path, **description: Any) -> None:
+    """Write the encoder into ``folder``; ``description`` goes to `multimodal.json`."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    save_file(weights, folder / "multimodal.safetensors")
+    write_json({"encoder": encoder.settings} | description, folder / "multimodal.json")
+
+
+def load_multimodal(folder: Path) -> tuple[MultiModalEncoder, dict[str, Any]]:
+    """The encoder that `save_multimodal` wrote into ``folder``, and its description; `InputError` if there is none."""
+    try:
+        description = json.loads((folder / "multimodal.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "multimodal.safetensors")
+    except FileNotFoundError as error:
+        what = f"no {Path(error.filename).name if error.filename else 'multimodal.safetensors'} in it"
+        raise InputError(what, str(folder), "give a run that was trained with knowledge") from None
+    encoder = MultiModalEncoder(**description["encoder"])
+    encoder.load_state_dict(weights)
+    return encoder, description
+
+
+def join(slots: list[Slot]) -> Slot:
+    """The slots one below the other, padded to the longest."""
+    length = max(slot.shown.shape[1] for slot in slots)
+    missing = [length - slot.shown.shape[1] for slot in slots]
+    features = [F.pad(slot.features, (0, 0, 0, more)) for slot, more in zip(slots, missing, strict=True)]
+    shown = [F.pad(slot.shown, (0, more)) for slot, more in zip(slots, missing, strict=True)]
+    return Slot(torch.cat(features), torch.cat(shown))
+
+
+def _mean(x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+    weight = shown.to(x.dtype) / shown.sum(dim=1, keepdim=True)
+    return torch.einsum("nlw,nl->nw", x, weight)
+
+
+def _attention(device: torch.device) -> sdpa_kernel:
+    """Plain matrix products on a CPU: for 10-30 tokens the fused kernel's backward pass is far slower."""
+    every = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel([SDPBackend.MATH] if device.type == "cpu" else every)

@@ -1,0 +1,193 @@
+"""Token-level features of both towers of any open_clip model: what lies before pooling and projection.
+
+Reads and writes nothing. Forward hooks on the last layer that still has a sequence: the towers' code stays as it is,
+and a batch that is encoded anyway (for the contrastive loss) gives its tokens for nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.ops import roi_align
+
+from evenclip.errors import InputError
+from evenclip.model.towers import has_causal_text
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The box that is the whole image: left, top, right, bottom in shares of its sides."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Image features as a map: ``grid`` (n, w, rows, columns), and ``whole`` (n, w), the token that sums them up."""
+
+    grid: torch.Tensor
+    whole: torch.Tensor
+
+
+class TokenTap:
+    """Keeps the token-level features of what the two towers encoded last, of calls with gradients only.
+
+    A batch is encoded before any loss, so that a loss finds its tokens here; embedding a data set between epochs,
+    without gradients, leaves nothing.
+
+    Parameters
+    ----------
+    module : nn.Module
+        An open_clip model whose image tower is a vision transformer, a (timm) convolutional network or a timm vision
+        transformer, and whose text tower is open_clip's own or Hugging Face's.
+    always : bool
+        Keep calls without gradients too.
+
+    Attributes
+    ----------
+    image : Grid or None
+    text : Tensor of shape (n, l, w), or None
+
+    Raises
+    ------
+    InputError
+        A tower of another kind.
+    """
+
+    def __init__(self, module: nn.Module, always: bool = False):
+        self.image: Grid | None = None
+        self.text: torch.Tensor | None = None
+        self._always = always
+        image_layer, self._to_grid = _image_layer(module)
+        hooks = ((image_layer, self._keep_image), (_text_layer(module), self._keep_text))
+        self._handles = [layer.register_forward_hook(hook) for layer, hook in hooks]
+
+    def clear(self) -> None:
+        """Forget what was kept, and with it the graph behind it."""
+        self.image = self.text = None
+
+    def remove(self) -> None:
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _keep_image(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        if self._always or torch.is_grad_enabled():
+            self.image = self._to_grid(output)
+
+    def _keep_text(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        if self._always or torch.is_grad_enabled():
+            self.text = getattr(output, "last_hidden_state", output)
+
+
+def last_text_tokens(
+    module: nn.Module, tokens: torch.Tensor, features: torch.Tensor, n_kept: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The features of each text's last tokens, so that no long text makes a batch long.
+
+    With causal attention the last of them, end-of-text, has seen all of the text, and start-of-text, left out, nothing.
+
+    Parameters
+    ----------
+    module : nn.Module
+    tokens : Tensor of int, shape (n, l)
+    features : Tensor of shape (n, l', w)
+        What `TokenTap` kept of them; l' < l where the text tower was given less.
+    n_kept : int
+        At most so many of each text.
+
+    Returns
+    -------
+    features : Tensor of shape (n, k, w)
+        k is the length of the longest, at most ``n_kept``; each text starts at the first place.
+    is_shown : Tensor of bool, shape (n, k)
+        What is no padding.
+    """
+    n_special = int(has_causal_text(module))
+    n_real = _lengths(module, tokens).to(features.device) - n_special
+    k = min(n_kept, int(n_real.max()))
+    place = torch.arange(k, device=features.device)
+    first = n_special + (n_real - k).clamp(min=0)
+    index = (first[:, None] + place).clamp(max=features.shape[1] - 1)
+    kept = features.gather(1, index[:, :, None].expand(-1, -1, features.shape[2]))
+    return kept, place < n_real.clamp(max=k)[:, None]
+
+
+def _lengths(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Number of each text's tokens without padding, the special ones included, shape (n,)."""
+    if has_causal_text(module):
+        return tokens.argmax(dim=1) + 1
+    text = getattr(module, "text", module)
+    pad = getattr(getattr(text, "config", None), "pad_token_id", getattr(text, "pad_id", 0))
+    return (tokens != pad).sum(dim=1).clamp(min=1)
+
+
+def region_tokens(grid: Grid, image: torch.Tensor, boxes: torch.Tensor, side: int) -> torch.Tensor:
+    """Each region's part of its image's feature map, at one size, behind the token that sums up the image.
+
+    The map is pooled within the box (RoI align, He et al. 2017), so a region costs ``side`` ** 2 tokens whatever its
+    size, is never encoded apart, and knows where in the image it lies, which a crop would not.
+
+    Parameters
+    ----------
+    grid : Grid
+    image : Tensor of int, shape (m,)
+        The region's row in ``grid``.
+    boxes : Tensor of shape (m, 4)
+        Left, top, right, bottom in shares of the image's sides.
+    side : int
+        Rows and columns of what is returned.
+
+    Returns
+    -------
+    Tensor of shape (m, 1 + side ** 2, w)
+    """
+    rows, columns = grid.grid.shape[2:]
+    scaled = boxes * torch.tensor([columns, rows, columns, rows], dtype=boxes.dtype, device=boxes.device)
+    numbered = torch.cat([image[:, None].to(boxes.dtype), scaled], dim=1)
+    pooled = roi_align(grid.grid.float(), numbered, side, sampling_ratio=2, aligned=True)  # (m, w, side, side)
+    return torch.cat([grid.whole[image].float()[:, None], pooled.flatten(2).transpose(1, 2)], dim=1)
+
+
+def token_widths(module: nn.Module, preprocess_cfg: dict[str, Any]) -> tuple[int, int]:
+    """Widths of the image and text tokens, found by encoding a black image and an empty text once."""
+    size = preprocess_cfg["size"]
+    image_size = (size, size) if isinstance(size, int) else tuple(size)
+    tap = TokenTap(module, always=True)
+    device = next(module.parameters()).device
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            module.eval().encode_image(torch.zeros(1, 3, *image_size, device=device))
+            module.encode_text(torch.zeros(1, module.context_length, dtype=torch.long, device=device))
+        return tap.image.grid.shape[1], tap.text.shape[2]
+    finally:
+        tap.remove()
+        module.train(was_training)
+
+
+def _image_layer(module: nn.Module) -> tuple[nn.Module, Callable[[torch.Tensor], Grid]]:
+    visual = module.visual
+    if hasattr(visual, "transformer"):  # open_clip's VisionTransformer: a class token, then the patches
+        return visual.transformer, lambda tokens: _from_sequence(tokens, visual.grid_size, n_prefix=1)
+    trunk = getattr(visual, "trunk", visual)  # open_clip wraps timm's models
+    if hasattr(trunk, "patch_embed") and hasattr(trunk, "num_prefix_tokens"):
+        size, n_prefix = trunk.patch_embed.grid_size, trunk.num_prefix_tokens
+        return trunk.norm, lambda tokens: _from_sequence(tokens, size, n_prefix)
+    for name in ("stages", "layer4"):  # timm's ConvNeXt and its like; ResNets
+        if hasattr(trunk, name):
+            return getattr(trunk, name), lambda grid: Grid(grid, grid.mean(dim=(2, 3)))
+    raise InputError(f"image tower of kind {type(trunk).__name__}", "train.model", "take a ViT, ConvNeXt or ResNet")
+
+
+def _text_layer(module: nn.Module) -> nn.Module:
+    text = getattr(module, "text", module)
+    if not hasattr(text, "transformer"):
+        raise InputError(f"text tower of kind {type(text).__name__}", "train.model", "take a text transformer")
+    return text.transformer
+
+
+def _from_sequence(tokens: torch.Tensor, size: tuple[int, int], n_prefix: int) -> Grid:
+    """Patches (n, l, w) as a map; a model without class token has the mean of its patches in its place."""
+    if tokens.shape[1] != n_prefix + size[0] * size[1]:
+        raise InputError("the image tower drops patches", "train.model", "set patch_dropout to 0 for knowledge")
+    grid = tokens[:, n_prefix:].transpose(1, 2).unflatten(2, tuple(size))
+    return Grid(grid, tokens[:, 0] if n_prefix else tokens[:, n_prefix:].mean(dim=1))

@@ -1,0 +1,142 @@
+"""The knowledge graph as a training sees it: triples by number, what each entity can be shown as, what is known.
+
+Reads the folder of `evenclip graph` (the triples of its training split) and the sizes of the images; writes nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenclip.data.shards import read_pairs
+from evenclip.errors import InputError
+from evenclip.model.regions import boxes_in_view
+from evenclip.model.tokens import WHOLE
+from evenclip.records import read_table
+from evenclip.train.setting import Setting
+
+
+@dataclass(frozen=True)
+class TrainingGraph:
+    """n triples of E entities and R relations, with their m different texts.
+
+    ``head``, ``relation``, ``tail`` (n,); ``entity_text`` (E,), row of ``texts``, -1 = none; ``entity_pair`` (E,), row
+    of the pairs whose image shows the entity, -1 = none of the training; ``boxes`` (E, 4), where in that image;
+    ``is_particular`` (E,), a region or an image and no concept: what is said of it is true of that picture only;
+    ``relation_text`` (R,).
+    """
+
+    head: np.ndarray
+    relation: np.ndarray
+    tail: np.ndarray
+    entity_text: np.ndarray
+    entity_pair: np.ndarray
+    boxes: np.ndarray
+    is_particular: np.ndarray
+    relation_text: np.ndarray
+    texts: list[str]
+    relations: list[str]
+
+    @property
+    def n_contents(self) -> int:
+        """What can be shown: each text, then the image of each entity (numbered ``len(texts) + entity``)."""
+        return len(self.texts) + len(self.entity_text)
+
+    def content(self, entity: np.ndarray, as_image: np.ndarray) -> np.ndarray:
+        """The number of what is shown for each entity: its image, or its text."""
+        return np.where(as_image, len(self.texts) + entity, self.entity_text[entity])
+
+
+def load_training_graph(setting: Setting) -> TrainingGraph:
+    """Read the triples that a training may see.
+
+    Raises
+    ------
+    InputError
+        The training has no graph, crops its images, or a table is missing or names what the others lack.
+    """
+    if setting.graph is None or setting.data is None:
+        raise InputError("knowledge needs a graph", "train.knowledge", "give --graph, the folder of `evenclip graph`")
+    if setting.options.crop_scale_min < 1:
+        raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for knowledge")
+    folder, pairs = setting.graph, setting.pairs
+    triples = read_table(folder / "triples.parquet")
+    if "split" in triples.column_names:
+        triples = triples.filter(pc.equal(triples["split"], "train"))
+    entities = read_table(folder / "entities.parquet", ["id", "text", "image_key", "box"])
+    relations = read_table(folder / "relations.parquet", ["id", "text"])
+    texts = pc.unique(pa.chunked_array([*entities["text"].chunks, *relations["text"].chunks])).to_pylist()
+    texts = pa.array(sorted(text for text in texts if text))
+    pair = _numbers(entities["image_key"], pa.array(pairs.keys.tolist()))
+    boxes = _boxes(entities, pair, setting)
+    pair[(boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])] = -1  # cropped away
+    where = str(folder / "triples.parquet")
+    entity_text = _numbers(entities["text"], texts)
+    has_box = entities["box"].is_valid().to_numpy()
+    return TrainingGraph(
+        head=_known(_numbers(triples["head"], entities["id"]), where, "head"),
+        relation=_known(_numbers(triples["relation"], relations["id"]), where, "relation"),
+        tail=_known(_numbers(triples["tail"], entities["id"]), where, "tail"),
+        entity_text=entity_text,
+        entity_pair=pair,
+        boxes=boxes,
+        is_particular=has_box | (entity_text < 0),
+        relation_text=_known(_numbers(relations["text"], texts), str(folder / "relations.parquet"), "text"),
+        texts=texts.to_pylist(),
+        relations=relations["id"].to_pylist(),
+    )
+
+
+class KnownTriples:
+    """Which triples are true, asked by what is shown of head and tail: a text stands for every entity that has it."""
+
+    def __init__(self, graph: TrainingGraph):
+        self._graph = graph
+        combinations = [
+            self._codes(graph.content(graph.head, head), graph.relation, graph.content(graph.tail, tail))
+            for head in self._shown(graph.head)
+            for tail in self._shown(graph.tail)
+        ]
+        self._sorted = np.unique(np.concatenate(combinations))
+        self._sorted = self._sorted[self._sorted >= 0]
+
+    def holds(self, head: np.ndarray, relation: np.ndarray, tail: np.ndarray) -> np.ndarray:
+        """Whether each triple of (content, relation, content) is true; shapes are broadcast."""
+        code = self._codes(head, relation, tail)
+        place = np.minimum(np.searchsorted(self._sorted, code), len(self._sorted) - 1)
+        return self._sorted[place] == code
+
+    def _shown(self, entity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(entity), bool), np.ones(len(entity), bool)
+
+    def _codes(self, head: np.ndarray, relation: np.ndarray, tail: np.ndarray) -> np.ndarray:
+        n_relations, n_contents = len(self._graph.relations), self._graph.n_contents
+        code = (head.astype(np.int64) * n_relations + relation) * n_contents + tail
+        return np.where((head < 0) | (tail < 0), -1, code)  # an entity without text has none to show
+
+
+def _numbers(values: pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Place of each value in ``among``, -1 where it is not there."""
+    place = pc.index_in(values, value_set=among)
+    return place.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _known(numbers: np.ndarray, where: str, column: str) -> np.ndarray:
+    if (numbers < 0).any():
+        row = int(np.argmin(numbers))
+        raise InputError("names what the graph's other tables lack", f"{where}, {column}, row {row}", "build it again")
+    return numbers
+
+
+def _boxes(entities: pa.Table, pair: np.ndarray, setting: Setting) -> np.ndarray:
+    """Where each entity is in its image, in shares of what the model sees, shape (E, 4)."""
+    boxes = np.tile(np.array(WHOLE, np.float32), (len(pair), 1))
+    rows = np.flatnonzero(entities["box"].is_valid().to_numpy() & (pair >= 0))
+    if len(rows):
+        sizes = read_pairs(setting.data, ["key", "width", "height"])
+        place = _numbers(pa.chunked_array([pa.array(setting.pairs.keys[pair[rows]].tolist())]), sizes["key"])
+        width, height = (sizes[name].to_numpy()[place] for name in ("width", "height"))
+        given = np.stack(entities["box"].take(pa.array(rows)).to_pylist()).astype(float)
+        boxes[rows] = boxes_in_view(given, width, height, setting.clip.preprocess_cfg)
+    return boxes
