@@ -1,13 +1,16 @@
 """Find, below a source, the images and the annotation files that a data set's tables speak of."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
+from evenclip.data.candidates import Reject
 from evenclip.data.json_stream import iterate_items
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import File, Source
 from evenclip.errors import InputError
+
+T = TypeVar("T")
 
 
 class ImageIndex:
@@ -48,11 +51,23 @@ def read_items(source: Source, file: File) -> Iterator[tuple[str, Any]]:
         yield from iterate_items(text, str(source.root / file.name))
 
 
-def member(item: Any, name: str, kind: type, where: str) -> Any:
-    """The member ``name`` of a JSON object; `InputError` if it is not there or not of that kind."""
+class MalformedItem(Exception):
+    """An item that is not as its format promises; `or_reject` makes a record for the quarantine of it."""
+
+
+def member(item: Any, name: str, kind: type) -> Any:
+    """The member ``name`` of a JSON object; `MalformedItem` if it is not there or not of that kind."""
     if isinstance(item, dict) and isinstance(item.get(name), kind):
         return item[name]
-    raise InputError(f"an item without '{name}' of type {kind.__name__}", where, "is it the format of this layout?")
+    raise MalformedItem(f"no '{name}' of type {kind.__name__}")
+
+
+def or_reject(read: Callable[[], T], name: str) -> T | Reject:
+    """What ``read`` finds in an item; one bad item among many costs no more than itself."""
+    try:
+        return read()
+    except MalformedItem as error:
+        return Reject(name, "malformed_row", str(error))
 
 
 def stem(file: File) -> str:

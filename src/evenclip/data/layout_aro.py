@@ -5,11 +5,12 @@ authors' code, the image is cut to the box of what is spoken of. A split is `rel
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from evenclip.data.candidates import Candidate, Reject
 from evenclip.data.choices import Choice
-from evenclip.data.finding import ImageIndex, annotation_files, member, read_items, stem
+from evenclip.data.finding import ImageIndex, annotation_files, member, or_reject, read_items, stem
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
@@ -27,11 +28,13 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[C
     for file in chosen:
         probe = stem(file).removeprefix(PREFIX)
         for number, (_, item) in enumerate(list(read_items(source, file))):
-            yield _choice(probe, str(number), item, file.name).candidate(images)
+            read = partial(_pair, probe, str(number), item, images)
+            yield or_reject(read, f"{file.name}: item {number}")
 
 
-def _choice(probe: str, name: str, item: Any, where: str) -> Choice:
-    image, caption, foil = (member(item, key, str, where) for key in ("image_path", "true_caption", "false_caption"))
-    left, top, width, height = (member(item, f"bbox_{side}", int, where) for side in "xywh")
+def _pair(probe: str, name: str, item: Any, images: ImageIndex) -> Candidate | Reject:
+    image, caption, foil = (member(item, key, str) for key in ("image_path", "true_caption", "false_caption"))
+    left, top, width, height = (member(item, f"bbox_{side}", int) for side in "xywh")
     about = item.get("relation_name") or " / ".join(item.get("attributes", []))
-    return Choice(probe, name, image, caption, foil, {"about": about}, (left, top, width, height))
+    box = (left, top, width, height)
+    return Choice(probe, name, image, caption, foil, {"about": about}, box).candidate(images)

@@ -31,7 +31,9 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         name, *values = line.split() or [""]
         if len(values) != len(names) or not set(values) <= {"1", "-1"}:
             found.append(Reject(f"{ATTRIBUTES}:{number}", "malformed_row", f"{len(values)} values of 1 and -1"))
-        elif split == "all" or split_of.get(name) == SPLITS[split]:
+        elif split != "all" and name not in split_of:
+            found.append(Reject(name, "malformed_row", f"its split is not in {PARTITION}"))
+        elif split == "all" or split_of[name] == SPLITS[split]:
             fitting = images.fitting(name)
             if len(fitting) == 1:
                 candidate = Candidate(fitting[0], key_of(name), [], dict(zip(names, values, strict=True)))

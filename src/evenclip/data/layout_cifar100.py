@@ -20,6 +20,7 @@ from evenclip.data.source import File, Source
 from evenclip.errors import InputError
 
 SPLITS = ("train", "test")
+N_BYTES = 3 * 32 * 32
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
@@ -40,6 +41,9 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[C
         pixels, fine, coarse = _read(source, files, part, "data", "fine_labels", "coarse_labels")
         for number, (row, label, super_label) in enumerate(zip(pixels, fine, coarse, strict=True)):
             key = f"{part}_{number:05d}"
+            if not (0 <= label < len(names) and 0 <= super_label < len(super_names) and len(row) == N_BYTES):
+                yield Reject(key, "malformed_row", f"{len(row)} bytes, classes {label} and {super_label}")
+                continue
             columns = {"class": names[label], "superclass": super_names[super_label]}
             file = File(f"{files[part].name}/{number:05d}.png", row.nbytes, files[part].path)
             yield Candidate(file, key, [], columns, content=_png(row))

@@ -5,7 +5,7 @@ ids become a column. The split `all` takes the only captions file, or the one th
 """
 
 from evenclip.data.candidates import Candidate, Reject, key_of, one_line
-from evenclip.data.finding import ImageIndex, annotation_files, member, read_items, stem
+from evenclip.data.finding import ImageIndex, MalformedItem, annotation_files, member, read_items, stem
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import File, Source
 from evenclip.errors import InputError
@@ -48,16 +48,16 @@ def _read(source: Source, file: File) -> tuple[dict[int, str], dict[int, list[tu
     names: dict[int, str] = {}
     captions: dict[int, list[tuple[int, str]]] = {}
     rejects: list[Candidate | Reject] = []
-    for part, item in read_items(source, file):
-        if part == "images":
-            names[member(item, "id", int, file.name)] = member(item, "file_name", str, file.name)
-        elif part == "annotations":
-            number, image_id = member(item, "id", int, file.name), member(item, "image_id", int, file.name)
-            caption = item.get("caption")
-            if not isinstance(caption, str):
-                rejects.append(Reject(f"{file.base}: annotation {number}", "malformed_row", "no caption"))
-            elif caption := one_line(caption):
-                captions.setdefault(image_id, []).append((number, caption))
+    for number, (part, item) in enumerate(read_items(source, file)):
+        try:
+            if part == "images":
+                names[member(item, "id", int)] = member(item, "file_name", str)
+            elif part == "annotations":
+                image_id, said = member(item, "image_id", int), (member(item, "id", int), member(item, "caption", str))
+                if caption := one_line(said[1]):
+                    captions.setdefault(image_id, []).append((said[0], caption))
+        except MalformedItem as error:
+            rejects.append(Reject(f"{file.base}: {part}, item {number}", "malformed_row", str(error)))
     if not names:
         raise InputError("no `images`", file.name, "give a captions_<split>.json of COCO")
     return names, captions, rejects

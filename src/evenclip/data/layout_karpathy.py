@@ -4,10 +4,11 @@
 are train, restval, val and test; "train+restval" is what most papers train on.
 """
 
+from functools import partial
 from typing import Any
 
 from evenclip.data.candidates import Candidate, Reject, key_of, one_line
-from evenclip.data.finding import ImageIndex, annotation_files, member, read_items, stem
+from evenclip.data.finding import ImageIndex, annotation_files, member, or_reject, read_items, stem
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
@@ -21,22 +22,25 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     wanted, there = set(split.split("+")), set()
     images = ImageIndex(source.files())
     found: list[Candidate | Reject] = []
-    for part, item in read_items(source, files[0]):
-        if part == "images":
-            its_split = member(item, "split", str, files[0].name)
-            there.add(its_split)
-            if split == "all" or its_split in wanted:
-                found.append(_pair(item, images, files[0].name))
+    for number, item in enumerate(item for part, item in read_items(source, files[0]) if part == "images"):
+        where = f"{files[0].name}: image {number}"
+        its_split = or_reject(partial(member, item, "split", str), where)
+        if isinstance(its_split, Reject):
+            found.append(its_split)
+            continue
+        there.add(its_split)
+        if split == "all" or its_split in wanted:
+            found.append(or_reject(partial(_pair, item, images), where))
     if split != "all" and (missing := wanted - there):
         raise InputError(f"no split '{min(missing)}'", files[0].name, f"splits there: {', '.join(sorted(there))}")
     return found
 
 
-def _pair(item: dict[str, Any], images: ImageIndex, where: str) -> Candidate | Reject:
-    name = member(item, "filename", str, where)
+def _pair(item: dict[str, Any], images: ImageIndex) -> Candidate | Reject:
+    name = member(item, "filename", str)
     fitting = images.fitting(f"{item['filepath']}/{name}" if item.get("filepath") else name)
-    sentences = member(item, "sentences", list, where)
-    captions = [text for sentence in sentences if (text := one_line(member(sentence, "raw", str, where)))]
+    sentences = member(item, "sentences", list)
+    captions = [text for sentence in sentences if (text := one_line(member(sentence, "raw", str)))]
     if len(fitting) != 1:
         return Reject(name, "missing_image", f"{len(fitting)} files of that name" if fitting else "")
     if not captions:

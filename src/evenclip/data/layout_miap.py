@@ -29,10 +29,13 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         raise InputError(f"no column '{missing[0]}'", tables[0].name, "give MIAP's table of boxes")
     check_values({"gender", "age", "n_people"}, options.values)
     people: dict[str, list[dict[str, str]]] = {}
+    found: list[Candidate | Reject] = []
     for row in rows:
+        if None in row or None in row.values() or not row["ImageID"]:
+            found.append(Reject(f"{tables[0].base}:{rows.line_num}", "malformed_row", "not of the header's fields"))
+            continue
         people.setdefault(row["ImageID"], []).append(row)
     images = ImageIndex(files)
-    found: list[Candidate | Reject] = []
     for image_id, boxes in people.items():
         fitting = images.fitting(f"{image_id}.jpg")
         if len(fitting) != 1:

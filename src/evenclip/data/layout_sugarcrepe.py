@@ -4,10 +4,12 @@ Probes: add_att, add_obj, replace_att, replace_obj, replace_rel, swap_att, swap_
 """
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from evenclip.data.candidates import Candidate, Reject
 from evenclip.data.choices import Choice
-from evenclip.data.finding import ImageIndex, annotation_files, member, read_items, stem
+from evenclip.data.finding import ImageIndex, annotation_files, member, or_reject, read_items, stem
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
@@ -22,7 +24,9 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[C
         raise InputError(f"no {split}.json", str(source.root), f"all, {', '.join(stem(file) for file in files)}")
     for file in chosen:
         for name, item in list(read_items(source, file)):
-            image, caption, foil = (
-                member(item, key, str, file.name) for key in ("filename", "caption", "negative_caption")
-            )
-            yield Choice(stem(file), name, image, caption, foil).candidate(images)
+            yield or_reject(partial(_pair, stem(file), name, item, images), f"{file.name}: item {name}")
+
+
+def _pair(probe: str, name: str, item: Any, images: ImageIndex) -> Candidate | Reject:
+    image, caption, foil = (member(item, key, str) for key in ("filename", "caption", "negative_caption"))
+    return Choice(probe, name, image, caption, foil).candidate(images)

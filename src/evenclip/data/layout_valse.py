@@ -5,10 +5,12 @@ foil, at least 2 of 3 annotators chose, as the paper's figures do; ``all`` takes
 """
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from evenclip.data.candidates import Candidate, Reject
 from evenclip.data.choices import Choice
-from evenclip.data.finding import ImageIndex, annotation_files, member, read_items, stem
+from evenclip.data.finding import ImageIndex, annotation_files, member, or_reject, read_items, stem
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
@@ -23,8 +25,12 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[C
     images = ImageIndex(source.files())
     for file in annotation_files(source, options):
         for name, item in list(read_items(source, file)):
-            image, caption, foil = (member(item, key, str, file.name) for key in ("image_file", "caption", "foil"))
-            votes = member(member(item, "mturk", dict, file.name), "caption", int, file.name)
-            if split == "all" or votes >= MIN_VOTES:
-                columns = {"votes": str(votes)}
-                yield Choice(stem(file), name, image, caption, foil, columns).candidate(images)
+            pair = or_reject(partial(_pair, stem(file), name, item, images), f"{file.name}: item {name}")
+            if split == "all" or isinstance(pair, Reject) or int(pair.columns["votes"]) >= MIN_VOTES:
+                yield pair
+
+
+def _pair(probe: str, name: str, item: Any, images: ImageIndex) -> Candidate | Reject:
+    image, caption, foil = (member(item, key, str) for key in ("image_file", "caption", "foil"))
+    votes = member(member(item, "mturk", dict), "caption", int)
+    return Choice(probe, name, image, caption, foil, {"votes": str(votes)}).candidate(images)
