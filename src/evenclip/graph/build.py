@@ -15,7 +15,7 @@ from evenclip.graph.linking import link, merge
 from evenclip.graph.negatives import write_negatives
 from evenclip.graph.options import GraphOptions
 from evenclip.graph.redundancy import find_redundant
-from evenclip.graph.restriction import in_vocabulary, read_vocabulary, within_hops
+from evenclip.graph.restriction import spoken_of, within_hops
 from evenclip.graph.scenes import read_scenes
 from evenclip.graph.source import GraphSource, read_source
 from evenclip.graph.splitting import SPLITS, split_triples
@@ -98,8 +98,7 @@ def _condense(
     redundant = find_redundant(triples, texts)
     outside = np.zeros(len(triples), dtype=bool)
     if options.hops is not None:
-        start = in_vocabulary(entities, read_vocabulary(data))
-        outside = ~within_hops(triples, start, options.hops)
+        outside = ~within_hops(triples, spoken_of(entities, data), options.hops)
     sources = {name: dict(count) for name, count in graph.counts.items()}
     reasons = {
         "triples": redundant.kept & ~outside,

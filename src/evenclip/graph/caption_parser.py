@@ -10,7 +10,7 @@ phrases, verbs and prepositions (longest first). Then, from left to right:
     color THING, THING is color          a black dog                  (dog, has attribute, black)
 
 "and" and "," join subjects and objects; further verbs and prepositions speak of the subject. Denied things ("no",
-"without") are marked and take part in no relation. What is not understood is skipped: the parser is meant to be
+"without") take part in no relation. What is not understood is skipped: the parser is meant to be
 precise, not complete; `docs/graph.md` has its precision on captions that it was not made on.
 """
 
@@ -26,15 +26,15 @@ _POSSESSIVE = re.compile(r"(?: '|[’'])s(?=\s|$)")  # tokenised captions write 
 
 @dataclass
 class Mention:
-    """A thing that a caption names; ``span`` and those of the attributes are positions in the caption's text.
+    """What a caption names; the spans, of ``name`` and of the attributes, are positions in the caption's text.
 
-    ``head_span`` is that of ``name`` alone.
+    ``is_shown`` is False for what is denied, and for what is no thing in the picture ("the background").
     """
 
     name: str
     head_span: tuple[int, int]
     attributes: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
-    denied: bool = False
+    is_shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Parse:
     links: list[Link]
 
     def triples(self) -> list[tuple[str, str, str]]:
-        """(subject, relation, object) and (thing, "has attribute", attribute), of what is not denied."""
-        said = [(m.name, "has attribute", word) for m in self.mentions if not m.denied for word, _ in m.attributes]
+        """(subject, relation, object) and (thing, "has attribute", attribute), of what is shown."""
+        said = [(m.name, "has attribute", word) for m in self.mentions if m.is_shown for word, _ in m.attributes]
         return said + [
             (self.mentions[each.subject].name, each.relation, self.mentions[each.object].name) for each in self.links
         ]
@@ -260,7 +260,8 @@ class _Chunker:
         ):
             n_attributes -= 1
         nouns = tokens[n_attributes:]
-        mention = Mention(" ".join(token.word for token in nouns), (nouns[0].start, nouns[-1].end), denied=denied)
+        mention = Mention(" ".join(token.word for token in nouns), (nouns[0].start, nouns[-1].end))
+        mention.is_shown = not denied and self._names_thing(mention.name)
         mention.attributes += [
             (t.word, (t.start, t.end)) for t in tokens[:n_attributes] if self.words.is_attribute(t.word)
         ]
@@ -273,6 +274,13 @@ class _Chunker:
     def _joins_attributes(self, tokens: list[_Token], noun: str | None) -> bool:
         """Whether a comma stands between attributes: "a big, red bus"."""
         return bool(tokens) and noun is None and self._word() == "," and self._is_open(1)
+
+    def _names_thing(self, name: str) -> bool:
+        """Whether a name is that of a thing that a picture can show."""
+        classes, last = self.words.classes, name.rpartition(" ")[2]
+        if name in (classes["not_things"] | classes["measures"]) - classes["people"] or name.endswith("ed"):
+            return False
+        return self.words.families.get(last, "other") in ("other", "material")
 
     def _ends_thing(self, noun: str | None, tokens: list[_Token]) -> bool:
         """Whether the present word stands behind the noun phrase that ``tokens`` are."""
@@ -308,7 +316,7 @@ class _Reader:
     """Who does what, while the chunks are read."""
 
     def __init__(self, mentions: list[Mention]):
-        self.mentions, self.classes, self.families = mentions, caption_words().classes, caption_words().families
+        self.mentions, self.classes = mentions, caption_words().classes
         self.links: list[Link] = []
         self.subjects: list[int] = []
         self.holders: list[int] = []  # whom the relation speaks of: the subjects, or the object before it
@@ -333,7 +341,7 @@ class _Reader:
 
     def thing(self, number: int, is_joined: bool, is_subject: bool) -> None:
         """A thing is the relation's object, or else a subject."""
-        usable = [number] if self._is_usable(self.mentions[number]) else []
+        usable = [number] if self.mentions[number].is_shown else []
         begins = is_joined and (
             self.mentions[number].name in self.classes["people"]
             or (is_subject and self.relation is not None and self.relation.value not in ("in", "wearing"))
@@ -347,10 +355,3 @@ class _Reader:
             said = [Link(h, self.relation.value, number, self.relation.span) for h in self.holders if usable]
             self.links += said
         self.object = number if usable else None
-
-    def _is_usable(self, mention: Mention) -> bool:
-        no_things = (self.classes["not_things"] | self.classes["measures"]) - self.classes["people"]
-        if mention.denied or mention.name in no_things:
-            return False
-        last = mention.name.rpartition(" ")[2]
-        return self.families.get(last, "other") in ("other", "material") and not mention.name.endswith("ed")

@@ -22,7 +22,7 @@ def read_caption_triples(data: Path, graph: Graph) -> None:
     for key, parses in zip(keys, parsed, strict=True):
         for parse in parses:
             things = [
-                _thing(graph, key, singular(mention.name, known)) if not mention.denied else None
+                _thing(graph, key, singular(mention.name, known)) if mention.is_shown else None
                 for mention in parse.mentions
             ]
             for mention, thing in zip(parse.mentions, things, strict=True):

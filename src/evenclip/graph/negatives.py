@@ -77,7 +77,7 @@ def write_negatives(data: str | os.PathLike, scenes: Scenes, per_caption: int, s
 def false_swaps(caption: str, facts: PictureFacts, scenes: Scenes, size: tuple[int, int]) -> Iterator[Swap]:
     """All swaps that the scene graph of the picture calls false; ``size`` is its width and height in pixels."""
     parse = parse_caption(caption)
-    named = [None if m.denied else _resolve(caption, m, scenes) for m in parse.mentions]
+    named = [_resolve(caption, mention, scenes) if mention.is_shown else None for mention in parse.mentions]
     for each in filter(None, named):
         if each.name in facts.attributes:
             yield from _attribute_swaps(each, facts, scenes)

@@ -4,14 +4,17 @@ Things are known by their name here: two dogs of a picture are one entry with th
 side of "may be so", which is what a check that something is false needs.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from math import log
 
 import numpy as np
 
 from evenclip.graph.linking import normal_form, singular
 from evenclip.graph.relations import HAS_ATTRIBUTE, IS_A, OPPOSITES, inverse_of
 from evenclip.graph.tables import Box, Entities, Triples
+
+MAX_RELATIVES = 10
 
 
 @dataclass
@@ -55,14 +58,21 @@ class Scenes:
     opposites: dict[str, set[str]]
 
     def siblings(self, name: str) -> set[str]:
-        """The names of things that are what ``name`` is and yet something else: they share a parent or are opposite.
+        """The names of things that are what ``name`` is and yet something else: opposites, and the nearest relatives.
 
-        Words for attributes are none: what is called a "tamlet" may well be a "lorker" too.
+        Relatives share a parent; the nearest are the `MAX_RELATIVES` (and ties) with the highest index of Adamic and
+        Adar (2003): parents with few children count most. Words for attributes are none: what is called a "tamlet"
+        may well be a "lorker" too.
         """
         family, below = self.parents.get(name, set()), self.children.get(name, set())
-        shared = set().union(*(self.children[parent] for parent in family))
-        found = (shared | self.opposites.get(name, set())) & self.names
-        return found - family - below - self.attributes - {name}
+        left_out = family | below | self.attributes | {name}
+        nearness: Counter[str] = Counter()
+        for parent in family:
+            children = self.children[parent]
+            nearness.update(dict.fromkeys((children & self.names) - left_out, 1 / log(1 + len(children))))
+        ranked = sorted(nearness.values(), reverse=True)[:MAX_RELATIVES]
+        relatives = {other for other, near in nearness.items() if near >= ranked[-1]}
+        return relatives | ((self.opposites.get(name, set()) & self.names) - left_out)
 
 
 def read_scenes(entities: Entities, triples: Triples, texts: list[str]) -> Scenes:
