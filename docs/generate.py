@@ -97,6 +97,7 @@ def rule_graph() -> str:
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     edges = sorted(set(re.findall(r"^\s*(id\d+)\s*-->\s*(id\d+)", text, re.MULTILINE)))
     names = dict(re.findall(r"(id\d+)\[(\w+)", text))
+    names |= {id: "graph_[graph]" for id, name in names.items() if name == "graph"}  # a word of Mermaid's own
     lines = [f"  {names[a]} --> {names[b]}" for a, b in edges if names[b] not in ("all", "default")]
     return "```mermaid\nflowchart LR\n" + "\n".join(sorted(lines)) + "\n```"
 

@@ -20,6 +20,7 @@ from evenclip.data.options import Dataset, ImportedDataset
 from evenclip.embed.options import EmbedOptions
 from evenclip.errors import InputError
 from evenclip.evaluate.options import EvaluateOptions, Task, train_split
+from evenclip.graph import Format, GraphOptions
 from evenclip.label import LabelOptions
 from evenclip.options import Options, expand_variables, parse_value, read_yaml
 from evenclip.provenance import fingerprint
@@ -56,6 +57,15 @@ class LabelBlock(Options):
     """What embeddings the labels use; None = captions alone."""
     options: LabelOptions = LabelOptions()
     """How words are matched and captions pooled."""
+
+
+class GraphBlock(Options):
+    """The knowledge graph that the training data is tied to."""
+
+    sources: Annotated[dict[Format, str], Field(min_length=1)]
+    """Format -> file or folder, the richest first; of `captions` and `pairs` a folder `data/<dataset>/<split>`."""
+    options: GraphOptions = GraphOptions()
+    """How the sources are merged, restricted and split."""
 
 
 class EvaluationSet(Options):
@@ -96,6 +106,8 @@ class StudyConfig(Options):
     """Labels of the training captions."""
     balance: dict[Name, BalanceOptions]
     """Balancing strategies by name."""
+    graph: GraphBlock | None = None
+    """Knowledge graph; null = none."""
     train: TrainOptions = TrainOptions()
     """Training, the same for all runs but for the ablation sheet's columns."""
     embed: EmbedOptions = EmbedOptions()
@@ -219,6 +231,27 @@ class Study:
         folders = [self.training_data, *([block.attribute_data] if block.attribute_data else [])]
         return [f"data/{name}/manifest.json" for name in folders] + _existing_weights(block.model)
 
+    def graph_arguments(self) -> str:
+        """Arguments of `evenclip graph`; '' without a graph."""
+        if self.config.graph is None:
+            return ""
+        sources = [f"{name}={path}" for name, path in self._graph_sources().items()]
+        arguments = [argument for source in sources for argument in ("--source", source)]
+        return _join(*arguments, *_options(self.config.graph.options))
+
+    def graph_files(self) -> list[str]:
+        """What the graph is read from; what lies in a data folder comes with that folder's manifest."""
+        found = []
+        for path in self._graph_sources().values():
+            parts = Path(path).parts
+            is_ours = parts[0] == "data" and len(parts) > 2 and parts[1] in self.config.data
+            found.append(f"data/{parts[1]}/{parts[2]}/manifest.json" if is_ours else path)
+        return list(dict.fromkeys(found))
+
+    def _graph_sources(self) -> dict[str, str]:
+        block = self.config.graph
+        return {} if block is None else {k: expand_variables(v, f"graph.sources.{k}") for k, v in block.sources.items()}
+
     def train_arguments(self, run: str) -> str:
         """Arguments of `evenclip train` for one run: the study's block with the row's overrides."""
         return _join(*_options(self.train_options(run)))
@@ -296,6 +329,11 @@ class Study:
         used = [("label", self.training_data)]
         if (embedding := self.config.label.embedding) and embedding.attribute_data:
             used.append(("label.embedding.attribute_data", embedding.attribute_data))
+        used += [
+            (f"graph.sources of {path}", "/".join(Path(path).parts[1:3]))
+            for path in self.graph_files()
+            if path.startswith("data/") and path.endswith("manifest.json")
+        ]
         used += [(f"evaluate.sets.{name}", block.data) for name, block in self.config.evaluate.sets.items()]
         for key, data in used:
             dataset, split = data.split("/")

@@ -93,6 +93,11 @@ class StudyResults:
         """The manifest, with counts and examples, of every labelled data set."""
         return self._read_folder("label")
 
+    @cached_property
+    def graph(self) -> dict[str, Any] | None:
+        """Statistics of the knowledge graph; None where the study has none."""
+        return self._read_json("graph/graph.json") if (self.folder / "graph" / "graph.json").is_file() else None
+
     def label_table(self, dataset: str) -> Path:
         """Path of a labelled data set's table."""
         return self.folder / "label" / f"{dataset}.parquet"

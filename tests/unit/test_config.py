@@ -10,6 +10,7 @@ from evenclip.config import Run, Study, load_study
 from evenclip.data.options import WorldOptions
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
+from evenclip.graph import GraphOptions
 from evenclip.options import Options, read_yaml
 from evenclip.train.options import TrainOptions
 
@@ -164,3 +165,31 @@ def test_a_probe_trains_on_the_set_of_its_training_split(demo):
     del sets["world_mixed"]
     with pytest.raises(InputError, match="no evaluation set has the training split world/mixed"):
         Study.from_mapping(demo | {"evaluate": {"sets": sets}}, "demo")
+
+
+def test_the_graph_reads_data_folders_by_their_manifest_and_other_files_as_they_are(demo, monkeypatch):
+    demo["graph"] = {
+        "sources": {
+            "conceptnet": "${KG}/a.csv",
+            "visual_genome": "data/world/train/knowledge",
+            "pairs": "data/world/train",
+        },
+        "options": {"hops": 1},
+    }
+    monkeypatch.setenv("KG", "raw")
+    study = Study.from_mapping(demo, "demo")
+    assert study.graph_files() == ["raw/a.csv", "data/world/train/manifest.json"]
+    words = shlex.split(study.graph_arguments())
+    assert [value for flag, value in itertools.pairwise(words) if flag == "--source"] == [
+        "conceptnet=raw/a.csv", "visual_genome=data/world/train/knowledge", "pairs=data/world/train"
+    ]  # fmt: skip
+    assert GraphOptions.from_arguments(options_of(study.graph_arguments())) == GraphOptions(hops=1)
+    del demo["graph"]
+    assert Study.from_mapping(demo, "demo").graph_arguments() == ""
+
+
+def test_a_graph_of_data_that_is_not_there_is_an_error(demo):
+    demo["graph"] = {"sources": {"pairs": "data/world/nosuch"}}
+    with pytest.raises(InputError, match="unknown data 'world/nosuch'") as error:
+        Study.from_mapping(demo, "demo")
+    assert "data/world/nosuch" in error.value.where

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from evenclip.errors import InputError
+from evenclip.graph import GraphOptions, GraphSource, build_graph
 from evenclip.report import words, write_report
 from evenclip.report.samples import LEFT_OUT, without_samples
 from evenclip.report.tables import difference_table, result_tables, strategy_table
@@ -145,6 +146,22 @@ def test_report_works_where_the_data_is_not(study_folder: Path):
     manifest.write_text(re.sub(r'"path": ".*?"', '"path": "data/elsewhere"', text))
     write_report(study_folder, study_folder / "report.html")
     assert "its data folder is not here" in (study_folder / "report.html").read_text()
+
+
+def test_a_study_with_a_graph_shows_it(study_folder: Path, page: Page):
+    assert "knowledge" not in page.ids
+    data = study_folder.parents[1] / "data" / "world" / "train"
+    build_graph([GraphSource("captions", data)], study_folder / "graph", data, GraphOptions())
+    write_report(study_folder, study_folder / "report.html")
+    shown = Page((study_folder / "report.html").read_text())
+    assert "knowledge" in shown.ids
+    figure = next(image for image in shown.images if image["alt"].startswith("A part of the knowledge graph"))
+    entities = set(pd.read_parquet(study_folder / "graph" / "entities.parquet")["text"])
+    parts = figure["alt"].removeprefix("A part of the knowledge graph: ").removesuffix(".").split("; ")
+    assert parts and all(any(part.startswith(f"{name} ") for name in entities) for part in parts)
+    statistics = json.loads((study_folder / "graph" / "graph.json").read_text())
+    assert f"{statistics['n_triples']:,}" in shown.text
+    assert (study_folder / "figures" / "graph-sample.png").stat().st_size > 10_000
 
 
 def test_report_works_without_tests_and_with_one_run(study_folder: Path):

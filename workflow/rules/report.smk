@@ -2,6 +2,7 @@ rule report:
     input:
         **rules.summarize.output,
         labels=rules.label.output.manifest,
+        graph=list(rules.graph.output) if STUDY.config.graph else [],
     output:
         page=report(f"{RESULTS}/report.html", caption="../report/study.rst", category="Study"),
         figures=report(

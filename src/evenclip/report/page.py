@@ -9,7 +9,7 @@ import jinja2
 
 from evenclip.balance import BalanceOptions, audit
 from evenclip.errors import InputError
-from evenclip.report import figures, tables
+from evenclip.report import figures, knowledge, tables
 from evenclip.report.drawing import Picture
 from evenclip.report.samples import END, START, read_samples
 from evenclip.results import StudyResults
@@ -47,6 +47,7 @@ def gather(study: StudyResults) -> dict[str, Any]:
         "differences": tables.difference_table(study),
         "untested": bool(study.tests["p"].isna().any()),
         "labels": [tables.label_table(document, name) for name, document in study.labels.items()],
+        "knowledge": [knowledge.statistics_table(study.graph)] if study.graph else [],
         "making": tables.making_table(study),
         "packages": tables.package_table(study),
     }
@@ -76,6 +77,7 @@ def draw(study: StudyResults) -> dict[str, list[Picture]]:
         ],
         "model": [figures.metric_plot(study, metric, f"{title} on {_set(metric)}") for metric, title in model.items()],
         "training": training,
+        "knowledge": [knowledge.graph_sample(study)] if study.graph else [],
     }
 
 
