@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenclip.errors import InputError
 
+_UNION_TAG = re.compile(r"literal\[|constrained-|(float|int|str|bool)$")  # what pydantic adds to a union's errors
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -93,16 +94,19 @@ def _not_a_constant(name: str) -> None:
 
 
 def _as_input_error(model: type[BaseModel], error: ValidationError, where: str) -> InputError:
-    messages, hints = [], []
+    messages: list[str] = []
+    alternatives: dict[str, list[str]] = {}
+    hints = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "(the whole block)"
+        key = ".".join(str(part) for part in problem["loc"] if not _UNION_TAG.match(str(part))) or "(the whole block)"
         if problem["type"] == "extra_forbidden":
             known = _known_keys(model, problem["loc"][:-1])
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
             messages.append(f"unknown key '{key}'")
             hints.append(f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(known))}")
         else:
-            messages.append(f"'{key}': {problem['msg']}")
+            alternatives.setdefault(key, []).append(problem["msg"])
+    messages += [f"'{key}': {', or: '.join(found)}" for key, found in alternatives.items()]
     return InputError("; ".join(messages), where, "; ".join(dict.fromkeys(hints)) or None)
 
 

@@ -297,6 +297,16 @@ def test_the_commands_run_and_wrong_input_ends_with_status_2(tmp_path, monkeypat
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2 and "largest feasible retention" in capsys.readouterr().err
+    told = run(app, [*arguments[:4], "--retention", "0.99", "--allow-infeasible"])
+    assert told.exit_code == 0 and "do NOT hold" in told.stdout
+    for wrong, words in (
+        (["--target", "a.yes"], "'a.yes' is not of the form NAME=SHARE"),
+        (["--retention", "-1"], "'retention': Input should be 'auto', or: Input should be greater than 0"),
+    ):
+        monkeypatch.setattr("sys.argv", ["evenclip", *arguments[:4], *wrong])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 2 and words in capsys.readouterr().err
 
 
 def test_options_survive_the_command_line():

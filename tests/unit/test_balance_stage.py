@@ -182,7 +182,7 @@ def test_auto_retention_is_the_largest_that_works(labels, tmp_path):
 
 
 BAD_TABLES = {
-    "NaN utility": ({"utility": pa.array([0.5, float("nan")] * 1000, pa.float32())}, {}, "utility nan"),
+    "NaN utility": ({"utility": pa.array([0.5, float("nan")] * 1000, pa.float32())}, {}, "row 1 .*utility nan"),
     "inf utility": ({"utility": pa.array([0.5, float("inf")] * 1000, pa.float32())}, {}, "utility inf"),
     "negative utility": ({"utility": pa.array([0.5, -0.5] * 1000, pa.float32())}, {}, "utility -0.5"),
     "utility of integers": ({"utility": pa.array([1, 0] * 1000)}, {}, "utility has type int64"),
@@ -193,6 +193,7 @@ BAD_TABLES = {
     "label never true": ({"target.judge": [False] * 2000}, {}, "never true"),
     "null label": ({"target.judge": pa.array([True, None] * 1000)}, {}, "1000 values are null"),
     "attribute without value": ({"sensitive.old": [True, False] * 1000}, {}, "an attribute needs a value"),
+    "key of lists": ({"key": pa.array([[1]] * 2000)}, {}, "column key: type is list"),
     "unknown target": ({}, {"target": {"gender.person": 0.5}}, "unknown group 'gender.person'"),
     "signed without a pair": ({"sensitive.a.b": [True, False] * 1000}, {"attribute_coding": "signed"}, "needs two"),
     "contradictory targets": ({}, {"target": {"gender.man": 0.6, "gender.woman": 0.6}}, "must share 1"),
@@ -260,6 +261,12 @@ def test_empty_missing_and_truncated_files_are_refused(labels, tmp_path):
     with pytest.raises(InputError):
         balance(tmp_path / "damaged.parquet", tmp_path / "out", BalanceOptions())
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_stand_for_their_parquet_files(labels, tmp_path):
+    balance([labels.parent], tmp_path / "a/out", BalanceOptions())
+    balance(labels, tmp_path / "b/out", BalanceOptions())
+    assert pq.read_table(tmp_path / "a/out/weights.parquet").equals(pq.read_table(tmp_path / "b/out/weights.parquet"))
 
 
 @pytest.mark.parametrize("strategy", ["m4", "random_subsample"])

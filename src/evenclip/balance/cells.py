@@ -139,12 +139,18 @@ def code_rows(source: Source, utility_bits: int) -> Iterator[tuple[CodedBatch, n
     """Yield the coded batches of a labels table, each with the sums of its codes' utilities (in units of 2**-24)."""
     coder = RowCoder(Columns.of(source.schema, source.name), utility_bits)
 
-    def code(batch: pa.RecordBatch) -> tuple[CodedBatch, np.ndarray]:
-        codes, utility = coder.encode(batch, source.name)
+    def code(numbered: tuple[int, pa.RecordBatch]) -> tuple[CodedBatch, np.ndarray]:
+        codes, utility = coder.encode(numbered[1], source.name, numbered[0])
         coded = CodedBatch.of(codes)
         return coded, coded.total() * UTILITY_ONE if utility is None else coded.total(utility)
 
-    return ahead(code, source.batches(coder.columns.all))
+    def numbered() -> Iterator[tuple[int, pa.RecordBatch]]:
+        row = 0
+        for batch in source.batches(coder.columns.all):
+            yield row, batch
+            row += len(batch)
+
+    return ahead(code, numbered())
 
 
 def count_cells(source: Source, utility_bits: int, rows: CodedRows | None = None) -> Cells:

@@ -22,8 +22,11 @@ class RowCoder:
         used = self._flag_bytes + (UTILITY_BITS // 8 if columns.utility else 0)
         self.width = max(8, used)
 
-    def encode(self, batch: pa.RecordBatch, where: str) -> tuple[pa.Array, np.ndarray | None]:
-        """Codes of the rows, and their utilities as integers (None without a utility column)."""
+    def encode(self, batch: pa.RecordBatch, where: str, first_row: int = 0) -> tuple[pa.Array, np.ndarray | None]:
+        """Codes of the rows, and their utilities as integers (None without a utility column).
+
+        ``first_row`` is where the batch starts in the table, for errors.
+        """
         n = len(batch)
         columns = [batch.column(name) for name in self.columns.boolean]
         sensitive = columns[: len(self.columns.sensitive)]
@@ -40,7 +43,7 @@ class RowCoder:
         for byte in range(self._flag_bytes):
             code[:, byte] = _transpose_bits(planes[8 * byte : 8 * byte + 8])
         code = code[:n]
-        utility = self._utility(batch, where) if self.columns.utility else None
+        utility = self._utility(batch, where, first_row) if self.columns.utility else None
         if utility is not None:
             binned = np.minimum(utility, UTILITY_ONE - 1) >> (UTILITY_BITS - self.utility_bits)
             for byte in range(UTILITY_BITS // 8):
@@ -48,7 +51,7 @@ class RowCoder:
         kind = pa.uint64() if self.width == 8 else pa.binary(self.width)
         return pa.Array.from_buffers(kind, n, [None, pa.py_buffer(code)]), utility
 
-    def _utility(self, batch: pa.RecordBatch, where: str) -> np.ndarray:
+    def _utility(self, batch: pa.RecordBatch, where: str, first_row: int) -> np.ndarray:
         column = batch.column("utility")
         values = as_numpy(pc.fill_null(column, 1.0)).astype(float)
         bad = ~((values >= 0) & (values <= 1))
@@ -56,7 +59,7 @@ class RowCoder:
             row = int(np.flatnonzero(bad)[0])
             raise InputError(
                 f"utility {values[row]} is not in [0, 1]",
-                f"{where}, column utility",
+                f"{where}, row {first_row + row} (the first is 0), column utility",
                 "rescale it, or leave it null (= 1)",
             )
         return np.rint(values * UTILITY_ONE).astype(np.int64)

@@ -18,6 +18,7 @@ READ_ROWS = 1 << 20  # decoded at once
 BATCH_ROWS = 1 << 16  # worked on at once: in the processor's cache, and a place in a batch fits in 16 bits
 LONG_ROWS = 20_000_000  # from here on, reading takes long enough to be watched
 WORKERS = min(4, os.cpu_count() or 1)
+_KEY_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
 _AHEAD = 16  # batches decoded but not yet used, so that threads have work while a million rows are decoded
 
 
@@ -26,7 +27,7 @@ class Source:
 
     Parameters
     ----------
-    table : path, folder of Parquet files, sequence of paths, or pyarrow, pandas or polars table
+    table : path of a file or of a folder of Parquet files, sequence of such, or pyarrow, pandas or polars table
 
     Raises
     ------
@@ -39,9 +40,9 @@ class Source:
             self.__dict__.update(table.__dict__)
             return
         if isinstance(table, str | os.PathLike):
-            table = sorted(Path(table).glob("*.parquet")) if Path(table).is_dir() else [table]
+            table = [table]
         if isinstance(table, Sequence):
-            self.paths = [Path(path) for path in table]
+            self.paths = [file for path in table for file in _files(Path(path))]
             self.name = str(self.paths[0]) if len(self.paths) == 1 else f"{len(self.paths)} files"
             if not self.paths:
                 raise InputError("no Parquet file found", str(table), "name a file or a folder with *.parquet")
@@ -67,9 +68,14 @@ class Source:
         return first
 
     def require_key(self) -> None:
-        """Raise `InputError` if there is no column `key`."""
+        """Raise `InputError` if there is no column `key`, or if it holds neither strings nor integers."""
+        instead = "give every row a unique string `key`"
         if "key" not in self.schema.names:
-            raise InputError("column key is missing", self.name, "give every row a unique string `key`")
+            raise InputError("column key is missing", self.name, instead)
+        kind = self.schema.field("key").type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not any(test(kind) for test in _KEY_TYPES):
+            raise InputError(f"type is {kind}, not string", f"{self.name}, column key", instead)
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """Batches of `BATCH_ROWS` rows, the last of each file shorter, so that they are cut alike for any columns.
@@ -136,10 +142,15 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
             yield pending.popleft().result()
 
 
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
 def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
         raise InputError("no such file", str(path), "check the path") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+        instead = "write it as Parquet; docs/balance.md does so with a CSV file"
+        raise InputError(f"not a readable Parquet file ({error})", str(path), instead) from None

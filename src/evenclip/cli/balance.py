@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+from evenclip.errors import InputError
 
 app = typer.Typer()
 
@@ -37,9 +38,12 @@ def balance(
         "attribute_coding": attribute_coding, "solver": solver, "allow_infeasible": allow_infeasible or None,
     }  # fmt: skip
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
+    for each in target:
+        if "=" not in each:
+            raise InputError(f"'{each}' is not of the form NAME=SHARE", "--target", "write e.g. gender.woman=0.5")
     if target:
         given.append(f"target={{{', '.join(name.replace('=', ': ') for name in target)}}}")
-    print(_balance_line(balance_labels(labels, out, BalanceOptions.from_arguments([*option, *given]), seed)))
+    print(_balance_line(balance_labels(labels, out, BalanceOptions.from_arguments([*option, *given], "balance"), seed)))
 
 
 @app.command("balance-count")
@@ -99,10 +103,11 @@ def balance_gather(
 
 
 def _balance_line(report: dict) -> str:
+    held = "" if report["feasible"] or report["strategy"] != "m4" else "; the constraints do NOT hold: see report.json"
     return (
         f"{report['strategy']}: {report['n']} rows, {report['n_cells']} cells, retention {report['retention']:.4f}, "
         f"RB {report['rb_before']:.4f} -> {report['realised_rb']:.4f}, "
-        f"AB {report['ab_before']:.4f} -> {report['realised_ab']:.4f}"
+        f"AB {report['ab_before']:.4f} -> {report['realised_ab']:.4f}{held}"
     )
 
 
