@@ -18,6 +18,8 @@ from tiny_training import COLORS, write_model, write_squares, write_weights
 N, N_STEPS = 96, 12
 METHODS = {
     "simclip": {"simclip": {"cluster_size": 4, "share": 0.5, "doublings": 1}},
+    "efficientcl": {"efficientcl": {"image_end": 0.3}},
+    "efficientcl in micro batches": {"efficientcl": {}, "micro_batch_size": 4},
     "ahnm": {"ahnm": {"queue": 24}},
     "ahnm on simclip batches": {"simclip": {"cluster_size": 4}, "ahnm": {"queue": 0, "graph_texts": 0, "fair": False}},
     "ahnm, siglip": {"ahnm": {}, "objective": "siglip"},

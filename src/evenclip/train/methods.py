@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evenclip.errors import InputError
 from evenclip.train.batches import Batches, WeightedBatches
 from evenclip.train.distillation import Distillation
 from evenclip.train.duplicates import Duplicates, caption_kinds
+from evenclip.train.efficientcl import HiddenAugmentation
 from evenclip.train.hard_negatives import HardNegatives
 from evenclip.train.knowledge import Knowledge
 from evenclip.train.perceived import Audited, Perceived, read_perceived
@@ -32,9 +34,17 @@ def make_parts(setting: Setting) -> Parts:
     perceived = read_perceived(setting.labels, setting.pairs.keys) if setting.labels else None
     return Parts(
         batches=Audited(batches, perceived) if perceived else batches,
+        augmentation=_augmentation(setting),
         negatives=_negatives(setting, perceived),
         terms=_knowledge_terms(setting),
     )
+
+
+def _augmentation(setting: Setting) -> Augmentation | None:
+    options = setting.options
+    if options.efficientcl and options.compile:
+        raise InputError("compiled towers cannot be disturbed", "train.efficientcl", "set compile: false")
+    return HiddenAugmentation(options.efficientcl, setting.clip.module) if options.efficientcl else None
 
 
 def _negatives(setting: Setting, perceived: Perceived | None) -> Negatives | None:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from evenclip.options import Options
 from evenclip.train.ahnm_options import AhnmOptions
+from evenclip.train.efficientcl_options import EfficientClOptions
 from evenclip.train.knowledge_options import KnowledgeOptions
 from evenclip.train.simclip_options import SimClipOptions
 
@@ -63,3 +64,5 @@ class TrainOptions(Options):
     """SimCLIP: batches with clusters of similar pairs; `{}` = with its defaults."""
     ahnm: AhnmOptions | None = None
     """Adaptive hard negative mining; `{}` = with its defaults."""
+    efficientcl: EfficientClOptions | None = None
+    """EfficientCL: hidden states are cut and jittered while a batch is encoded; `{}` = with its defaults."""
