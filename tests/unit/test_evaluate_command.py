@@ -11,11 +11,11 @@ from evaluate_example import arrays, truth_rows, write_data
 from typer.testing import CliRunner
 
 from evenclip.cli import app
-from evenclip.embed.prompts import read_prompts
 from evenclip.errors import InputError
 from evenclip.evaluate.suites import SUITES, DatasetSuites, Suites, find_set, read_suites
 from evenclip.evaluate.table import as_text
 from evenclip.model.clip import create_clip, save_clip
+from evenclip.prompts import read_prompts
 from tiny_training import write_model
 
 N = 120

@@ -53,7 +53,7 @@ def test_pairwise_preference_by_hand():
 
 
 def test_the_public_pairs_are_classes_of_the_occupations_file():
-    from evenclip.embed.prompts import read_prompts
+    from evenclip.prompts import read_prompts
 
     classes = read_prompts("config/prompts/occupations.yaml").classes
     assert len(PUBLIC_PAIRS) == 5 and all(name in classes for pair in PUBLIC_PAIRS for name in pair)
@@ -74,8 +74,8 @@ def test_harm_by_hand():
 
 
 def test_the_harm_probe_finds_its_classes_in_its_prompt_file():
-    from evenclip.embed.prompts import read_prompts
     from evenclip.evaluate.harm import CLIP_CATEGORIES
+    from evenclip.prompts import read_prompts
 
     classes = read_prompts("config/prompts/fairface_harm.yaml").classes
     assert len(classes) == 21 and all(name in classes for names in CLIP_CATEGORIES.values() for name in names)

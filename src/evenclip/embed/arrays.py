@@ -6,7 +6,7 @@ import numpy as np
 
 from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.embed.encoder import Encoder
-from evenclip.embed.prompts import Prompts
+from evenclip.prompts import Prompts
 
 
 def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from evenclip.data.shards import read_manifest
 from evenclip.embed.options import EmbedOptions, model_files
-from evenclip.embed.prompts import Prompts, read_prompts
+from evenclip.prompts import Prompts, read_prompts
 from evenclip.provenance import atomic_file, code_fingerprint, fingerprint, input_digest
 
 

@@ -8,10 +8,10 @@ from evenclip.data.shards import read_manifest
 from evenclip.embed.arrays import embed_data, embed_prompts
 from evenclip.embed.encoder import Encoder
 from evenclip.embed.options import EmbedOptions, EmbedSet, model_files
-from evenclip.embed.prompts import read_prompts
 from evenclip.errors import InputError
 from evenclip.model.clip import load_clip
 from evenclip.progress import track
+from evenclip.prompts import read_prompts
 from evenclip.provenance import Manifest, atomic_folder
 
 
