@@ -1,0 +1,181 @@
+"""A graph folder as PyTorch Geometric data, and sampled neighbourhoods of it; torch and PyG alone, no compiled extras.
+
+Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. PyG's own `NeighborLoader` needs `pyg-lib` or
+`torch-sparse`; `NeighbourSampler` draws uniformly over compressed rows in torch instead.
+
+Node types are the modalities (text, image, both). Edges carry the row of their relation; every triple gives an edge
+from its tail to its head as well, whose relation is ``row + n_relations``: messages flow both ways.
+"""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from evenclip.errors import InputError
+from evenclip.records import read_table
+
+with warnings.catch_warnings():  # PyG scripts a tuple while it is imported, which newer torch calls deprecated
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+    from torch_geometric.data import HeteroData
+
+MODALITIES = ("text", "image", "both")
+LINK = "link"
+
+
+@dataclass(frozen=True)
+class GraphTensors:
+    """Triples by the rows of their entities and relations.
+
+    Attributes
+    ----------
+    modality : Tensor of int64, shape (n_entities,)
+        Row of `MODALITIES`.
+    head, relation, tail : Tensor of int64, shape (n_triples,)
+    n_relations : int
+    """
+
+    modality: Tensor
+    head: Tensor
+    relation: Tensor
+    tail: Tensor
+    n_relations: int
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike, split: str | None = "train") -> Self:
+        """The triples of one split of a graph folder, or of all; `InputError` if a triple names an unknown id."""
+        folder = Path(folder)
+        entities = read_table(folder / "entities.parquet", ["id", "modality"])
+        relations = read_table(folder / "relations.parquet", ["id"])
+        triples = read_table(folder / "triples.parquet", ["head", "relation", "tail", "split"])
+        if split is not None:
+            triples = triples.filter(pc.equal(triples["split"], split))
+        columns = []
+        for name, ids in (("head", entities["id"]), ("relation", relations["id"]), ("tail", entities["id"])):
+            rows = pc.index_in(triples[name], ids.combine_chunks())
+            if rows.null_count:
+                raise InputError(
+                    f"{rows.null_count} ids are not known", f"{folder}/triples.parquet, {name}", "graph again"
+                )
+            columns.append(torch.from_numpy(rows.to_numpy().astype(np.int64)))
+        modality = np.array([MODALITIES.index(name) for name in entities["modality"].to_pylist()], dtype=np.int64)
+        return cls(torch.from_numpy(modality), *columns, len(relations))
+
+    def edges(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Source, target and relation of the edges both ways, each of shape (2 * n_triples,)."""
+        source, target = torch.cat([self.head, self.tail]), torch.cat([self.tail, self.head])
+        return source, target, torch.cat([self.relation, self.relation + self.n_relations])
+
+    def hetero(self) -> HeteroData:
+        """The whole graph, both ways; see `hetero_data`."""
+        return hetero_data(torch.arange(len(self.modality)), self.modality, *self.edges())
+
+
+def hetero_data(entity: Tensor, modality: Tensor, source: Tensor, target: Tensor, relation: Tensor) -> HeteroData:
+    """Nodes and edges as `HeteroData`.
+
+    Parameters
+    ----------
+    entity, modality : Tensor of int64, shape (n_nodes,)
+        Row in entities.parquet, row in `MODALITIES`.
+    source, target : Tensor of int64, shape (n_edges,)
+        Rows of ``entity``.
+    relation : Tensor of int64, shape (n_edges,)
+
+    Returns
+    -------
+    HeteroData
+        ``data[modality].entity`` and ``data[m, "link", k].edge_index``, ``.relation``; only types that occur.
+    """
+    data = HeteroData()
+    place = torch.empty_like(entity)  # of each node among those of its type
+    for m, name in enumerate(MODALITIES):
+        nodes = (modality == m).nonzero().squeeze(1)
+        place[nodes] = torch.arange(len(nodes))
+        if len(nodes):
+            data[name].entity = entity[nodes]
+            data[name].num_nodes = len(nodes)
+    kind = modality[source] * len(MODALITIES) + modality[target]
+    for value in kind.unique().tolist():
+        edges = (kind == value).nonzero().squeeze(1)
+        names = MODALITIES[value // len(MODALITIES)], LINK, MODALITIES[value % len(MODALITIES)]
+        data[names].edge_index = torch.stack([place[source[edges]], place[target[edges]]])
+        data[names].relation = relation[edges]
+    return data
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What `NeighbourSampler.sample` returns.
+
+    Attributes
+    ----------
+    entity : Tensor of int64, shape (n_nodes,)
+        Rows in entities.parquet, the seeds first and in their order.
+    source, target, relation : Tensor of int64, shape (n_edges,)
+        Edges towards the seeds; source and target are rows of ``entity``.
+    modality : Tensor of int64, shape (n_nodes,)
+    """
+
+    entity: Tensor
+    source: Tensor
+    target: Tensor
+    relation: Tensor
+    modality: Tensor
+
+    def hetero(self) -> HeteroData:
+        """As `HeteroData`: the seeds are the nodes whose ``entity`` is among them."""
+        return hetero_data(self.entity, self.modality, self.source, self.target, self.relation)
+
+
+class NeighbourSampler:
+    """Draws neighbours uniformly and without replacement, hop by hop.
+
+    Parameters
+    ----------
+    graph : GraphTensors
+    fanouts : list of int
+        At most so many neighbours of every node that is new at hop 1, 2, ...; at most 3 hops are of use to
+        Knowledge-CLIP's GNN.
+    """
+
+    def __init__(self, graph: GraphTensors, fanouts: list[int]):
+        source, target, relation = graph.edges()
+        order = torch.argsort(target, stable=True)
+        self._source, self._relation = source[order], relation[order]
+        counts = torch.bincount(target, minlength=len(graph.modality))
+        self._start = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+        self._modality, self._fanouts = graph.modality, fanouts
+
+    def sample(self, seeds: Tensor, generator: torch.Generator) -> Neighbourhood:
+        """The neighbourhood of ``seeds`` (rows in entities.parquet, each once), the same for equal generators."""
+        entity, frontier = seeds, seeds
+        edges: list[Tensor] = []
+        for fanout in self._fanouts:
+            drawn, target = self._draw(frontier, fanout, generator)
+            edges.append(torch.stack([self._source[drawn], target, self._relation[drawn]]))
+            found = self._source[drawn].unique()
+            frontier = found[~torch.isin(found, entity)]
+            entity = torch.cat([entity, frontier])
+        source, target, relation = torch.cat(edges, dim=1)
+        order = torch.argsort(entity)
+        row = {name: order[torch.searchsorted(entity[order], ids)] for name, ids in (("s", source), ("t", target))}
+        return Neighbourhood(entity, row["s"], row["t"], relation, self._modality[entity])
+
+    def _draw(self, nodes: Tensor, fanout: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Edges into ``nodes``, at most ``fanout`` of each, and whose they are; each of shape (n_drawn,)."""
+        first = self._start[nodes]
+        degree = self._start[nodes + 1] - first
+        owner = torch.repeat_interleave(torch.arange(len(nodes)), degree)
+        within = torch.arange(len(owner)) - (degree.cumsum(0) - degree)[owner]
+        # a random order within each node: by a random key first, then stably by the node
+        shuffled = torch.rand(len(owner), generator=generator).argsort()
+        shuffled = shuffled[owner[shuffled].argsort(stable=True)]
+        chosen = shuffled[within < fanout]  # `within` counts 0, 1, ... in each node, in whatever order
+        return (first[owner] + within)[chosen], nodes[owner[chosen]]

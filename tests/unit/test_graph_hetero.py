@@ -1,0 +1,143 @@
+"""Graph folders as PyG data, and sampled neighbourhoods, without compiled extras."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evenclip.errors import InputError
+from evenclip.graph import GraphOptions, GraphSource, build_graph
+from evenclip.graph.hetero import MODALITIES, GraphTensors, NeighbourSampler
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Forty pictured dogs, each red or blue, on a mat; what dogs are."""
+    root = tmp_path_factory.mktemp("graph")
+    scenes = []
+    for k in range(40):
+        box = {"x": 0, "y": 0, "w": 5, "h": 5}
+        things = [
+            {"object_id": 2 * k, "names": ["dog"], "attributes": [["red", "blue"][k % 2]], **box},
+            {"object_id": 2 * k + 1, "names": ["mat"], **box},
+        ]
+        link = {"relationship_id": k, "predicate": "on", "subject_id": 2 * k, "object_id": 2 * k + 1}
+        scenes.append({"image_id": k, "objects": things, "relationships": [link]})
+    (root / "scene_graphs.json").write_text(json.dumps(scenes))
+    (root / "cn.txt").write_text("IsA\tdog\tanimal\nIsA\tcat\tanimal\nAtLocation\tdog\tmat\n")
+    sources = [f"visual_genome={root / 'scene_graphs.json'}", f"conceptnet={root / 'cn.txt'}"]
+    build_graph([GraphSource.from_argument(each) for each in sources], root / "graph", None, GraphOptions())
+    return root / "graph"
+
+
+@pytest.fixture(scope="module")
+def graph(folder) -> GraphTensors:
+    return GraphTensors.read(folder)
+
+
+def test_hetero_data_has_every_triple_both_ways(folder):
+    graph = GraphTensors.read(folder, split=None)
+    data = graph.hetero()
+    data.validate()
+    assert set(data.node_types) == {"text", "both"}
+    assert sum(data[name].num_nodes for name in data.node_types) == len(graph.modality)
+    found = set()
+    for source, _, target in data.edge_types:
+        store = data[source, "link", target]
+        ends = data[source].entity[store.edge_index[0]], data[target].entity[store.edge_index[1]]
+        found |= set(zip(ends[0].tolist(), store.relation.tolist(), ends[1].tolist(), strict=True))
+        assert (graph.modality[ends[0]] == MODALITIES.index(source)).all()
+    forward = set(zip(graph.head.tolist(), graph.relation.tolist(), graph.tail.tolist(), strict=True))
+    assert found == forward | {(t, r + graph.n_relations, h) for h, r, t in forward}
+
+
+def test_only_the_split_asked_for_is_read(folder, graph):
+    n = json.loads((folder / "graph.json").read_text())["splits"]
+    assert len(graph.head) == n["train"] and len(GraphTensors.read(folder, "test").head) == n["test"] > 0
+
+
+def test_everything_is_sampled_where_the_fanout_allows(graph):
+    seeds = torch.tensor([3, 0])
+    found = NeighbourSampler(graph, [10_000]).sample(seeds, torch.Generator().manual_seed(0))
+    assert found.entity[:2].tolist() == [3, 0]
+    source, target, relation = graph.edges()
+    into = torch.isin(target, seeds)
+    expected = sorted(zip(source[into].tolist(), target[into].tolist(), relation[into].tolist(), strict=True))
+    sampled = zip(found.entity[found.source].tolist(), found.entity[found.target].tolist(), found.relation.tolist(),
+                  strict=True)  # fmt: skip
+    assert sorted(sampled) == expected
+
+
+def test_at_most_the_fanout_of_each_node_and_no_edge_twice(graph):
+    hub = int(torch.bincount(torch.cat([graph.head, graph.tail])).argmax())
+    sampler = NeighbourSampler(graph, [5, 3])
+    found = sampler.sample(torch.tensor([hub]), torch.Generator().manual_seed(1))
+    into = torch.bincount(found.target, minlength=len(found.entity))
+    assert into[0] == 5 and into.max() <= 5 and (into[1:] <= 3).all()
+    assert len(found.entity) == len(found.entity.unique())
+    edges = torch.stack([found.source, found.target, found.relation])
+    assert edges.shape[1] == edges.unique(dim=1).shape[1]
+
+
+def test_neighbours_are_drawn_uniformly_and_by_the_generator_alone(graph):
+    hub = int(torch.bincount(torch.cat([graph.head, graph.tail])).argmax())
+    sampler, generator = NeighbourSampler(graph, [4]), torch.Generator().manual_seed(0)
+    n_draws, counts = 2000, torch.zeros(len(graph.modality))
+    for _ in range(n_draws):
+        found = sampler.sample(torch.tensor([hub]), generator)
+        counts += torch.bincount(found.entity[found.source], minlength=len(counts))
+    source, target, _ = graph.edges()
+    degree = int((target == hub).sum())
+    times = torch.bincount(source[target == hub], minlength=len(counts))
+    expected = n_draws * 4 / degree * times
+    assert (counts[times == 0] == 0).all()
+    z = (counts - expected)[times > 0] / (expected[times > 0] * (1 - 4 / degree)).sqrt()
+    assert z.abs().max() < 4.5
+    again = [sampler.sample(torch.tensor([hub]), torch.Generator().manual_seed(7)) for _ in range(2)]
+    assert torch.equal(again[0].entity, again[1].entity) and torch.equal(again[0].source, again[1].source)
+
+
+def test_an_entity_without_neighbours_is_alone(graph):
+    lonely = GraphTensors(graph.modality, graph.head[:0], graph.relation[:0], graph.tail[:0], graph.n_relations)
+    found = NeighbourSampler(lonely, [3, 3]).sample(torch.tensor([2]), torch.Generator())
+    assert found.entity.tolist() == [2] and len(found.source) == 0
+
+
+def test_a_layer_of_pyg_runs_on_a_sample_and_equals_a_dense_sum(graph):
+    from torch_geometric.nn import HeteroConv, SAGEConv
+
+    found = NeighbourSampler(graph, [6, 6]).sample(torch.tensor([0, 5, 9]), torch.Generator().manual_seed(0))
+    data = found.hetero()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(len(graph.modality), 4)).astype(np.float32))
+    features = {name: x[data[name].entity] for name in data.node_types}
+    layers = {edge: SAGEConv((4, 4), 4, aggr="sum", root_weight=False, bias=False) for edge in data.edge_types}
+    for layer in layers.values():
+        torch.nn.init.eye_(layer.lin_l.weight)
+    out = HeteroConv(layers, aggr="sum")(features, data.edge_index_dict)
+    dense = torch.zeros(len(found.entity), 4)
+    dense.index_add_(0, found.target, x[found.entity][found.source])
+    for name, values in out.items():
+        rows = torch.searchsorted(found.entity.sort().values, data[name].entity)
+        rows = found.entity.argsort()[rows]
+        assert torch.allclose(values, dense[rows], atol=1e-5)
+
+
+def test_unknown_ids_are_an_error(folder, tmp_path):
+    import pyarrow.parquet as pq
+
+    for name in ("triples", "relations", "entities"):
+        table = pq.read_table(folder / f"{name}.parquet")
+        pq.write_table(table.slice(1) if name == "entities" else table, tmp_path / f"{name}.parquet")
+    with pytest.raises(InputError, match="ids are not known"):
+        GraphTensors.read(tmp_path)
+
+
+def test_no_compiled_extra_is_loaded_and_the_stage_itself_needs_no_torch():
+    assert not {"pyg_lib", "torch_sparse", "torch_scatter"} & set(sys.modules)
+    code = "import sys, evenclip.graph; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
