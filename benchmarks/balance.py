@@ -146,7 +146,7 @@ def scale_case(millions: int) -> list[dict]:
         peer_command = [sys.executable, "-c", DUCKDB, str(path), str(Path(folder) / "peer.parquet"), columns]
         command = [sys.executable, "-m", "evenclip", "balance", str(path), "--out", str(out)]
         fixed = [*command, "--retention", str(RETENTION)]
-        n_runs = 7 if millions == 1 else 4 if millions == 10 else 1
+        n_runs = 15 if millions == 1 else 4 if millions == 10 else 1
         ours, peer, auto = [], [], []
         for _ in range(n_runs):
             ours.append(measured(fixed))

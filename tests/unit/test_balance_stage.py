@@ -418,11 +418,14 @@ def test_the_estimator_follows_scikit_learn(labels):
     assert len(rows) == 2000 and (np.bincount(rows, minlength=2000) == balancer.copies_).all()
 
 
-def test_importing_balance_loads_neither_torch_nor_matplotlib():
+def test_balancing_a_file_loads_neither_torch_nor_matplotlib_nor_pandas(labels, tmp_path):
     code = (
-        "import sys, evenclip.balance; sys.exit(bool({'torch', 'matplotlib', 'pandas', 'sklearn'} & set(sys.modules)))"
+        "import sys; from evenclip.balance import BalanceOptions, balance;"
+        "balance(sys.argv[1], sys.argv[2], BalanceOptions());"
+        "sys.exit(', '.join({'torch', 'matplotlib', 'pandas', 'sklearn'} & set(sys.modules)) or 0)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    command = [sys.executable, "-c", code, str(labels), str(tmp_path / "out")]
+    assert subprocess.run(command, check=False, capture_output=True, text=True).stderr == ""
 
 
 def test_audit_and_report_agree(labels, tmp_path):

@@ -94,10 +94,17 @@ class Cells:
 
     def find(self, codes: pa.Array) -> np.ndarray:
         """Shape (len(codes),) int64: the cell of each code; raises KeyError for a code that was not counted."""
-        index = pc.index_in(codes, value_set=self.codes)
-        if index.null_count:
+        if pa.types.is_uint64(codes.type):  # sorted: no hash table of all cells for every few codes
+            known, wanted = as_numpy(self.codes), as_numpy(codes)
+            cell = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+            missing = bool((known[cell] != wanted).any())
+        else:
+            index = pc.index_in(codes, value_set=self.codes)
+            missing = index.null_count > 0
+            cell = as_numpy(index.fill_null(0)).astype(np.int64)
+        if missing:
             raise KeyError("rows that were not counted")
-        return as_numpy(index).astype(np.int64)
+        return cell
 
 
 class CellCounter:
