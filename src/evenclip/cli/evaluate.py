@@ -1,4 +1,4 @@
-"""`evenclip embed` and `evenclip evaluate`."""
+"""`evenclip embed`, `evenclip evaluate` and `evenclip vqa`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -83,3 +83,20 @@ def evaluate(
         cached = EmbeddingCache(cache, model, EmbedOptions.from_arguments(embed_option, "--embed-option"))
         document = evaluate_model(cached, found.folder, name, tasks, prompts, out, seed, options)
     print(json.dumps(document, indent=1) if as_json else as_text(document))
+
+
+@app.command()
+def vqa(
+    model: Annotated[str, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")],
+    train: Annotated[str, typer.Option(metavar="QUESTIONS=DATA", help="Questions to train on, and their pictures.")],
+    test: Annotated[str, typer.Option(metavar="QUESTIONS=DATA", help="Questions to measure on, and their pictures.")],
+    name: Annotated[str, typer.Option(help="Name of the test set in the metrics, e.g. world_mixed.")],
+    out: OutFile,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Train a head that answers questions about pictures, the towers as they are; official soft accuracy."""
+    from evenclip.vqa import QuestionSet, VqaOptions, answer_questions
+
+    sets = QuestionSet.from_argument(train, "--train"), QuestionSet.from_argument(test, "--test")
+    answer_questions(model, *sets, name, out, seed, VqaOptions.from_arguments(option))

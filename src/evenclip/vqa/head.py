@@ -1,0 +1,81 @@
+"""Questions as triples whose tail is hidden: (picture, question, answer); the answer is read at the hidden tail.
+
+Reads and writes nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from evenclip.data.shards import iterate_images, read_pairs
+from evenclip.errors import InputError
+from evenclip.model.clip import Clip
+from evenclip.model.images import decode_images, normalise
+from evenclip.model.multimodal import TAIL, MultiModalEncoder
+from evenclip.model.tokens import WHOLE, TokenTap, last_text_tokens, region_tokens
+from evenclip.model.towers import encode_image, encode_text, trim
+
+ROWS = 256  # images or questions that the towers encode at once
+QUESTION_TOKENS = 24  # of a question: its last ones
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens of p pictures, (p, l, w), and of q questions, (q, m, w') with ``is_shown`` (q, m)."""
+
+    pictures: torch.Tensor
+    questions: torch.Tensor
+    is_shown: torch.Tensor
+
+
+class AnswerHead(nn.Module):
+    """The multi-modal encoder with a linear classifier over answers at its hidden tail."""
+
+    def __init__(self, encoder: MultiModalEncoder, n_answers: int):
+        super().__init__()
+        self.encoder, self.classify = encoder, nn.Linear(encoder.width, n_answers)
+
+    def forward(self, pictures: torch.Tensor, questions: torch.Tensor, is_shown: torch.Tensor) -> torch.Tensor:
+        """Logits over answers, shape (b, n_answers), of b pictures' and questions' tokens."""
+        every = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
+        picture = self.encoder.image(pictures, every)
+        (read,) = self.encoder((picture, self.encoder.text(questions, is_shown), None))
+        return self.classify(read[:, TAIL])
+
+
+@torch.no_grad()
+def encode(clip: Clip, data: Path, keys: list[str], texts: list[str], side: int, threads: int) -> Encoded:
+    """Tokens of the pictures ``keys`` of ``data`` and of the questions ``texts``, by the towers as they are.
+
+    Raises
+    ------
+    InputError
+        A picture is not in ``data``.
+    """
+    module, device, tap = clip.module, next(clip.module.parameters()).device, TokenTap(clip.module, always=True)
+    place = {key: i for i, key in enumerate(keys)}
+    pictures: list[torch.Tensor | None] = [None] * len(keys)
+    wanted = [key for key in read_pairs(data, ["key"])["key"].to_pylist() if key in place]  # in the order of the images
+    if len(wanted) < len(place):
+        missing = sorted(place.keys() - set(wanted))[0]
+        raise InputError(f"the picture {missing} is not there", str(data), "give the data of these questions")
+    images = ((key, content) for key, content in iterate_images(data) if key in place)
+    pixels, names = decode_images(images, clip.preprocess_cfg, str(data), threads), iter(wanted)
+    for rows in np.array_split(np.arange(len(wanted)), -(-len(wanted) // ROWS)):
+        some = torch.from_numpy(np.stack([next(pixels) for _ in rows])).to(device)
+        encode_image(module, normalise(some, clip.preprocess_cfg))
+        whole = torch.tensor([WHOLE] * len(rows), device=device)
+        for tokens in region_tokens(tap.image, torch.arange(len(rows), device=device), whole, side).cpu():
+            pictures[place[next(names)]] = tokens
+    questions, is_shown = [], []
+    for tokens in clip.tokenizer(texts).split(ROWS):
+        encode_text(module, trim(module, tokens).to(device))
+        features, shown = last_text_tokens(module, tokens, tap.text, QUESTION_TOKENS)
+        padding = QUESTION_TOKENS - features.shape[1]
+        questions.append(nn.functional.pad(features, (0, 0, 0, padding)).cpu())
+        is_shown.append(nn.functional.pad(shown, (0, padding)).cpu())
+    tap.remove()
+    return Encoded(torch.stack(pictures), torch.cat(questions), torch.cat(is_shown))
