@@ -1,5 +1,6 @@
 """Each method as a switch of the training: it trains, and continues where it was stopped, with the same weights."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from tiny_training import COLORS, write_model, write_squares, write_weights
 N, N_STEPS = 96, 12
 METHODS = {
     "simclip": {"simclip": {"cluster_size": 4, "share": 0.5, "doublings": 1}},
+    "fcl": {"fcl": {"prompts": "colors.yaml", "weight": 0.1}},
     "efficientcl": {"efficientcl": {"image_end": 0.3}},
     "efficientcl in micro batches": {"efficientcl": {}, "micro_batch_size": 4},
     "ahnm": {"ahnm": {"queue": 24}},
@@ -33,6 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_squares(root / "data", N)
     write_weights(root / "weights.parquet", {f"{i:05d}": 1 + i % 2 for i in range(N)})
     write_model(root / "tiny.json")
+    prompts = {"templates": ["a {} square"], "classes": {color: [color] for color in COLORS}}
+    (root / "colors.yaml").write_text(json.dumps(prompts))
     keys = [f"{i:05d}" for i in range(N)]
     groups = {f"sensitive.group.g{g}": [i % 3 == g for i in range(N)] for g in range(2)}
     write_table(
@@ -57,7 +61,10 @@ def make_engine(folder: Path, **options) -> Engine:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_learns_and_continues_from_the_middle_of_an_epoch(folder: Path, method: str, tmp_path: Path):
+def test_a_method_learns_and_continues_from_the_middle_of_an_epoch(
+    folder: Path, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(folder)
     straight, broken, restored = (make_engine(folder, lr=3e-3, **METHODS[method]) for _ in range(3))
     losses = [straight.step().loss.item() for _ in range(N_STEPS)]
     assert losses[-1] < losses[0]

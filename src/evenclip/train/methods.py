@@ -9,6 +9,7 @@ from evenclip.train.batches import Batches, WeightedBatches
 from evenclip.train.distillation import Distillation
 from evenclip.train.duplicates import Duplicates, caption_kinds
 from evenclip.train.efficientcl import HiddenAugmentation
+from evenclip.train.fcl import FairContrast
 from evenclip.train.hard_negatives import HardNegatives
 from evenclip.train.knowledge import Knowledge
 from evenclip.train.perceived import Audited, Perceived, read_perceived
@@ -36,8 +37,15 @@ def make_parts(setting: Setting) -> Parts:
         batches=Audited(batches, perceived) if perceived else batches,
         augmentation=_augmentation(setting),
         negatives=_negatives(setting, perceived),
-        terms=_knowledge_terms(setting),
+        terms=[*_knowledge_terms(setting), *_fairness_terms(setting, perceived)],
     )
+
+
+def _fairness_terms(setting: Setting, perceived: Perceived | None) -> list[Term]:
+    fcl = setting.options.fcl
+    if fcl and perceived is None:
+        raise InputError("fcl needs the perceived groups", "train.fcl", "give the labels table with --labels")
+    return [FairContrast(setting, fcl, perceived)] if fcl else []
 
 
 def _augmentation(setting: Setting) -> Augmentation | None:

@@ -7,6 +7,7 @@ from pydantic import Field
 from evenclip.options import Options
 from evenclip.train.ahnm_options import AhnmOptions
 from evenclip.train.efficientcl_options import EfficientClOptions
+from evenclip.train.fcl_options import FclOptions
 from evenclip.train.knowledge_options import KnowledgeOptions
 from evenclip.train.simclip_options import SimClipOptions
 
@@ -66,3 +67,5 @@ class TrainOptions(Options):
     """Adaptive hard negative mining; `{}` = with its defaults."""
     efficientcl: EfficientClOptions | None = None
     """EfficientCL: hidden states are cut and jittered while a batch is encoded; `{}` = with its defaults."""
+    fcl: FclOptions | None = None
+    """Fair contrastive loss: `{prompts: FILE}`; needs a labels table."""

@@ -1,0 +1,59 @@
+"""FCL, the fair contrastive loss: what the model sees in images should not depend on the perceived group (ours).
+
+Reads a prompt file and, of the labels table, the groups. Method: methods.md, section 7; the in-training twin of model
+AB (`evenclip.evaluate.association`).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from evenclip.prompts import read_prompts
+from evenclip.train.fcl_options import FclOptions
+from evenclip.train.perceived import Perceived
+from evenclip.train.setting import Setting
+from evenclip.train.step import Step, Term
+
+
+class FairContrast(Term):
+    r"""The sum over contrasts k of :math:`\lVert E[f(x) | s_k = 1] - E[f(x) | s_k = 0] \rVert_1`.
+
+    f is the zero-shot distribution over the labels of the prompt file. The expectations are means over all images seen,
+    an image of the batch before counting ``memory`` times one of this batch; gradients go through this batch. The
+    logit scale gets none: a model must not look fair by being unsure.
+
+    Parameters
+    ----------
+    setting : Setting
+    options : FclOptions
+    perceived : Perceived
+    """
+
+    def __init__(self, setting: Setting, options: FclOptions, perceived: Perceived):
+        super().__init__()
+        self.weight, self.lr, self._memory = options.weight, setting.options.lr, options.memory
+        prompts = read_prompts(Path(options.prompts))
+        texts = [prompts.texts(template, name) for name in prompts.classes for template in prompts.templates]
+        self._tokens = setting.tokens([text for several in texts for text in several])
+        n_classes = len(prompts.classes)
+        owner = np.repeat(np.arange(n_classes).repeat(len(prompts.templates)), [len(several) for several in texts])
+        member = np.column_stack([perceived.inside, perceived.outside]).astype(np.float32)  # (n, 2K)
+        self._member = torch.from_numpy(member)
+        self.register_buffer("_class_of", F.one_hot(torch.from_numpy(owner)).float().T, persistent=False)
+        self.register_buffer("_total", torch.zeros(member.shape[1], n_classes))
+        self.register_buffer("_count", torch.zeros(member.shape[1]))
+
+    def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+        """The loss, and ``fcl_ab_max``, the largest difference of any label, as the model AB."""
+        classes = F.normalize(self._class_of @ step.encode_text(self._tokens), dim=1)  # (C, d)
+        seen = torch.softmax(step.logit_scale.detach() * step.image @ classes.T, dim=1)  # (b, C)
+        member = self._member[torch.from_numpy(step.batch.rows)].to(seen.device)  # (b, 2K)
+        total = self._memory * self._total + member.T @ seen
+        count = self._memory * self._count + member.sum(dim=0)
+        self._total, self._count = total.detach(), count
+        inside, outside = (total / count.clamp(min=1e-6)[:, None]).chunk(2)  # (K, C) each
+        measurable = (count > 0).view(2, -1).all(dim=0)
+        gap = (inside - outside).abs() * measurable[:, None]
+        return gap.sum(), {"fcl_ab_max": gap.detach().max()}
