@@ -256,6 +256,11 @@ class Study:
         """Arguments of `evenclip train` for one run: the study's block with the row's overrides."""
         return _join(*_options(self.train_options(run)))
 
+    def uses_graph(self, run: str) -> bool:
+        """Whether the run learns from the study's knowledge graph."""
+        options = self.train_options(run)
+        return options.knowledge is not None or (options.ahnm is not None and self.config.graph is not None)
+
     def model_files(self, run: str) -> list[str]:
         """The run's model configuration and starting checkpoint where they are files, so that an edit retrains."""
         options = self.train_options(run)
@@ -350,7 +355,9 @@ class Study:
                     f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder"
                 )
         for run in self.runs:
-            self.train_options(run)
+            if self.uses_graph(run) and self.config.graph is None:
+                hint = "add a block `graph`, or take train.knowledge out"
+                raise InputError("the study has no knowledge graph to learn from", f"{where}, run {run}", hint)
         for name in self.config.evaluate.sets:
             self.probe_set(name)
         self._check_label(where)

@@ -193,3 +193,13 @@ def test_a_graph_of_data_that_is_not_there_is_an_error(demo):
     with pytest.raises(InputError, match="unknown data 'world/nosuch'") as error:
         Study.from_mapping(demo, "demo")
     assert "data/world/nosuch" in error.value.where
+
+
+def test_runs_that_learn_from_knowledge_need_the_studys_graph(demo, tmp_path):
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_text("run\tstrategy\ttrain.knowledge\nplain\tnone\t\nknowing\tnone\t{kd: 0}\n")
+    values = demo | {"ablations": str(sheet), "graph": {"sources": {"captions": "data/world/train"}}}
+    study = Study.from_mapping(values, "demo")
+    assert not study.uses_graph("plain") and study.uses_graph("knowing")
+    with pytest.raises(InputError, match="run knowing: the study has no knowledge graph"):
+        Study.from_mapping(values | {"graph": None}, "demo")

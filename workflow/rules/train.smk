@@ -3,6 +3,7 @@ rule train:
         data=TRAINING_DATA,
         weights=lambda w: f"{RESULTS}/balance/{STUDY.runs[w.run].strategy}/weights.parquet",
         labels=rules.label.output.labels,
+        graph=lambda w: rules.graph.output if STUDY.uses_graph(w.run) else [],
         model=lambda w: STUDY.model_files(w.run),
     output:
         weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
@@ -13,6 +14,7 @@ rule train:
     params:
         data=lambda w, input: Path(input.data).parent,
         folder=lambda w, output: Path(output.weights).parent,
+        graph=lambda w: f"--graph {RESULTS}/graph" if STUDY.uses_graph(w.run) else "",
         options=lambda w: STUDY.train_arguments(w.run),
         code=code_fingerprint("evenclip.train"),
     log:
@@ -27,5 +29,5 @@ rule train:
     conda:
         "../envs/torch.yaml"
     shell:
-        "python -m evenclip train --data {params.data} --weights {input.weights} --labels {input.labels}"
+        "python -m evenclip train --data {params.data} --weights {input.weights} --labels {input.labels} {params.graph}"
         " --out {params.folder} --seed {wildcards.seed} {params.options} 2>&1 | tee {log}"
