@@ -57,7 +57,7 @@ def main() -> None:
         if arguments.imagenet:
             npz = embed_imagenet(work)
             lines += ["", *image_side(work, "EfficientNet-Lite0", npz)]
-            lines += ["", *image_side(work, "EfficientNet-Lite0", npz, "Flickr8k train")]
+            lines += ["", *image_side(work, "EfficientNet-Lite0", npz, "Flickr8k train", min_confidence=0.5)]
         if arguments.model:
             run = "/".join(Path(arguments.model).parts[-2:])
             lines += ["", *image_side(work, f"run `{run}`", embed_with(arguments.model, work))]
@@ -122,11 +122,18 @@ def label_table(raw: Path) -> list[str]:
     return lines
 
 
-def image_side(work: Path, features: str, npz: dict[str, Path], learns_from: str = "UTKFace") -> list[str]:
+def image_side(
+    work: Path, features: str, npz: dict[str, Path], learns_from: str = "UTKFace", min_confidence: float = 0.8
+) -> list[str]:
     """Accuracy on held-out images of the annotated set, agreement with the captions of photos it was not trained on."""
     annotated = AttributeSet(npz[learns_from], work / learns_from, ("gender",))
     label_dataset(
-        work / "Flickr8k dev", LEXICON, work / "labels.parquet", LabelOptions(), npz["Flickr8k dev"], annotated
+        work / "Flickr8k dev",
+        LEXICON,
+        work / "labels.parquet",
+        LabelOptions(min_confidence=min_confidence),
+        npz["Flickr8k dev"],
+        annotated,
     )
     report = json.loads((work / "labels.json").read_text(encoding="utf-8"))["image"]["gender"]
     held_out, agreed = report["held_out"], report["image_against_text"]
@@ -137,7 +144,7 @@ def image_side(work: Path, features: str, npz: dict[str, Path], learns_from: str
         "photos of Flickr8k dev where it does not abstain": f"{report['n_speaks']:,}",
         "of these, captions name exactly one gender": f"{agreed['n']:,}",
         "agreement of image and captions": shown(agreed["accuracy"]),
-        "Cohen's kappa": f"{agreed['kappa']:.3f}",
+        "Cohen's kappa": "none" if agreed["kappa"] is None else f"{agreed['kappa']:.3f}",
     }
     for value, each in agreed["by_value"].items():
         rows[f"{value}: precision"] = f"{shown(each['precision'])}, n = {each['precision']['n']:,}"
@@ -147,6 +154,8 @@ def image_side(work: Path, features: str, npz: dict[str, Path], learns_from: str
 
 
 def shown(share: dict) -> str:
+    if share["value"] is None:
+        return "none"
     return f"{share['value']:.3f} [{share['ci_low']:.3f}, {share['ci_high']:.3f}]"
 
 
