@@ -60,6 +60,20 @@ def test_questions_about_pictures_that_are_not_there_are_counted(world, tmp_path
         write_questions_table(write_questions(tmp_path / "q.json", image_id=78), None, world, tmp_path / "o.parquet")
 
 
+def test_a_few_broken_items_are_counted(tmp_path):
+    items = [{"question_id": n, "image_id": n, "question": "Why?"} for n in range(40)]
+    answer = {"question_type": "why", "answer_type": "other", "multiple_choice_answer": "so", "answers": []}
+    annotations = [{"question_id": n} | answer for n in range(40)]
+    (tmp_path / "q.json").write_text(json.dumps({"questions": [*items, {"question_id": 41}]}))
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": [{"question_id": 0}, *annotations[1:]]}))
+    assert write_questions_table(tmp_path / "q.json", tmp_path / "a.json", None, tmp_path / "out.parquet") == 39
+    manifest = json.loads((tmp_path / "out.json").read_text())
+    assert manifest["n_malformed"] == {"annotations": 1, "questions": 1}
+    (tmp_path / "q.json").write_text(json.dumps({"questions": [*items, *[{}] * 3]}))
+    with pytest.raises(InputError, match="3 of 43 `questions`"):
+        write_questions_table(tmp_path / "q.json", None, None, tmp_path / "o.parquet")
+
+
 def test_wrong_files_are_input_errors(world, tmp_path):
     questions, annotations = files_of(world)
     with pytest.raises(InputError, match="question 99 has no annotation"):
