@@ -50,7 +50,8 @@ def main() -> None:
         subprocess.run(command, check=True)
         seconds = time.perf_counter() - started
         report = json.loads((out / "graph.json").read_text(encoding="utf-8"))
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KB
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s, peak_mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024  # Linux counts in KB
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     common = {"date": datetime.now(UTC).date().isoformat(), "commit": commit,
               "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
@@ -60,8 +61,10 @@ def main() -> None:
     )
     rows = [
         {"case": case, "unit": "s", "ours": f"{seconds:.1f}", "target": MAX_SECONDS, "met": seconds <= MAX_SECONDS},
+        {"case": "CPU time of the same", "unit": "s", "ours": f"{cpu_s:.1f}", "target": MAX_SECONDS,
+         "met": cpu_s <= MAX_SECONDS},
         {"case": "peak memory", "unit": "MB", "ours": f"{peak_mb:.0f}", "target": MAX_MB, "met": peak_mb <= MAX_MB},
-    ]
+    ]  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)
     with open(RESULTS, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0], *common], lineterminator="\n")
