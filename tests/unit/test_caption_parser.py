@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evenclip.graph.caption_parser import parse_caption
 
@@ -53,6 +55,23 @@ def test_positions_in_the_caption_are_those_of_the_words():
         for word, span in mention.attributes:
             assert caption[slice(*span)].lower() == word
     assert [caption[slice(*link.span)] for link in parse.links] == ["on"] * len(parse.links) and parse.links
+
+
+VOCABULARY = [
+    "a", "the", "no", "without", "of", "and", ",", ".", "is", "has", "that", "in", "next", "to", "on", "top", "holding",
+    "sits", "run", "parked", "red", "light", "dog", "people's", "men", "group", "taking", "picture", "two", "full",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(VOCABULARY), max_size=14))
+def test_any_row_of_words_is_parsed_to_the_end_and_to_its_own_words(words):
+    caption = " ".join(words)
+    parse = parse_caption(caption)
+    for mention in parse.mentions:
+        assert caption[slice(*mention.head_span)] == mention.name
+        assert all(caption[slice(*span)] == word for word, span in mention.attributes)
+    for link in parse.links:
+        assert parse.mentions[link.subject].is_shown and parse.mentions[link.object].is_shown
 
 
 def read_cases() -> dict[tuple[str, str], list[dict[str, str]]]:

@@ -174,21 +174,16 @@ class _Chunker:
         word = self._word()
         if noun is None and self._follows_thing():
             noun = self.mentions[-1].name
-        follows = (
-            noun is not None or self._word(-1) in ("and", ",") or self._word(-1) in self.words.classes["auxiliaries"]
-        )
+        before = self._word(-1)
+        follows = noun is not None or before in ("and", ",") or before in self.words.classes["auxiliaries"]
         if word in ("has", "have"):
             return follows and not self.words.is_participle(self._word(1))
         if self.words.is_participle(word) and self._preposition(1):
             return follows
         if self.words.is_ing(word):
-            return (
-                follows
-                or (self.at == 0 and not self._is_open(1))
-                or (word in self.words.verbs and not self._is_open(1))
-            )
+            return follows or ((self.at == 0 or word in self.words.verbs) and not self._is_open(1))
         if word in self.words.verbs:
-            ends = self._word(-1) in ("and", ",") and not self._word(1)[0].isalnum()
+            ends = before in ("and", ",") and not self._word(1)[0].isalnum()
             return follows and (ends or self._goes_on() or word not in self.words.classes["noun_forms"])
         is_plural = noun is not None and (_is_plural(noun) or (len(self.chunks) > 1 and self._is_joined()))
         goes_on = self._goes_on() or word in self.words.classes["plain_verbs"]
@@ -214,10 +209,10 @@ class _Chunker:
 
     def _is_gerund(self) -> bool:
         """Whether the present word is what a preposition speaks of: "concentrating on keeping the ball"."""
-        after = self.chunks and self.chunks[-1].kind != "and" and not self._follows_thing()
-        return (
-            bool(after) and self.chunks[-1].kind != "break" and self.words.is_ing(self._word()) and not self._is_open(1)
-        )
+        before = self.chunks[-1].kind if self.chunks else "break"
+        if before in ("and", "break", "thing"):
+            return False
+        return self.words.is_ing(self._word()) and not self._is_open(1)
 
     def _auxiliary(self) -> None:
         """Skipped before verbs and prepositions; before an adjective it gives an attribute."""
@@ -254,17 +249,14 @@ class _Chunker:
         n_attributes = next((k for k, t in enumerate(tokens) if not self.words.is_attribute(t.word)), len(tokens) - 1)
         colored = [k + 1 for k, t in enumerate(tokens[:-1]) if self._is_color(t.word)]
         n_attributes = max(n_attributes, *colored[-1:], 0)
-        if (
-            " ".join(token.word for token in tokens[n_attributes - 1 : n_attributes + 1])
-            in self.words.classes["compounds"]
-        ):
+        around = tokens[max(n_attributes - 1, 0) : n_attributes + 1]
+        if len(around) == 2 and f"{around[0].word} {around[1].word}" in self.words.classes["compounds"]:
             n_attributes -= 1
         nouns = tokens[n_attributes:]
         mention = Mention(" ".join(token.word for token in nouns), (nouns[0].start, nouns[-1].end))
         mention.is_shown = not denied and self._names_thing(mention.name)
-        mention.attributes += [
-            (t.word, (t.start, t.end)) for t in tokens[:n_attributes] if self.words.is_attribute(t.word)
-        ]
+        attributes = [token for token in tokens[:n_attributes] if self.words.is_attribute(token.word)]
+        mention.attributes += [(token.word, (token.start, token.end)) for token in attributes]
         self.mentions.append(mention)
         self.chunks.append(_Chunk("thing", len(self.mentions) - 1, (tokens[0].start, tokens[-1].end)))
 
