@@ -262,11 +262,13 @@ class Study:
         return options.knowledge is not None or (options.ahnm is not None and self.config.graph is not None)
 
     def model_files(self, run: str) -> list[str]:
-        """The run's model configuration and starting checkpoint where they are files, so that an edit retrains."""
-        options = self.train_options(run)
-        return [
-            name for name in (options.model, options.init) if name.endswith((".json", ".safetensors", ".pt", ".bin"))
-        ]
+        """The files that the run's options name, such as the model's configuration, so that an edit retrains."""
+        return [path for name, path in self.train_options(run).files().items() if name != "first weights"]
+
+    def first_weights(self, run: str) -> list[str]:
+        """The weights of the run's first stage, if it has two."""
+        stages = self.train_options(run).stages
+        return [stages.first] if stages else []
 
     def train_options(self, run: str) -> TrainOptions:
         """The study's training block with the row's overrides; a column may name one key of a nested block."""
@@ -278,6 +280,9 @@ class Study:
                 inner[block] = inner.get(block) or {}  # the sheet switches a method on by naming one of its keys
                 inner = inner[block]
             inner[key] = value
+        stages = values.get("stages")
+        if isinstance(stages, dict) and stages.get("first") in self.config.balance:
+            values["stages"] = stages | {"first": f"{self.results}/balance/{stages['first']}/weights.parquet"}
         return TrainOptions.parse(values, f"{self.config.ablations}, run {run}")
 
     def embed_arguments(self) -> str:

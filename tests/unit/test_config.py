@@ -203,3 +203,12 @@ def test_runs_that_learn_from_knowledge_need_the_studys_graph(demo, tmp_path):
     assert not study.uses_graph("plain") and study.uses_graph("knowing")
     with pytest.raises(InputError, match="run knowing: the study has no knowledge graph"):
         Study.from_mapping(values | {"graph": None}, "demo")
+
+
+def test_a_first_stage_is_another_strategys_weights_and_an_input(demo, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    demo["train"] = demo.get("train", {}) | {"stages": {"first": "none", "share": 0.1}}
+    study = Study.from_mapping(demo, "test")
+    assert study.first_weights("m4") == ["results/demo/balance/none/weights.parquet"]
+    assert "results/demo/balance/none/weights.parquet" in study.train_arguments("m4")
+    assert study.model_files("m4") == [study.config.train.model]

@@ -19,6 +19,8 @@ from tiny_training import COLORS, write_model, write_squares, write_weights
 N, N_STEPS = 96, 12
 METHODS = {
     "simclip": {"simclip": {"cluster_size": 4, "share": 0.5, "doublings": 1}},
+    "two stages": {"stages": {"first": "first.parquet", "share": 0.6}},
+    "two stages of simclip": {"stages": {"first": "first.parquet", "share": 0.3}, "simclip": {"cluster_size": 4}},
     "fcl": {"fcl": {"prompts": "colors.yaml", "weight": 0.1}},
     "efficientcl": {"efficientcl": {"image_end": 0.3}},
     "efficientcl in micro batches": {"efficientcl": {}, "micro_batch_size": 4},
@@ -34,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("methods")
     write_squares(root / "data", N)
     write_weights(root / "weights.parquet", {f"{i:05d}": 1 + i % 2 for i in range(N)})
+    write_weights(root / "first.parquet", {f"{i:05d}": 2 * (i < N // 2) for i in range(N)})
     write_model(root / "tiny.json")
     prompts = {"templates": ["a {} square"], "classes": {color: [color] for color in COLORS}}
     (root / "colors.yaml").write_text(json.dumps(prompts))
@@ -55,7 +58,8 @@ def make_engine(folder: Path, **options) -> Engine:
     parsed = TrainOptions.parse(plain | {"samples_seen": 16 * N_STEPS} | options, "test")
     torch.manual_seed(0)
     clip = create_clip(parsed.model, objective=parsed.objective)
-    pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
+    first = folder / parsed.stages.first if parsed.stages else None
+    pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1, first=first)
     paths = folder / "data", folder / "l.parquet", folder / "graph"
     return Engine(Setting(parsed, clip, pairs, 0, Clock(N_STEPS), torch.device("cpu"), *paths))
 

@@ -1,7 +1,7 @@
 """Adaptive hard negative mining as the training's negatives: candidates, false negatives, weights, what was mined.
 
 The candidates of an image are the batch's texts, texts of past batches and false captions from the graph; those of a
-text are the batch's images. `evenclip.train.mining` chooses and weighs them. Method: methods.md, section 6; ours.
+text are the batch's images. `evenclip.train.mining` chooses and weighs them. The method is ours.
 """
 
 import torch

@@ -30,6 +30,10 @@ class Batches(ABC):
         """The epoch that ``step`` lies in, both from 0."""
         return step // self.steps_per_epoch
 
+    def epoch_end(self, step: int) -> int:
+        """The first step behind the epoch of ``step``."""
+        return (self.epoch(step) + 1) * self.steps_per_epoch
+
     @abstractmethod
     def at(self, step: int) -> Batch:
         """The batch of ``step``, from 0, which lies in the epoch of the last `refresh`."""

@@ -1,4 +1,4 @@
-"""EfficientCL: hidden states of one layer are cut and jittered while a batch is encoded (methods.md, section 5).
+"""EfficientCL: hidden states of one layer are cut and jittered while a batch is encoded.
 
 Reads and writes nothing. Source: "Efficient contrastive learning via novel data augmentation and curriculum learning",
 EMNLP 2021, arXiv 2109.05941. Ours: hooks at a layer of the model itself instead of a second stack, in both towers, and

@@ -75,10 +75,9 @@ class Engine:
     def step(self) -> Outcome:
         """Train on the next batch."""
         batches = self.parts.batches
-        epoch = batches.epoch(self.position)
-        if self.position % batches.steps_per_epoch == 0:
-            batches.refresh(epoch, self.embed)
-        end = min((epoch + 1) * batches.steps_per_epoch, self.n_steps)
+        if self.position in (0, batches.epoch_end(max(self.position - 1, 0))):
+            batches.refresh(batches.epoch(self.position), self.embed)
+        end = min(batches.epoch_end(self.position), self.n_steps)
         prepared = self._ahead.take(self.position, end, batches.at)
         inputs = self._inputs(prepared.batch, prepared.pixels)
         features = CachedFeatures(lambda rows: self._encode(inputs, rows), len(inputs.tokens), self._n_at_once(inputs))

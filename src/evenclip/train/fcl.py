@@ -1,6 +1,6 @@
 """FCL, the fair contrastive loss: what the model sees in images should not depend on the perceived group (ours).
 
-Reads a prompt file and, of the labels table, the groups. Method: methods.md, section 7; the in-training twin of model
+Reads a prompt file and, of the labels table, the groups. The in-training twin of model
 AB (`evenclip.evaluate.association`).
 """
 

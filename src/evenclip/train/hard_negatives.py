@@ -18,7 +18,7 @@ from evenclip.train.step import Step
 
 
 class HardNegatives:
-    """Adaptive hard negative mining (methods.md, section 6).
+    """Adaptive hard negative mining.
 
     Parameters
     ----------

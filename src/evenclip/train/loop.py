@@ -62,7 +62,7 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     asked, options = options, options.model_copy(update={"precision": resolve_precision(options.precision, device)})
     torch.set_num_threads(options.threads)
     named = {"labels": labels, "graph": graph}
-    named |= {name: path for name, path in (("model", options.model), ("init", options.init)) if Path(path).is_file()}
+    named |= {name: Path(path) for name, path in options.files().items()}
     read_manifest(data)  # this and the next say what is wrong with a path
     read_table(weights, ["key", "copies"])
     inputs = {"data": data, "weights": weights} | {name: path for name, path in named.items() if path}
@@ -72,7 +72,8 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         saved = SavedState(state, _identity(manifest, out, options, device, ranks)) if ranks.is_first else None
         torch.manual_seed(seed)
         clip = create_clip(options.model, options.init, options.objective)
-        pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb)
+        first = Path(options.stages.first) if options.stages else None
+        pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first)
         clock = Clock(-(-options.samples_seen // options.batch_size))
         engine = Engine(Setting(options, clip, pairs, seed, clock, device, data, labels, graph), ranks)
         history = _run(engine, saved)

@@ -15,6 +15,7 @@ from evenclip.train.knowledge import Knowledge
 from evenclip.train.perceived import Audited, Perceived, read_perceived
 from evenclip.train.setting import Setting
 from evenclip.train.simclip import SimClipBatches
+from evenclip.train.stages import StagedBatches
 from evenclip.train.step import Augmentation, Negatives, Term
 from evenclip.train.triple_captions import TripleCaptions
 
@@ -63,12 +64,20 @@ def _negatives(setting: Setting, perceived: Perceived | None) -> Negatives | Non
 
 
 def _batches(setting: Setting) -> Batches:
+    stages, pairs = setting.options.stages, setting.pairs
+    batches = _batches_of(setting, pairs.copies)
+    if stages is None:
+        return batches
+    return StagedBatches(_batches_of(setting, pairs.first_copies), batches, round(stages.share * setting.clock.n_steps))
+
+
+def _batches_of(setting: Setting, copies: np.ndarray) -> Batches:
     options, pairs = setting.options, setting.pairs
     if options.simclip:
         by_text = options.simclip.modality == "text"
         kind = caption_kinds(pairs.tokens)[pairs.captions[pairs.starts[:-1]]] if by_text else np.arange(len(pairs.keys))
-        return SimClipBatches(pairs.copies, kind, options.batch_size, setting.seed, setting.clock, options.simclip)
-    return WeightedBatches(pairs.copies, options.batch_size, setting.seed)
+        return SimClipBatches(copies, kind, options.batch_size, setting.seed, setting.clock, options.simclip)
+    return WeightedBatches(copies, options.batch_size, setting.seed)
 
 
 def _knowledge_terms(setting: Setting) -> list[Term]:

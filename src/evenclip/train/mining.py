@@ -1,4 +1,4 @@
-"""Which negatives of an anchor are mined, and their weights: adaptive hard negative mining (methods.md, section 6).
+"""Which negatives of an anchor are mined, and their weights: adaptive hard negative mining.
 
 Pure functions of tensors; ours. Neighbours: Robinson et al. 2021 (weights by hardness, normalised), FSC-CLIP (focal
 factor).

@@ -10,6 +10,7 @@ from evenclip.train.efficientcl_options import EfficientClOptions
 from evenclip.train.fcl_options import FclOptions
 from evenclip.train.knowledge_options import KnowledgeOptions
 from evenclip.train.simclip_options import SimClipOptions
+from evenclip.train.stages_options import StagesOptions
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -69,3 +70,12 @@ class TrainOptions(Options):
     """EfficientCL: hidden states are cut and jittered while a batch is encoded; `{}` = with its defaults."""
     fcl: FclOptions | None = None
     """Fair contrastive loss: `{prompts: FILE}`; needs a labels table."""
+    stages: StagesOptions | None = None
+    """Two stages: `{first: STRATEGY, share: 0.1}`."""
+
+    def files(self) -> dict[str, str]:
+        """The files that these options name, by what they are: their content decides the model too."""
+        models, suffixes = {"model": self.model, "init": self.init}, (".json", ".safetensors", ".pt", ".pth", ".bin")
+        found = {name: path for name, path in models.items() if path.endswith(suffixes)}
+        found |= {"fcl prompts": self.fcl.prompts} if self.fcl else {}
+        return found | ({"first weights": self.stages.first} if self.stages else {})

@@ -22,8 +22,9 @@ from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards
 class Pairs:
     """n image-text pairs with their m different captions.
 
-    ``keys`` (n,) str; ``copies`` (n,) int, at least 1; ``pixels`` their images; ``tokens`` (m, context) int64; pair i
-    has the captions ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
+    ``keys`` (n,) str; ``copies`` (n,) int; ``first_copies`` those of a first stage, if there is one: of a pair, one of
+    the two is at least 1; ``pixels`` their images; ``tokens`` (m, context) int64; pair i has the captions
+    ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
     """
 
     keys: np.ndarray
@@ -33,6 +34,7 @@ class Pairs:
     captions: np.ndarray
     starts: np.ndarray
     n_without_caption: int
+    first_copies: np.ndarray | None = None
 
     def captions_of(self, batch: Batch) -> np.ndarray:
         """The row of ``tokens`` that each pair of ``batch`` is shown with, shape (b,)."""
@@ -40,10 +42,13 @@ class Pairs:
         return self.captions[first + (batch.draws * (end - first)).astype(np.int64)]
 
 
-def load_pairs(data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf) -> Pairs:
-    """Read the pairs that ``weights`` shows at least once; images stay in the shards if they need over ``cache_mb``.
+def load_pairs(
+    data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf, first: Path | None = None
+) -> Pairs:
+    """Read the pairs that ``weights``, or those of a ``first`` stage, show at least once.
 
-    A pair without a caption cannot be trained on; it is left out and counted.
+    Images stay in the shards if they need over ``cache_mb``. A pair without a caption cannot be trained on; it is left
+    out and counted.
 
     Raises
     ------
@@ -53,8 +58,10 @@ def load_pairs(data: Path, weights: Path, clip: Clip, threads: int, cache_mb: fl
     table = read_pairs(data, ["key", "captions"])
     keys, captions = np.array(table["key"].to_pylist()), table["captions"].to_pylist()
     copies = _copies(keys, weights, str(data))
+    first_copies = _copies(keys, first, str(data)) if first else np.zeros_like(copies)
+    is_shown = (copies > 0) | (first_copies > 0)
     has_caption = np.array([bool(texts) for texts in captions])
-    shown = np.flatnonzero((copies > 0) & has_caption)
+    shown = np.flatnonzero(is_shown & has_caption)
     if not len(shown):
         raise InputError("no pair with a caption is shown", str(weights), "see the report of `evenclip balance`")
     texts = [captions[i] for i in shown]
@@ -67,7 +74,8 @@ def load_pairs(data: Path, weights: Path, clip: Clip, threads: int, cache_mb: fl
         tokens=clip.tokenizer(distinct),
         captions=np.array([index[text] for several in texts for text in several]),
         starts=np.cumsum([0, *(len(several) for several in texts)]),
-        n_without_caption=int(((copies > 0) & ~has_caption).sum()),
+        n_without_caption=int((is_shown & ~has_caption).sum()),
+        first_copies=first_copies[shown] if first else None,
     )
 
 

@@ -1,6 +1,6 @@
 """Perceived groups and labels of the training pairs, and the bias of what a training shows of them.
 
-Reads a labels table (`evenclip label`). Bias is that of methods.md, section 1, with the contrasts of `evenclip balance`
+Reads a labels table (`evenclip label`). Bias is that of M4 (arXiv 2403.04547), with the contrasts of `evenclip balance`
 at its defaults: a pair of groups is compared among the pairs that show exactly one of them, one of several groups with
 all others.
 """
@@ -100,6 +100,10 @@ class Audited(Batches):
     def epoch(self, step: int) -> int:
         """The epoch of ``step``."""
         return self._batches.epoch(step)
+
+    def epoch_end(self, step: int) -> int:
+        """The first step behind the epoch of ``step``."""
+        return self._batches.epoch_end(step)
 
     def at(self, step: int) -> Batch:
         """The batch of ``step``."""

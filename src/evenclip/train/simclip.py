@@ -1,4 +1,4 @@
-"""SimCLIP: batches made of clusters of similar pairs, so that negatives are hard (methods.md, section 4).
+"""SimCLIP: batches made of clusters of similar pairs, so that negatives are hard.
 
 Reads and writes nothing. Source: "An empirical study of CLIP fine-tuning with similarity clusters", FITML 2024. Ours:
 pivots and neighbours are drawn by the balanced weights, equal captions are one neighbour, the warm-up ends at the full

@@ -1,0 +1,56 @@
+"""Two stages: batches of one weighting, then of another, to see how bias is learnt and unlearnt.
+
+Reads and writes nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from evenclip.train.batches import Batch, Batches
+
+
+class StagedBatches(Batches):
+    """The batches of ``first`` before step ``switch``, those of ``second`` from there on.
+
+    Both count their steps from the start of the training. The step ``switch`` begins an epoch, wherever the second
+    stage's own epochs begin.
+    """
+
+    def __init__(self, first: Batches, second: Batches, switch: int):
+        self._first, self._second, self._switch = first, second, switch
+        self.steps_per_epoch = second.steps_per_epoch
+        self._n_first = first.epoch(switch - 1) + 1 if switch else 0  # epochs of the first stage
+
+    def epoch(self, step: int) -> int:
+        """The epoch that ``step`` lies in, counted through both stages."""
+        if step < self._switch:
+            return self._first.epoch(step)
+        return self._n_first + self._second.epoch(step) - self._second.epoch(self._switch)
+
+    def epoch_end(self, step: int) -> int:
+        """The first step behind the epoch of ``step``."""
+        if step < self._switch:
+            return min(self._first.epoch_end(step), self._switch)
+        return self._second.epoch_end(step)
+
+    def at(self, step: int) -> Batch:
+        """The batch of ``step``."""
+        return (self._first if step < self._switch else self._second).at(step)
+
+    def refresh(self, epoch: int, embed: Callable[[str], np.ndarray]) -> None:
+        """Tell the stage that ``epoch`` lies in that it begins."""
+        if epoch < self._n_first:
+            self._first.refresh(epoch, embed)
+        else:
+            self._second.refresh(epoch - self._n_first + self._second.epoch(self._switch), embed)
+
+    def state(self) -> dict[str, Any]:
+        """The states of both stages."""
+        return {"first": self._first.state(), "second": self._second.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where ``state`` was saved."""
+        self._first.restore(state["first"])
+        self._second.restore(state["second"])
