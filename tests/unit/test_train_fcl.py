@@ -45,8 +45,9 @@ def make_step(rows: np.ndarray, image: torch.Tensor) -> SimpleNamespace:
 
 
 def distribution(image: torch.Tensor) -> torch.Tensor:
-    classes = torch.stack([FEATURES[[0, 1]].mean(0), FEATURES[[2, 3, 4, 5]].mean(0)])
-    return torch.softmax(5 * image @ F.normalize(classes, dim=1).T, dim=1)
+    dasker = F.normalize(FEATURES[[2, 4]].mean(0), dim=0) + F.normalize(FEATURES[[3, 5]].mean(0), dim=0)
+    classes = F.normalize(torch.stack([FEATURES[[0, 1]].mean(0), dasker]), dim=1)
+    return torch.softmax(5 * image @ classes.T, dim=1)
 
 
 def test_without_memory_it_is_the_difference_of_the_batch(make):

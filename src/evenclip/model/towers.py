@@ -108,6 +108,19 @@ class NarrowVocabulary:
             full = self._full.index_copy(0, self._used, trained.cpu()).to(trained.device)
             self._module.token_embedding = nn.Embedding.from_pretrained(full, freeze=False)
 
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """The model with its full token embedding, as it is now, for texts that are looked at and not trained on."""
+        if self._full is None:
+            yield
+            return
+        narrow = self._module.token_embedding
+        self.widen()
+        try:
+            yield
+        finally:
+            self._module.token_embedding = narrow
+
 
 @contextmanager
 def _attention(device: torch.device) -> Iterator[None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import nn
 
@@ -22,6 +23,7 @@ from evenclip.train.methods import make_parts
 from evenclip.train.objectives import contrastive_loss
 from evenclip.train.parallel import Ranks
 from evenclip.train.pixels import Ahead
+from evenclip.train.probe import BiasProbe
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step
 from evenclip.train.update import Update
@@ -63,6 +65,7 @@ class Engine:
         self.n_steps, self.position = setting.clock.n_steps, 0
         self.module: nn.Module = self.clip.module.to(self.device)
         self.parts = make_parts(setting)
+        self.probe = BiasProbe(self.options.probe, self.clip, self.n_steps) if self.options.probe else None
         self.terms = nn.ModuleList(self.parts.terms).to(self.device)
         self._vocabulary = NarrowVocabulary(self.module, self.pairs.tokens, *setting.further)
         self._tokens = self._vocabulary.narrow(self.pairs.tokens)
@@ -74,6 +77,7 @@ class Engine:
 
     def step(self) -> Outcome:
         """Train on the next batch."""
+        self._look()
         batches = self.parts.batches
         if self.position in (0, batches.epoch_end(max(self.position - 1, 0))):
             batches.refresh(batches.epoch(self.position), self.embed)
@@ -113,6 +117,7 @@ class Engine:
             "terms": self.terms.state_dict(),
             "batches": self.parts.batches.state(),
             "negatives": negatives.state() if negatives else {},
+            "probe": self.probe.rows if self.probe else [],
             **self._update.state(),
         }
 
@@ -124,13 +129,37 @@ class Engine:
         if self.parts.negatives:
             self.parts.negatives.restore(state["negatives"])
         self._update.restore(state)
+        if self.probe:
+            self.probe.rows = state["probe"]
         self.position = state["position"]
+
+    def tables(self) -> dict[str, pa.Table]:
+        """What the parts and the probe have to tell, by the stem of its file in the run folder."""
+        told = self.parts.negatives.tables() if self.parts.negatives else {}
+        return told | ({"bias_history": self.probe.table()} if self.probe else {})
 
     def finish(self) -> None:
         """Make the model whole again."""
+        self._look()
         self._update.finish()
         self._vocabulary.widen()
         self.module.eval()
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Measure the bias of the model as it is, where the probe wants to know it."""
+        if self.probe is None or not self.probe.wanted(self.position):
+            return
+        self.module.eval()
+        with self._vocabulary.whole():
+            scale, cfg = self.module.logit_scale.exp(), self.clip.preprocess_cfg
+            self.probe.look(
+                self.position,
+                lambda pixels: self._encode_image(normalise(pixels.to(self.device), cfg)),
+                lambda tokens: self._encode_text(trim(self.module, tokens)),
+                scale,
+            )
+        self._to_training()
 
     def _inputs(self, batch: Batch, pixels: torch.Tensor) -> Inputs:
         mine = self.ranks.share(len(batch.rows))

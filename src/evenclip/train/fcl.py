@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from evenclip.prompts import read_prompts
 from evenclip.train.fcl_options import FclOptions
 from evenclip.train.perceived import Perceived
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step, Term
+from evenclip.train.zeroshot import ZeroShot
 
 
 class FairContrast(Term):
@@ -34,20 +33,15 @@ class FairContrast(Term):
     def __init__(self, setting: Setting, options: FclOptions, perceived: Perceived):
         super().__init__()
         self.weight, self.lr, self._memory = options.weight, setting.options.lr, options.memory
-        prompts = read_prompts(Path(options.prompts))
-        texts = [prompts.texts(template, name) for name in prompts.classes for template in prompts.templates]
-        self._tokens = setting.tokens([text for several in texts for text in several])
-        n_classes = len(prompts.classes)
-        owner = np.repeat(np.arange(n_classes).repeat(len(prompts.templates)), [len(several) for several in texts])
+        self._zeroshot = ZeroShot(Path(options.prompts), setting.tokens)
         member = np.column_stack([perceived.inside, perceived.outside]).astype(np.float32)  # (n, 2K)
         self._member = torch.from_numpy(member)
-        self.register_buffer("_class_of", F.one_hot(torch.from_numpy(owner)).float().T, persistent=False)
-        self.register_buffer("_total", torch.zeros(member.shape[1], n_classes))
+        self.register_buffer("_total", torch.zeros(member.shape[1], len(self._zeroshot.names)))
         self.register_buffer("_count", torch.zeros(member.shape[1]))
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The loss, and ``fcl_ab_max``, the largest difference of any label, as the model AB."""
-        classes = F.normalize(self._class_of @ step.encode_text(self._tokens), dim=1)  # (C, d)
+        classes = self._zeroshot.classes(step.encode_text(self._zeroshot.tokens))  # (C, d)
         seen = torch.softmax(step.logit_scale.detach() * step.image @ classes.T, dim=1)  # (b, C)
         member = self._member[torch.from_numpy(step.batch.rows)].to(seen.device)  # (b, 2K)
         total = self._memory * self._total + member.T @ seen

@@ -119,7 +119,7 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
             for term in engine.terms:
                 term.save(folder)
             write_table(table, folder / "history.parquet")
-            for name, further in (engine.parts.negatives.tables() if engine.parts.negatives else {}).items():
+            for name, further in engine.tables().items():
                 write_table(further, folder / f"{name}.parquet")
             manifest.write(folder / "manifest.json", **_facts(engine, history, weights))
     except OSError as error:

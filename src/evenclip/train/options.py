@@ -9,6 +9,7 @@ from evenclip.train.ahnm_options import AhnmOptions
 from evenclip.train.efficientcl_options import EfficientClOptions
 from evenclip.train.fcl_options import FclOptions
 from evenclip.train.knowledge_options import KnowledgeOptions
+from evenclip.train.probe_options import ProbeOptions
 from evenclip.train.simclip_options import SimClipOptions
 from evenclip.train.stages_options import StagesOptions
 
@@ -72,10 +73,13 @@ class TrainOptions(Options):
     """Fair contrastive loss: `{prompts: FILE}`; needs a labels table."""
     stages: StagesOptions | None = None
     """Two stages: `{first: STRATEGY, share: 0.1}`."""
+    probe: ProbeOptions | None = None
+    """Measure the model's bias along the training; null = not."""
 
     def files(self) -> dict[str, str]:
         """The files that these options name, by what they are: their content decides the model too."""
         models, suffixes = {"model": self.model, "init": self.init}, (".json", ".safetensors", ".pt", ".pth", ".bin")
         found = {name: path for name, path in models.items() if path.endswith(suffixes)}
         found |= {"fcl prompts": self.fcl.prompts} if self.fcl else {}
+        found |= self.probe.files() if self.probe else {}
         return found | ({"first weights": self.stages.first} if self.stages else {})
