@@ -263,7 +263,14 @@ class Study:
 
     def model_files(self, run: str) -> list[str]:
         """The files that the run's options name, such as the model's configuration, so that an edit retrains."""
-        return [path for name, path in self.train_options(run).files().items() if name != "first weights"]
+        options = self.train_options(run)
+        made = {"first weights", *(options.probe.folders() if options.probe else ())}  # by other rules
+        return [path for name, path in options.files().items() if name not in made]
+
+    def probe_data(self, run: str) -> list[str]:
+        """Manifests of the data that the run's bias probe looks at."""
+        probe = self.train_options(run).probe
+        return [f"{folder}/manifest.json" for folder in probe.folders().values()] if probe else []
 
     def first_weights(self, run: str) -> list[str]:
         """The weights of the run's first stage, if it has two."""

@@ -212,3 +212,13 @@ def test_a_first_stage_is_another_strategys_weights_and_an_input(demo, monkeypat
     assert study.first_weights("m4") == ["results/demo/balance/none/weights.parquet"]
     assert "results/demo/balance/none/weights.parquet" in study.train_arguments("m4")
     assert study.model_files("m4") == [study.config.train.model]
+
+
+def test_what_the_bias_probe_looks_at_is_an_input(demo, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    prompts = {"groups": "config/prompts/world_groups.yaml", "labels": "config/prompts/world_occupations.yaml"}
+    probe = {"images": "data/world/unmarked", "people": "data/world/people", "column": "group"} | prompts
+    demo["train"] = demo.get("train", {}) | {"probe": probe}
+    study = Study.from_mapping(demo, "test")
+    assert study.probe_data("m4") == ["data/world/unmarked/manifest.json", "data/world/people/manifest.json"]
+    assert study.model_files("m4") == [study.config.train.model, *prompts.values()]

@@ -5,6 +5,7 @@ rule train:
         labels=rules.label.output.labels,
         graph=lambda w: rules.graph.output if STUDY.uses_graph(w.run) else [],
         first=lambda w: STUDY.first_weights(w.run),
+        probe=lambda w: STUDY.probe_data(w.run),
         model=lambda w: STUDY.model_files(w.run),
     output:
         weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
