@@ -88,18 +88,22 @@ class MultiModalEncoder(nn.Module):
             For each of ``triples`` what is read at head, relation and tail.
         """
         sizes = [next(len(slot.shown) for slot in triple if slot is not None) for triple in triples]
+        columns = zip(*triples, strict=True)  # all heads, all relations, all tails
         slots = [
-            join(
-                [self._masked(n) if triple[i] is None else triple[i] for n, triple in zip(sizes, triples, strict=True)]
-            )
-            for i in range(3)
+            join([self._masked(n) if slot is None else slot for n, slot in zip(sizes, column, strict=True)])
+            for column in columns
         ]
         x = torch.cat([slot.features + self.slot_type[i] for i, slot in enumerate(slots)], dim=1)  # (n, l, width)
         shown = torch.cat([slot.shown for slot in slots], dim=1)
+        lengths = torch.tensor([slot.shown.shape[1] for slot in slots], device=x.device)
+        of_slot = torch.arange(3, device=x.device).repeat_interleave(lengths)
+        # what is shown moves to the front and the rest is cut off: kinds of triples differ in which slot is long
+        front = shown.int().argsort(dim=1, descending=True, stable=True)[:, : int(shown.sum(dim=1).max())]
+        x, shown = x.gather(1, front[:, :, None].expand(-1, -1, self.width)), shown.gather(1, front)
         with _attention(x.device):
             x = self.transformer(x, src_key_padding_mask=~shown)
-        parts = x.split([slot.shown.shape[1] for slot in slots], dim=1)
-        read = torch.stack([_mean(part, slot.shown) for part, slot in zip(parts, slots, strict=True)], dim=1)
+        member = (F.one_hot(of_slot[front], 3) * shown[:, :, None]).to(x.dtype)  # (n, l, 3)
+        read = torch.einsum("nls,nlw->nsw", member / member.sum(dim=1, keepdim=True), x)
         return read.split(sizes)
 
     def entity(self, read: torch.Tensor) -> torch.Tensor:
@@ -138,11 +142,6 @@ def join(slots: list[Slot]) -> Slot:
     features = [F.pad(slot.features, (0, 0, 0, more)) for slot, more in zip(slots, missing, strict=True)]
     shown = [F.pad(slot.shown, (0, more)) for slot, more in zip(slots, missing, strict=True)]
     return Slot(torch.cat(features), torch.cat(shown))
-
-
-def _mean(x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-    weight = shown.to(x.dtype) / shown.sum(dim=1, keepdim=True)
-    return torch.einsum("nlw,nl->nw", x, weight)
 
 
 def _attention(device: torch.device) -> sdpa_kernel:

@@ -23,12 +23,12 @@ class KnowledgeOptions(Options):
     """Weight of distillation: the starting model's image-text distribution is kept; needs a trained `init`."""
     as_captions: bool = False
     """The control: the same triples as captions of their images in the model's own loss, none of the four losses."""
-    triples_per_batch: Annotated[int, Field(ge=2)] = 64
+    triples_per_batch: Annotated[int, Field(ge=2)] = 32
     """Triples beside the pairs of each batch."""
     image_share: Annotated[float, Field(ge=0, le=1)] = 0.75
     """Share of the triples that are about images of the batch, as far as there are any; the rest is text."""
-    layers: Count = 2
-    """Layers of the multi-modal Transformer; it is as wide as the wider tower."""
+    layers: Count = 1
+    """Layers of the multi-modal Transformer, which is as wide as the wider tower; the paper's has 4 above a ViT-L."""
     region_side: Count = 2
     """Rows and columns of tokens that an image or a region is pooled to."""
     graph_layers: Annotated[int, Field(ge=1, le=3)] = 1
