@@ -50,8 +50,11 @@ class Masked:
     def adjust(self, step: Step) -> "Masked":
         n = len(step.image)
         self.matrix = torch.linspace(-2, 0, n * n).reshape(n, n).fill_diagonal_(0)
-        self.extra_text, self.extra_log_weight = step.text[:2].detach(), torch.full((n, 2), -1.0)
+        self.extra_text = step.text[:2].detach()
         return self
+
+    def extra_log_weight(self, rows: slice) -> torch.Tensor:
+        return torch.full((rows.stop - rows.start, 2), -1.0)
 
     def log_weight(self, rows: slice) -> torch.Tensor:
         return self.matrix[rows]

@@ -141,3 +141,36 @@ def test_a_damaged_image_is_named(clip: Clip):
     jpeg = square_jpeg("red", np.random.default_rng(0))
     with pytest.raises(InputError, match="shards, key b"):
         list(decode_images([("a", jpeg), ("b", jpeg[:200])], clip.preprocess_cfg, "shards"))
+
+
+def test_a_checkpoint_brings_its_preprocessing(clip: Clip, tmp_path: Path):
+    odd = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_clip(Clip(clip.module, clip.tokenizer, clip.model_cfg, clip.preprocess_cfg | odd), folder)
+    again = create_clip(str(tmp_path / "tiny.json"), str(folder / "model.safetensors"))
+    assert [tuple(again.preprocess_cfg[key]) for key in ("mean", "std")] == [odd["mean"], odd["std"]]
+    assert again.preprocess_cfg["interpolation"] == "bilinear"
+    assert again.preprocess_cfg["size"] == clip.preprocess_cfg["size"]
+    assert load_clip(str(folder)).preprocess_cfg == again.preprocess_cfg
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"quick_gelu": True}, "trained with quick_gelu False, the model has True"),
+        ({"vision_cfg": TINY_MODEL["vision_cfg"] | {"image_size": 24}}, r"image_size \(16, 16\), the model has"),
+    ],
+)
+def test_a_checkpoint_of_another_activation_or_size_is_refused(clip: Clip, tmp_path: Path, change: dict, message: str):
+    save_clip(clip, tmp_path)
+    with pytest.raises(InputError, match=message):
+        create_clip(str(write_model(tmp_path / "other.json", **change)), str(tmp_path / "model.safetensors"))
+
+
+def test_a_folder_whose_preprocessing_has_another_size_is_refused(clip: Clip, tmp_path: Path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_clip(Clip(clip.module, clip.tokenizer, clip.model_cfg, clip.preprocess_cfg | {"size": [32, 32]}), folder)
+    with pytest.raises(InputError, match=r"size \(32, 32\), the model has \(16, 16\)"):
+        load_clip(str(folder))

@@ -53,20 +53,24 @@ def create_clip(model: str, init: str = "random", objective: str = "clip") -> Cl
     model : str
         An open_clip name, or the path of a JSON configuration with embed_dim, vision_cfg and text_cfg.
     init : str
-        ``"random"`` (from torch's global generator), an open_clip tag, or the path of a checkpoint.
+        ``"random"`` (from torch's global generator), an open_clip tag, or the path of a checkpoint. A checkpoint with
+        `open_clip_config.json` in its folder brings its preprocessing (mean, standard deviation, interpolation).
     objective : str
         ``"siglip"`` gives the model a logit bias, if its configuration has none.
 
     Raises
     ------
     InputError
-        Unknown name, tag or key; a tag that cannot be downloaded; a tag whose activation is not the model's.
+        Unknown name, tag or key; a tag that cannot be downloaded; a tag whose activation is not the model's; a
+        checkpoint of another image size or activation.
     """
     name = _register(model)
     model_cfg = open_clip.get_model_config(name)
     if objective == "siglip" and model_cfg.get("init_logit_bias") is None:
         model_cfg |= SIGLIP_START
     changes = {key: model_cfg[key] for key in SIGLIP_START if key in model_cfg}
+    if Path(init).is_file():
+        changes["force_preprocess_cfg"] = _preprocessing_of(Path(init), model_cfg)
     return _build(name, model, model_cfg, pretrained=None if init == "random" else init, **changes)
 
 
@@ -108,7 +112,35 @@ def _load_folder(folder: str) -> Clip:
     if not (Path(folder) / OPEN_CLIP_CONFIG).is_file():
         raise InputError(f"no {OPEN_CLIP_CONFIG} in it", folder, "give the folder that `evenclip train` wrote")
     name = f"local-dir:{folder}"
-    return _build(name, folder, open_clip.get_model_config(name), require_pretrained=True)
+    clip = _build(name, folder, open_clip.get_model_config(name), require_pretrained=True)
+    saved = json.loads((Path(folder) / OPEN_CLIP_CONFIG).read_text(encoding="utf-8")).get("preprocess_cfg", {})
+    _check_same("size", _square(saved.get("size")), _square(clip.preprocess_cfg["size"]), folder)
+    return clip
+
+
+def _preprocessing_of(checkpoint: Path, model_cfg: dict[str, Any]) -> dict[str, Any]:
+    """The preprocessing that a checkpoint was trained with, where its folder says so; the size is the model's."""
+    path = checkpoint.parent / OPEN_CLIP_CONFIG
+    if not path.is_file():
+        return {}
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    gelu = (bool(cfg.get("quick_gelu", False)) for cfg in (saved["model_cfg"], model_cfg))
+    _check_same("quick_gelu", *gelu, str(checkpoint))
+    sizes = (_square(cfg["vision_cfg"].get("image_size", 224)) for cfg in (saved["model_cfg"], model_cfg))
+    _check_same("image_size", *sizes, str(checkpoint))
+    return {key: value for key, value in saved.get("preprocess_cfg", {}).items() if key != "size"}
+
+
+def _check_same(what: str, saved: Any, built: Any, where: str) -> None:
+    """Weights that meet other pixels, or another activation, lose points of accuracy and say nothing."""
+    if saved is not None and saved != built:
+        instead = f"take the model configuration in {OPEN_CLIP_CONFIG} beside the weights"
+        raise InputError(f"the weights were trained with {what} {saved}, the model has {built}", where, instead)
+
+
+def _square(size: Any) -> Any:
+    """An image size as (height, width)."""
+    return size if size is None else (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _build(name: str, where: str, model_cfg: dict[str, Any], **settings: Any) -> Clip:

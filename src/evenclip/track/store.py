@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,7 @@ class StudyStore:
 
     def __init__(self, tracking_uri: str, study: str):
         try:
-            if tracking_uri.startswith(SQLITE):
-                initialise(Path(tracking_uri.removeprefix(SQLITE)))
-            self.client = MlflowClient(tracking_uri)
+            self.client = connect(tracking_uri)
             self.experiment_id = self._find_experiment(tracking_uri, study)
         except MlflowException as error:
             hint = "e.g. sqlite:///mlflow.db, or the http address of a running MLflow server"
@@ -133,6 +132,24 @@ class StudyStore:
         self.client.log_batch(run_id, tags=[RunTag(FINGERPRINT_TAG, planned.fingerprint)])
         self.client.set_terminated(run_id, "FINISHED", planned.ended_ms)
         return run_id
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client of a store; a SQLite store that is not there is made."""
+    if tracking_uri.startswith(SQLITE):
+        initialise(Path(tracking_uri.removeprefix(SQLITE)))
+    return MlflowClient(tracking_uri)
+
+
+def log_rows(client: MlflowClient, run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> None:
+    """Log (time in ms, row of a training's history) as metrics `train/<column>`."""
+    points = [
+        Metric(f"train/{name}", float(value), at_ms, int(row["step"]))
+        for at_ms, row in rows
+        for name, value in row.items()
+    ]
+    for start in range(0, len(points), METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=points[start : start + METRICS_PER_CALL])
 
 
 def initialise(database: Path) -> None:

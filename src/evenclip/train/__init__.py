@@ -4,7 +4,9 @@ Reads a data folder and `weights.parquet` of `evenclip balance`; writes `model.s
 `open_clip_config.json`, `history.parquet` and `manifest.json`. Command: `evenclip train`.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from evenclip.train.options import TrainOptions
 
@@ -12,8 +14,9 @@ __all__ = ["TrainOptions", "train_model"]
 
 
 def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
-                labels: Path | None = None, graph: Path | None = None) -> None:  # fmt: skip
+                labels: Path | None = None, graph: Path | None = None,
+                watch: Callable[[Mapping[str, Any]], None] | None = None) -> None:  # fmt: skip
     """Train one model; see `evenclip.train.loop.train_model`, imported here so that options load without torch."""
     from evenclip.train.loop import train_model as train
 
-    train(data, weights, out, seed, state, options, labels, graph)
+    train(data, weights, out, seed, state, options, labels, graph, watch)

@@ -8,11 +8,13 @@ outputs.
 
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
+from safetensors import SafetensorError
 
 from evenclip.data.shards import read_manifest
 from evenclip.errors import InputError
@@ -30,9 +32,12 @@ from evenclip.train.parallel import Ranks, check_shares, joined_ranks
 from evenclip.train.setting import Setting
 from evenclip.train.state import SavedState
 
+Watch = Callable[[Mapping[str, Any]], None]
+
 
 def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
-                labels: Path | None = None, graph: Path | None = None) -> None:  # fmt: skip
+                labels: Path | None = None, graph: Path | None = None,
+                watch: Watch | None = None) -> None:  # fmt: skip
     """Train a CLIP model.
 
     Parameters
@@ -52,6 +57,8 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         Labels table of this data, for methods that look at perceived attributes.
     graph : Path, optional
         Folder of `evenclip graph`, for methods that use knowledge.
+    watch : callable, optional
+        Called with each row of the history as soon as it is known, by the first process.
 
     Raises
     ------
@@ -76,14 +83,14 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first)
         clock = Clock(-(-options.samples_seen // options.batch_size))
         engine = Engine(Setting(options, clip, pairs, seed, clock, device, data, labels, graph), ranks)
-        history = _run(engine, saved)
+        history = _run(engine, saved, watch)
         engine.finish()
         if saved:
             _write(engine, history, out, manifest, weights)
             saved.remove()
 
 
-def _run(engine: Engine, saved: SavedState | None) -> list[dict[str, Any]]:
+def _run(engine: Engine, saved: SavedState | None, watch: Watch | None) -> list[dict[str, Any]]:
     """Do the steps that are left; returns the history of all. Only the first process has a ``saved`` state."""
     history: list[dict[str, Any]] = []
     if found := engine.ranks.from_first(saved.load() if saved else None):
@@ -101,6 +108,8 @@ def _run(engine: Engine, saved: SavedState | None) -> list[dict[str, Any]]:
         row = history_row(engine, pending)
         now = time.monotonic()
         history.append(row | {"samples_per_second": len(pending) * options.batch_size / (now - logged_at)})
+        if watch and saved:
+            watch(history[-1])
         pending, logged_at = [], now
         if saved and now - saved_at >= options.save_every_s and engine.position < engine.n_steps:
             saved.save({"engine": engine.state(), "history": history})
@@ -122,9 +131,11 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
             for name, further in engine.tables().items():
                 write_table(further, folder / f"{name}.parquet")
             manifest.write(folder / "manifest.json", **_facts(engine, history, weights))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         again = "make room; the same command then continues from the last saved state"
-        raise InputError(f"the outputs cannot be written ({error.strerror or error})", str(out), again) from None
+        raise InputError(
+            f"the outputs cannot be written ({getattr(error, 'strerror', error)})", str(out), again
+        ) from None
 
 
 def _identity(

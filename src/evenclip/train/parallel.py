@@ -1,6 +1,6 @@
 """Data parallel training under `torchrun`: who has which rows, and how features and gradients come together.
 
-    torchrun --nproc-per-node 2 -m evenclip train ...
+    torchrun --nproc-per-node 2 -m evenclip train ...        (--max-restarts 3: continues by itself)
 
 Every rank draws the same batches and does its share of each; what is minimised is the mean over ranks. NCCL on CUDA
 devices (one for each local rank), gloo otherwise. Without torchrun there is one rank and nothing is exchanged.
@@ -48,7 +48,8 @@ class Ranks:
             by_type.setdefault(tensor.dtype, []).append(tensor)
         for several in by_type.values():
             flat = torch.cat([tensor.reshape(-1) for tensor in several])
-            dist.all_reduce(flat)
+            with _together():
+                dist.all_reduce(flat)
             flat /= self.size
             for tensor, mean in zip(several, flat.split([tensor.numel() for tensor in several]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
@@ -58,7 +59,8 @@ class Ranks:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box)
+        with _together():
+            dist.broadcast_object_list(box)
         return box[0]
 
 
@@ -85,6 +87,17 @@ def check_shares(batch_size: int, ranks: Ranks) -> None:
         raise InputError(what, "batch_size", f"a multiple of {ranks.size}")
 
 
+@contextmanager
+def _together() -> Iterator[None]:
+    """An exchange with the others, of whom one may be gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        instead = "see what it said; the same command continues from the last saved state"
+        raise InputError(f"another process of this training has ended ({reason})", "torchrun", instead) from None
+
+
 class _Gather(torch.autograd.Function):
     """All ranks' rows; the gradient of a row is the sum of what all ranks say about it."""
 
@@ -92,11 +105,13 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, rows: torch.Tensor, ranks: Ranks) -> torch.Tensor:
         ctx.ranks = ranks
         whole = rows.new_empty(ranks.size * len(rows), *rows.shape[1:])
-        dist.all_gather(list(whole.chunk(ranks.size)), rows.contiguous())
+        with _together():
+            dist.all_gather(list(whole.chunk(ranks.size)), rows.contiguous())
         return whole
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
         total = upstream.contiguous().clone()
-        dist.all_reduce(total)  # gloo has no reduce-scatter
+        with _together():
+            dist.all_reduce(total)  # gloo has no reduce-scatter
         return total[ctx.ranks.share(len(total))], None

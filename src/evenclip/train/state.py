@@ -53,8 +53,12 @@ class SavedState:
             self._describe()
             with atomic_file(self.folder / "state.pt") as temporary, open(temporary, "wb") as file:
                 torch.save(state, file)
-        except OSError as error:
-            what = f"the state could not be saved in {self.folder} ({error.strerror})"
+        except (OSError, RuntimeError) as error:
+            # torch's zip writer, closing a file that could not be written, hides why behind an error of its own
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            what = f"the state could not be saved in {self.folder} ({cause.strerror})"
             print(
                 f"{what}; the training goes on, and if it is interrupted continues from an older one", file=sys.stderr
             )
