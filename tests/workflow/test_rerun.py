@@ -64,7 +64,7 @@ def test_a_changed_row_of_the_ablation_sheet_reruns_its_run(project):
     [
         ("label", {"label": 1, "balance": 2, **FROM_TRAIN}),
         ("balance", {"balance": 2, **FROM_TRAIN}),
-        ("graph", {"graph": 1, "report": 1, "track": 1}),
+        ("graph", {"graph": 1, **ONE_RUN}),
         ("train", FROM_TRAIN),
         ("embed", FROM_EMBED),
         ("evaluate", FROM_EVALUATE),
