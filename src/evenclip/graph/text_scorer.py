@@ -2,7 +2,8 @@
 
 An entity is the sum of learnt vectors of its words and of their character n-grams (fastText: Bojanowski et al. 2017),
 hashed into buckets; so unseen entities have a vector too. The query of (entity, relation) is ``e + A_r e + b_r``, with
-matrices of their own for the inverse relations; it is compared with all entities. Training: softmax over the batch's
+matrices of their own for the inverse relations; it is compared with all entities but ``e`` itself, which is nearest to
+its own text and hardly ever the answer. Training: softmax over the batch's
 answers and entities drawn uniformly, corrected for how often each is drawn (Bengio and Senecal 2008).
 """
 
@@ -103,7 +104,10 @@ class TextScorer(nn.Module):
         @torch.no_grad()
         def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
             relation = torch.from_numpy(relations) + (self.n_relations if side == "head" else 0)
-            return self.compare(self.query(vectors[torch.from_numpy(entities)], relation), vectors).numpy()
+            asked = torch.from_numpy(entities)
+            scores = self.compare(self.query(vectors[asked], relation), vectors)
+            scores[torch.arange(len(asked)), asked] = scores.min() - 1  # nothing is its own head or tail
+            return scores.numpy()
 
         return score
 
