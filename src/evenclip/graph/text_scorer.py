@@ -3,8 +3,8 @@
 An entity is the sum of learnt vectors of its words and of their character n-grams (fastText: Bojanowski et al. 2017),
 hashed into buckets; so unseen entities have a vector too. The query of (entity, relation) is ``e + A_r e + b_r``, with
 matrices of their own for the inverse relations; it is compared with all entities but ``e`` itself, which is nearest to
-its own text and hardly ever the answer. Training: softmax over the batch's
-answers and entities drawn uniformly, corrected for how often each is drawn (Bengio and Senecal 2008).
+its own text and hardly ever the answer. Training: softmax over the batch's answers and entities drawn uniformly,
+corrected for how often each is drawn (Bengio and Senecal 2008).
 """
 
 import zlib
