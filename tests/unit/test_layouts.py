@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +396,24 @@ def test_aro_cuts_the_image_to_its_box(tmp_path, imported):
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------
+
+
+def test_visual_genome_has_the_phrases_of_all_regions_of_an_image(imported, tmp_path):
+    def item(number: int, *phrases: str) -> dict[str, Any]:
+        box = {"x": 0, "y": 0, "width": 5, "height": 5, "image_id": number}
+        return {"id": number, "regions": [{"region_id": 10 * number, "phrase": text, **box} for text in phrases]}
+
+    items = [item(2, "the clock is green", "shade\nis along", "the clock is green"), item(1), item(7, "nothing")]
+    files = {"VG_100K/1.jpg": photo(1), "VG_100K_2/2.jpg": photo(2)}
+    source = write(tmp_path / "in", files)
+    with zipfile.ZipFile(source / "region_descriptions.json.zip", "w") as archive:
+        archive.writestr("region_descriptions.json", json.dumps(items))
+    pairs, quarantine = imported(source, layout="visual_genome")
+    assert list(pairs) == ["2"] and pairs["2"]["captions"] == ["the clock is green", "shade is along"]
+    assert pairs["2"]["image_id"] == "2"
+    assert quarantine == {"1.jpg": "missing_caption", "7.jpg": "missing_image"}
+    with pytest.raises(InputError, match="no official splits"):
+        imported(source, split="train", layout="visual_genome")
 
 
 @pytest.mark.parametrize("layout", ["coco", "karpathy", "sugarcrepe", "valse", "vlchecklist", "aro"])

@@ -131,6 +131,9 @@ CASES: dict[str, tuple[str, dict[str, bytes], str, str | None]] = {
         "data/x.json: item 3", "3.jpg"),
     "aro": ("relation", three("{}.jpg") | {"visual_genome_relation.json": as_json([aro(1), aro(2), aro(3), {}])},
             "visual_genome_relation.json: item 3", "3.jpg"),
+    "visual_genome": ("all", three("VG_100K/{}.jpg") | {"region_descriptions.json": as_json(
+        [*({"id": n, "regions": [{"phrase": "a"}]} for n in (1, 2, 3)), {"id": 4}])},
+        "region_descriptions.json: item 3", "VG_100K/3.jpg"),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from evenclip.data import (
     layout_oxford_pets,
     layout_sugarcrepe,
     layout_valse,
+    layout_visual_genome,
     layout_vlchecklist,
     layout_webdataset,
 )
@@ -62,6 +63,7 @@ LAYOUTS = {
     "valse": layout_valse.find_pairs,
     "vlchecklist": layout_vlchecklist.find_pairs,
     "aro": layout_aro.find_pairs,
+    "visual_genome": layout_visual_genome.find_pairs,
 }
 
 

@@ -8,7 +8,7 @@ from evenclip.options import Options
 
 Layout = Literal[
     "folder", "webdataset", "flickr8k", "coco", "karpathy", "fairface", "celeba", "miap", "imagenet_val", "cifar100",
-    "cub200", "oxford_pets", "sugarcrepe", "valse", "vlchecklist", "aro",
+    "cub200", "oxford_pets", "sugarcrepe", "valse", "vlchecklist", "aro", "visual_genome",
 ]  # fmt: skip
 Share = Annotated[float, Field(ge=0, le=1)]
 

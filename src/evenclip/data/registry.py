@@ -19,7 +19,7 @@ REGISTRY = Path("config/datasets.yaml")
 
 Unknown = Literal["unknown"]
 # graph sources; `data fetch-images`; `data questions`
-OtherReader = Literal["conceptnet", "visual_genome", "visualsem", "url_list", "vqa"]
+OtherReader = Literal["conceptnet", "visualsem", "url_list", "vqa"]
 Size = Annotated[int, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
