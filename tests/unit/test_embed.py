@@ -120,7 +120,13 @@ def test_arguments_name_sets():
             EmbedSet.from_argument(wrong)
 
 
-@pytest.mark.parametrize(("text", "message"), [("templates: [a]\nclasses: {b: [c]}", "templates"), ("", "classes")])
+@pytest.mark.parametrize(("text", "message"), [
+    ("templates: [a]\nclasses: {b: [c]}", "templates"),
+    ("", "classes"),
+    ("templates: ['a {}']\nclasses: {b: [c], d: []}", "'classes.d'"),
+    ("templates: ['a {}']\nclasses: {b: [c], d: ['']}", "'classes.d.0'"),
+    ("templates: ['a {}']\nclasses: {b: [c], d: }", "'classes.d'"),
+])  # fmt: skip
 def test_a_prompt_file_that_names_no_class_is_an_error(folder: Path, tmp_path: Path, text: str, message: str):
     (tmp_path / "bad.yaml").write_text(text)
     sets = [EmbedSet("x", folder / "plain", (tmp_path / "bad.yaml",))]
