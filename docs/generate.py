@@ -1,8 +1,9 @@
 """Write what the documents take from the code and from committed results: `make docs`; a test fails where they drift.
 
 Writes config/README.md and workflow/schemas/config.schema.json (from the option blocks), README.md's rule graph (from
-Snakemake) and its results tables (from docs/results/<study>/summary.csv), and docs/datasets.md's tables (from
-config/datasets.yaml). `--check` only says what is out of step.
+Snakemake) and its results tables (from docs/results/<study>/summary.csv), docs/datasets.md's tables (from
+config/datasets.yaml) and docs/evaluate.md's (from the metrics' definitions and config/suites.yaml). `--check` only
+says what is out of step.
 """
 
 import csv
@@ -14,6 +15,11 @@ from pathlib import Path
 
 from evenclip.config import StudyConfig
 from evenclip.data.registry import Count, DatasetEntry, RawFile, read_registry
+from evenclip.evaluate import sensitivity
+from evenclip.evaluate.definitions import Definition
+from evenclip.evaluate.measurement import BiasMeasurement
+from evenclip.evaluate.options import KINDS
+from evenclip.evaluate.suites import read_suites
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -183,7 +189,40 @@ def _size(files: list[RawFile]) -> str:
     return text if len(known) == len(files) else f"more than {text}"
 
 
+def metrics_table() -> str:
+    """Definitions of all metrics: those about people first."""
+    about_people = [kind for kind in KINDS.values() if issubclass(kind, BiasMeasurement)]
+    others = [kind for kind in KINDS.values() if kind not in about_people]
+    header = "| task | metric | meaning | formula | range | random | source |"
+    lines = []
+    for title, kinds in (("About people", about_people), ("Quality", others)):
+        lines += [f"**{title}**", "", header, "|---" * 7 + "|"]
+        for kind in kinds:
+            lines += [_metric_line(kind.model_fields["kind"].default, each) for each in kind.metrics]
+        if kinds is about_people:
+            lines += [_metric_line("all of these", each) for each in sensitivity.DEFINITIONS]
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def _metric_line(task: str, each: Definition) -> str:
+    cells = [f"`{task}`" if task in KINDS else task, f"`{each.name}`", each.meaning, f"`{each.formula}`", each.interval,
+             each.random, each.source]  # fmt: skip
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def suites_table() -> str:
+    """What each built-in suite measures."""
+    lines = ["| data set | data folder | suite | tasks |", "|---|---|---|---|"]
+    for name, known in read_suites(ROOT / "config/suites.yaml").datasets.items():
+        for suite, tasks in known.suites.items():
+            kinds = ", ".join(dict.fromkeys(f"`{task.root.kind}`" for task in tasks))
+            lines.append(f"| `{name}` | `data/{known.data}` | `{suite}` | {kinds} |")
+    return "\n".join(lines)
+
+
 SECTIONS = {
+    "metrics": metrics_table, "suites": suites_table,
     "rules": rule_graph, "results": results_table, "datasets": dataset_overview, "dataset_sections": dataset_sections
 }  # fmt: skip
 
@@ -203,7 +242,7 @@ def filled(text: str) -> str:
 def files() -> dict[Path, str]:
     """Every generated file with its text."""
     schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
-    with_sections = [ROOT / "README.md", ROOT / "docs/datasets.md"]
+    with_sections = [ROOT / "README.md", ROOT / "docs/datasets.md", ROOT / "docs/evaluate.md"]
     return {
         ROOT / "config/README.md": config_reference(),
         ROOT / "workflow/schemas/config.schema.json": schema,
