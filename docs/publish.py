@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLES = ("summary.csv", "tests.csv")
+TABLES = ("summary.csv", "tests.csv", "claims.json")
 # README's tables show these; docs/results/<study>/summary.csv has all
 HEADLINES = re.compile(
     r"data/(rb|ab_max)|bias/\w+/(rb|rb_hard|ab_max|ab_mean)|zeroshot/\w+/acc1|retrieval/\w+/\w+_recall_at_5"

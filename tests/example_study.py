@@ -23,7 +23,9 @@ STRATEGIES = ("none", "random_subsample", "m4")
 SEEDS = (0, 1)
 SETS = ("people", "objects", "mixed")
 EFFECT = {"none": 0.42, "random_subsample": 0.40, "m4": 0.08}
+JITTER = {"none": 0.001, "random_subsample": -0.002, "m4": 0.001}  # so that seeds do not move all runs alike
 N_PAIRS = 400
+CLAIMS = Path(__file__).resolve().parents[1] / "config/claims.yaml"
 LEXICON = {
     "sensitive": {"group": {"zubbin": ["zubbin"], "tamlet": ["tamlet"]}},
     "target": {"lorker": ["lorker"], "dasker": ["dasker"]},
@@ -46,7 +48,7 @@ def write_example_study(root: Path) -> Path:
             _write_training(root, results, strategy, seed)
             for name, rows in example_metrics(strategy, seed).items():
                 _write_evaluation(root, results / "evaluate" / strategy / f"seed{seed}" / f"{name}.json", rows, seed)
-    summarize_study(results, list(STRATEGIES), list(SEEDS))
+    summarize_study(results, list(STRATEGIES), list(SEEDS), claims=CLAIMS)
     return results
 
 
@@ -76,13 +78,13 @@ def _write_training(root: Path, results: Path, strategy: str, seed: int) -> None
     write_table(pa.table(curve), folder / "history.parquet")
     weights = results / "balance" / strategy / "weights.parquet"
     inputs = {"data": root / "data" / "world" / "train", "weights": weights}
-    options = {"batch_size": 64, "lr": 5e-4 if strategy == "m4" else 1e-3}
+    options = {"batch_size": 64, "lr": 5e-4 if strategy == "random_subsample" else 1e-3}
     Manifest("train", options, inputs, seed).write(folder / "manifest.json", device="cpu", strategy=strategy)
 
 
 def example_metrics(strategy: str, seed: int) -> dict[str, list[MetricRow]]:
     """Metrics of one run and seed by evaluation set."""
-    shift = 0.02 * seed
+    shift = 0.02 * seed + JITTER[strategy] * (2 * seed - 1)
     bias, quality = EFFECT[strategy] + shift, (0.35 if strategy != "m4" else 0.33) + shift
 
     def row(metric: str, value: float | None, n: int, group: str = "", random: float | None = None) -> MetricRow:

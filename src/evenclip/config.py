@@ -24,6 +24,8 @@ from evenclip.graph import Format, GraphOptions
 from evenclip.label import LabelOptions
 from evenclip.options import Options, expand_variables, parse_value, read_yaml
 from evenclip.provenance import fingerprint
+from evenclip.summarize.claims import read_claims
+from evenclip.summarize.options import SummarizeOptions
 from evenclip.track.options import TrackOptions
 from evenclip.train.options import TrainOptions
 
@@ -114,6 +116,8 @@ class StudyConfig(Options):
     """Embedding of the evaluation sets."""
     evaluate: EvaluateBlock
     """Evaluation."""
+    summarize: SummarizeOptions = SummarizeOptions()
+    """Statistics over seeds, and claims."""
     track: TrackOptions = TrackOptions()
     """MLflow."""
 
@@ -324,10 +328,16 @@ class Study:
             raise InputError(f"no evaluation set has the training split {data}", f"evaluate.sets.{name}", hint)
         return found[0]
 
-    def runs_arguments(self) -> str:
-        """`--run`, `--seed` and `--set` arguments of `evenclip summarize`: what has left the study is not gathered."""
-        named = {"--run": self.runs, "--seed": self.config.seeds, "--set": self.config.evaluate.sets}
+    def summarize_arguments(self) -> str:
+        """Arguments of `evenclip summarize`: runs, seeds and sets (what has left the study is not gathered), claims."""
+        config = self.config
+        named = {"--run": self.runs, "--seed": config.seeds, "--set": config.evaluate.sets, "--claims": self.claims}
         return _join(*(argument for flag, names in named.items() for name in names for argument in (flag, name)))
+
+    @property
+    def claims(self) -> list[str]:
+        """The file of claims, where there is one."""
+        return [self.config.summarize.claims] if self.config.summarize.claims else []
 
     def gpus(self, device: str) -> int:
         """GPUs that a job on ``device`` takes: 0 on a CPU, or where `auto` finds no NVIDIA device."""
@@ -358,6 +368,7 @@ class Study:
                 known = [f"{name}/{part}" for name, block in self.config.data.items() for part in block.splits]
                 raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
         files = [("label.lexicon", self.config.label.lexicon), *(("evaluate", path) for path in self.prompt_files())]
+        files += [("summarize.claims", path) for path in self.claims]
         files += [
             (f"train.model or train.init of run {run}", path) for run in self.runs for path in self.model_files(run)
         ]
@@ -372,6 +383,8 @@ class Study:
                 raise InputError("the study has no knowledge graph to learn from", f"{where}, run {run}", hint)
         for name in self.config.evaluate.sets:
             self.probe_set(name)
+        for path in self.claims:
+            read_claims(Path(path))  # now, not when all is trained
         self._check_label(where)
 
     def _check_label(self, where: str) -> None:

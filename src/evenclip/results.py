@@ -1,7 +1,7 @@
 """A study's results folder, read for the stages that show it: the report and the tracker.
 
-Reads `study.json`, `summary.csv` and `tests.csv` (of `evenclip summarize`) and, for each run, strategy and label file
-that they name, the manifests, histories and metrics of the stages before. Writes nothing.
+Reads `study.json`, `summary.csv`, `tests.csv` and `claims.json` (of `evenclip summarize`) and, for each run, strategy
+and label file that they name, the manifests, histories and metrics of the stages before. Writes nothing.
 """
 
 import json
@@ -62,7 +62,7 @@ class StudyResults:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self._documents: dict[str, dict[str, Any]] = {}
+        self._documents: dict[str, Any] = {}
         document = self._read_json("study.json")
         self.name: str = document["study"]
         self.sets: list[str] = document["sets"]
@@ -79,8 +79,14 @@ class StudyResults:
     def tests(self) -> pd.DataFrame:
         """tests.csv: one row per metric and pair of runs; may have no rows."""
         return self._read_csv(
-            "tests.csv", ("metric", "run_a", "run_b", "p", "p_holm", "effect", "ci_low", "ci_high", "n")
+            "tests.csv",
+            ("metric", "run_a", "run_b", "p", "p_holm", "effect", "ci_low", "ci_high", "p_t_holm", "detectable", "n"),
         )
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """claims.json: what the study says of each claim (`evenclip.summarize.verdicts.judge`)."""
+        return self._read_json("claims.json")
 
     @cached_property
     def strategies(self) -> dict[str, dict[str, Any]]:
@@ -141,7 +147,7 @@ class StudyResults:
         paths = sorted((self.folder / name).glob("*.json"))
         return {path.stem: self._read_json(f"{name}/{path.name}") for path in paths}
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def _read_json(self, name: str) -> Any:
         if name not in self._documents:
             path = self.folder / name
             try:

@@ -1,9 +1,11 @@
 import base64
 import io
 import json
+import math
 import re
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy import stats
 
 from evenclip.errors import InputError
 from evenclip.graph import GraphOptions, GraphSource, build_graph
@@ -102,8 +105,10 @@ def test_results_tables_have_every_metric_run_and_what_could_not_be_measured(exa
     found = result_tables(study)
     assert [row[0] for row in found[0].rows] == ["data/rb", "data/ab_max"]
     cells = {row[0]: row[1:] for table in found for row in table.rows}
-    # two seeds 0.02 apart: t(0.975, 1) * sd / sqrt(2) = 12.706 * 0.01
-    assert cells["zeroshot/objects/acc1"][2:] == ["0.340 [0.213, 0.467]", "1,000", "0.028"]
+    row = study.summary[(study.summary["run"] == "m4") & (study.summary["metric"] == "zeroshot/objects/acc1")].iloc[0]
+    assert row["interval"] == "pooled"
+    shown = f"0.340 [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    assert cells["zeroshot/objects/acc1"][2:] == [shown, "1,000", "0.028"]
     assert cells["recognition/people/acc1 (tamlet & co)"][:3] == ["insufficient (n = 3)"] * 3
     assert all(len(row) == len(table.header) for table in found for row in table.rows)
 
@@ -118,10 +123,24 @@ def test_strategy_table_shows_the_realised_bias(example_root: Path):
 
 def test_differences_come_with_intervals_and_with_p_only_where_it_can_be_small(example_root: Path, page: Page):
     table = difference_table(StudyResults(example_root / "results" / "demo"))
-    assert table.header[1:] == ["random_subsample - none", "m4 - none", "m4 - random_subsample", "seeds"]
+    assert table.header[1:] == ["random_subsample - none", "m4 - none", "seeds"]
     row = next(row for row in table.rows if row[0] == "bias/people/ab_max")
-    assert row[2:] == ["-0.340 [-0.340, -0.340]", "-0.320 [-0.320, -0.320]", "2"]
-    assert any("No p is given" in piece for piece in page.text)
+    # errors of the seeds, by the jitter of the example: -0.001, 0.002, -0.001 and their opposites; 2 degrees of freedom
+    half = stats.t.ppf(0.975, 2) * math.sqrt(2 * (12e-6 / 2) / 2)
+    assert row[2].startswith(f"-0.340 [{-0.34 - half:.3f}, {-0.34 + half:.3f}], p ") and row[3] == "2"
+    assert any("test is not given" in piece for piece in page.text)
+
+
+def test_claims_are_shown_with_verdicts_and_reasons(example_root: Path, page: Page):
+    claims = StudyResults(example_root / "results" / "demo").claims
+    text = " ".join(" ".join(page.text).split())
+    for entry in claims:
+        assert entry["name"] in text and entry["statement"] in text
+        assert entry["reason"] is None or entry["reason"] in text
+    verdicts = Counter(entry["verdict"] for entry in claims)
+    assert verdicts["supported"] and verdicts["not tested here"]
+    for verdict, n in verdicts.items():
+        assert sum(piece.endswith(f" {verdict}") for piece in page.text) == n
 
 
 def test_equal_results_give_equal_bytes(example_root: Path, written: Path, tmp_path: Path):
@@ -176,7 +195,7 @@ def test_report_works_without_tests_and_with_one_run(study_folder: Path):
     assert "No tests" in (study_folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("name", ["study.json", "summary.csv", "tests.csv", "balance/m4/report.json",
+@pytest.mark.parametrize("name", ["study.json", "summary.csv", "tests.csv", "claims.json", "balance/m4/report.json",
                                   "train/m4/seed1/history.parquet"])  # fmt: skip
 def test_a_missing_file_is_named_and_nothing_is_written(study_folder: Path, name: str):
     (study_folder / name).unlink()

@@ -68,6 +68,7 @@ def test_a_changed_row_of_the_ablation_sheet_reruns_its_run(project):
         ("train", FROM_TRAIN),
         ("embed", FROM_EMBED),
         ("evaluate", FROM_EVALUATE),
+        ("summarize", GATHER),
         ("report", {"report": 1, "track": 1}),
         ("track", {"track": 1}),
     ],
@@ -90,6 +91,11 @@ def test_edited_code_reruns_its_stage_and_below(project, package, expected):
 def test_a_deleted_output_reruns_its_job_and_below(project, output, expected):
     (project.folder / "results/smoke" / output).unlink()
     assert project.planned() == expected
+
+
+def test_an_edited_claim_reruns_the_summary_and_below(project):
+    project.edit("config/claims.yaml", "margin: 0.02", "margin: 0.03")
+    assert project.planned() == GATHER
 
 
 def test_edited_prompts_rerun_embedding_and_below(project):

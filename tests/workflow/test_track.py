@@ -71,15 +71,18 @@ def test_a_study_becomes_parents_children_and_a_report(study_folder: Path, uri: 
         for seed in SEEDS:
             assert runs[f"{name}/seed{seed}"].data.tags["mlflow.parentRunId"] == ids[name]
     parent, child = runs["m4"], runs["m4/seed1"]
-    mean = EFFECT["m4"] + 0.01
-    half = 12.7062 * 0.01  # t(0.975, 1) * sd / sqrt(2), with seeds 0.02 apart
-    ends = {"": mean, ".ci_low": mean - half, ".ci_high": mean + half}
+    summary = StudyResults(study_folder).summary
+    row = summary[(summary["run"] == "m4") & (summary["metric"] == "bias/people/ab_max")].iloc[0]
+    ends = {"": EFFECT["m4"] + 0.01, ".ci_low": row["ci_low"], ".ci_high": row["ci_high"]}
     assert {end: parent.data.metrics[f"bias/people/ab_max{end}"] for end in ends} == pytest.approx(ends, rel=1e-4)
     rows = [row for rows in example_metrics("m4", 1).values() for row in rows if row.value is not None]
     measured = {metric_name(row.metric, row.group): row.value for row in rows}
     assert {name: child.data.metrics[name] for name in measured} == pytest.approx(measured)
-    assert parent.data.params == {"strategy": "m4", "train.lr": "0.0005"}
-    assert child.data.params == {"strategy": "m4", "train.lr": "0.0005", "seed": "1"}
+    tags = runs["report"].data.tags
+    assert tags["claim.m4_lowers_ab"] == "supported (bias/people/ab_max)"
+    assert tags["claim.simclip_over_random"].startswith("not tested here")
+    assert parent.data.params == {"strategy": "m4", "train.lr": "0.001"}
+    assert child.data.params == {"strategy": "m4", "train.lr": "0.001", "seed": "1"}
 
 
 def test_loss_curves_are_short_and_keep_their_ends(study_folder: Path, uri: str):

@@ -8,14 +8,18 @@ rule summarize:
         ),
         histories=expand(rules.train.output.history, run=STUDY.runs, seed=STUDY.config.seeds),
         balances=expand(rules.balance.output.report, strategy=STUDY.strategies()),
+        strategies=expand(rules.balance.output.manifest, strategy=STUDY.strategies()),
+        labels=rules.label.output.manifest,
+        claims=STUDY.claims,
     output:
         summary=f"{RESULTS}/summary.csv",
         tests=f"{RESULTS}/tests.csv",
+        claims=f"{RESULTS}/claims.json",
         study=f"{RESULTS}/study.json",
         metrics=f"{RESULTS}/metrics.json",
     params:
         results=lambda w, output: Path(output[0]).parent,
-        runs=STUDY.runs_arguments(),
+        arguments=STUDY.summarize_arguments(),
         code=code_fingerprint("evenclip.summarize"),
     log:
         f"{LOGS}/summarize.log",
@@ -27,4 +31,4 @@ rule summarize:
     conda:
         "../envs/tables.yaml"
     shell:
-        "python -m evenclip summarize --results {params.results} {params.runs} 2>&1 | tee {log}"
+        "python -m evenclip summarize --results {params.results} {params.arguments} 2>&1 | tee {log}"

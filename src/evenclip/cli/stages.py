@@ -127,11 +127,12 @@ def summarize(
     evaluation_set: Annotated[
         list[str], typer.Option("--set", help="Evaluation sets; repeat. Without: all that are there.")
     ] = [],  # noqa: B006
+    claims: Annotated[Path | None, typer.Option(help="File of claims to test on the results.")] = None,
 ) -> None:
-    """Summarize metrics over seeds and test differences between runs: summary.csv, tests.csv, study.json."""
+    """Summarize metrics over seeds, test differences and claims: summary.csv, tests.csv, claims.json, study.json."""
     from evenclip.summarize import summarize_study
 
-    summarize_study(results, run, seed, evaluation_set)
+    summarize_study(results, run, seed, evaluation_set, claims)
 
 
 @track_app.command("sync")

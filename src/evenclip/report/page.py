@@ -10,6 +10,7 @@ import jinja2
 from evenclip.balance import BalanceOptions, audit
 from evenclip.errors import InputError
 from evenclip.report import figures, knowledge, tables
+from evenclip.report.claims import claim_rows, verdict_counts
 from evenclip.report.drawing import Picture
 from evenclip.report.samples import END, START, read_samples
 from evenclip.results import StudyResults
@@ -18,7 +19,11 @@ HEADLINE_QUALITY = {
     "zeroshot/*/acc1": "Zero-shot accuracy",
     "retrieval/*/image_to_text_recall_at_5": "Text recall at 5",
 }
-INTERVALS = {"t": "over the seeds (Student's t)", "bootstrap": "over the examples of its one seed (bootstrap)"}
+INTERVALS = {
+    "pooled": "over the seeds (Student's t; the spread is pooled over the runs, taken to be the same in all)",
+    "t": "over the seeds (Student's t)",
+    "bootstrap": "over the examples of its one seed (bootstrap)",
+}
 
 
 def render(study: StudyResults) -> tuple[str, list[Picture]]:
@@ -46,6 +51,8 @@ def gather(study: StudyResults) -> dict[str, Any]:
         "intervals": [text for name, text in INTERVALS.items() if (study.summary["interval"] == name).any()],
         "differences": tables.difference_table(study),
         "untested": bool(study.tests["p"].isna().any()),
+        "claims": claim_rows(study.claims),
+        "verdicts": verdict_counts(study.claims),
         "labels": [tables.label_table(document, name) for name, document in study.labels.items()],
         "knowledge": [knowledge.statistics_table(study.graph)] if study.graph else [],
         "making": tables.making_table(study),

@@ -71,18 +71,18 @@ def _result_table(study: StudyResults, caption: str, part: pd.DataFrame) -> Tabl
 
 
 def difference_table(study: StudyResults) -> Table:
-    """Paired differences between runs, with interval and test: metric by pair of runs."""
-    pairs = list(study.tests[["run_a", "run_b"]].drop_duplicates().itertuples(index=False, name=None))
-    cells = {(row.metric, row.run_a, row.run_b): row for row in study.tests.itertuples()}
+    """Paired differences from the first run, with interval and test: metric by run."""
+    first = study.runs[0].name
+    tests = study.tests[study.tests["run_a"] == first]
+    others = list(dict.fromkeys(tests["run_b"]))
+    cells = {(row.metric, row.run_b): row for row in tests.itertuples()}
     rows = []
-    for metric in dict.fromkeys(study.tests["metric"]):
-        found = [cells.get((metric, *pair)) for pair in pairs]
+    for metric in dict.fromkeys(tests["metric"]):
+        found = [cells.get((metric, run)) for run in others]
         n = max(row.n for row in found if row is not None)
         rows.append([metric, *(_difference(row) if row is not None else "" for row in found), number(int(n))])
-    header = ["metric", *(f"{run_b} - {run_a}" for run_a, run_b in pairs), "seeds"]
-    return Table(
-        "Mean difference over seeds [95 % interval], with p and Holm's p where a test is possible", header, rows
-    )
+    header = ["metric", *(f"{run} - {first}" for run in others), "seeds"]
+    return Table("Mean difference over seeds [95 % interval], p by t and by Wilcoxon", header, rows)
 
 
 def label_table(document: dict[str, Any], dataset: str) -> Table:
@@ -130,7 +130,8 @@ def _result(row: Any) -> str:
 
 
 def _difference(row: Any) -> str:
-    tested = f", p {number(row.p)}, Holm {number(row.p_holm)}" if np.isfinite(row.p) else ""
+    tested = f", p {number(row.p_t_holm)}" if np.isfinite(row.p_t_holm) else ""
+    tested += f", Wilcoxon {number(row.p_holm)}" if np.isfinite(row.p_holm) else ""
     return words.interval(Estimate(row.effect, row.ci_low, row.ci_high)) + tested
 
 

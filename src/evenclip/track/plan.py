@@ -143,12 +143,16 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
 
 def _plan_report(study: StudyResults, planned: list[PlannedRun]) -> PlannedRun:
     """The run that holds what belongs to the study as a whole."""
-    tables = [study.folder / name for name in ("summary.csv", "tests.csv", "study.json")]
+    tables = [study.folder / name for name in ("summary.csv", "tests.csv", "claims.json", "study.json")]
     artifacts = _read(study.folder, [*tables, *sorted(study.folder.glob("figures/*.png"))])
     page = study.folder / "report.html"
     if page.is_file():
         artifacts["report.html"] = without_samples(page.read_text(encoding="utf-8")).encode()
     note = {"mlflow.note.content": "The study's report, figures and tables: see this run's artifacts."}
+    verdicts: dict[str, list[str]] = {}
+    for entry in study.claims:
+        verdicts.setdefault(f"claim.{entry['id']}", []).append(f"{entry['verdict']} ({entry['metric']})")
+    note |= {name: "; ".join(found) for name, found in verdicts.items()}
     ended = max((run.ended_ms for run in planned), default=0)
     return PlannedRun(key="report", name="report", tags=note, artifacts=artifacts, started_ms=ended, ended_ms=ended)
 

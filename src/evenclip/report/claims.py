@@ -1,0 +1,62 @@
+"""The page's list of claims: what is said of the methods, and what this study says to that."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from evenclip.report import words
+from evenclip.report.words import number
+from evenclip.results import Estimate
+
+# a sign beside the word and the colour: not colour alone
+SIGNS = {"supported": "✓", "refuted": "✗", "undecided": "?", "not tested here": "–"}
+WANTED = {
+    "lower": "d < -{margin}",
+    "higher": "d > {margin}",
+    "not_lower": "d > -{margin}",
+    "not_higher": "d < {margin}",
+    "equivalent": "|d| < {margin}",
+    "pareto": "no run better in both",
+}
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One claim as shown; ``tests`` are the lines of its tests, or the reason why there is none."""
+
+    name: str
+    source: str
+    statement: str
+    wanted: str
+    tests: list[dict[str, str]]
+
+
+def claim_rows(entries: list[dict[str, Any]]) -> list[ClaimRow]:
+    """The claims of claims.json, all tests of one claim together, in the file's order."""
+    by_id: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        by_id.setdefault(entry["id"], []).append(entry)
+    return [_row(of_one) for of_one in by_id.values()]
+
+
+def verdict_counts(entries: list[dict[str, Any]]) -> str:
+    """``3 supported, 1 refuted, 2 undecided, 9 not tested here``, tests counted."""
+    counts = {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in SIGNS}
+    return ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+
+
+def _row(entries: list[dict[str, Any]]) -> ClaimRow:
+    first = entries[0]
+    margin = number(first["margin"]) if first["margin"] else "0"
+    wanted = WANTED[first["kind"]].format(margin=margin).replace("-0", "0")
+    return ClaimRow(first["name"], first["source"], first["statement"], wanted, [_test(entry) for entry in entries])
+
+
+def _test(entry: dict[str, Any]) -> dict[str, str]:
+    shown = {"verdict": entry["verdict"], "sign": SIGNS[entry["verdict"]], "metric": entry["metric"]}
+    if entry["runs"] is None:
+        return shown | {"detail": entry["reason"]}
+    estimate = Estimate(entry["estimate"], entry["ci_low"], entry["ci_high"])
+    detail = f"d = {words.interval(estimate)}, p {number(entry['p_holm'])}, {entry['n']} seeds"
+    if entry["verdict"] == "undecided":
+        detail += f"; these seeds would show a difference of {number(entry['detectable'])}"
+    return shown | {"runs": f"{entry['runs']['run']} - {entry['runs']['reference']}", "detail": detail}

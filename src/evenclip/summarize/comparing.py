@@ -1,0 +1,62 @@
+"""Every pair of runs in every metric: paired differences with intervals, tests, effect sizes and power."""
+
+import itertools
+from collections.abc import Hashable
+from typing import Any, TypeVar
+
+from evenclip.summarize.inference import Layout, holm
+
+TESTS_COLUMNS = (
+    "metric", "run_a", "run_b", "statistic", "p", "p_holm", "effect", "ci_low", "ci_high", "df", "p_t", "p_t_holm",
+    "hedges_g", "rank_biserial", "detectable", "n",
+)  # fmt: skip
+
+Metric = TypeVar("Metric", bound=Hashable)
+
+
+def layouts(values: dict[str, list[dict[Metric, float]]]) -> dict[Metric, Layout]:
+    """Metric -> its values by run and seed, over the runs that have it in every seed.
+
+    Parameters
+    ----------
+    values : dict
+        run -> one {metric: value} per seed, seeds in the same order in all runs.
+    """
+    found = {}
+    for metric in dict.fromkeys(metric for seeds in values.values() for one in seeds for metric in one):
+        complete = {run: seeds for run, seeds in values.items() if all(metric in one for one in seeds)}
+        if complete:
+            found[metric] = Layout({run: [one[metric] for one in seeds] for run, seeds in complete.items()})
+    return found
+
+
+def compare_runs(by_metric: dict[str, Layout]) -> list[dict[str, Any]]:
+    """Paired comparison of every pair of runs in every metric that both have; one dictionary of `TESTS_COLUMNS` each.
+
+    effect = mean over seeds of run_b - run_a. ci_low, ci_high, df and p_t (two-sided): t with the error pooled over
+    the runs (`Layout.difference`). statistic and p: Wilcoxon's signed-rank test, two-sided, None below 6 seeds.
+    p_holm, p_t_holm: adjusted over the pairs of runs within one metric, not over metrics. hedges_g and rank_biserial:
+    effect sizes. detectable: the smallest true difference that these seeds would show with 80 % power.
+    """
+    rows = []
+    for metric, layout in by_metric.items():
+        family = [_compare(metric, layout, *pair) for pair in itertools.combinations(layout.runs, 2)]
+        for p in ("p", "p_t"):
+            tested = [row for row in family if row[p] is not None]
+            for row, adjusted in zip(tested, holm([row[p] for row in tested]), strict=True):
+                row[f"{p}_holm"] = adjusted
+        rows += family
+    return rows
+
+
+def _compare(metric: str, layout: Layout, run_a: str, run_b: str) -> dict[str, Any]:
+    difference = layout.difference(run_b, run_a)
+    low, high = difference.interval()
+    statistic, p = layout.wilcoxon(run_b, run_a)
+    return {
+        "metric": metric, "run_a": run_a, "run_b": run_b, "statistic": statistic, "p": p, "p_holm": None,
+        "effect": difference.estimate, "ci_low": low, "ci_high": high, "df": difference.df,
+        "p_t": difference.p_outside(0) if difference.testable else None, "p_t_holm": None,
+        "hedges_g": layout.hedges_g(run_b, run_a), "rank_biserial": layout.rank_biserial(run_b, run_a),
+        "detectable": difference.detectable, "n": layout.n_seeds,
+    }  # fmt: skip
