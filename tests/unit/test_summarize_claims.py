@@ -8,15 +8,20 @@ import pytest
 import yaml
 from scipy import stats
 
+from evenclip.balance.options import BalanceOptions
+from evenclip.config import load_study
 from evenclip.errors import InputError
+from evenclip.label.options import LabelOptions
 from evenclip.summarize import summarize_study
 from evenclip.summarize.claims import Claim, read_claims
 from evenclip.summarize.inference import Layout, holm
 from evenclip.summarize.roles import RunFacts, find_pair, find_run
 from evenclip.summarize.verdicts import judge
+from evenclip.train.options import TrainOptions
 from example_study import SEEDS, STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
+STAGE_OPTIONS = {"balance": BalanceOptions, "train": TrainOptions, "label": LabelOptions}
 M4 = {"balance.strategy": "m4"}
 NONE = {"balance.strategy": "none"}
 
@@ -228,3 +233,38 @@ def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_claims(path)
+
+
+def test_the_claims_name_options_that_there_are():
+    for one in read_claims(ROOT / "config/claims.yaml"):
+        for key in {**one.run, **(one.reference or {})}:
+            stage, _, rest = key.partition(".")
+            schema = STAGE_OPTIONS[stage].model_json_schema()
+            properties = schema["properties"]
+            for part in rest.split("."):
+                assert part in properties, f"claim {one.id}: {key}"
+                blocks = [choice.get("$ref", "") for choice in properties[part].get("anyOf", [])]
+                properties = {
+                    name: field
+                    for block in blocks if block
+                    for name, field in schema["$defs"][block.rpartition("/")[2]].get("properties", {}).items()
+                }  # fmt: skip
+
+
+def test_the_claims_study_has_the_runs_of_every_claim_but_the_filters():
+    study = load_study(ROOT / "config/studies/claims.yaml")
+    runs = [
+        RunFacts.of(
+            run.name,
+            balance=study.config.balance[run.strategy].model_dump(mode="json"),
+            train=study.train_options(run.name).model_dump(mode="json"),
+            label=study.config.label.options.model_dump(mode="json"),
+        )
+        for run in study.runs.values()
+    ]
+    found = {
+        one.id: find_run(one.run, runs) if one.kind == "pareto" else find_pair(one, runs)
+        for one in read_claims(Path(study.claims[0]))
+    }
+    lacking = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+    assert set(lacking) == {"quality_filter_undoes_loss"}
