@@ -13,6 +13,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from evenclip.balance import BalanceOptions, balance
+from evenclip.card import write_study_cards
 from evenclip.data.shards import write_shards
 from evenclip.label import LabelOptions, label_dataset
 from evenclip.provenance import Manifest, write_json
@@ -49,6 +50,7 @@ def write_example_study(root: Path) -> Path:
             for name, rows in example_metrics(strategy, seed).items():
                 _write_evaluation(root, results / "evaluate" / strategy / f"seed{seed}" / f"{name}.json", rows, seed)
     summarize_study(results, list(STRATEGIES), list(SEEDS), claims=CLAIMS)
+    write_study_cards(results, results / "card")
     return results
 
 
@@ -78,8 +80,10 @@ def _write_training(root: Path, results: Path, strategy: str, seed: int) -> None
     write_table(pa.table(curve), folder / "history.parquet")
     weights = results / "balance" / strategy / "weights.parquet"
     inputs = {"data": root / "data" / "world" / "train", "weights": weights}
-    options = {"batch_size": 64, "lr": 5e-4 if strategy == "random_subsample" else 1e-3}
-    Manifest("train", options, inputs, seed).write(folder / "manifest.json", device="cpu", strategy=strategy)
+    options = {"model": "config/models/tiny.json", "init": "random", "objective": "clip", "simclip": None}
+    options |= {"batch_size": 64, "lr": 5e-4 if strategy == "random_subsample" else 1e-3}
+    made = {"device": "cpu", "dtype": "float32", "strategy": strategy, "n_pairs": N_PAIRS, "samples_seen": 300 * 64}
+    Manifest("train", options, inputs, seed).write(folder / "manifest.json", **made)
 
 
 def example_metrics(strategy: str, seed: int) -> dict[str, list[MetricRow]]:
@@ -89,7 +93,7 @@ def example_metrics(strategy: str, seed: int) -> dict[str, list[MetricRow]]:
 
     def row(metric: str, value: float | None, n: int, group: str = "", random: float | None = None) -> MetricRow:
         ends = (None, None) if value is None else (value - 0.03, value + 0.03)
-        return MetricRow(metric, value, *ends, n, group, random)
+        return MetricRow(metric, value, *ends, n, group, random, people=metric.startswith(("bias", "recognition")))
 
     return {
         "people": [
@@ -112,5 +116,8 @@ def example_metrics(strategy: str, seed: int) -> dict[str, list[MetricRow]]:
 
 def _write_evaluation(root: Path, path: Path, rows: list[MetricRow], seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Manifest("evaluate", {"name": path.stem}, {"dataset": root / "data" / "world" / path.stem}, seed).write(path)
+    tasks = [{"kind": "zeroshot", "column": "object", "prompts": "world_objects"}]
+    options = {"name": path.stem, "tasks": tasks, "resamples": 1000}
+    inputs = {"dataset": root / "data" / "world" / path.stem}
+    Manifest("evaluate", options, inputs, seed).write(path, n=3, model=f"results/demo/train/{path.parts[-3]}")
     write_json({"manifest": json.loads(path.read_text()), "metrics": [row.as_dict() for row in rows]}, path)

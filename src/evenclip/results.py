@@ -28,6 +28,7 @@ SUMMARY_COLUMNS = (
     "n_seeds",
     "n",
     "random",
+    "people",
 )
 
 
@@ -55,6 +56,16 @@ class Estimate:
         """From a metric row of one seed, or an estimate of `evenclip.balance.audit`."""
         values = (row.get(name) for name in ("value", "ci_low", "ci_high", "random"))
         return cls(*(math.nan if value is None else value for value in values))
+
+
+def read_document(path: Path) -> Any:
+    """Read a JSON file; `InputError` where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", str(path), "run the stages before this one, up to summarize") from None
+    except ValueError as error:
+        raise InputError(f"not readable JSON ({error})", str(path), "run the stage that writes it again") from None
 
 
 class StudyResults:
@@ -121,6 +132,11 @@ class StudyResults:
         path = self.folder / "train" / run / f"seed{seed}" / "history.parquet"
         return read_table(path).to_pandas().sort_values("step", ignore_index=True)
 
+    def record(self, run: str, seed: int, name: str) -> pd.DataFrame | None:
+        """A further table that a training left, e.g. `negatives`; None where the run has none."""
+        path = self.folder / "train" / run / f"seed{seed}" / f"{name}.parquet"
+        return read_table(path).to_pandas() if path.is_file() else None
+
     def evaluations(self, run: str, seed: int) -> dict[str, dict[str, Any]]:
         """Manifest and metrics of every evaluation set, by the set's name."""
         return {name: self._read_json(f"evaluate/{run}/seed{seed}/{name}.json") for name in self.sets}
@@ -128,6 +144,10 @@ class StudyResults:
     def metrics(self, run: str, seed: int) -> list[dict[str, Any]]:
         """All metric rows (`records.MetricRow`) of one run and seed."""
         return [row for document in self.evaluations(run, seed).values() for row in document["metrics"]]
+
+    def card(self, run: str) -> dict[str, Any]:
+        """The bias card of a run (`evenclip card`)."""
+        return self._read_json(f"card/{run}/card.json")
 
     def estimate(self, run: str, metric: str) -> Estimate | None:
         """A metric of a run over all examples; None where it was not measured or is not defined."""
@@ -149,15 +169,7 @@ class StudyResults:
 
     def _read_json(self, name: str) -> Any:
         if name not in self._documents:
-            path = self.folder / name
-            try:
-                self._documents[name] = json.loads(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                raise InputError("no such file", str(path), "run the stages before this one, up to summarize") from None
-            except ValueError as error:
-                raise InputError(
-                    f"not readable JSON ({error})", str(path), "run the stage that writes it again"
-                ) from None
+            self._documents[name] = read_document(self.folder / name)
         return self._documents[name]
 
     def _read_csv(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 
-GATHER = {"summarize": 1, "report": 1, "track": 1}
+GATHER = {"summarize": 1, "card": 1, "report": 1, "track": 1}
 FROM_EVALUATE = {"evaluate": 6, **GATHER}
 FROM_EMBED = {"embed": 2, **FROM_EVALUATE}
 FROM_TRAIN = {"train": 2, **FROM_EMBED}
@@ -69,6 +69,7 @@ def test_a_changed_row_of_the_ablation_sheet_reruns_its_run(project):
         ("embed", FROM_EMBED),
         ("evaluate", FROM_EVALUATE),
         ("summarize", GATHER),
+        ("card", {"card": 1, "track": 1}),
         ("report", {"report": 1, "track": 1}),
         ("track", {"track": 1}),
     ],

@@ -63,7 +63,7 @@ def receipt(study_folder: Path, uri: str) -> dict[str, str]:
 def test_a_study_becomes_parents_children_and_a_report(study_folder: Path, uri: str, capfd: pytest.CaptureFixture):
     ids = receipt(study_folder, uri)
     out, err = capfd.readouterr()
-    assert out == f"MLflow experiment 'demo' in {uri}: 10 created (10 runs)\n" and err == ""
+    assert out == f"MLflow experiment 'demo' in {uri}: 10 created, 3 registered (10 runs)\n" and err == ""
     runs = runs_of(uri)
     assert set(runs) == set(ids) == KEYS
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
@@ -83,6 +83,39 @@ def test_a_study_becomes_parents_children_and_a_report(study_folder: Path, uri: 
     assert tags["claim.simclip_over_random"].startswith("not tested here")
     assert parent.data.params == {"strategy": "m4", "train.lr": "0.001"}
     assert child.data.params == {"strategy": "m4", "train.lr": "0.001", "seed": "1"}
+
+
+def test_every_run_is_a_registered_model_with_its_card(study_folder: Path, uri: str, tmp_path: Path):
+    from mlflow import MlflowClient
+
+    ids = receipt(study_folder, uri)
+    client = MlflowClient(uri)
+    assert {model.name for model in client.search_registered_models()} == {f"demo.{name}" for name in STRATEGIES}
+    (version,) = client.search_model_versions("name='demo.m4'")
+    card = StudyResults(study_folder).card("m4")
+    assert version.run_id == ids["m4"] and version.tags["evenclip.fingerprint"] == card["fingerprint"]
+    assert json.loads((Path(version.source.removeprefix("file://")) / "card.json").read_text()) == card
+    assert "seed1/model.safetensors" in version.description
+
+
+def test_equal_content_makes_no_new_version_and_a_changed_card_makes_one(study_folder: Path, uri: str):
+    from mlflow import MlflowClient
+
+    receipt(study_folder, uri)
+    path = study_folder / "card" / "m4" / "card.md"
+    path.write_text(path.read_text() + "\nmade on another day\n")  # replaces the run, and is no new content
+    receipt(study_folder, uri)
+    client = MlflowClient(uri)
+    assert [version.version for version in client.search_model_versions("name='demo.m4'")] == [1]
+    path = study_folder / "card" / "m4" / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0" * 16}))
+    receipt(study_folder, uri)
+    versions = {
+        version.version: version.tags["evenclip.fingerprint"]
+        for version in client.search_model_versions("name='demo.m4'")
+    }
+    assert len(versions) == 2 and "0" * 16 in versions.values()
+    assert len(client.search_model_versions("name='demo.none'")) == 1
 
 
 def test_loss_curves_are_short_and_keep_their_ends(study_folder: Path, uri: str):

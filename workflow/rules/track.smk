@@ -2,6 +2,7 @@ rule track:
     input:
         summary=rules.summarize.output.summary,
         page=rules.report.output.page,
+        cards=rules.card.output.cards,
     output:
         receipt=f"{RESULTS}/track.json",
     params:

@@ -159,6 +159,25 @@ def report(
 
 
 @app.command()
+def card(
+    out: OutFolder,
+    evaluations: Annotated[
+        list[Path], typer.Argument(metavar="[EVALUATION.json...]", help="Files of `evenclip evaluate`, of one model.")
+    ] = [],  # noqa: B006
+    results: Annotated[Path | None, typer.Option(help="Folder of one study: a card of every run.")] = None,
+) -> None:
+    """Write bias cards: what was measured of a model, on what, how surely, and what was not."""
+    from evenclip.card import write_evaluation_card, write_study_cards
+
+    if results is not None and evaluations:
+        raise InputError("two things to make cards of", "evenclip card", "give --results or evaluations")
+    if results is not None:
+        write_study_cards(results, out)
+    else:
+        write_evaluation_card(evaluations, out)
+
+
+@app.command()
 def doctor() -> None:
     """Examine the installation, and say what to do where something is missing."""
     from evenclip.doctor import examine

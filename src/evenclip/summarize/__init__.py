@@ -25,7 +25,7 @@ from evenclip.summarize.verdicts import judge
 
 SUMMARY_COLUMNS = (
     "study", "run", "strategy", "metric", "group", "mean", "sd", "ci_low", "ci_high", "interval", "df",
-    "n_seeds", "n", "random",
+    "n_seeds", "n", "random", "people",
 )  # fmt: skip
 
 
@@ -158,6 +158,7 @@ def _over_seeds(run: str, measured: list[Measured], by_cell: dict[tuple[str, str
             "n_seeds": len(rows),
             "n": min(row.n for row in rows),
             "random": rows[0].random,
+            "people": rows[0].people,
         }
 
 
@@ -180,7 +181,14 @@ def _mean(run: str, layout: Layout, first: MetricRow) -> dict[str, Any]:
 
 def _data_rows(report: dict[str, Any]) -> Iterable[dict[str, Any]]:
     for metric, field in (("data/rb", "rb_after"), ("data/ab_max", "ab_after")):
-        yield {"metric": metric, "group": "", "mean": report.get(field), "n_seeds": 1, "n": report.get("n")}
+        yield {
+            "metric": metric,
+            "group": "",
+            "mean": report.get(field),
+            "n_seeds": 1,
+            "n": report.get("n"),
+            "people": True,
+        }
 
 
 def _differing(options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

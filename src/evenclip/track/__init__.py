@@ -34,7 +34,9 @@ def sync(results: Path, tracking_uri: str, out: Path | None = None) -> None:
     planned = plan_study(study)
     change = StudyStore(tracking_uri, study.name).synchronise(planned)
     if out is not None:
-        write_json({"experiment": study.name, "tracking_uri": tracking_uri, "runs": change.run_ids}, out)
+        write_json({"experiment": study.name, "tracking_uri": tracking_uri, "runs": change.run_ids,
+                    "models": change.versions}, out)  # fmt: skip
     counts = {"created": change.created, "replaced": change.replaced, "removed": change.removed}
+    counts |= {"registered": change.registered}
     done = ", ".join(f"{len(keys)} {word}" for word, keys in counts.items() if keys)
     print(f"MLflow experiment '{study.name}' in {tracking_uri}: {done or 'nothing to do'} ({len(planned)} runs)")

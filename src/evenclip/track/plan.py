@@ -1,8 +1,8 @@
 """What MLflow shall hold for a study, worked out from its results folder alone; nothing here knows MLflow.
 
-One run per row of the ablation sheet (means and intervals over seeds), below it one per seed (all its metrics, its
-loss curve, its data), and one run `report` with the page, the figures and the tables. A planned run's fingerprint
-covers everything it would log, so that equal fingerprints mean that there is nothing to do.
+One run per row of the ablation sheet (means and intervals over seeds, its bias card, a registered model), below it one
+per seed (all its metrics, its loss curve, its data), and one run `report` with the page, the figures and the tables. A
+planned run's fingerprint covers everything it would log, so that equal fingerprints mean that there is nothing to do.
 """
 
 import base64
@@ -47,6 +47,15 @@ class DataInput:
 
 
 @dataclass(frozen=True)
+class PlannedModel:
+    """A version of a registered model; ``fingerprint`` is its card's, so that equal content is one version."""
+
+    name: str
+    fingerprint: str
+    description: str
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """A run as MLflow shall hold it; ``key`` is unique in the study, ``parent`` is the key of the run above."""
 
@@ -60,6 +69,7 @@ class PlannedRun:
     artifacts: dict[str, bytes] = field(default_factory=dict)
     started_ms: int = 0
     ended_ms: int = 0
+    model: PlannedModel | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,7 +104,7 @@ def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun]) -
     metrics = _value_and_interval(
         (row.metric, row.group, row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()
     )
-    folder = study.folder / "balance" / run.strategy
+    folder, cards = study.folder / "balance" / run.strategy, study.folder / "card" / run.name
     commits = {seed.tags.get("mlflow.source.git.commit") for seed in seeds}
     tags = _tags(commits.pop() if len(commits) == 1 else None)
     tags["mlflow.note.content"] = (
@@ -108,10 +118,18 @@ def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun]) -
         metrics=metrics,
         tags=tags,
         data=list(dict.fromkeys(entry for seed in seeds for entry in seed.data)),
-        artifacts=_read(folder, [folder / "report.json", folder / "manifest.json"], "balance"),
+        artifacts=_read(folder, [folder / "report.json", folder / "manifest.json"], "balance")
+        | _read(cards, sorted(cards.glob("card.*")), "card"),
         started_ms=min((seed.started_ms for seed in seeds), default=0),
         ended_ms=max((seed.ended_ms for seed in seeds), default=0),
+        model=_plan_model(study, run),
     )
+
+
+def _plan_model(study: StudyResults, run: RunResult) -> PlannedModel:
+    weights = ", ".join(f"`{study.folder.name}/train/{run.name}/seed{seed}/model.safetensors`" for seed in run.seeds)
+    description = f"Bias card: artifact `card/card.html` of the run. Weights, in the results folder: {weights}."
+    return PlannedModel(f"{study.name}.{run.name}", study.card(run.name)["fingerprint"], description)
 
 
 def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:

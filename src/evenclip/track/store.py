@@ -37,6 +37,9 @@ class Change:
     created: list[str]
     replaced: list[str]
     removed: list[str]
+    registered: list[str]
+    versions: dict[str, str]
+    """Registered model -> the version that holds what was planned."""
 
 
 class StudyStore:
@@ -75,6 +78,7 @@ class StudyStore:
                 self.client.set_tag(run_ids[run.key], PARENT_TAG, parent_id)
         for run in stale:
             self.client.delete_run(run.info.run_id)
+        versions, registered = self._register(planned, run_ids)
         old = {run.data.tags[KEY_TAG] for run in stale}
         new = [run.key for run in planned if run.key not in kept]
         return Change(
@@ -82,7 +86,30 @@ class StudyStore:
             created=[key for key in new if key not in old],
             replaced=[key for key in new if key in old],
             removed=sorted(old - set(run_ids)),
+            registered=registered,
+            versions=versions,
         )
+
+    def _register(self, planned: list[PlannedRun], run_ids: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+        """See that the registry has a version for each model; return all of them, and the models with a new one."""
+        versions, registered = {}, []
+        for run in planned:
+            if (model := run.model) is None:
+                continue
+            found = self.client.search_model_versions(f"name='{model.name}'")
+            same = [version for version in found if version.tags.get(FINGERPRINT_TAG) == model.fingerprint]
+            if not same:
+                if not self.client.search_registered_models(f"name='{model.name}'"):
+                    self.client.create_registered_model(model.name, description=f"Run {run.name} of a study.")
+                run_id = run_ids[run.key]
+                source = f"{self.client.get_run(run_id).info.artifact_uri}/card"
+                tags = {FINGERPRINT_TAG: model.fingerprint}
+                same = [
+                    self.client.create_model_version(model.name, source, run_id, tags, description=model.description)
+                ]
+                registered.append(model.name)
+            versions[model.name] = str(same[0].version)
+        return versions, registered
 
     def _find_experiment(self, tracking_uri: str, study: str) -> str:
         experiment = self.client.get_experiment_by_name(study)

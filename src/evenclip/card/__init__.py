@@ -1,0 +1,45 @@
+"""Bias cards: one page per model with what was measured, on what, how surely, and what was not measured.
+
+Reads `results/<study>/` as `evenclip summarize` leaves it and writes `card/<run>/card.{html,md,json}`, one card per row
+of the ablation sheet, over its seeds; or reads the files of `evenclip evaluate`, of one model, and writes one card.
+Commands: `evenclip card --results results/demo --out results/demo/card`, `evenclip card EVALUATION.json --out FOLDER`.
+"""
+
+from pathlib import Path
+
+from evenclip.card.content import Card, card_of_evaluations, card_of_run
+from evenclip.card.pages import as_html, as_json, as_markdown
+from evenclip.provenance import atomic_folder
+from evenclip.results import StudyResults
+
+
+def write_study_cards(results: Path, out: Path) -> None:
+    """Write a card for every run of a study: ``out/<run>/card.{html,md,json}``.
+
+    Raises
+    ------
+    InputError
+        If a file of the study is missing or not readable.
+    """
+    study = StudyResults(results)
+    cards = {run.name: card_of_run(study, run) for run in study.runs}
+    for name, card in cards.items():
+        _write(card, out / name)
+
+
+def write_evaluation_card(evaluations: list[Path], out: Path) -> None:
+    """Write one card ``out/card.{html,md,json}`` of one model's evaluations.
+
+    Raises
+    ------
+    InputError
+        If a file is no evaluation, or the evaluations are of different models or share a metric.
+    """
+    _write(card_of_evaluations(evaluations), out)
+
+
+def _write(card: Card, out: Path) -> None:
+    texts = {"html": as_html(card), "md": as_markdown(card), "json": as_json(card)}
+    with atomic_folder(out) as folder:
+        for name, text in texts.items():
+            (folder / f"card.{name}").write_text(text, encoding="utf-8")

@@ -1,0 +1,212 @@
+"""What stands on a card, worked out from a study's results or from the files of `evenclip evaluate`."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evenclip.card.metrics import Known, known_metrics, not_measured
+from evenclip.errors import InputError
+from evenclip.provenance import fingerprint
+from evenclip.results import RunResult, StudyResults, read_document
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric over all examples of a set; None = there is none. ``reference`` is the study's first run's value."""
+
+    metric: str
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    random: float | None
+    n: int
+    people: bool
+    meaning: str
+    low: float | None
+    high: float | None
+    reference: float | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card about bias: everything that its page shows."""
+
+    name: str
+    kind: str
+    interval: str
+    measured: list[Measured]
+    insufficient: list[str]
+    missing: list[Known]
+    data: list[dict[str, str]]
+    facts: dict[str, str]
+    reference: str = ""
+    identity: list[Any] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what the card says of the model: the trainings and the numbers, not dates, paths or commits."""
+        return fingerprint([self.identity, [[row.metric, row.value, row.ci_low, row.ci_high] for row in self.measured]])
+
+
+def card_of_run(study: StudyResults, run: RunResult) -> Card:
+    """The card of a row of the ablation sheet: means over its seeds."""
+    rows = study.summary[
+        (study.summary["run"] == run.name) & ~study.summary["metric"].str.startswith(("data/", "train/"))
+    ]
+    first = study.runs[0].name
+    measured, insufficient = [], []
+    for row in rows.to_dict("records"):
+        if row["metric"].endswith("_prompt_range") or (row["group"] and math.isfinite(row["mean"])):
+            continue  # one page: groups and labels one by one are in summary.csv
+        if not math.isfinite(row["mean"]):
+            insufficient.append(_too_small(row["metric"], row["group"], row["n"]))
+            continue
+        estimate = study.estimate(first, row["metric"]) if run.name != first else None
+        measured.append(_measured(row | {"value": row["mean"]}, estimate.mean if estimate else None))
+    trainings = {seed: study.training(run.name, seed) for seed in run.seeds}
+    documents = study.evaluations(run.name, run.seeds[0])
+    kinds = set(rows["interval"]) - {""}
+    by_seeds = f"over {len(run.seeds)} training seeds (Student's t" + (
+        ", the spread pooled over the study's runs)" if "pooled" in kinds else ")"
+    )
+    return Card(
+        name=f"{study.name}: {run.name}",
+        kind=f"{len(run.seeds)} trainings of study {study.name}, strategy {run.strategy}",
+        interval="over the examples (bootstrap)" if kinds == {"bootstrap"} else by_seeds,
+        measured=measured,
+        insufficient=insufficient,
+        missing=not_measured(row.metric for row in measured),
+        data=[_data(name, document["manifest"]) for name, document in documents.items()],
+        facts=_training_facts(trainings) | _balance_facts(study.strategies[run.strategy]),
+        reference=first if run.name != first else "",
+        identity=[trainings[seed]["fingerprint"] for seed in run.seeds],
+    )
+
+
+def card_of_evaluations(paths: list[Path]) -> Card:
+    """The card of one model, from the files that `evenclip evaluate` wrote of it."""
+    if not paths:
+        raise InputError("no evaluation", "evenclip card", "name the files of `evenclip evaluate`, or give --results")
+    documents = {path: _evaluation(path) for path in paths}
+    models = {path: _model_of(document["manifest"]) for path, document in documents.items()}
+    model = models[paths[0]]
+    for path, other in models.items():
+        if other != model:
+            raise InputError(f"is of '{other}', not of '{model}'", str(path), "one card = one model")
+    rows = [row for document in documents.values() for row in document["metrics"]]
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        if (cell := (row["metric"], row["group"])) in seen:
+            raise InputError(
+                f"{row['metric']} is in two of the files", ", ".join(map(str, paths)), "name each set once"
+            )
+        seen.add(cell)
+    measured = [
+        _measured(row)
+        for row in rows
+        if not row["group"] and row["value"] is not None and not row["metric"].endswith("_prompt_range")
+    ]
+    manifest = documents[paths[0]]["manifest"]
+    facts = {"model": model, "bootstrap resamples": str(manifest["options"]["resamples"])} | _made(manifest)
+    return Card(
+        name=Path(model).name if Path(model).exists() else model,
+        kind="one model",
+        interval="over the examples (bootstrap)",
+        measured=measured,
+        insufficient=[_too_small(row["metric"], row["group"], row["n"]) for row in rows if row["value"] is None],
+        missing=not_measured(row.metric for row in measured),
+        data=[_data(document["manifest"]["options"]["name"], document["manifest"]) for document in documents.values()],
+        facts=facts,
+        identity=[document["manifest"]["fingerprint"] for document in documents.values()],
+    )
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    document = read_document(path)
+    if not isinstance(document, dict) or not {"manifest", "metrics"} <= document.keys():
+        raise InputError("not an evaluation", str(path), "name a file that `evenclip evaluate` wrote")
+    return document
+
+
+def _model_of(manifest: dict[str, Any]) -> str:
+    return manifest.get("model") or Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
+
+
+def _measured(row: dict[str, Any], reference: float | None = None) -> Measured:
+    known = known_metrics().of(row["metric"])
+    values = {name: _finite(row[name]) for name in ("value", "ci_low", "ci_high", "random")}
+    return Measured(
+        metric=row["metric"],
+        n=int(row["n"]),
+        people=bool(row["people"]),
+        meaning=known.meaning.partition(";")[0] if known else "",
+        low=known.low if known else None,
+        high=known.high if known else None,
+        reference=reference,
+        **values,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _too_small(metric: str, group: str, n: float) -> str:
+    of = f" of {group.removesuffix(' (insufficient)')}" if group else ""
+    return f"{metric}{of} (n = {int(n)})"
+
+
+def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
+    source = manifest["inputs"]["dataset"]
+    columns = sorted({task["column"] for task in manifest["options"]["tasks"] if task.get("column")})
+    prompts = sorted({task["prompts"] for task in manifest["options"]["tasks"] if task.get("prompts")})
+    return {
+        "set": name, "data": "/".join(Path(source["path"]).parts[-2:]), "digest": source["sha256"][:16],
+        "images": str(manifest["n"]), "truth": ", ".join(columns), "prompts": ", ".join(prompts),
+    }  # fmt: skip
+
+
+def _training_facts(trainings: dict[int, dict[str, Any]]) -> dict[str, str]:
+    first = next(iter(trainings.values()))
+    options = first["options"]
+    on = {key: value for key, value in options.items() if isinstance(value, dict)}
+    methods = ", ".join(on) or "none"
+    data = first["inputs"]["data"]
+    name = "/".join(Path(data["path"]).parts[-2:])
+    shown = f"{first['samples_seen']:,} in batches of {options['batch_size']}, learning rate {options['lr']:g}"
+    return {
+        "architecture": Path(options["model"]).stem,
+        "started from": options["init"],
+        "objective": options["objective"],
+        "methods": methods,
+        "training data": f"{name} ({data['sha256'][:16]}), {first['n_pairs']:,} pairs",
+        "pairs shown": shown,
+        "seeds": ", ".join(map(str, trainings)),
+        "device": ", ".join(sorted({f"{made['device']} ({made['dtype']})" for made in trainings.values()})),
+    } | _made(first)
+
+
+def _balance_facts(report: dict[str, Any]) -> dict[str, str]:
+    biases = (("representation bias", "rb"), ("association bias", "ab"))
+    values = {name: (report[f"{key}_before"], report[f"realised_{key}"]) for name, key in biases}
+    return {
+        f"{name} of the data": f"{before:.3f} as it came, {shown:.3f} as shown"
+        for name, (before, shown) in values.items()
+    }
+
+
+def _made(manifest: dict[str, Any]) -> dict[str, str]:
+    git = manifest["git"]
+    packages = [name for name in ("evenclip", "torch", "open_clip_torch") if name in manifest["packages"]]
+    return {
+        "date": manifest["ended"][:10],
+        "commit": (git["commit"] or "no git")[:10] + (" with uncommitted changes" if git["dirty"] else ""),
+        "packages": ", ".join(f"{name} {manifest['packages'][name]}" for name in packages),
+    }
+
+
+def about_people(rows: Iterable[Measured], people: bool) -> list[Measured]:
+    """The metrics that are, or are not, about people: they are reported apart."""
+    return [row for row in rows if row.people == people]

@@ -1,0 +1,67 @@
+"""A card as HTML, Markdown and JSON."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import jinja2
+
+from evenclip.card.content import Card, Measured, about_people
+
+USES = (
+    "Research on how training data and training methods shape bias and quality of image-text models.",
+    "Comparing models that were trained and measured under the same conditions.",
+)
+NOT_FOR = (
+    "Any decision about a person: identifying, sorting, hiring, policing, lending, advertising.",
+    "Claiming that a model is free of bias: the numbers hold for these sets and prompts, and some were not measured.",
+)
+LIMITS = (
+    "Attributes of people are perceived: what annotators, captions or drawings show, not who somebody is.",
+    "A largest or absolute difference is above 0 by chance alone: compare it with the random score.",
+    "Every zero-shot value depends on the wording of its prompts.",
+    "Groups below the minimum size have no number; the values of single groups and labels are not on this page.",
+)
+
+
+def as_html(card: Card) -> str:
+    """One self-contained page, readable on a phone and on paper."""
+    return _render("card.html.j2", card, autoescape=True)
+
+
+def as_markdown(card: Card) -> str:
+    """The same in Markdown."""
+    return _render("card.md.j2", card, autoescape=False)
+
+
+def as_json(card: Card) -> str:
+    """Everything on the card, and its fingerprint."""
+    content = asdict(card) | {"fingerprint": card.fingerprint, "uses": USES, "not_for": NOT_FOR, "limits": LIMITS}
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _render(template: str, card: Card, autoescape: bool) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": _number, "interval": _interval, "place": _place}
+    parts = {"About people": about_people(card.measured, True), "Not about people": about_people(card.measured, False)}
+    content = {"uses": USES, "not_for": NOT_FOR, "limits": LIMITS, "parts": parts}
+    return environment.get_template(template).render(content, card=card)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _interval(row: Measured) -> str:
+    return "" if row.ci_low is None else f"[{row.ci_low:.3f}, {row.ci_high:.3f}]"
+
+
+def _place(value: float, row: Measured) -> float:
+    """Where a value lies in the metric's range, in percent."""
+    return round(100 * min(max((value - row.low) / (row.high - row.low), 0.0), 1.0), 2)

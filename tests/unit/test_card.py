@@ -1,0 +1,156 @@
+"""Bias cards of a study's runs and of single evaluations: what stands on them, and that they say what is missing."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from evenclip.card import write_evaluation_card, write_study_cards
+from evenclip.card.metrics import known_metrics, not_measured
+from evenclip.errors import InputError
+from evenclip.evaluate.options import KINDS
+from evenclip.results import StudyResults
+from example_study import EFFECT, SETS, STRATEGIES
+
+KINDS_OF_FILE = ("html", "md", "json")
+
+
+@pytest.fixture(scope="module")
+def cards(example_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cards")
+    write_study_cards(example_root / "results" / "demo", out)
+    return out
+
+
+def evaluations(root: Path, strategy: str = "m4", seed: int = 0) -> list[Path]:
+    return [root / "results" / "demo" / "evaluate" / strategy / f"seed{seed}" / f"{name}.json" for name in SETS]
+
+
+def read_card(folder: Path) -> dict:
+    return json.loads((folder / "card.json").read_text())
+
+
+def test_every_run_has_a_card_in_three_forms(cards: Path):
+    found = {path.relative_to(cards).as_posix() for path in cards.rglob("card.*")}
+    assert found == {f"{run}/card.{kind}" for run in STRATEGIES for kind in KINDS_OF_FILE}
+
+
+def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, example_root: Path):
+    card = read_card(cards / "m4")
+    row = next(row for row in card["measured"] if row["metric"] == "bias/people/ab_max")
+    estimate = StudyResults(example_root / "results" / "demo").estimate("m4", "bias/people/ab_max")
+    assert (row["value"], row["ci_low"], row["ci_high"]) == (estimate.mean, estimate.ci_low, estimate.ci_high)
+    assert row["reference"] == pytest.approx(EFFECT["none"] + 0.01)
+    assert (row["n"], row["people"], row["low"], row["high"]) == (800, True, 0, 1)
+    assert row["meaning"] == "largest association of a label with a group"
+    assert card["reference"] == "none" and read_card(cards / "none")["reference"] == ""
+    assert "2 training seeds" in card["interval"] and "pooled" in card["interval"]
+    assert card["facts"]["methods"] == "none" and card["facts"]["seeds"] == "0, 1"
+
+
+def test_what_was_not_measured_and_what_was_too_small_is_said(cards: Path):
+    card = read_card(cards / "m4")
+    assert card["insufficient"] == ["recognition/people/acc1 of tamlet & co (n = 3)"]
+    missing = {known["kind"] for known in card["missing"]}
+    assert {"fairness", "skew", "linear_probe", "recognition", "prompt_sensitivity"} <= missing
+    assert not {"zeroshot", "retrieval", "association", "compositional"} & missing
+    for kind in ("html", "md"):
+        text = (cards / "m4" / f"card.{kind}").read_text()
+        assert "linear probe: share of test images" in text and "tamlet" in text
+
+
+def test_metrics_about_people_stand_apart(cards: Path):
+    text = (cards / "m4" / "card.md").read_text()
+    people, others = text.index("**About people**"), text.index("**Not about people**")
+    assert people < text.index("bias/people/ab_max") < others < text.index("zeroshot/objects/acc1")
+
+
+def test_the_page_is_well_formed_escaped_and_needs_nothing(cards: Path):
+    text = (cards / "m4" / "card.html").read_text()
+    assert "tamlet &amp; co" in text and "<script" not in text
+    assert not re.findall(r"(?:src|href)=", text)
+
+    class Balanced(HTMLParser):
+        open_tags: list[str] = []
+
+        def handle_starttag(self, tag, attrs):
+            self.open_tags += [tag] if tag != "meta" else []
+
+        def handle_endtag(self, tag):
+            assert self.open_tags.pop() == tag
+
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open_tags == []
+
+
+def test_a_card_of_single_evaluations(example_root: Path, tmp_path: Path):
+    write_evaluation_card(evaluations(example_root), tmp_path / "card")
+    card = read_card(tmp_path / "card")
+    row = next(row for row in card["measured"] if row["metric"] == "zeroshot/objects/acc1")
+    document = json.loads(evaluations(example_root)[SETS.index("objects")].read_text())
+    expected = next(each for each in document["metrics"] if each["metric"] == row["metric"])
+    assert {key: row[key] for key in ("value", "ci_low", "ci_high", "random", "n")} == {
+        key: expected[key] for key in ("value", "ci_low", "ci_high", "random", "n")
+    }
+    assert card["facts"]["model"] == "results/demo/train/m4" and card["interval"] == "over the examples (bootstrap)"
+    assert [each["set"] for each in card["data"]] == list(SETS)
+
+
+def test_the_fingerprint_follows_the_content_and_not_dates_or_commits(study_folder: Path, tmp_path: Path):
+    def fingerprint_after(path: str, change) -> str:
+        file = study_folder / path
+        file.write_text(change(file.read_text()))
+        write_study_cards(study_folder, tmp_path / "cards")
+        return read_card(tmp_path / "cards" / "m4")["fingerprint"]
+
+    same = fingerprint_after("study.json", lambda text: text)
+    moved = fingerprint_after(
+        "train/m4/seed0/manifest.json", lambda text: re.sub(r'"ended": ".{10}', '"ended": "2031-01-01', text)
+    )
+    assert moved == same and "2031-01-01" in (tmp_path / "cards" / "m4" / "card.md").read_text()
+    assert (
+        fingerprint_after("summary.csv", lambda text: re.sub(r"(m4,m4,bias/people/rb,,)[\d.]+", r"\g<1>0.5", text))
+        != same
+    )
+
+
+def test_every_definition_is_found_by_its_own_metrics():
+    for kind, task in KINDS.items():
+        for definition in task.metrics:
+            family, measure = re.sub(r"\{[^}]*\}", "5", definition.name).split("/")
+            assert known_metrics().of(f"{family}/a_set/{measure}").kind == kind
+    assert known_metrics().of("bias/a_set/ab_max_prompt_range").kind == "prompt_sensitivity"
+    assert known_metrics().of("vqa/a_set/accuracy") is None
+    assert {known.kind for known in not_measured([])} == {*KINDS, "prompt_sensitivity"}
+
+
+def other_model(path: Path) -> None:
+    document = json.loads(path.read_text())
+    document["manifest"]["model"] = "another"
+    path.write_text(json.dumps(document))
+
+
+FAULTS = [
+    ("is of 'another', not of", lambda paths: other_model(paths[1])),
+    ("not an evaluation", lambda paths: paths[1].write_text("[]")),
+    ("not readable JSON", lambda paths: paths[1].write_text("{")),
+    ("no such file", lambda paths: paths[1].unlink()),
+    ("is in two of the files", lambda paths: paths[1].write_text(paths[0].read_text())),
+]
+
+
+@pytest.mark.parametrize(("message", "fault"), FAULTS, ids=[message for message, _ in FAULTS])
+def test_faults_are_one_clear_error_and_write_nothing(study_folder: Path, tmp_path: Path, message, fault):
+    paths = evaluations(study_folder.parent.parent)
+    fault(paths)
+    with pytest.raises(InputError, match=message):
+        write_evaluation_card(paths, tmp_path / "card")
+    assert not (tmp_path / "card").exists()
+
+
+def test_nothing_to_make_a_card_of_is_an_error(tmp_path: Path):
+    with pytest.raises(InputError, match="no evaluation"):
+        write_evaluation_card([], tmp_path / "card")
