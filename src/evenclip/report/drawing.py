@@ -66,8 +66,8 @@ def finish(figure: Figure, name: str, alt: str) -> Picture:
 
 
 def run_style(i: int) -> dict[str, Any]:
-    """Colour and marker of the study's ``i``-th run."""
-    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+    """Colour and marker of the study's ``i``-th run; the pair is the run's own among the first 49."""
+    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)]}
 
 
 def arms(estimate: Estimate) -> np.ndarray | None:
@@ -80,7 +80,12 @@ def draw_run(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> 
     """Mean and interval of the ``i``-th run at height ``y``; nothing where the metric is not defined."""
     estimate = study.estimate(study.runs[i].name, metric)
     if estimate:
-        axes.errorbar(estimate.mean, y, xerr=arms(estimate), **run_style(i), markersize=7, elinewidth=1.5)
+        draw_estimate(axes, i, estimate, y)
+
+
+def draw_estimate(axes: Axes, i: int, estimate: Estimate, y: float) -> None:
+    """A value and its interval in the look of the ``i``-th run, at height ``y``."""
+    axes.errorbar(estimate.mean, y, xerr=arms(estimate), **run_style(i), markersize=7, elinewidth=1.5)
 
 
 def draw_seeds(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> None:
@@ -114,12 +119,11 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def name_runs(figure: Figure, study: StudyResults, line: bool = False) -> None:
-    """Legend below the panel: each run by its marker, or by a line."""
-    looks = [run_style(i) | ({"marker": ""} if line else {"linestyle": ""}) for i in range(len(study.runs))]
-    handles = [
-        Line2D([], [], **look, markersize=7, label=run.name) for look, run in zip(looks, study.runs, strict=True)
-    ]
+def name_runs(figure: Figure, study: StudyResults, line: bool = False, only: Sequence[int] | None = None) -> None:
+    """Legend below the panel: each run, or ``only`` some, by its marker, or by a line."""
+    shown = range(len(study.runs)) if only is None else only
+    look = {"marker": ""} if line else {"linestyle": ""}
+    handles = [Line2D([], [], **(run_style(i) | look), markersize=7, label=study.runs[i].name) for i in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import fnmatch
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import jinja2
 
 from evenclip.balance import BalanceOptions, audit
 from evenclip.errors import InputError
-from evenclip.report import figures, knowledge, tables
+from evenclip.report import along_training, explorer, figures, forest, knowledge, tables
 from evenclip.report.claims import claim_rows, verdict_counts
 from evenclip.report.drawing import Picture
 from evenclip.report.samples import END, START, read_samples
@@ -28,7 +29,7 @@ INTERVALS = {
 
 def render(study: StudyResults) -> tuple[str, list[Picture]]:
     """The page, and the figures in it."""
-    content = gather(study)  # first, since drawing takes seconds and finding a missing file should not
+    content = gather(study) | explore(study)  # first, since drawing takes seconds and finding a missing file should not
     pictures = draw(study)
     page = _template().render(content, pictures=pictures)
     return page, [picture for group in pictures.values() for picture in group]
@@ -53,11 +54,20 @@ def gather(study: StudyResults) -> dict[str, Any]:
         "untested": bool(study.tests["p"].isna().any()),
         "claims": claim_rows(study.claims),
         "verdicts": verdict_counts(study.claims),
+        "negatives": along_training.negatives_tables(study),
         "labels": [tables.label_table(document, name) for name, document in study.labels.items()],
         "knowledge": [knowledge.statistics_table(study.graph)] if study.graph else [],
         "making": tables.making_table(study),
         "packages": tables.package_table(study),
     }
+
+
+def explore(study: StudyResults) -> dict[str, Any]:
+    """The interactive figure: its data, its script and the library; nothing where there is no choice of metrics."""
+    x = next((metric for pattern in HEADLINE_QUALITY for metric in _measured(study, pattern)), "")
+    data = explorer.explorer_data(study, x, next(iter(_measured(study, "bias/*/ab_max")), ""))
+    script = (Path(__file__).parent / "explorer.js").read_text(encoding="utf-8")
+    return {"explorer": data, "script": script, "plotly": explorer.plotly_library() if data else ""}
 
 
 def draw(study: StudyResults) -> dict[str, list[Picture]]:
@@ -70,6 +80,9 @@ def draw(study: StudyResults) -> dict[str, list[Picture]]:
     compositional: dict[str, list[str]] = {}
     for metric in _measured(study, "compositional/*/*"):
         compositional.setdefault(_set(metric), []).append(metric)
+    recognition = dict.fromkeys(_measured(study, "recognition/*/acc1"), "Recognition")
+    headline = dict.fromkeys(association, "Association bias") | dict.fromkeys(representation, "Representation bias")
+    headline |= quality | recognition
     audits = {name: _audit(study, name) for name in study.strategies}
     model = dict.fromkeys(representation, "Representation bias") | dict.fromkeys(association, "Association bias")
     return {
@@ -83,9 +96,15 @@ def draw(study: StudyResults) -> dict[str, list[Picture]]:
             figures.data_bias(audits, "ab", "Association bias of the data"),
         ],
         "model": [figures.metric_plot(study, metric, f"{title} on {_set(metric)}") for metric, title in model.items()],
-        "training": training,
+        "training": training + along_training.bias_curves(study),
+        "differences": _drawn(forest.forest_plot(study, metric, title) for metric, title in headline.items()),
+        "love": _drawn(forest.love_plot(audit, name) for name, audit in audits.items() if name != "none"),
         "knowledge": [knowledge.graph_sample(study)] if study.graph else [],
     }
+
+
+def _drawn(pictures: Iterable[Picture | None]) -> list[Picture]:
+    return [picture for picture in pictures if picture is not None]
 
 
 def _audit(study: StudyResults, strategy: str) -> dict[str, Any]:

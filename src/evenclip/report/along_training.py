@@ -1,0 +1,63 @@
+"""What happened along the trainings, where a run recorded it: the bias of the model, and the mined negatives."""
+
+import numpy as np
+import pandas as pd
+
+from evenclip.report.drawing import Picture, finish, name_runs, panel, run_style
+from evenclip.report.tables import Table
+from evenclip.report.words import number
+from evenclip.results import StudyResults
+
+BIASES = {"rb": "Representation bias along the training", "ab_max": "Association bias along the training"}
+N_MOMENTS, N_NEGATIVES = 3, 4
+
+
+def bias_curves(study: StudyResults) -> list[Picture]:
+    """RB and AB of the model against the share of the training that is done, mean over seeds; one figure each.
+
+    Nothing where no run recorded its bias (`bias_history.parquet`).
+    """
+    found = {
+        i: [history for seed in run.seeds if (history := study.record(run.name, seed, "bias_history")) is not None]
+        for i, run in enumerate(study.runs)
+    }
+    found = {i: histories for i, histories in found.items() if histories}
+    return [_curve(study, found, column, title) for column, title in BIASES.items()] if found else []
+
+
+def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: str, title: str) -> Picture:
+    with panel(3.9) as (figure, axes):
+        told = []
+        for i, histories in found.items():
+            values = pd.concat(histories).groupby("step")[column].agg(["mean", "min", "max"])
+            share = values.index.to_numpy() / values.index.max()
+            look = run_style(i) | {"markersize": 4, "linewidth": 1.3, "markevery": max(len(share) // 8, 1)}
+            axes.plot(share, values["mean"], **look, label=study.runs[i].name)
+            axes.fill_between(share, values["min"], values["max"], color=look["color"], alpha=0.12, linewidth=0)
+            told.append(f"{study.runs[i].name} from {values['mean'].iloc[0]:.3f} to {values['mean'].iloc[-1]:.3f}")
+            stages = study.runs[i].options.get("train.stages")
+            if stages:
+                axes.axvline(stages["share"], color=look["color"], linewidth=0.8, linestyle=":")
+        axes.set(xlabel="share of the training", ylabel=column, title=title, xlim=(0, 1))
+        axes.set_ylim(bottom=0)
+        name_runs(figure, study, only=list(found))
+        return finish(figure, f"along-{column}", f"{title}: {'; '.join(told)}.")
+
+
+def negatives_tables(study: StudyResults) -> list[Table]:
+    """Mined negatives of the first seed of each run that recorded them: the heaviest at three moments."""
+    found = ((run, study.record(run.name, run.seeds[0], "negatives")) for run in study.runs)
+    return [_negatives(run.name, table) for run, table in found if table is not None and len(table)]
+
+
+def _negatives(run: str, table: pd.DataFrame) -> Table:
+    moments = np.unique(table["step"])
+    moments = moments[np.unique(np.linspace(0, len(moments) - 1, N_MOMENTS).round().astype(int))]
+    rows = []
+    for step in moments:
+        heaviest = table[table["step"] == step].nlargest(N_NEGATIVES, "weight")
+        for row in heaviest.itertuples():
+            values = [number(float(row.similarity)), number(float(row.weight))]
+            rows.append([f"step {step:,}", row.text, row.negative_text, row.source, *values])
+    header = ["when", "anchor", "mined negative", "from", "similarity", "weight"]
+    return Table(f"Heaviest negatives of {run}; weight 1 = as a plain negative", header, rows)
