@@ -1,4 +1,5 @@
 import base64
+import gzip
 import io
 import json
 import math
@@ -11,17 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 from scipy import stats
 
+from evenclip.balance import audit
 from evenclip.errors import InputError
 from evenclip.graph import GraphOptions, GraphSource, build_graph
+from evenclip.records import write_table
 from evenclip.report import words, write_report
+from evenclip.report.along_training import bias_curves, negatives_tables
+from evenclip.report.drawing import run_style
 from evenclip.report.samples import LEFT_OUT, without_samples
 from evenclip.report.tables import difference_table, result_tables, strategy_table
 from evenclip.results import StudyResults
-from example_study import EFFECT, STRATEGIES
+from example_study import EFFECT, SEEDS, STRATEGIES
 
 
 class Page(HTMLParser):
@@ -83,7 +89,7 @@ def test_every_image_can_be_decoded_and_has_a_text(page: Page, written: Path):
             assert Image.open(io.BytesIO(content)).size == (64, 64)
         assert image["alt"].strip()
     n_pictures = sum("svg" in image["src"][:20] for image in page.images)
-    assert n_pictures == len(list((written.parent / "figures").glob("*.png"))) == 10
+    assert n_pictures == len(list((written.parent / "figures").glob("*.png"))) == 16
 
 
 def test_a_figures_text_gives_its_numbers(example_root: Path, page: Page):
@@ -131,12 +137,67 @@ def test_differences_come_with_intervals_and_with_p_only_where_it_can_be_small(e
     assert any("test is not given" in piece for piece in page.text)
 
 
+def test_forest_plots_show_every_run_against_the_first(example_root: Path, written: Path, page: Page):
+    found = {path.name for path in (written.parent / "figures").glob("forest-*.png")}
+    assert {"forest-bias_people_ab_max.png", "forest-zeroshot_objects_acc1.png"} <= found
+    text = next(image["alt"] for image in page.images if "difference of bias/people/ab_max" in image["alt"])
+    assert "random_subsample -0.020 [" in text and "m4 -0.340 [" in text
+
+
+def test_love_plots_show_each_label_before_and_as_shown(example_root: Path, page: Page):
+    results = example_root / "results" / "demo"
+    found = audit(results / "label" / "world.parquet", results / "balance" / "m4" / "weights.parquet")
+    text = next(image["alt"] for image in page.images if "before and after m4" in image["alt"])
+    for entry in found["associations"]:
+        values = (abs(entry[stage]["smd"]) for stage in ("before", "realised"))
+        assert f"{entry['label']} {' to '.join(f'{value:.2f}' for value in values)}" in text
+
+
+def test_bias_along_training_and_mined_negatives_are_shown_where_recorded(study_folder: Path):
+    study = StudyResults(study_folder)
+    assert bias_curves(study) == [] and negatives_tables(study) == []
+    for seed in SEEDS:
+        steps = {"step": [0, 10, 20], "rb": [0.5, 0.4 + 0.1 * seed, 0.1], "ab_max": [0.0, 0.2, 0.3]}
+        write_table(pa.table(steps), study_folder / "train" / "m4" / f"seed{seed}" / "bias_history.parquet")
+    n = 50
+    mined = {"step": np.repeat([1, 5, 9, 12, 20], 10), "text": ["a <b>"] * n, "source": ["batch"] * n}
+    mined |= {"negative_text": [f"n{i}" for i in range(n)], "similarity": np.linspace(0, 1, n)}
+    mined |= {"weight": np.tile(np.arange(10.0), 5)}
+    write_table(pa.table(mined), study_folder / "train" / "m4" / "seed0" / "negatives.parquet")
+    pictures = {picture.name: picture.alt for picture in bias_curves(study)}
+    assert pictures["along-rb"].endswith("m4 from 0.500 to 0.100.") and "0.300" in pictures["along-ab_max"]
+    (table,) = negatives_tables(study)
+    assert [row[0] for row in table.rows] == ["step 1"] * 4 + ["step 9"] * 4 + ["step 20"] * 4
+    assert [row[2] for row in table.rows[:4]] == ["n9", "n8", "n7", "n6"]
+
+
+def test_the_explorer_has_every_metric_run_and_seed_and_the_library_once(example_root: Path, written: Path):
+    text = written.read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="explorer-data">(.*?)</script>', text, re.DOTALL)[1])
+    assert [run["name"] for run in data["runs"]] == list(STRATEGIES)
+    assert len({(run["color"], run["symbol"]) for run in data["runs"]}) == len(STRATEGIES)
+    found = data["metrics"]["bias/people/ab_max"]["m4"]
+    assert found["mean"] == pytest.approx(EFFECT["m4"] + 0.01) and np.mean(found["seeds"]) == pytest.approx(
+        found["mean"]
+    )
+    assert data["x"] == "zeroshot/objects/acc1" and data["y"] == "bias/people/ab_max"
+    assert not [name for name in data["metrics"] if name.startswith(("train/", "data/"))]
+    packed = re.search(r'id="plotly-gzip">(.*?)</script>', text, re.DOTALL)[1]
+    assert gzip.decompress(base64.b64decode(packed)).startswith(b"/**\n* plotly.js v") and text.count(packed) == 1
+    assert len(text) < 4_000_000
+
+
+def test_fifty_runs_differ_in_colour_or_marker():
+    assert len({tuple(sorted(run_style(i).items())) for i in range(49)}) == 49
+
+
 def test_claims_are_shown_with_verdicts_and_reasons(example_root: Path, page: Page):
     claims = StudyResults(example_root / "results" / "demo").claims
     text = " ".join(" ".join(page.text).split())
     for entry in claims:
         assert entry["name"] in text and entry["statement"] in text
         assert entry["reason"] is None or entry["reason"] in text
+    assert "holds where d > -0.020." in text and "holds where d < 0." in text
     verdicts = Counter(entry["verdict"] for entry in claims)
     assert verdicts["supported"] and verdicts["not tested here"]
     for verdict, n in verdicts.items():

@@ -15,8 +15,8 @@ WANTED = {
     "not_lower": "d > -{margin}",
     "not_higher": "d < {margin}",
     "equivalent": "|d| < {margin}",
-    "pareto": "no run better in both",
 }
+AT_0 = {"lower": "d < 0", "higher": "d > 0", "pareto": "no other run is better in both"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class ClaimRow:
     statement: str
     wanted: str
     tests: list[dict[str, str]]
+
+    @property
+    def tested(self) -> bool:
+        """Is there a test of it in this study?"""
+        return any("runs" in test for test in self.tests)
 
 
 def claim_rows(entries: list[dict[str, Any]]) -> list[ClaimRow]:
@@ -46,8 +51,7 @@ def verdict_counts(entries: list[dict[str, Any]]) -> str:
 
 def _row(entries: list[dict[str, Any]]) -> ClaimRow:
     first = entries[0]
-    margin = number(first["margin"]) if first["margin"] else "0"
-    wanted = WANTED[first["kind"]].format(margin=margin).replace("-0", "0")
+    wanted = WANTED[first["kind"]].format(margin=number(first["margin"])) if first["margin"] else AT_0[first["kind"]]
     return ClaimRow(first["name"], first["source"], first["statement"], wanted, [_test(entry) for entry in entries])
 
 
@@ -58,5 +62,5 @@ def _test(entry: dict[str, Any]) -> dict[str, str]:
     estimate = Estimate(entry["estimate"], entry["ci_low"], entry["ci_high"])
     detail = f"d = {words.interval(estimate)}, p {number(entry['p_holm'])}, {entry['n']} seeds"
     if entry["verdict"] == "undecided":
-        detail += f"; these seeds would show a difference of {number(entry['detectable'])}"
+        detail += f"; these seeds would show a true {number(entry['detectable'])} in 4 of 5 cases"
     return shown | {"runs": f"{entry['runs']['run']} - {entry['runs']['reference']}", "detail": detail}
