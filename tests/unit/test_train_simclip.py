@@ -11,7 +11,7 @@ from test_train_neighbours import brute_force, unit_rows
 
 from evenclip.train.batches import WeightedBatches
 from evenclip.train.clock import Clock
-from evenclip.train.simclip import SimClipBatches
+from evenclip.train.simclip import DEPTH, SimClipBatches
 from evenclip.train.simclip_options import SimClipOptions
 
 
@@ -32,7 +32,7 @@ def make(copies: np.ndarray, features: np.ndarray, batch_size: int, seed: int = 
     seed=st.integers(0, 99),
 )
 def test_a_batch_is_clusters_of_neighbours_and_a_rest_with_nobody_twice(n, batch_size, size, reach, share, seed):
-    assume(4 * size * reach > batch_size + size - 2)  # enough neighbours are looked up, so that clusters are whole
+    assume(DEPTH * size * reach > batch_size + size - 2)  # enough neighbours are looked up, so that clusters are whole
     rng = np.random.default_rng(seed)
     copies = rng.integers(0, 3, n) + (np.arange(n) < 40)
     features = unit_rows(n, 8, seed)
@@ -50,7 +50,7 @@ def test_a_batch_is_clusters_of_neighbours_and_a_rest_with_nobody_twice(n, batch
         assert {*pivots, *rest} <= set(WeightedBatches(copies, batch_size, seed).at(step).rows)
         taken = set(pivots)
         for pivot, *members in clusters.reshape(-1, size):
-            free = [row for row in nearest_of[pivot][: 4 * size * reach] if row not in taken]
+            free = [row for row in nearest_of[pivot][: DEPTH * size * reach] if row not in taken]
             assert set(members) <= set(free[: size * reach])
             taken |= set(members)
 

@@ -6,9 +6,9 @@ import faiss
 import numpy as np
 
 EXACT_BELOW = 50_000  # up to here comparing all with all costs less than building an index
-PROBED_SHARE = 0.2  # of the index's lists; recall at least 0.95 at 16 and at 64, see benchmarks/batches.py
+PROBED_SHARE = 0.15  # of the index's lists; recall at least 0.95 at 16 and at 32, see benchmarks/batches.py
 RERANKED = 8  # candidates by compressed vectors for each neighbour, compared again exactly
-TRAINED_ON = 64  # vectors per list that the index's centres are found from
+TRAINED_ON, ROUNDS = 39, 8  # vectors per list that the index's centres are found from, and rounds of k-means
 
 
 class Neighbours:
@@ -50,7 +50,7 @@ def _compressed(features: np.ndarray, n_lists: int, seed: int) -> faiss.Index:
     index.k_factor = RERANKED
     lists = faiss.extract_index_ivf(index)
     lists.nprobe = math.ceil(PROBED_SHARE * n_lists)
-    lists.cp.seed = seed % 2**31
+    lists.cp.seed, lists.cp.niter = seed % 2**31, ROUNDS
     sample = np.random.default_rng(seed).choice(n, min(n, TRAINED_ON * n_lists), replace=False)
     index.train(features[np.sort(sample)])
     return index

@@ -17,7 +17,7 @@ from evenclip.train.clock import Clock, ramp
 from evenclip.train.neighbours import Neighbours
 from evenclip.train.simclip_options import SimClipOptions
 
-DEPTH = 4  # neighbours looked up for each that may be drawn: some will be in the batch already
+DEPTH = 2  # neighbours looked up for each that may be drawn: some will be in the batch already
 PIVOTS, NEIGHBOURS, STAND_INS = 2, 3, 4  # name streams of random numbers
 
 
