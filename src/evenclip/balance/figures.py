@@ -44,7 +44,8 @@ def _love_plot(figure: Any, audit: dict[str, Any]) -> None:
     axes.set_yticks(range(len(pairs)), [f"{row['group']} – {row['label']}" for row in pairs], fontsize=7)
     axes.set_xlabel("absolute standardised mean difference")
     axes.set_xlim(left=0)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.margins(y=0.5 / len(pairs) if pairs else 0.0)
+    figure.legend(loc="outside upper center", ncols=len(_NAMES), fontsize=8)
 
 
 def _heat_map(figure: Any, audit: dict[str, Any]) -> None:
@@ -60,14 +61,16 @@ def _heat_map(figure: Any, audit: dict[str, Any]) -> None:
                     np.nan if value is None else value
                 )
     largest = max((np.nanmax(np.abs(g)) for g in grids.values() if np.isfinite(g).any()), default=1.0) or 1.0
-    figure.set_size_inches(1.5 + len(stages) * (1.2 + 0.35 * len(groups)), 1.5 + 0.2 * len(labels))
+    figure.set_size_inches(1.5 + len(stages) * (1.2 + 0.35 * len(groups)), 2.5 + 0.2 * len(labels))
     for axes, stage in zip(figure.subplots(1, len(stages), sharey=True, squeeze=False)[0], stages, strict=True):
         image = axes.imshow(grids[stage], cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
         axes.set_facecolor("0.85")  # insufficient data
         axes.set_title(_NAMES[stage], fontsize=8)
         axes.set_xticks(range(len(groups)), groups, rotation=90, fontsize=7)
         axes.set_yticks(range(len(labels)), labels, fontsize=7)
-    figure.colorbar(image, ax=figure.axes, label="P(label | group) - P(label | others)")
+    bar = figure.colorbar(image, ax=figure.axes)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("P(label | group) - P(label | others)", fontsize=7)
 
 
 def _page(audit: dict[str, Any], folder: Path) -> str:
