@@ -3,8 +3,8 @@
     python -P benchmarks/balance.py CASE...  cases: cvxpy stochastic baselines scale-1 scale-10 scale-100 sparse real
 
 Each case measures us and the peer in turn on the same input and machine, and checks that both computed the same thing
-first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB, ipfn and AIF360 (evenclip[bench]), balance (`pip install
-balance`), the paper's stochastic solver (ours).
+first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB, ipfn, AIF360 and balance (evenclip[bench]; before
+Python 3.12 balance asks for numpy < 2 and needs an environment of its own), the paper's stochastic solver (ours).
 -P keeps this file from hiding the package balance. A case replaces its own rows of the table and leaves the others.
 `real` needs EVENCLIP_REAL_DATA.
 """

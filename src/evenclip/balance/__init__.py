@@ -1,4 +1,7 @@
-"""The balance stage: M4 weights with a certificate, baselines, and audits; needs numpy, scipy and pyarrow only.
+"""The balance stage: M4 weights with a certificate, baselines, and audits; without Snakemake and torch.
+
+At run time it needs numpy, scipy, pyarrow, pydantic and PyYAML; rich for the progress of long reads, typer for the
+commands, matplotlib for an audit's figures.
 
 >>> from evenclip.balance import BalanceOptions, M4Balancer, audit, balance
 """

@@ -187,7 +187,7 @@ class RetentionBound:
     lower, upper : float
         A retention that is feasible, and a proven bound above which none is.
     multiplier : numpy.ndarray, shape (J,)
-        The proof; its largest entries (times the tolerance's slack) are what blocks more retention.
+        The proof; its largest entries (times the moments' size) are what blocks more retention.
     """
 
     lower: float

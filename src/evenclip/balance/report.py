@@ -11,6 +11,7 @@ from evenclip.balance.columns import short_name
 from evenclip.balance.exact import FEASIBLE_RESIDUAL
 from evenclip.balance.groups import Bias, bias
 from evenclip.balance.moments import label_matrix
+from evenclip.balance.realise import Plan
 from evenclip.balance.strategies import Balanced, blocking_pair
 
 
@@ -66,7 +67,7 @@ def peak_memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
-def _shown(plan) -> float:
+def _shown(plan: Plan) -> float:
     """Share of the rows that are shown at least once."""
     return float(np.minimum(plan.copies, plan.kept).sum() / plan.count.sum())
 
