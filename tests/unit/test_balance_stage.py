@@ -1,6 +1,7 @@
 """The balance stage as people use it: files in, files out, wrong input told apart, shards equal to the whole."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sklearn.base
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -170,6 +172,20 @@ def test_infeasible_request_names_pairs_residual_largest_retention_and_help(labe
     assert not (tmp_path / "out").exists()
     report = balance(labels, tmp_path / "out", BalanceOptions(retention=0.95, allow_infeasible=True))
     assert not report["feasible"] and report["converged"] and report["rb_after"] < report["rb_before"]
+
+
+def test_the_pair_that_leans_is_named_as_the_one_that_blocks():
+    rng = np.random.default_rng(0)
+    group = rng.random(2000) < 0.5
+    fair = {f"target.fair{r}": rng.random(2000) < 0.2 for r in range(5)}
+    table = pa.table({"sensitive.a.yes": group, "target.nurse": rng.random(2000) < 0.1 + 0.4 * group} | fair)
+    assert M4Balancer().fit(table).report_["blocking_pair"] == {"attribute": "a.yes", "label": "nurse"}
+    with pytest.raises(InputError) as error:
+        M4Balancer(retention=0.9).fit(table)
+    ((pair, residual, tolerance),) = re.findall(
+        r"\((.*?)\) is left with ([\d.]+) \(tolerance ([\d.]+)\)", error.value.what.partition(": ")[2]
+    )
+    assert pair == "a.yes, nurse" and float(residual) > float(tolerance)
 
 
 def test_auto_retention_is_the_largest_that_works(labels, tmp_path):
@@ -408,12 +424,26 @@ def test_what_is_not_a_table_is_refused(table):
         M4Balancer().fit(table)
 
 
+def test_tables_that_cannot_be_read_say_why():
+    table = biased_table(50)
+    mixed = table.to_pandas().astype({"target.nurse": object})
+    mixed.loc[3, "target.nurse"] = "yes"
+    with pytest.raises(InputError, match=r"cannot be read .*target\.nurse"):
+        M4Balancer().fit(mixed)
+    twice = pa.Table.from_arrays([*table.columns, table.column("target.nurse")], [*table.column_names, "target.nurse"])
+    with pytest.raises(InputError, match=r"column target\.nurse is there more than once"):
+        M4Balancer().fit(twice)
+
+
 def test_the_estimator_follows_scikit_learn(labels):
     balancer = M4Balancer(seed=3, cap=2)
     assert balancer.get_params()["cap"] == 2 and balancer.get_params()["seed"] == 3
     assert balancer.set_params(retention=0.5) is balancer and balancer.get_params()["retention"] == 0.5
-    with pytest.raises(InputError, match="unknown key 'capp'.*|did you mean"):
+    with pytest.raises(InputError, match="unknown key 'capp'") as error:
         balancer.set_params(capp=3)
+    assert error.value.instead == "did you mean 'cap'?" and balancer.get_params()["cap"] == 2
+    copy = sklearn.base.clone(M4Balancer(seed=3, target={"gender.woman": 0.4}))
+    assert copy.get_params() == M4Balancer(seed=3, target={"gender.woman": 0.4}).get_params()
     rows = balancer.fit_resample(labels)
     assert len(rows) == 2000 and (np.bincount(rows, minlength=2000) == balancer.copies_).all()
 
@@ -435,4 +465,5 @@ def test_audit_and_report_agree(labels, tmp_path):
         for name in ("rb", "ab"):
             assert found[name][stage]["value"] == pytest.approx(report[name + suffix], abs=1e-5)
     assert found["rb"]["realised"]["value"] == pytest.approx(report["realised_rb"], abs=1e-9)
-    assert found["ess"] == pytest.approx(report["ess"], rel=1e-4)
+    for name in ("ess", "design_effect"):
+        assert found[name] == pytest.approx(report[name], rel=1e-4)

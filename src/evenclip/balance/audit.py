@@ -1,7 +1,8 @@
 """Audit a labels table, before and after weighting: data RB and AB with bootstrap intervals, pair by pair.
 
-`evenclip audit LABELS.parquet [--weights WEIGHTS.parquet] [--json]`. Rows are resampled with replacement; as rows of a
-cell with one weight are alike, that is a multinomial draw of the cells' counts, at O(cells) a draw.
+`evenclip audit LABELS.parquet [--weights WEIGHTS.parquet] [--json] [--figures DIR]`. Rows are resampled
+with replacement; as rows of a cell with one weight are alike, that is a multinomial draw of the cells' counts, at
+O(cells) a draw.
 """
 
 import os
@@ -20,7 +21,7 @@ from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import number
 from evenclip.balance.rows import CodedRows
-from evenclip.balance.source import Source, as_table
+from evenclip.balance.source import Source, as_table, check_key_type
 from evenclip.errors import InputError
 from evenclip.records import check_unique_keys, read_table
 
@@ -164,7 +165,8 @@ def _weighted_cells(
         parts.append(_count_rows(pa.table({"cell": cell} | columns), names))
     if used != len(keys):
         raise InputError(f"{len(keys)} weights for {used} rows", where, "weigh the same table")
-    merged = pa.concat_tables(parts).group_by(["cell", *names]).aggregate([("rows", "sum")]).sort_by("cell")
+    merged = pa.concat_tables(parts).group_by(["cell", *names]).aggregate([("rows", "sum")])
+    merged = merged.sort_by([(name, "ascending") for name in ("cell", *names)])  # threads group in any order
     stages = {"before": np.ones(len(merged))}
     stages |= {stage: merged.column(name).to_numpy().astype(float) for stage, name in _STAGES.items() if name in names}
     return merged.column("cell").to_numpy(), merged.column("rows_sum").to_numpy(), stages
@@ -188,15 +190,20 @@ def _read_weights(weights: Any) -> pa.Table:
     for name in ("key", "weight"):
         if name not in table.column_names:
             raise InputError(f"column {name} is missing", where, "write it with `evenclip balance`")
+    check_key_type(table.schema, where)
     keys = table.column("key").cast(pa.string())
     check_unique_keys(keys, where)
-    for name in set(_STAGES.values()) & set(table.column_names):
-        values = table.column(name).to_numpy()
-        if not np.isfinite(values.astype(float)).all() or values.min() < 0 or values.sum() <= 0:
-            raise InputError(
-                "weights must be finite, not negative, and not all 0", f"{where}, column {name}", "mend them"
-            )
+    for name in (name for name in _STAGES.values() if name in table.column_names):
+        _check_weights(table.column(name), f"{where}, column {name}")
     return table.set_column(table.schema.get_field_index("key"), "key", keys)
+
+
+def _check_weights(column: pa.ChunkedArray, place: str) -> None:
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise InputError(f"type is {column.type}, not a number", place, "write numbers of 0 or more")
+    values = column.to_numpy()
+    if not len(values) or not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+        raise InputError("weights must be finite, not negative, and not all 0", place, "mend them")
 
 
 def _spread(count: np.ndarray, stages: dict[str, np.ndarray]) -> dict[str, float]:

@@ -34,6 +34,8 @@ class Columns:
     @classmethod
     def of(cls, schema: pa.Schema, where: str) -> "Columns":
         """Read the roles off a schema; `InputError` for missing columns and wrong types."""
+        if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+            raise InputError(f"column {twice[0]} is there more than once", where, "give each column its own name")
         roles: dict[str, list[str]] = {"sensitive": [], "target": [], "proxy": []}
         for field in schema:
             if match := _COLUMN.fullmatch(field.name):

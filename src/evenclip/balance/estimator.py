@@ -51,17 +51,16 @@ class M4Balancer:
     """
 
     def __init__(self, seed: int = 0, **options: Any):
-        self.seed, self.options = seed, BalanceOptions.parse(options, "M4Balancer")
+        self.options = BalanceOptions.parse(options, "M4Balancer")
+        self.seed, self._given = seed, options
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """All parameters with their values."""
-        return {"seed": self.seed} | self.options.model_dump()
+        """All parameters with their values; those given are the very objects given, as `sklearn.clone` demands."""
+        return {"seed": self.seed} | self.options.model_dump() | self._given
 
     def set_params(self, **params: Any) -> Self:
         """Change parameters; unknown ones raise `InputError`."""
-        changed = self.get_params() | params
-        self.seed = changed.pop("seed")
-        self.options = BalanceOptions.parse(changed, "M4Balancer")
+        self.__init__(**self.get_params() | params)
         return self
 
     def fit(self, table: Any, y: None = None) -> Self:

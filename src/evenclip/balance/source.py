@@ -19,6 +19,7 @@ BATCH_ROWS = 1 << 16  # worked on at once: in the processor's cache, and a place
 LONG_ROWS = 20_000_000  # from here on, reading takes long enough to be watched
 WORKERS = min(4, os.cpu_count() or 1)
 _KEY_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+_KEY_INSTEAD = "give every row a unique string `key`"
 _AHEAD = 16  # batches decoded but not yet used, so that threads have work while a million rows are decoded
 
 
@@ -69,13 +70,9 @@ class Source:
 
     def require_key(self) -> None:
         """Raise `InputError` if there is no column `key`, or if it holds neither strings nor integers."""
-        instead = "give every row a unique string `key`"
         if "key" not in self.schema.names:
-            raise InputError("column key is missing", self.name, instead)
-        kind = self.schema.field("key").type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not any(test(kind) for test in _KEY_TYPES):
-            raise InputError(f"type is {kind}, not string", f"{self.name}, column key", instead)
+            raise InputError("column key is missing", self.name, _KEY_INSTEAD)
+        check_key_type(self.schema, self.name)
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """Batches of `BATCH_ROWS` rows, the last of each file shorter, so that they are cut alike for any columns.
@@ -106,10 +103,21 @@ def as_table(table: Any) -> pa.Table:
         return table
     try:
         return pa.table(table)
-    except (TypeError, ValueError, pa.ArrowException):
+    except (ValueError, pa.ArrowException) as error:
+        problem = "; ".join(map(str, error.args))
+        raise InputError(f"it cannot be read ({problem})", "the table", "give each column one name and type") from None
+    except TypeError:
         raise InputError(
             f"{type(table).__name__} is not a table", "the table", "give a path, or a pyarrow, pandas or polars table"
         ) from None
+
+
+def check_key_type(schema: pa.Schema, where: str) -> None:
+    """Raise `InputError` if the column `key` holds neither strings nor integers."""
+    kind = schema.field("key").type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not any(test(kind) for test in _KEY_TYPES):
+        raise InputError(f"type is {kind}, not string", f"{where}, column key", _KEY_INSTEAD)
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -10,15 +10,15 @@ from evenclip.errors import InputError
 
 app = typer.Typer()
 
+Targets = Annotated[list[str], typer.Option("--target", metavar="NAME=SHARE", help="e.g. gender.woman=0.5; repeat.")]
+
 
 @app.command()
 def balance(
     labels: Annotated[list[Path], typer.Argument(metavar="LABELS.parquet", help="Labels table; one file or more.")],
     out: OutFolder,
     strategy: Annotated[str | None, typer.Option(help="none, random_subsample, m4, raking or reweighing.")] = None,
-    target: Annotated[
-        list[str], typer.Option("--target", metavar="NAME=SHARE", help="e.g. gender.woman=0.5; repeat.")
-    ] = [],  # noqa: B006
+    target: Targets = [],  # noqa: B006
     retention: Annotated[str | None, typer.Option(help="Mean weight: auto, or a share such as 0.9.")] = None,
     cap: Annotated[float | None, typer.Option(help="Largest weight; 1 = subsampling.")] = None,
     eps_rel: Annotated[float | None, typer.Option(help="Tolerance on associations, relative.")] = None,
@@ -38,12 +38,15 @@ def balance(
         "attribute_coding": attribute_coding, "solver": solver, "allow_infeasible": allow_infeasible or None,
     }  # fmt: skip
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
+    options = BalanceOptions.from_arguments([*option, *given, *_target_option(target)], "balance")
+    print(_balance_line(balance_labels(labels, out, options, seed)))
+
+
+def _target_option(target: list[str]) -> list[str]:
     for each in target:
         if "=" not in each:
             raise InputError(f"'{each}' is not of the form NAME=SHARE", "--target", "write e.g. gender.woman=0.5")
-    if target:
-        given.append(f"target={{{', '.join(name.replace('=', ': ') for name in target)}}}")
-    print(_balance_line(balance_labels(labels, out, BalanceOptions.from_arguments([*option, *given], "balance"), seed)))
+    return [f"target={{{', '.join(name.replace('=', ': ') for name in target)}}}"] if target else []
 
 
 @app.command("balance-count")
@@ -119,6 +122,7 @@ def audit(
     figures: Annotated[
         Path | None, typer.Option(help="Folder for love plot and heat map (PNG) and audit.html.")
     ] = None,
+    target: Targets = [],  # noqa: B006
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
@@ -129,7 +133,8 @@ def audit(
     from evenclip.balance import audit as audit_labels
     from evenclip.balance.audit_text import as_text
 
-    found = audit_labels(labels, weights, BalanceOptions.from_arguments(option), seed=seed)
+    options = BalanceOptions.from_arguments([*option, *_target_option(target)], "audit")
+    found = audit_labels(labels, weights, options, seed=seed)
     print(json.dumps(found, indent=1) if as_json else as_text(found))
     if figures:
         from evenclip.balance.figures import write_figures
