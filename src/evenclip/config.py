@@ -28,6 +28,7 @@ from evenclip.summarize.claims import read_claims
 from evenclip.summarize.options import SummarizeOptions
 from evenclip.track.options import TrackOptions
 from evenclip.train.options import TrainOptions
+from evenclip.vqa import VqaOptions
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -90,6 +91,28 @@ class EvaluateBlock(Options):
     """Bootstrap resamples, smallest group."""
 
 
+class QuestionFiles(Options):
+    """Questions in VQA v2's format, with their answers and pictures."""
+
+    questions: str
+    """The questions' file; where it is made with the data, `data/<dataset>/<split>/...`."""
+    annotations: str
+    """The answers' file."""
+    data: DataName
+    """`<dataset>/<split>` with the pictures."""
+
+
+class VqaBlock(Options):
+    """Visual question answering: questions to learn from, and questions to be measured on."""
+
+    train: QuestionFiles
+    """Of the training split."""
+    test: QuestionFiles
+    """Of another."""
+    options: VqaOptions = VqaOptions()
+    """How the answer head is trained."""
+
+
 class StudyConfig(Options):
     """A study file."""
 
@@ -118,6 +141,8 @@ class StudyConfig(Options):
     """Evaluation."""
     summarize: SummarizeOptions = SummarizeOptions()
     """Statistics over seeds, and claims."""
+    vqa: dict[Name, VqaBlock] = {}
+    """Visual question answering by the name that stands in the metrics, another than those of evaluation sets."""
     track: TrackOptions = TrackOptions()
     """MLflow."""
 
@@ -245,12 +270,41 @@ class Study:
 
     def graph_files(self) -> list[str]:
         """What the graph is read from; what lies in a data folder comes with that folder's manifest."""
-        found = []
-        for path in self._graph_sources().values():
-            parts = Path(path).parts
-            is_ours = parts[0] == "data" and len(parts) > 2 and parts[1] in self.config.data
-            found.append(f"data/{parts[1]}/{parts[2]}/manifest.json" if is_ours else path)
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(self._input_of(path) for path in self._graph_sources().values()))
+
+    def question_files(self, name: str, part: str) -> QuestionFiles:
+        """The ``part`` (`train` or `test`) of the block ``vqa.<name>``, environment variables expanded."""
+        block: QuestionFiles = getattr(self.config.vqa[name], part)
+        paths = {
+            key: expand_variables(getattr(block, key), f"vqa.{name}.{part}") for key in ("questions", "annotations")
+        }
+        return block.model_copy(update=paths)
+
+    def question_inputs(self, name: str, part: str) -> list[str]:
+        """What a table of questions is made from: files, or the manifest of the data that they come with."""
+        block = self.question_files(name, part)
+        paths = (block.questions, block.annotations)
+        return list(dict.fromkeys([f"data/{block.data}/manifest.json", *map(self._input_of, paths)]))
+
+    def question_arguments(self, name: str, part: str) -> str:
+        """Arguments of `evenclip data questions`."""
+        block = self.question_files(name, part)
+        return _join(block.questions, "--annotations", block.annotations, "--data", f"data/{block.data}")
+
+    def vqa_arguments(self, name: str, folder: str) -> str:
+        """Arguments of `evenclip vqa` for one set, whose tables of questions are in ``folder``."""
+        block = self.config.vqa[name]
+        parts = {"train": block.train, "test": block.test}
+        sets = [
+            text for part, each in parts.items() for text in (f"--{part}", f"{folder}/{part}.parquet=data/{each.data}")
+        ]
+        return _join(*sets, "--name", name, *_options(block.options))
+
+    def _input_of(self, path: str) -> str:
+        """The file itself, or the manifest of the data folder that it is made with."""
+        parts = Path(path).parts
+        is_ours = parts[0] == "data" and len(parts) > 2 and parts[1] in self.config.data
+        return f"data/{parts[1]}/{parts[2]}/manifest.json" if is_ours else path
 
     def _graph_sources(self) -> dict[str, str]:
         block = self.config.graph
@@ -331,7 +385,8 @@ class Study:
     def summarize_arguments(self) -> str:
         """Arguments of `evenclip summarize`: runs, seeds and sets (what has left the study is not gathered), claims."""
         config = self.config
-        named = {"--run": self.runs, "--seed": config.seeds, "--set": config.evaluate.sets, "--claims": self.claims}
+        sets = [*config.evaluate.sets, *config.vqa]
+        named = {"--run": self.runs, "--seed": config.seeds, "--set": sets, "--claims": self.claims}
         return _join(*(argument for flag, names in named.items() for name in names for argument in (flag, name)))
 
     @property
@@ -362,6 +417,10 @@ class Study:
             if path.startswith("data/") and path.endswith("manifest.json")
         ]
         used += [(f"evaluate.sets.{name}", block.data) for name, block in self.config.evaluate.sets.items()]
+        for name, block in self.config.vqa.items():
+            if name in self.config.evaluate.sets:
+                raise InputError(f"'{name}' names an evaluation set too", f"{where}, vqa", "give it another name")
+            used += [(f"vqa.{name}.train.data", block.train.data), (f"vqa.{name}.test.data", block.test.data)]
         for key, data in used:
             dataset, split = data.split("/")
             if dataset not in self.config.data or split not in self.config.data[dataset].splits:

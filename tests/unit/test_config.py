@@ -222,3 +222,24 @@ def test_what_the_bias_probe_looks_at_is_an_input(demo, monkeypatch):
     study = Study.from_mapping(demo, "test")
     assert study.probe_data("m4") == ["data/world/unmarked/manifest.json", "data/world/people/manifest.json"]
     assert study.model_files("m4") == [study.config.train.model, *prompts.values()]
+
+
+def test_a_studys_questions_are_read_from_the_data_they_come_with(demo):
+    files = {"questions": "data/world/train/knowledge/q.json", "annotations": "${ANSWERS:-raw/a.json}"}
+    block = {part: files | {"data": f"world/{split}"} for part, split in (("train", "train"), ("test", "mixed"))}
+    study = Study.from_mapping(demo | {"vqa": {"asked": block | {"options": {"lr": 2e-3}}}}, "demo")
+    assert study.question_inputs("asked", "test") == [
+        "data/world/mixed/manifest.json", "data/world/train/manifest.json", "raw/a.json",
+    ]  # fmt: skip
+    arguments = shlex.split(study.vqa_arguments("asked", "tables"))
+    assert arguments[:6] == [
+        "--train", "tables/train.parquet=data/world/train", "--test", "tables/test.parquet=data/world/mixed",
+        "--name", "asked",
+    ]  # fmt: skip
+    assert options_of(study.vqa_arguments("asked", "tables")) == ["lr=0.002"]
+    assert "--set asked" in study.summarize_arguments()
+    with pytest.raises(InputError, match="names an evaluation set too"):
+        Study.from_mapping(demo | {"vqa": {"world_mixed": block}}, "demo")
+    with pytest.raises(InputError, match="unknown data 'world/nowhere'"):
+        wrong = block | {"test": files | {"data": "world/nowhere"}}
+        Study.from_mapping(demo | {"vqa": {"asked": wrong}}, "demo")

@@ -8,6 +8,8 @@ rule evaluate:
         ],
     output:
         metrics=f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/{{dataset}}.json",
+    wildcard_constraints:
+        dataset="|".join(STUDY.config.evaluate.sets),
     params:
         data=lambda w, input: Path(input.data).parent,
         options=lambda w: STUDY.evaluate_arguments(w.dataset),

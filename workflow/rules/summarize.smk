@@ -6,6 +6,7 @@ rule summarize:
             seed=STUDY.config.seeds,
             dataset=STUDY.config.evaluate.sets,
         ),
+        answers=expand(rules.vqa.output.metrics, run=STUDY.runs, seed=STUDY.config.seeds, dataset=STUDY.config.vqa),
         histories=expand(rules.train.output.history, run=STUDY.runs, seed=STUDY.config.seeds),
         balances=expand(rules.balance.output.report, strategy=STUDY.strategies()),
         strategies=expand(rules.balance.output.manifest, strategy=STUDY.strategies()),
