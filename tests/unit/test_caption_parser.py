@@ -2,7 +2,7 @@
 
 `scene_triple_cases.tsv` has 100 captions, drawn at random from Flickr8k, COCO val2017 and the CC3M validation set (text
 only), with all triples that the parser reads from them, and a judgement of each: would a reader of the caption say so?
-The captions were drawn after the parser's rules were made, and the rules were not changed for them.
+The captions were drawn after the parser's rules were made, and no rule was mended for its mistakes on them.
 """
 
 import csv
