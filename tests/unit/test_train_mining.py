@@ -123,3 +123,10 @@ def test_where_nothing_is_allowed_nothing_counts():
     nothing = torch.zeros(2, 5, dtype=torch.bool)
     weight = mine(torch.zeros(2, 5), torch.zeros(2), nothing, torch.zeros(2), Mining(0.5, 1, 3, 1, 1, 10))
     assert torch.equal(weight, torch.zeros(2, 5))
+
+
+def test_the_rest_of_the_weight_is_spread_evenly_over_all_that_is_allowed():
+    found, sharp = example(8, 40), {"low": 0.5, "high": 1, "top_k": 5, "sharpness": 0.5, "focus": 1, "max_weight": 9}
+    mined, half, none = (mine(**found, mining=Mining(**sharp, strength=strength)) for strength in (1.0, 0.5, 0.0))
+    torch.testing.assert_close(half, (mined + found["allowed"].float()) / 2)
+    assert torch.equal(none, found["allowed"].float())

@@ -18,7 +18,8 @@ def mining_at(options: AhnmOptions, progress: float) -> Mining:
     """How negatives are mined at ``progress`` of the training."""
     low, high = (ramp(progress, *ends) for ends in zip(options.band_start, options.band_end, strict=True))
     sharpness = ramp(progress, options.sharpness_start, options.sharpness_end)
-    return Mining(low, high, options.top_k, sharpness, options.focus, options.max_weight)
+    strength = ramp(progress, options.strength_start, options.strength_end)
+    return Mining(low, high, options.top_k, sharpness, options.focus, options.max_weight, strength)
 
 
 class MinedNegatives:
@@ -55,15 +56,12 @@ class MinedNegatives:
         self._sides = groups.sides() if groups and fair else None
         self._last: tuple[slice, torch.Tensor] | None = None
         self._mass = torch.zeros(len(picture), device=image.device)
-        self._n_false = self._n_kept = torch.zeros((), device=image.device)
-        self._n_cells = self._n_anchors = 0
+        self._n_false, self._n_cells = torch.zeros((), device=image.device), 0
 
     def log_weight(self, rows: slice) -> torch.Tensor:
         """Shape (n_rows, b), of the batch's texts for the images ``rows``."""
         weight = self.weight_of_texts(rows)
         self._mass = self._mass + weight.sum(dim=0)
-        self._n_kept = self._n_kept + (weight > 0).sum()
-        self._n_anchors += len(weight)
         return self._with_own_pair(weight[:, : self.n], rows)
 
     def extra_log_weight(self, rows: slice) -> torch.Tensor:
@@ -82,13 +80,13 @@ class MinedNegatives:
         return self._last[1]
 
     def logged(self) -> dict[str, torch.Tensor | float]:
-        """The band, the share of false negatives among candidates, negatives for each image, and their bias."""
+        """The band, the weight of what is mined, the share of false negatives among candidates, and the bias."""
         bias = self._groups.bias(self._mass) if self._groups else {}
         return bias | {
             "negatives_band_low": self._mining.low,
             "negatives_band_high": self._mining.high,
             "negatives_masked": self._n_false / max(self._n_cells, 1),
-            "negatives_each": self._n_kept / max(self._n_anchors, 1),
+            "negatives_strength": self._mining.strength,
         }
 
     def _mine(self, rows: slice, anchors: torch.Tensor, candidates: torch.Tensor, sides: Sides | None) -> torch.Tensor:

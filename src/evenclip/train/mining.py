@@ -23,6 +23,7 @@ class Mining:
     sharpness: float
     focus: float
     max_weight: float
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def mine(
 
     .. math:: w_j \propto \left( e^{l_j} (1 - p_j)^{focus} \right)^{sharpness},
 
-    within a factor ``max_weight`` of the geometric mean, and scaled so that they sum to ``total``. With ``sides`` the
+    within a factor ``max_weight`` of the geometric mean, and scaled so that they sum to ``total``. Of this sum the
+    share ``strength`` is for what was mined, the rest is spread evenly over all that is allowed. With ``sides`` the
     mass of each group is then brought to its share, where both sides of a contrast have any.
 
     Parameters
@@ -95,6 +97,8 @@ def mine(
     bound = math.log(mining.max_weight)
     weight = (log_weight - mean).clamp(-bound, bound).exp() * kept
     weight = weight * (total / weight.sum(dim=1).clamp(min=1e-12))[:, None]
+    evenly = allowed * (total[:, None] / n_allowed.clamp(min=1))
+    weight = weight.lerp(evenly, 1 - mining.strength)
     return _rake(weight, sides) if sides else weight
 
 
