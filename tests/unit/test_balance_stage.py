@@ -111,6 +111,8 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_only_other_copies(l
     a, b, c = (pq.read_table(tmp_path / name / "weights.parquet") for name in "abc")
     assert a.equals(b)
     assert a.column("weight").equals(c.column("weight")) and not a.column("copies").equals(c.column("copies"))
+    for seed, written in ((1, a), (2, c)):
+        assert (M4Balancer(seed=seed).fit(labels).copies_ == written.column("copies").to_numpy()).all()
 
 
 def test_target_share_is_reached_under_both_codings(labels):
