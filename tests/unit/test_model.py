@@ -174,3 +174,29 @@ def test_a_folder_whose_preprocessing_has_another_size_is_refused(clip: Clip, tm
     save_clip(Clip(clip.module, clip.tokenizer, clip.model_cfg, clip.preprocess_cfg | {"size": [32, 32]}), folder)
     with pytest.raises(InputError, match=r"size \(32, 32\), the model has \(16, 16\)"):
         load_clip(str(folder))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_of_the_last_block_only_what_is_read_is_computed_with_the_same_features_and_gradients(
+    clip: Clip, training: bool
+):
+    module = clip.module.train(training)
+    tokens, images = clip.tokenizer(TEXTS * 30), torch.rand(5, 3, 16, 16)
+    last = (module.visual.transformer.resblocks[-1].ln_2, module.transformer.resblocks[-1].ln_2)
+    found = []
+    for observe in (False, True):
+        shapes = []
+        module.zero_grad()
+        hooks = [layer.register_forward_hook(lambda _, i, o: shapes.append(o.shape)) for layer in last if observe]
+        image, text = encode_image(module, images), encode_text(module, trim(module, tokens))
+        (image.square() @ torch.ones(16, 1)).sum().add(text.cos().sum() + image.cos().sum()).backward()
+        found.append((image, text, *(p.grad.clone() for p in module.parameters() if p.grad is not None)))
+        if observe:  # who listens hears all positions
+            assert shapes == [(5, 5, 32), (90, trim(module, tokens).shape[1], 32)]
+        for hook in hooks:
+            hook.remove()
+    assert len(found[0]) == len(found[1])
+    for cheap, whole in zip(*found, strict=True):
+        torch.testing.assert_close(cheap, whole, atol=1e-4, rtol=1e-4)
+    for block in (module.visual.transformer.resblocks[-1], module.transformer.resblocks[-1]):
+        assert "forward" not in vars(block)

@@ -17,6 +17,7 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 
 from evenclip.errors import InputError
 
+BLOCK = 16  # images that a thread decodes at a time: one alone is too small a task
 AHEAD = 256  # images decoded ahead of the reader, so that a large set never lies in memory as JPEG bytes
 
 
@@ -44,13 +45,15 @@ def decode_images(
     """
     transform = pixel_transform(preprocess_cfg)
 
-    def decode(item: tuple[str, bytes]) -> np.ndarray:
-        return decode_image(item[1], transform, f"{where}, key {item[0]}")
+    def decode(block: list[tuple[str, bytes]]) -> list[np.ndarray]:
+        return [decode_image(content, transform, f"{where}, key {key}") for key, content in block]
 
     iterator = iter(images)
     with ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(iterator, AHEAD)):
-            yield from pool.map(decode, chunk)
+            blocks = [chunk[start : start + BLOCK] for start in range(0, len(chunk), BLOCK)]
+            for decoded in pool.map(decode, blocks):
+                yield from decoded
 
 
 def decode_image(content: bytes, transform: Callable[[Image.Image], Image.Image], where: str) -> np.ndarray:

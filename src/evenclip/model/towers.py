@@ -1,6 +1,8 @@
-"""The two towers at their cheapest: captions cut to what they hold, and only the vocabulary that is in use.
+"""The two towers at their cheapest: captions cut to what they hold, only the vocabulary that is in use, and of the last
+block only what is read of it.
 
-Neither changes what a model computes. Both apply to open_clip's own text tower (causal attention, features read at
+None of it changes what a model computes. Where a method listens inside a tower by hooks, it is computed whole. The
+first two apply to open_clip's own text tower (causal attention, features read at
 the end-of-text token); other towers get the tokens as the tokenizer made them.
 """
 
@@ -9,9 +11,12 @@ from contextlib import contextmanager
 
 import open_clip
 import torch
+from open_clip.transformer import ResidualAttentionBlock, Transformer, VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+GROUP_ROWS = 32  # captions of similar length that are encoded together on a CPU
 
 
 def has_causal_text(module: nn.Module) -> bool:
@@ -27,7 +32,8 @@ def trim(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
 
 def encode_image(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Unit image features, shape (b, d), float32, of normalised images, shape (b, 3, h, w)."""
-    with _attention(images.device):
+    first = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    with _attention(images.device), _last_block_at(_image_blocks(module), first):
         return F.normalize(module.encode_image(images).float(), dim=-1)
 
 
@@ -40,13 +46,73 @@ def encode_text(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     with _attention(tokens.device):
         if not has_causal_text(module):
             return F.normalize(module.encode_text(tokens).float(), dim=-1)
-        n_rows, length = tokens.shape
-        x = module.token_embedding(tokens) + module.positional_embedding[:length]  # (b, l, width)
-        x = module.transformer(x, attn_mask=module.attn_mask[:length, :length])
-        x = module.ln_final(x)[torch.arange(n_rows, device=tokens.device), tokens.argmax(dim=1)]  # (b, width)
-        projection = module.text_projection
-        x = projection(x) if isinstance(projection, nn.Module) else x if projection is None else x @ projection
-        return F.normalize(x.float(), dim=-1)
+        own = (module.token_embedding, module.transformer, module.ln_final)
+        blocks = _blocks(module.transformer) if _is_unobserved(*own) else None
+        if blocks is None or tokens.device.type != "cpu":  # a GPU is better off with one large batch
+            return _encode_causal(module, tokens, blocks)
+        order = torch.argsort(tokens.argmax(dim=1), stable=True)
+        groups = [trim(module, tokens[rows]) for rows in order.split(GROUP_ROWS)]
+        return torch.cat([_encode_causal(module, group, blocks) for group in groups])[torch.argsort(order)]
+
+
+def _encode_causal(module: nn.Module, tokens: torch.Tensor, blocks: nn.ModuleList | None) -> torch.Tensor:
+    n_rows, length = tokens.shape
+    end = tokens.argmax(dim=1)  # (b,)
+    x = module.token_embedding(tokens) + module.positional_embedding[:length]  # (b, l, width)
+    with _last_block_at(blocks, end):
+        x = module.transformer(x, attn_mask=module.attn_mask[:length, :length])  # (b, l, width), or l = 1
+    x = module.ln_final(x)
+    x = x[torch.arange(n_rows, device=tokens.device), end] if blocks is None else x[:, 0]  # (b, width)
+    projection = module.text_projection
+    x = projection(x) if isinstance(projection, nn.Module) else x if projection is None else x @ projection
+    return F.normalize(x.float(), dim=-1)
+
+
+def _image_blocks(module: nn.Module) -> nn.ModuleList | None:
+    """Blocks of a vision transformer that is read at its class token only; None for other towers."""
+    visual = module.visual
+    is_own = isinstance(visual, VisionTransformer) and visual.pool_type == "tok" and visual.attn_pool is None
+    return _blocks(visual.transformer) if is_own and not visual.output_tokens and _is_unobserved(visual) else None
+
+
+def _blocks(transformer: nn.Module) -> nn.ModuleList | None:
+    """Blocks of open_clip's own transformer."""
+    is_own = type(transformer) is Transformer and transformer.batch_first
+    return transformer.resblocks if is_own and type(transformer.resblocks[-1]) is ResidualAttentionBlock else None
+
+
+def _is_unobserved(*parts: nn.Module) -> bool:
+    """Whether nobody's hook sees what lies inside, and nothing of it is compiled."""
+    modules = (module for part in parts for module in part.modules())
+    return not any(m._forward_hooks or m._forward_pre_hooks or m._compiled_call_impl for m in modules)
+
+
+@contextmanager
+def _last_block_at(blocks: nn.ModuleList | None, positions: torch.Tensor) -> Iterator[None]:
+    """Let the last block compute what is read of it: one position a row, shape (b,); its output is (b, 1, width).
+
+    The keys and values of all positions are needed still; queries, attention and the perceptron are not.
+    """
+    if blocks is None:
+        yield
+        return
+    block, rows = blocks[-1], torch.arange(len(positions), device=positions.device)
+    n_heads = block.attn.num_heads
+
+    def forward(q_x: torch.Tensor, k_x: None = None, v_x: None = None, attn_mask: torch.Tensor | None = None):
+        normed = block.ln_1(q_x)  # (b, l, width)
+        if attn_mask is not None:  # (l, l) -> (b * heads, 1, l)
+            attn_mask = attn_mask[positions].to(q_x.dtype).unsqueeze(1).repeat_interleave(n_heads, dim=0)
+        query = normed[rows, positions].unsqueeze(1)  # (b, 1, width)
+        mixed = block.attn(query, normed, normed, need_weights=False, attn_mask=attn_mask)[0]
+        x = q_x[rows, positions].unsqueeze(1) + block.ls_1(mixed)
+        return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+    block.forward = forward
+    try:
+        yield
+    finally:
+        del block.forward
 
 
 def freeze_towers(module: nn.Module, towers: Sequence[str]) -> None:

@@ -53,15 +53,18 @@ class PixelsInShards:
 
     def __init__(self, places: list[ImagePlace], preprocess_cfg: dict, threads: int):
         self._places, self._transform = places, pixel_transform(preprocess_cfg)
-        self._pool = ThreadPoolExecutor(threads)
+        self._threads, self._pool = threads, ThreadPoolExecutor(threads)
 
     def at(self, rows: np.ndarray) -> torch.Tensor:
         """See `Pixels`; `InputError` names the shard that has vanished, or the key of an image that is damaged."""
-        return torch.from_numpy(np.stack(list(self._pool.map(self._one, rows.tolist()))))
+        blocks = np.array_split(rows, min(len(rows), 4 * self._threads))  # an image alone is too small a task
+        return torch.from_numpy(np.concatenate(list(self._pool.map(self._block, blocks))))
 
-    def _one(self, row: int) -> np.ndarray:
-        place = self._places[row]
-        return decode_image(_read(place), self._transform, f"{place.tar}, key {place.key}")
+    def _block(self, rows: np.ndarray) -> np.ndarray:
+        places = [self._places[row] for row in rows]
+        return np.stack(
+            [decode_image(_read(place), self._transform, f"{place.tar}, key {place.key}") for place in places]
+        )
 
 
 @dataclass(frozen=True)

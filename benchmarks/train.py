@@ -1,0 +1,278 @@
+"""Measure training against open_clip's own trainer, and our input against its WebDataset pipeline.
+
+    python benchmarks/train.py CASE...     cases: cpu input gpu
+
+Photos of Flickr8k (EVENCLIP_REAL_DATA), both from the same JPEG bytes; the same architecture, batch size, number of
+samples, crops, schedule and optimiser settings; runs alternate. A time runs from where the data is first touched to the
+end of the last step: our decoding of the whole set counts, as do the start and the work of the peer's loader. The peer
+is `open_clip_train` (in open_clip_torch; needs the packages webdataset and braceexpand beside it), with the better of
+one and two loader processes. Losses are compared before times are. Rows go to benchmarks/results/train.csv.
+"""
+
+import csv
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from evenclip.data.importing import import_dataset
+from evenclip.data.options import ImportOptions
+from evenclip.data.shards import iterate_images, read_pairs
+from evenclip.model.clip import create_clip
+from evenclip.records import WEIGHTS_SCHEMA, write_table
+from evenclip.train import TrainOptions
+from evenclip.train.clock import Clock
+from evenclip.train.engine import Engine
+from evenclip.train.methods import Setting
+from evenclip.train.pairs import load_pairs
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "benchmarks" / "results" / "train.csv"
+COLUMNS = ["case", "unit", "ours", "peer", "peer_name", "ratio", "target", "met", "n_runs", "date", "commit", "machine"]
+PEER = "open_clip_train 3.3"
+MODEL = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 4, "head_width": 64},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4},
+}
+N_THREADS = 2
+BATCH_SIZE = 256
+N_STEPS = int(os.environ.get("EVENCLIP_BENCHMARK_STEPS", "60"))
+N_RUNS = int(os.environ.get("EVENCLIP_BENCHMARK_RUNS", "2"))
+WINDOW = 10  # steps whose mean loss is compared
+LOSS_TOLERANCE = 0.1  # of two windows' mean losses; other seeds of one program differ by as much
+OPTIONS = {"lr": 5e-4, "warmup_share": 0.1, "weight_decay": 0.1, "clip_norm": 1.0, "crop_scale_min": 0.9}
+RUN_PEER = (
+    "import sys, open_clip; open_clip.add_model_config(sys.argv[1]); "
+    "from open_clip_train.main import main; main(sys.argv[2:])"
+)
+LOGGED = re.compile(r"Train Epoch: .* Batch \(t\): ([\d.]+), .* Loss: ([\d.]+)")
+
+
+def prepare(folder: Path, px: int) -> None:
+    """Shards, weights of 1, the photos as files with a csv of one row per sample, and the model's configuration."""
+    source = Path(os.environ["EVENCLIP_REAL_DATA"]) / "flickr8k"
+    import_dataset(source, folder / "data", "train", ImportOptions(layout="flickr8k", max_px=px, shard_size=500))
+    table = read_pairs(folder / "data", ["key", "captions"])
+    keys = table["key"].to_pylist()
+    columns = [pa.array(keys), *(pa.array([1] * len(keys), field.type) for field in list(WEIGHTS_SCHEMA)[1:])]
+    write_table(pa.Table.from_arrays(columns, schema=WEIGHTS_SCHEMA), folder / "weights.parquet")
+    (folder / "photos").mkdir()
+    for key, content in iterate_images(folder / "data"):
+        (folder / "photos" / f"{key}.jpg").write_bytes(content)
+    rng = np.random.default_rng(0)
+    captions = table["captions"].to_pylist()
+    shown = np.concatenate([rng.permutation(len(keys)) for _ in range(-(-N_STEPS * BATCH_SIZE // len(keys)))])
+    with open(folder / "samples.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["filepath", "title"])
+        for i in shown[: N_STEPS * BATCH_SIZE]:
+            writer.writerow([folder / "photos" / f"{keys[i]}.jpg", captions[i][rng.integers(len(captions[i]))]])
+    (folder / "small_vit.json").write_text(json.dumps(MODEL))
+
+
+def train_ours(folder: Path, model: str, device: str, **changes) -> dict:
+    """Seconds and losses of our training, in this process."""
+    torch.set_num_threads(N_THREADS)
+    options = TrainOptions(**OPTIONS | {"batch_size": BATCH_SIZE, "device": device, "threads": N_THREADS} | changes)
+    torch.manual_seed(0)
+    clip = create_clip(model)
+    started = time.perf_counter()
+    pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, N_THREADS, options.cache_mb)
+    engine = Engine(Setting(options, clip, pairs, 0, Clock(N_STEPS), torch.device(device)))
+    loaded = time.perf_counter()
+    losses = torch.stack([engine.step().loss for _ in range(N_STEPS)]).tolist()
+    ended = time.perf_counter()
+    return {"seconds": ended - started, "seconds_of_steps": ended - loaded, "losses": losses}
+
+
+def train_peer(folder: Path, model: str, device: str, precision: str, workers: int) -> dict:
+    """Seconds and losses of the peer's training, from its log."""
+    config = folder / "small_vit.json"
+    data = ["--dataset-type", "csv", "--train-data", folder / "samples.csv", "--csv-separator", ","]
+    optimiser = ["--lr", OPTIONS["lr"], "--wd", OPTIONS["weight_decay"], "--warmup", round(0.1 * N_STEPS)]
+    optimiser += ["--beta1", 0.9, "--beta2", 0.98, "--eps", 1e-6, "--grad-clip-norm", OPTIONS["clip_norm"]]
+    run = ["--model", model, "--precision", precision, "--device", device, "--batch-size", BATCH_SIZE, "--epochs", 1]
+    run += ["--workers", workers, "--log-every-n-steps", 1, "--save-frequency", 0, "--aug-cfg", "scale=(0.9,1.0)"]
+    with tempfile.TemporaryDirectory() as logs:
+        arguments = map(str, [config, *data, *optimiser, *run, "--logs", logs, "--name", "run"])
+        done = subprocess.run([sys.executable, "-c", RUN_PEER, *arguments], capture_output=True, text=True, check=False)
+    found = LOGGED.findall(done.stdout + done.stderr)
+    if done.returncode or len(found) != N_STEPS:
+        raise RuntimeError(f"{len(found)} steps logged\n{done.stderr[-3000:]}")
+    return {"seconds": sum(float(batch) for batch, _ in found), "losses": [float(loss) for _, loss in found]}
+
+
+def in_child(folder: Path, *arguments: str) -> dict:
+    """Our training in a process of its own, as the peer's is."""
+    command = [sys.executable, __file__, "--ours", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def windows(losses: list[float]) -> np.ndarray:
+    """Mean losses of windows of `WINDOW` steps."""
+    return np.array(losses).reshape(-1, WINDOW).mean(axis=1)
+
+
+def compare(folder: Path, case: str, model: str, device: str, precisions: list[tuple], peer_precision: str) -> list:
+    """Rows of a case: ours with each (name, options, target), in turns with the peer."""
+    ours, peer = {name: [] for name, _, _ in precisions}, []
+    for number in range(N_RUNS):
+        for name, options, _ in precisions:
+            ours[name].append(in_child(folder, model, device, json.dumps(options)))
+            report(f"{name}: {ours[name][-1]['seconds']:.1f} s")
+        peer.append(train_peer(folder, model, device, peer_precision, workers=1 + number % 2))
+        report(f"peer: {peer[-1]['seconds']:.1f} s with {1 + number % 2} workers")
+    n_pairs, rows = N_STEPS * BATCH_SIZE, []
+    theirs = n_pairs / min(run["seconds"] for run in peer)
+    curve = np.mean([windows(run["losses"]) for run in peer], axis=0)
+    for name, _, target in precisions:
+        gap = float(np.abs(windows(ours[name][0]["losses"]) - curve).max())
+        report(f"{name}: losses {windows(ours[name][0]['losses']).round(3)}; peer {curve.round(3)}; gap {gap:.3f}")
+        if gap > LOSS_TOLERANCE:
+            raise RuntimeError(f"{name}: the loss curves differ by {gap}")
+        mine = n_pairs / min(run["seconds"] for run in ours[name])
+        what = f"{case}: {name} against {peer_precision}, batch {BATCH_SIZE}, loss curves within {gap:.2f}"
+        rows.append(row(what, "pairs/s", mine, theirs, PEER, target, N_RUNS))
+    return rows
+
+
+def cpu_case() -> list[dict]:
+    """The small ViT on this CPU."""
+    precisions = [("fp32", {"precision": "fp32"}, 1.5), ("bf16", {"precision": "bf16"}, 2.5)]
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), 128)
+        model = "small_vit"
+        return compare(Path(folder), "cpu", model, "cpu", precisions, "fp32")
+
+
+def gpu_case() -> list[dict]:
+    """ViT-B/32 at 224 px on the first CUDA device, bf16 in both."""
+    if not torch.cuda.is_available():
+        report("gpu: no CUDA device here")
+        return []
+    precisions = [("bf16", {"precision": "bf16"}, 1.1), ("bf16 compiled", {"precision": "bf16", "compile": True}, 1.1)]
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), 224)
+        return compare(Path(folder), "gpu ViT-B-32", "ViT-B-32", "cuda", precisions, "amp_bf16")
+
+
+def input_case() -> list[dict]:
+    """Batches of normalised crops with tokens, three times through the set, without a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), 128)
+        n_epochs, found = 3, {"in memory": [], "from the shards": [], "peer": []}
+        for number in range(N_RUNS):
+            found["in memory"].append(read_ours(Path(folder), 4096, n_epochs))
+            found["from the shards"].append(read_ours(Path(folder), 0, n_epochs))
+            found["peer"].append(read_peer(Path(folder), 1 + number % 2, n_epochs))
+            report(f"input: {[f'{name} {values[-1]:.0f}' for name, values in found.items()]} pairs/s")
+    theirs, name = max(found.pop("peer")), "open_clip WebDataset pipeline"
+    return [
+        row(f"input: {ours}, 3 epochs", "pairs/s", max(values), theirs, name, 2.0, N_RUNS)
+        for ours, values in found.items()
+    ]
+
+
+def read_ours(folder: Path, cache_mb: float, n_epochs: int) -> float:
+    """Pairs per second of our input, the loading of the set included."""
+    torch.set_num_threads(N_THREADS)
+    options = TrainOptions(**OPTIONS, batch_size=BATCH_SIZE, precision="fp32", cache_mb=cache_mb)
+    clip = create_clip(str(folder / "small_vit.json"))
+    started = time.perf_counter()
+    pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, N_THREADS, cache_mb)
+    engine = Engine(Setting(options, clip, pairs, 0, Clock(10_000), torch.device("cpu")))
+    batches = engine.parts.batches
+    n_steps = n_epochs * batches.steps_per_epoch
+    for step in range(n_steps):
+        end = (step // batches.steps_per_epoch + 1) * batches.steps_per_epoch
+        prepared = engine._ahead.take(step, end, batches.at)
+        inputs = engine._inputs(prepared.batch, prepared.pixels)
+        assert inputs.images().shape == (BATCH_SIZE, 3, 64, 64) and len(inputs.tokens) == BATCH_SIZE
+    return n_steps * BATCH_SIZE / (time.perf_counter() - started)
+
+
+def read_peer(folder: Path, workers: int, n_epochs: int) -> float:
+    """Pairs per second of open_clip's WebDataset pipeline."""
+    import open_clip
+    from open_clip_train.data import get_wds_dataset
+    from open_clip_train.params import parse_args
+
+    open_clip.add_model_config(str(folder / "small_vit.json"))
+    _, transform, _ = open_clip.create_model_and_transforms("small_vit", aug_cfg={"scale": (0.9, 1.0)})
+    n_shards = len(list((folder / "data").glob("*.tar")))
+    arguments = ["--train-data", str(folder / "data" / f"{{00000..{n_shards - 1:05d}}}.tar"), "--workers", str(workers)]
+    n_pairs = read_pairs(folder / "data", ["key"]).num_rows
+    arguments += ["--train-num-samples", str(n_pairs), "--batch-size", str(BATCH_SIZE), "--model", "small_vit"]
+    args = parse_args(arguments)
+    args.world_size, args.distributed = 1, False
+    started, n = time.perf_counter(), 0
+    data = get_wds_dataset(args, transform, is_train=True, tokenizer=open_clip.get_tokenizer("small_vit"))
+    for epoch in range(n_epochs):
+        data.set_epoch(epoch)
+        for images, texts in data.dataloader:
+            n += len(images)
+            assert texts.shape == (len(images), 32)
+    return n / (time.perf_counter() - started)
+
+
+def row(case: str, unit: str, ours: float, peer: float, peer_name: str, target: float, n_runs: int) -> dict:
+    commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return {
+        "case": case,
+        "unit": unit,
+        "ours": f"{ours:.4g}",
+        "peer": f"{peer:.4g}",
+        "peer_name": peer_name,
+        "ratio": f"{ours / peer:.2f}",
+        "target": target,
+        "met": ours / peer >= target,
+        "n_runs": n_runs,
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def report(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+CASES: dict[str, Callable[[], list[dict]]] = {"cpu": cpu_case, "input": input_case, "gpu": gpu_case}
+
+
+def main() -> None:
+    """Run the cases named on the command line and merge their rows into the table."""
+    if sys.argv[1:2] == ["--ours"]:
+        folder, model, device, options = sys.argv[2:]
+        path = Path(folder) / f"{model}.json"
+        found = train_ours(Path(folder), str(path) if path.exists() else model, device, **json.loads(options))
+        print(json.dumps(found))
+        return
+    for name in sys.argv[1:] or CASES:
+        new = CASES[name]()
+        old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
+        kept = [entry for entry in old if not entry["case"].startswith(name)] if new else old
+        with open(TABLE, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept + new)
+        for entry in new:
+            print({key: entry[key] for key in ("case", "ours", "peer", "ratio", "met")}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
