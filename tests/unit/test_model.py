@@ -185,9 +185,13 @@ def test_of_the_last_block_only_what_is_read_is_computed_with_the_same_features_
     last = (module.visual.transformer.resblocks[-1].ln_2, module.transformer.resblocks[-1].ln_2)
     found = []
     for observe in (False, True):
-        shapes = []
+        shapes: list[torch.Size] = []
+
+        def listen(_layer, _inputs, output, heard=shapes) -> None:
+            heard.append(output.shape)
+
         module.zero_grad()
-        hooks = [layer.register_forward_hook(lambda _, i, o: shapes.append(o.shape)) for layer in last if observe]
+        hooks = [layer.register_forward_hook(listen) for layer in last if observe]
         image, text = encode_image(module, images), encode_text(module, trim(module, tokens))
         (image.square() @ torch.ones(16, 1)).sum().add(text.cos().sum() + image.cos().sum()).backward()
         found.append((image, text, *(p.grad.clone() for p in module.parameters() if p.grad is not None)))

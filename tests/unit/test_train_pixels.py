@@ -65,7 +65,7 @@ def test_a_streamed_training_ends_in_the_same_weights(folder: Path, tmp_path: Pa
 
 
 def test_steps_are_prepared_once_each_and_not_beyond_the_end():
-    pixels = PixelsInMemory(torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1))
+    pixels = PixelsInMemory(np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1))
     batches = WeightedBatches(np.ones(40, np.int64), 4, 0)
     asked = []
 

@@ -103,4 +103,4 @@ def _open_pixels(data: Path, shown: set[str], preprocess_cfg: dict[str, Any], th
     pixels = np.empty((len(shown), 3, height, width), np.uint8)
     for i, image in enumerate(track(decoded, "decode images", len(shown))):
         pixels[i] = image
-    return PixelsInMemory(torch.from_numpy(pixels))
+    return PixelsInMemory(pixels)

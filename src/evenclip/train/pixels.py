@@ -29,14 +29,18 @@ class Pixels(Protocol):
 
 
 class PixelsInMemory:
-    """``pixels``: uint8, shape (n, 3, h, w)."""
+    """``pixels``: uint8, shape (n, 3, h, w).
 
-    def __init__(self, pixels: torch.Tensor):
+    Taken by NumPy, in one thread: torch would start a second pool of threads for the thread that prepares batches, and
+    both pools would then wait asleep at each barrier.
+    """
+
+    def __init__(self, pixels: np.ndarray):
         self._pixels = pixels
 
     def at(self, rows: np.ndarray) -> torch.Tensor:
         """See `Pixels`."""
-        return self._pixels[torch.from_numpy(rows)]
+        return torch.from_numpy(self._pixels[rows])
 
 
 class PixelsInShards:
