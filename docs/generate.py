@@ -1,9 +1,9 @@
 """Write what the documents take from the code and from committed results: `make docs`; a test fails where they drift.
 
 Writes config/README.md and workflow/schemas/config.schema.json (from the option blocks), README.md's rule graph (from
-Snakemake) and its results tables (from docs/results/<study>/summary.csv), docs/datasets.md's tables (from
-config/datasets.yaml) and docs/evaluate.md's (from the metrics' definitions and config/suites.yaml). `--check` only
-says what is out of step.
+Snakemake) and its results tables (from docs/results/<study>/summary.csv), docs/results/README.md's tables of claims
+(from claims.json), docs/datasets.md's tables (from config/datasets.yaml) and docs/evaluate.md's (from the metrics'
+definitions and config/suites.yaml). `--check` only says what is out of step.
 """
 
 import csv
@@ -125,6 +125,27 @@ def results_table(study: str) -> str:
     return "\n".join([*lines, "", made])
 
 
+def claims_table(study: str) -> str:
+    """What a committed study says of each claim, the negative answers too, and what it could not test."""
+    entries = json.loads((RESULTS / study / "claims.json").read_text(encoding="utf-8"))
+    lines = ["| claim | metric | difference [95 % interval] | p | seeds | verdict |", "|---|---|---|---|---|---|"]
+    for entry in entries:
+        if entry["runs"] is None:
+            continue
+        pair = f"{entry['runs']['run']} - {entry['runs']['reference']}"
+        interval = f"{entry['estimate']:.3f} [{entry['ci_low']:.3f}, {entry['ci_high']:.3f}]"
+        cells = [
+            entry["name"],
+            f"`{entry['metric']}`",
+            f"{pair}: {interval}",
+            f"{entry['p_holm']:.3f}",
+            str(entry["n"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} | **{entry['verdict']}** |")
+    untested = dict.fromkeys(entry["name"] for entry in entries if entry["runs"] is None)
+    return "\n".join([*lines, "", *([f"Not tested here: {'; '.join(untested)}."] if untested else [])])
+
+
 def _cell(row: dict | None) -> str:
     if row is None or not row["mean"]:
         return "-"
@@ -222,8 +243,8 @@ def suites_table() -> str:
 
 
 SECTIONS = {
-    "metrics": metrics_table, "suites": suites_table,
-    "rules": rule_graph, "results": results_table, "datasets": dataset_overview, "dataset_sections": dataset_sections
+    "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
+    "claims": claims_table, "datasets": dataset_overview, "dataset_sections": dataset_sections,
 }  # fmt: skip
 
 
@@ -242,7 +263,10 @@ def filled(text: str) -> str:
 def files() -> dict[Path, str]:
     """Every generated file with its text."""
     schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
-    with_sections = [ROOT / "README.md", ROOT / "docs/datasets.md", ROOT / "docs/evaluate.md"]
+    with_sections = [
+        ROOT / "README.md",
+        *(ROOT / f"docs/{name}.md" for name in ("datasets", "evaluate", "results/README")),
+    ]
     return {
         ROOT / "config/README.md": config_reference(),
         ROOT / "workflow/schemas/config.schema.json": schema,

@@ -27,7 +27,7 @@
         marker: { ...look, size: 6 }, hovertemplate: `${run.name}, seed %{pointNumber}<extra></extra>` });
     }
     const legend = narrow() ? { orientation: "h", y: -.22 } : {};
-    Plotly.react(box, traces, { height: narrow() ? 560 : 520, margin: { l: 56, r: 8, t: 12, b: 48 }, legend, hovermode: "closest",
+    Plotly.react(box, traces, { height: narrow() ? 560 : 520, margin: { l: 56, r: 8, t: 40, b: 48 }, legend, hovermode: "closest",
       xaxis: { title: { text: choices.x.value } }, yaxis: { title: { text: choices.y.value } } }, { responsive: true, displaylogo: false });
   }
 
