@@ -1,4 +1,4 @@
-"""Graph folders as PyG data, and sampled neighbourhoods, without compiled extras."""
+"""Graph folders as PyG data, without compiled extras."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import torch
 
 from evenclip.errors import InputError
 from evenclip.graph import GraphOptions, GraphSource, build_graph
-from evenclip.graph.hetero import MODALITIES, GraphTensors, NeighbourSampler
+from evenclip.graph.hetero import MODALITIES, GraphTensors
 
 
 @pytest.fixture(scope="module")
@@ -60,70 +60,20 @@ def test_only_the_split_asked_for_is_read(folder, graph):
     assert len(graph.head) == n["train"] and len(GraphTensors.read(folder, "test").head) == n["test"] > 0
 
 
-def test_everything_is_sampled_where_the_fanout_allows(graph):
-    seeds = torch.tensor([3, 0])
-    found = NeighbourSampler(graph, [10_000]).sample(seeds, torch.Generator().manual_seed(0))
-    assert found.entity[:2].tolist() == [3, 0]
-    source, target, relation = graph.edges()
-    into = torch.isin(target, seeds)
-    expected = sorted(zip(source[into].tolist(), target[into].tolist(), relation[into].tolist(), strict=True))
-    sampled = zip(found.entity[found.source].tolist(), found.entity[found.target].tolist(), found.relation.tolist(),
-                  strict=True)  # fmt: skip
-    assert sorted(sampled) == expected
-
-
-def test_at_most_the_fanout_of_each_node_and_no_edge_twice(graph):
-    hub = int(torch.bincount(torch.cat([graph.head, graph.tail])).argmax())
-    sampler = NeighbourSampler(graph, [5, 3])
-    found = sampler.sample(torch.tensor([hub]), torch.Generator().manual_seed(1))
-    into = torch.bincount(found.target, minlength=len(found.entity))
-    assert into[0] == 5 and into.max() <= 5 and (into[1:] <= 3).all()
-    assert len(found.entity) == len(found.entity.unique())
-    edges = torch.stack([found.source, found.target, found.relation])
-    assert edges.shape[1] == edges.unique(dim=1).shape[1]
-
-
-def test_neighbours_are_drawn_uniformly_and_by_the_generator_alone(graph):
-    hub = int(torch.bincount(torch.cat([graph.head, graph.tail])).argmax())
-    sampler, generator = NeighbourSampler(graph, [4]), torch.Generator().manual_seed(0)
-    n_draws, counts = 2000, torch.zeros(len(graph.modality))
-    for _ in range(n_draws):
-        found = sampler.sample(torch.tensor([hub]), generator)
-        counts += torch.bincount(found.entity[found.source], minlength=len(counts))
-    source, target, _ = graph.edges()
-    degree = int((target == hub).sum())
-    times = torch.bincount(source[target == hub], minlength=len(counts))
-    expected = n_draws * 4 / degree * times
-    assert (counts[times == 0] == 0).all()
-    z = (counts - expected)[times > 0] / (expected[times > 0] * (1 - 4 / degree)).sqrt()
-    assert z.abs().max() < 4.5
-    again = [sampler.sample(torch.tensor([hub]), torch.Generator().manual_seed(7)) for _ in range(2)]
-    assert torch.equal(again[0].entity, again[1].entity) and torch.equal(again[0].source, again[1].source)
-
-
-def test_an_entity_without_neighbours_is_alone(graph):
-    lonely = GraphTensors(graph.modality, graph.head[:0], graph.relation[:0], graph.tail[:0], graph.n_relations)
-    found = NeighbourSampler(lonely, [3, 3]).sample(torch.tensor([2]), torch.Generator())
-    assert found.entity.tolist() == [2] and len(found.source) == 0
-
-
-def test_a_layer_of_pyg_runs_on_a_sample_and_equals_a_dense_sum(graph):
+def test_a_layer_of_pyg_runs_on_it_and_equals_a_dense_sum(graph):
     from torch_geometric.nn import HeteroConv, SAGEConv
 
-    found = NeighbourSampler(graph, [6, 6]).sample(torch.tensor([0, 5, 9]), torch.Generator().manual_seed(0))
-    data = found.hetero()
+    data = graph.hetero()
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(len(graph.modality), 4)).astype(np.float32))
     features = {name: x[data[name].entity] for name in data.node_types}
     layers = {edge: SAGEConv((4, 4), 4, aggr="sum", root_weight=False, bias=False) for edge in data.edge_types}
     for layer in layers.values():
         torch.nn.init.eye_(layer.lin_l.weight)
     out = HeteroConv(layers, aggr="sum")(features, data.edge_index_dict)
-    dense = torch.zeros(len(found.entity), 4)
-    dense.index_add_(0, found.target, x[found.entity][found.source])
+    source, target, _ = graph.edges()
+    dense = torch.zeros_like(x).index_add_(0, target, x[source])
     for name, values in out.items():
-        rows = torch.searchsorted(found.entity.sort().values, data[name].entity)
-        rows = found.entity.argsort()[rows]
-        assert torch.allclose(values, dense[rows], atol=1e-5)
+        assert torch.allclose(values, dense[data[name].entity], atol=1e-5)
 
 
 def test_unknown_ids_are_an_error(folder, tmp_path):

@@ -1,7 +1,7 @@
-"""A graph folder as PyTorch Geometric data, and sampled neighbourhoods of it; torch and PyG alone, no compiled extras.
+"""A graph folder as PyTorch Geometric's `HeteroData`, for people with models of their own; no compiled extras.
 
-Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. PyG's own `NeighborLoader` needs `pyg-lib` or
-`torch-sparse`; `NeighbourSampler` draws uniformly over compressed rows in torch instead.
+Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. What Knowledge-CLIP trains on are neighbourhoods,
+drawn by `evenclip.train.neighbourhood`: PyG's own `NeighborLoader` needs `pyg-lib` or `torch-sparse`.
 
 Node types are the modalities (text, image, both). Edges carry the row of their relation; every triple gives an edge
 from its tail to its head as well, whose relation is ``row + n_relations``: messages flow both ways.
@@ -108,74 +108,3 @@ def hetero_data(entity: Tensor, modality: Tensor, source: Tensor, target: Tensor
         data[names].edge_index = torch.stack([place[source[edges]], place[target[edges]]])
         data[names].relation = relation[edges]
     return data
-
-
-@dataclass(frozen=True)
-class Neighbourhood:
-    """What `NeighbourSampler.sample` returns.
-
-    Attributes
-    ----------
-    entity : Tensor of int64, shape (n_nodes,)
-        Rows in entities.parquet, the seeds first and in their order.
-    source, target, relation : Tensor of int64, shape (n_edges,)
-        Edges towards the seeds; source and target are rows of ``entity``.
-    modality : Tensor of int64, shape (n_nodes,)
-    """
-
-    entity: Tensor
-    source: Tensor
-    target: Tensor
-    relation: Tensor
-    modality: Tensor
-
-    def hetero(self) -> HeteroData:
-        """As `HeteroData`: the seeds are the nodes whose ``entity`` is among them."""
-        return hetero_data(self.entity, self.modality, self.source, self.target, self.relation)
-
-
-class NeighbourSampler:
-    """Draws neighbours uniformly and without replacement, hop by hop.
-
-    Parameters
-    ----------
-    graph : GraphTensors
-    fanouts : list of int
-        At most so many neighbours of every node that is new at hop 1, 2, ...; at most 3 hops are of use to
-        Knowledge-CLIP's GNN.
-    """
-
-    def __init__(self, graph: GraphTensors, fanouts: list[int]):
-        source, target, relation = graph.edges()
-        order = torch.argsort(target, stable=True)
-        self._source, self._relation = source[order], relation[order]
-        counts = torch.bincount(target, minlength=len(graph.modality))
-        self._start = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-        self._modality, self._fanouts = graph.modality, fanouts
-
-    def sample(self, seeds: Tensor, generator: torch.Generator) -> Neighbourhood:
-        """The neighbourhood of ``seeds`` (rows in entities.parquet, each once), the same for equal generators."""
-        entity, frontier = seeds, seeds
-        edges: list[Tensor] = []
-        for fanout in self._fanouts:
-            drawn, target = self._draw(frontier, fanout, generator)
-            edges.append(torch.stack([self._source[drawn], target, self._relation[drawn]]))
-            found = self._source[drawn].unique()
-            frontier = found[~torch.isin(found, entity)]
-            entity = torch.cat([entity, frontier])
-        source, target, relation = torch.cat(edges, dim=1)
-        order = torch.argsort(entity)
-        row = {name: order[torch.searchsorted(entity[order], ids)] for name, ids in (("s", source), ("t", target))}
-        return Neighbourhood(entity, row["s"], row["t"], relation, self._modality[entity])
-
-    def _draw(self, nodes: Tensor, fanout: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Edges into ``nodes``, at most ``fanout`` of each, and whose they are; each of shape (n_drawn,)."""
-        first = self._start[nodes]
-        degree = self._start[nodes + 1] - first
-        owner = torch.repeat_interleave(torch.arange(len(nodes)), degree)
-        within = torch.arange(len(owner)) - (degree.cumsum(0) - degree)[owner]
-        # a random order within each node: by a random key first, then stably by the node
-        shuffled = torch.rand(len(owner), generator=generator).argsort()
-        shuffled = shuffled[owner[shuffled].argsort(stable=True)]
-        chosen = shuffled[within < fanout]  # `within` counts 0, 1, ... in each node, in whatever order
-        return (first[owner] + within)[chosen], nodes[owner[chosen]]
