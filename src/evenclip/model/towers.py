@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-GROUP_ROWS = 32  # captions of similar length that are encoded together on a CPU
+GROUP_ROWS = 64  # captions of similar length that are encoded together on a CPU
 
 
 def has_causal_text(module: nn.Module) -> bool:
