@@ -99,6 +99,22 @@ def test_a_card_of_single_evaluations(example_root: Path, tmp_path: Path):
     assert [each["set"] for each in card["data"]] == list(SETS)
 
 
+def test_answered_questions_stand_on_a_card_too(example_root: Path, tmp_path: Path):
+    other = json.loads(evaluations(example_root)[0].read_text())["manifest"]
+    manifest = other | {
+        "stage": "vqa", "n": 55, "options": {"name": "asked", "model": "results/demo/train/m4/seed0", "resamples": 9},
+        "inputs": {"test data": {"path": "data/world/mixed", "sha256": "0" * 64}},
+    }  # fmt: skip
+    row = {"metric": "vqa/asked/accuracy", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 55, "group": "",
+           "random": 0.3, "people": False}  # fmt: skip
+    path = tmp_path / "asked.json"
+    path.write_text(json.dumps({"manifest": manifest, "metrics": [row]}))
+    write_evaluation_card([path], tmp_path / "card")
+    (data,) = read_card(tmp_path / "card")["data"]
+    assert data["data"] == "world/mixed" and data["examples"] == "55 questions"
+    assert "55 questions, truth: answers of people" in (tmp_path / "card/card.md").read_text()
+
+
 def test_the_fingerprint_follows_the_content_and_not_dates_or_commits(study_folder: Path, tmp_path: Path):
     def fingerprint_after(path: str, change) -> str:
         file = study_folder / path

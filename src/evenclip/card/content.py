@@ -131,7 +131,8 @@ def _evaluation(path: Path) -> dict[str, Any]:
 
 
 def _model_of(manifest: dict[str, Any]) -> str:
-    return manifest.get("model") or Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
+    named = manifest.get("model") or manifest["options"].get("model")
+    return named or Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
 
 
 def _measured(row: dict[str, Any], reference: float | None = None) -> Measured:
@@ -159,12 +160,15 @@ def _too_small(metric: str, group: str, n: float) -> str:
 
 
 def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
-    source = manifest["inputs"]["dataset"]
-    columns = sorted({task["column"] for task in manifest["options"]["tasks"] if task.get("column")})
-    prompts = sorted({task["prompts"] for task in manifest["options"]["tasks"] if task.get("prompts")})
+    if manifest["stage"] == "vqa":
+        source, columns, prompts, kind = manifest["inputs"]["test data"], ["answers of people"], [], "questions"
+    else:
+        kind, source, tasks = "images", manifest["inputs"]["dataset"], manifest["options"]["tasks"]
+        columns = sorted({task["column"] for task in tasks if task.get("column")})
+        prompts = sorted({task["prompts"] for task in tasks if task.get("prompts")})
     return {
         "set": name, "data": "/".join(Path(source["path"]).parts[-2:]), "digest": source["sha256"][:16],
-        "images": str(manifest["n"]), "truth": ", ".join(columns), "prompts": ", ".join(prompts),
+        "examples": f"{manifest['n']} {kind}", "truth": ", ".join(columns), "prompts": ", ".join(prompts),
     }  # fmt: skip
 
 
