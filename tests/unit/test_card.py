@@ -103,7 +103,7 @@ def test_answered_questions_stand_on_a_card_too(example_root: Path, tmp_path: Pa
     other = json.loads(evaluations(example_root)[0].read_text())["manifest"]
     manifest = other | {
         "stage": "vqa", "n": 55, "options": {"name": "asked", "model": "results/demo/train/m4/seed0", "resamples": 9},
-        "inputs": {"test data": {"path": "data/world/mixed", "sha256": "0" * 64}},
+        "inputs": {"dataset": {"path": "data/world/mixed", "sha256": "0" * 64}},
     }  # fmt: skip
     row = {"metric": "vqa/asked/accuracy", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 55, "group": "",
            "random": 0.3, "people": False}  # fmt: skip

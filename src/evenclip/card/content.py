@@ -160,12 +160,12 @@ def _too_small(metric: str, group: str, n: float) -> str:
 
 
 def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
+    source, tasks = manifest["inputs"]["dataset"], manifest["options"].get("tasks", [])
+    columns = sorted({task["column"] for task in tasks if task.get("column")})
+    prompts = sorted({task["prompts"] for task in tasks if task.get("prompts")})
+    kind = "images"
     if manifest["stage"] == "vqa":
-        source, columns, prompts, kind = manifest["inputs"]["test data"], ["answers of people"], [], "questions"
-    else:
-        kind, source, tasks = "images", manifest["inputs"]["dataset"], manifest["options"]["tasks"]
-        columns = sorted({task["column"] for task in tasks if task.get("column")})
-        prompts = sorted({task["prompts"] for task in tasks if task.get("prompts")})
+        kind, columns = "questions", ["answers of people"]
     return {
         "set": name, "data": "/".join(Path(source["path"]).parts[-2:]), "digest": source["sha256"][:16],
         "examples": f"{manifest['n']} {kind}", "truth": ", ".join(columns), "prompts": ", ".join(prompts),

@@ -66,10 +66,10 @@ def answer_questions(
     """
     if not name or "/" in name:
         raise InputError(f"'{name}' cannot name a set", "--name", "use letters, digits and _, e.g. world_mixed")
-    inputs: dict[str, Path] = {}
-    for role, each in (("train", train), ("test", test)):
+    for each in (train, test):
         read_manifest(each.data)  # says what is wrong with a folder that is none
-        inputs |= {f"{role} questions": each.questions, f"{role} data": each.data}
+    inputs = {"dataset": test.data, "questions": test.questions}  # "dataset": as `evenclip evaluate` calls it
+    inputs |= {"train data": train.data, "train questions": train.questions}
     if Path(model).exists():
         inputs["model"] = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
     known, asked = _read(train), _read(test)
