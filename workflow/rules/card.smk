@@ -4,8 +4,8 @@ rule card:
     output:
         cards=expand(f"{RESULTS}/card/{{run}}/card.{{kind}}", run=STUDY.runs, kind=["html", "md", "json"]),
     params:
-        results=RESULTS,
-        folder=f"{RESULTS}/card",
+        results=lambda w, input: Path(input.summary).parent,
+        folder=lambda w, output: Path(output.cards[0]).parent.parent,
         code=code_fingerprint("evenclip.card"),
     log:
         f"{LOGS}/card.log",
