@@ -3,6 +3,7 @@
 A few kills here; the full test is EVENCLIP_KILLS=20 pytest -m workflow tests/workflow/test_kills.py
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -58,9 +59,12 @@ def kill(process: subprocess.Popen, draw: random.Random, n_processes: int) -> No
     if workers and draw.random() < 0.5:
         os.kill(draw.choice(workers), signal.SIGKILL)
         assert process.wait(timeout=120) != 0
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        return
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for worker in workers:  # torchrun gives each a session of its own
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
