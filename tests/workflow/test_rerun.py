@@ -11,9 +11,9 @@ pytestmark = pytest.mark.workflow
 GATHER = {"summarize": 1, "card": 1, "report": 1, "track": 1}
 FROM_EVALUATE = {"evaluate": 6, **GATHER}
 FROM_EMBED = {"embed": 2, **FROM_EVALUATE}
-FROM_TRAIN = {"train": 2, **FROM_EMBED}
+FROM_TRAIN = {"train": 2, "vqa": 2, **FROM_EMBED}
 # one of the two runs only
-ONE_RUN = {"train": 1, "embed": 1, "evaluate": 3, **GATHER}
+ONE_RUN = {"train": 1, "embed": 1, "evaluate": 3, "vqa": 1, **GATHER}
 
 
 def test_finished_study_has_nothing_to_do(finished):
@@ -41,7 +41,7 @@ def test_a_comment_in_the_package_reruns_nothing(project, module):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("seeds: [0]", "seeds: [0, 1]", {"train": 2, "embed": 2, "evaluate": 6, **GATHER}),
+        ("seeds: [0]", "seeds: [0, 1]", FROM_TRAIN),
         ("batch_size: 100", "batch_size: 200", FROM_TRAIN),
         ("m4: {strategy: m4}", "m4: {strategy: m4, eps_rel: 0.1}", {"balance": 1, **ONE_RUN}),
         ("{kind: retrieval}", "{kind: retrieval}\n        - {kind: compositional}", {"evaluate": 2, **GATHER}),
@@ -67,7 +67,7 @@ def test_a_changed_row_of_the_ablation_sheet_reruns_its_run(project):
         ("graph", {"graph": 1, **ONE_RUN}),
         ("train", FROM_TRAIN),
         ("embed", FROM_EMBED),
-        ("evaluate", FROM_EVALUATE),
+        ("evaluate", {"vqa": 2, **FROM_EVALUATE}),  # answers are measured with evaluate's bootstrap
         ("summarize", GATHER),
         ("card", {"card": 1, "track": 1}),
         ("report", {"report": 1, "track": 1}),
