@@ -13,13 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from evenclip.config import StudyConfig
 from evenclip.data.registry import Count, DatasetEntry, RawFile, read_registry
 from evenclip.evaluate import sensitivity
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.measurement import BiasMeasurement
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
+from evenclip.study_file import StudyConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -1,160 +1,25 @@
 """A study: one YAML file = one reproducible table. Reads the study file and its ablation sheet, checks both.
 
-Every block belongs to the stage of the same name and is declared beside it; this module composes them, and turns
-each into the command-line arguments that the stage's rule passes on. Stages never import it.
+The blocks are in `evenclip.study_file`, the sheet's rows in `evenclip.ablations`; this module turns each into the
+command-line arguments that the stage's rule passes on. Stages never import any of the three.
 """
 
-import csv
 import os
-import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import Field, StringConstraints
-
-from evenclip.balance.options import BalanceOptions
+from evenclip.ablations import Run, read_runs
 from evenclip.data.options import Dataset, ImportedDataset
-from evenclip.embed.options import EmbedOptions
 from evenclip.errors import InputError
-from evenclip.evaluate.options import EvaluateOptions, Task, train_split
-from evenclip.graph import Format, GraphOptions
-from evenclip.label import LabelOptions
-from evenclip.options import Options, expand_variables, parse_value, read_yaml
+from evenclip.evaluate.options import train_split
+from evenclip.options import Options, expand_variables, read_yaml
 from evenclip.provenance import fingerprint
+from evenclip.study_file import QuestionFiles, StudyConfig
 from evenclip.summarize.claims import read_claims
-from evenclip.summarize.options import SummarizeOptions
-from evenclip.track.options import TrackOptions
 from evenclip.train.options import TrainOptions
-from evenclip.vqa import VqaOptions
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-DataName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/\w+$")]
-
-
-class LabelEmbedding(Options):
-    """Embeddings of the training pairs, for the image side of the labels and for image-text similarity."""
-
-    model: str
-    """Model that embeds: an open_clip name:tag, a run folder, CONFIG.json:CHECKPOINT, or a checkpoint."""
-    attribute_data: DataName | None = None
-    """`<dataset>/<split>` annotated with the attributes, from which the image side learns; None = no image side."""
-    attributes: list[str] = []
-    """Columns of it that hold perceived attributes, e.g. gender."""
-
-
-class LabelBlock(Options):
-    """Which captions are labelled, with which words."""
-
-    dataset: Name
-    """Data set whose captions are labelled, and trained on."""
-    split: str = "train"
-    """Its training split."""
-    lexicon: str
-    """YAML file of attributes, targets and proxies with their words."""
-    embedding: LabelEmbedding | None = None
-    """What embeddings the labels use; None = captions alone."""
-    options: LabelOptions = LabelOptions()
-    """How words are matched and captions pooled."""
-
-
-class GraphBlock(Options):
-    """The knowledge graph that the training data is tied to."""
-
-    sources: Annotated[dict[Format, str], Field(min_length=1)]
-    """Format -> file or folder, the richest first; of `captions` and `pairs` a folder `data/<dataset>/<split>`."""
-    options: GraphOptions = GraphOptions()
-    """How the sources are merged, restricted and split."""
-
-
-class EvaluationSet(Options):
-    """One evaluation set and what is measured on it."""
-
-    data: DataName
-    """`<dataset>/<split>`."""
-    tasks: list[Task]
-    """What is measured."""
-
-
-class EvaluateBlock(Options):
-    """Evaluation sets and how intervals are made."""
-
-    sets: dict[Name, EvaluationSet]
-    """Evaluation sets by the name that stands in the metrics, e.g. world_people."""
-    prompts: str = "config/prompts"
-    """Folder of the prompt files `<stem>.yaml` that tasks name."""
-    options: EvaluateOptions = EvaluateOptions()
-    """Bootstrap resamples, smallest group."""
-
-
-class QuestionFiles(Options):
-    """Questions in VQA v2's format, with their answers and pictures."""
-
-    questions: str
-    """The questions' file; where it is made with the data, `data/<dataset>/<split>/...`."""
-    annotations: str
-    """The answers' file."""
-    data: DataName
-    """`<dataset>/<split>` with the pictures."""
-
-
-class VqaBlock(Options):
-    """Visual question answering: questions to learn from, and questions to be measured on."""
-
-    train: QuestionFiles
-    """Of the training split."""
-    test: QuestionFiles
-    """Of another."""
-    options: VqaOptions = VqaOptions()
-    """How the answer head is trained."""
-
-
-class StudyConfig(Options):
-    """A study file."""
-
-    study: Name
-    """Name of the study: its results are in results/<study>."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    """Random seeds; every run is trained once with each."""
-    ablations: str
-    """Ablation sheet (TSV): one row = one run; columns run, strategy, and any `train.<option>` that differs."""
-    data: dict[Name, Dataset]
-    """Data sets by name."""
-    scatter: Annotated[int, Field(ge=1)] = 1
-    """Parts that labelling and balancing are split into, each a job of its own; for data of more shards than that which
-    one machine should not work through alone."""
-    label: LabelBlock
-    """Labels of the training captions."""
-    balance: dict[Name, BalanceOptions]
-    """Balancing strategies by name."""
-    graph: GraphBlock | None = None
-    """Knowledge graph; null = none."""
-    train: TrainOptions = TrainOptions()
-    """Training, the same for all runs but for the ablation sheet's columns."""
-    embed: EmbedOptions = EmbedOptions()
-    """Embedding of the evaluation sets."""
-    evaluate: EvaluateBlock
-    """Evaluation."""
-    summarize: SummarizeOptions = SummarizeOptions()
-    """Statistics over seeds, and claims."""
-    vqa: dict[Name, VqaBlock] = {}
-    """Visual question answering by the name that stands in the metrics, another than those of evaluation sets."""
-    track: TrackOptions = TrackOptions()
-    """MLflow."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One row of the ablation sheet."""
-
-    name: str
-    strategy: str
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """`train.<option>` -> value."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +36,7 @@ class Study:
     def from_mapping(cls, values: Mapping[str, Any], where: str) -> Self:
         """Check a study's values and its ablation sheet; raise `InputError` for the first thing that is wrong."""
         config = StudyConfig.parse(values, where)
-        study = cls(config, {run.name: run for run in _read_runs(Path(config.ablations), config)})
+        study = cls(config, {run.name: run for run in read_runs(Path(config.ablations), config)})
         study._check_references(where)
         return study
 
@@ -470,44 +335,6 @@ def _existing_weights(model: str) -> list[str]:
     """The file of a model that is one, or a run folder's; none for a name that open_clip downloads."""
     paths = [Path(model), Path(model.rpartition(":")[2]), Path(model) / "model.safetensors"]
     return [str(path) for path in paths if path.is_file()]
-
-
-def _read_runs(path: Path, config: StudyConfig) -> list[Run]:
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            rows, columns = list(reader), reader.fieldnames or []
-    except FileNotFoundError:
-        raise InputError("no such ablation sheet", str(path), "check the key `ablations`") from None
-    for required in ("run", "strategy"):
-        if required not in columns:
-            raise InputError(
-                f"column '{required}' is missing", str(path), "columns: run, strategy, train.<option>, ..."
-            )
-    unknown = [c for c in columns if c not in ("run", "strategy") and not c.startswith("train.")]
-    if unknown:
-        raise InputError(f"unknown column '{unknown[0]}'", str(path), "columns: run, strategy, train.<option>, ...")
-    runs = [_read_run(row, f"{path}, row {number}", config) for number, row in enumerate(rows, start=1)]
-    names = [run.name for run in runs]
-    if not runs or len(set(names)) < len(names):
-        raise InputError("no runs" if not runs else "two rows have the same run name", str(path), "one row = one run")
-    return runs
-
-
-def _read_run(row: dict[str, str], where: str, config: StudyConfig) -> Run:
-    name, strategy = row["run"] or "", row["strategy"] or ""
-    if None in row:
-        raise InputError("more cells than columns", where, "one cell per column, separated by tabs")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "report":
-        raise InputError(
-            f"'{name}' cannot name a run", where, "a lower-case letter, then letters, digits and _; not 'report'"
-        )
-    if strategy not in config.balance:
-        raise InputError(
-            f"unknown strategy '{strategy}'", where, f"one of {', '.join(config.balance)}, or add it to `balance`"
-        )
-    overrides = {key: parse_value(text) for key, text in row.items() if key.startswith("train.") and text}
-    return Run(name, strategy, overrides)
 
 
 def _options(block: Options) -> list[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evenclip.config import Run, Study, load_study
+from evenclip.ablations import Run
+from evenclip.config import Study, load_study
 from evenclip.data.options import WorldOptions
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task

@@ -201,7 +201,7 @@ def config_check(study: Path) -> None:
 @config_app.command("schema")
 def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) -> None:
     """Write the JSON schema of study files, generated from the option blocks."""
-    from evenclip.config import StudyConfig
     from evenclip.provenance import write_json
+    from evenclip.study_file import StudyConfig
 
     write_json(StudyConfig.model_json_schema(), out)
