@@ -17,15 +17,15 @@ from evenclip.train.ahnm import MinedNegatives, mining_at
 from evenclip.train.ahnm_options import AhnmOptions
 from evenclip.train.batches import Batch
 from evenclip.train.candidates import FalseCaptions, Texts
-from evenclip.train.duplicates import SameTexts
-from evenclip.train.graph_facts import false_captions, picture_kinds
+from evenclip.train.graph_facts import facts_of_pictures, false_captions
 from evenclip.train.group_shares import CandidateGroups
 from evenclip.train.negative_examples import NegativeExamples
 from evenclip.train.objectives import contrastive_loss
 from evenclip.train.perceived import Perceived
+from evenclip.train.true_captions import Truth
 
 B, D = 24, 16
-OPEN = {"band_start": (0, 1), "band_end": (0, 1), "top_k": None, "sharpness_end": 0, "text_similarity": 9, "margin": 9}
+OPEN = {"band_start": (0, 1), "band_end": (0, 1), "top_k": None, "sharpness_end": 0}
 
 
 def make_step(seed: int = 0, position: int = 0) -> SimpleNamespace:
@@ -38,23 +38,23 @@ def make_step(seed: int = 0, position: int = 0) -> SimpleNamespace:
     )  # fmt: skip
 
 
+def truth(true: torch.Tensor) -> Truth:
+    """Of pictures and texts, by a matrix: each picture is a word that the texts which are true of it leave out."""
+    return Truth(torch.eye(len(true)), (~true).T.float())
+
+
 def make(
     step: SimpleNamespace,
     outside: Texts | None = None,
-    picture: torch.Tensor | None = None,
-    kind: torch.Tensor | None = None,
+    true: torch.Tensor | None = None,
     groups: CandidateGroups | None = None,
     **options,
 ) -> MinedNegatives:
     parsed = AhnmOptions.parse(OPEN | options, "test")
-    kind = torch.arange(B) if kind is None else kind
-    texts = Texts(step.text, kind, torch.from_numpy(step.batch.rows), torch.zeros_like(kind))
+    texts = Texts(step.text, torch.arange(B), torch.from_numpy(step.batch.rows), torch.zeros(B, dtype=torch.int64))
     texts += outside or texts.newest(0)
-    picture = torch.full_like(texts.row, -1) if picture is None else picture
-    same, mining = SameTexts(kind, step.text, parsed.text_similarity), mining_at(parsed, 1.0)
-    return MinedNegatives(
-        step.image, texts, step.logit_scale, same, picture, mining, parsed.margin, groups, parsed.fair
-    )
+    true = torch.eye(B, len(texts.row)) > 0 if true is None else true
+    return MinedNegatives(step.image, texts, step.logit_scale, truth(true), mining_at(parsed, 1.0), groups, parsed.fair)
 
 
 @pytest.mark.parametrize("objective", ["clip", "siglip"])
@@ -79,7 +79,7 @@ def test_wide_open_every_weight_is_one():
 
 def test_rows_asked_for_in_parts_are_those_of_the_whole():
     step = make_step()
-    options = {"band_end": (0.3, 0.95), "top_k": 5, "sharpness_end": 0.8, "margin": 0.05}
+    options = {"band_end": (0.3, 0.95), "top_k": 5, "sharpness_end": 0.8}
     whole, parts = make(step, queue(step), **options), make(step, queue(step), **options)
     for name in ("log_weight", "log_weight_text", "extra_log_weight"):
         together = torch.cat([getattr(parts, name)(slice(i, i + 8)) for i in range(0, B, 8)])
@@ -96,30 +96,14 @@ def masked(log_weight: torch.Tensor) -> list[list[int]]:
     return torch.nonzero(log_weight == -torch.inf).tolist()
 
 
-def test_false_negatives_are_masked_for_each_of_the_reasons():
+def test_a_text_that_is_true_of_a_picture_is_masked_in_both_directions():
     step = make_step()
-    kind = torch.arange(B)
-    kind[1] = kind[0]  # the same caption
-    picture = torch.full((B,), -1)
-    picture[[2, 3]] = 7  # the same content, by the graph
-    step.batch.rows[5] = 4  # the same pair
-    mined = make(step, kind=kind, picture=picture)
-    expected = [[0, 1], [1, 0], [2, 3], [3, 2], [4, 5], [5, 4]]
-    assert masked(mined.log_weight(slice(0, B))) == masked(mined.log_weight_text(slice(0, B))) == expected
-    assert mined.logged()["negatives_masked"] == pytest.approx(6 / (B * (B - 1)))
-
-
-def test_what_is_nearer_than_the_own_pair_by_the_margin_is_masked_in_its_direction():
-    step = make_step()
-    with torch.no_grad():
-        step.text[1] = step.image[0]  # nearer to image 0 than its own text
-    cosine = (step.image @ step.text.T).detach()
-    far = cosine > cosine.diagonal()[:, None] + 0.02
-    assert far[0, 1]
-    mined = make(step, margin=0.02)
-    assert masked(mined.log_weight(slice(0, B))) == torch.nonzero(far).tolist()
-    of_texts = cosine.diagonal()[:, None] + 0.02 < cosine.T
-    assert masked(mined.log_weight_text(slice(0, B))) == torch.nonzero(of_texts).tolist()
+    true = torch.eye(B) > 0
+    true[0, 1] = true[5, 4] = True  # text 1 is true of picture 0, text 4 of picture 5
+    mined = make(step, true=true)
+    assert masked(mined.log_weight(slice(0, B))) == [[0, 1], [5, 4]]
+    assert masked(mined.log_weight_text(slice(0, B))) == [[1, 0], [4, 5]]
+    assert mined.logged()["negatives_masked"] == pytest.approx(2 / (B * (B - 1)))
 
 
 def test_texts_from_outside_share_the_weight_and_the_loss_keeps_its_scale():
@@ -133,11 +117,13 @@ def test_texts_from_outside_share_the_weight_and_the_loss_keeps_its_scale():
 def test_a_remembered_text_of_the_same_pair_is_masked_but_a_false_caption_of_it_never():
     step = make_step()
     row = torch.tensor([3, 3, 5])
-    outside = Texts(step.image.detach()[[3, 3, 5]], torch.tensor([50, 51, 5]), row, torch.tensor([1, -1, -2]))
-    picture = torch.full((B + 3,), -1)
-    weight = make(step, outside, picture, margin=0.0).extra_log_weight(slice(0, B))
-    assert weight[3, 0] == -torch.inf  # another caption of pair 3, from a past batch
-    assert weight[3, 1] > -torch.inf and weight[5, 2] > -torch.inf  # false for their pictures, however near
+    outside = Texts(step.image.detach()[[3, 3, 5]], torch.tensor([50, 51, 52]), row, torch.tensor([1, -1, -2]))
+    true = torch.eye(B, B + 3) > 0
+    true[3, B] = True  # another caption of pair 3, from a past batch
+    true[3, B + 1] = true[4, B + 2] = True  # words can mislead: the first was written to be false for picture 3
+    weight = make(step, outside, true).extra_log_weight(slice(0, B))
+    assert weight[3, 0] == -torch.inf == weight[4, 2]
+    assert weight[3, 1] > -torch.inf and weight[5, 2] > -torch.inf
 
 
 def perceived(n: int) -> Perceived:
@@ -178,14 +164,14 @@ def test_the_newest_texts_are_remembered_without_a_gradient():
 
 def test_false_captions_are_drawn_for_the_pairs_that_have_any_and_carry_a_gradient():
     table = torch.nn.Parameter(torch.from_numpy(unit_rows(5, D)))
-    false = FalseCaptions(np.array([1, 1, 1, 4, 30]), torch.arange(5)[:, None], np.arange(40, 45), 1.0, seed=0)
+    false = FalseCaptions(np.array([1, 1, 1, 4, 30]), torch.arange(5)[:, None], 40, 1.0, seed=0)
     drawn = set()
     for position in range(30):
         step = make_step(position=position)
         step.encode_text = lambda tokens: table[tokens[:, 0]]
         found = false.of(step)
         assert found.row.tolist() == [1, 4] and found.is_false.all()
-        assert (found.kind - 40 == -1 - found.number).all()
+        assert (found.caption - 40 == -1 - found.number).all()
         drawn |= set(found.number.tolist())
     assert drawn == {-1, -2, -3, -4}
     found.text.sum().backward()
@@ -197,7 +183,9 @@ def graph(tmp_path: Path) -> Path:
     """Pictures a and b show a red dog, c a dog, d an unknown; false captions of a and of a stranger."""
     entities = {"id": ["a1", "b1", "c1", "red", "d0"], "text": ["dog", "dog", "dog", "red", ""],
                 "image_key": ["a", "b", "c", None, "d"]}  # fmt: skip
-    triples = {"head": ["a1", "b1"], "relation": ["has_attribute"] * 2, "tail": ["red", "red"]}
+    relations = {"id": ["vg:has attribute"], "text": ["has the attribute"]}
+    triples = {"head": ["a1", "b1"], "relation": ["vg:has attribute"] * 2, "tail": ["red", "red"]}
+    write_table(pa.table(relations), tmp_path / "relations.parquet")
     write_table(pa.table(entities), tmp_path / "entities.parquet")
     write_table(pa.table(triples), tmp_path / "triples.parquet")
     negatives = {"key": ["z", "a", "a"], "text": ["a", "a blue dog", "a red cat"], "kind": ["attribute"] * 3}
@@ -205,9 +193,14 @@ def graph(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_pictures_are_the_same_where_the_graph_says_the_same_of_them(graph: Path):
-    a, b, c, d, e = picture_kinds(graph, np.array(["a", "b", "c", "d", "e"]))
-    assert a == b != c and c >= 0 and d == e == -1
+def test_what_the_graph_says_of_a_picture_is_what_it_shows_and_what_that_is_tied_to(graph: Path):
+    rows, facts = facts_of_pictures(graph, np.array(["e", "b", "c", "d"]))
+    assert list(zip(rows.tolist(), facts, strict=True)) == [
+        (1, "dog"),
+        (1, "has the attribute"),
+        (1, "red"),
+        (2, "dog"),
+    ]
 
 
 def test_false_captions_are_those_of_the_pairs_in_their_order(graph: Path):

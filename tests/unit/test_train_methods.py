@@ -25,7 +25,7 @@ METHODS = {
     "efficientcl": {"efficientcl": {"image_end": 0.3}},
     "efficientcl in micro batches": {"efficientcl": {}, "micro_batch_size": 4},
     "ahnm": {"ahnm": {"queue": 24}},
-    "ahnm on simclip batches": {"simclip": {"cluster_size": 4}, "ahnm": {"queue": 0, "graph_texts": 0, "fair": False}},
+    "ahnm on simclip batches": {"simclip": {"cluster_size": 4}, "ahnm": {"graph_texts": 0, "fair": False}},
     "ahnm, siglip": {"ahnm": {}, "objective": "siglip"},
     "simclip offline, by images": {"simclip": {"cluster_size": 4, "modality": "image", "online": False}},
 }
@@ -47,8 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     entities = {"id": keys, "text": [f"{list(COLORS)[i % 4]} square" for i in range(N)], "image_key": keys}
     triples = {"head": keys[:1], "relation": ["shows"], "tail": keys[:1]}
+    relations = {"id": ["shows"], "text": ["shows"]}
     negatives = {"key": keys[::2], "text": [f"a square of no colour {i}" for i in range(0, N, 2)]}
-    for name, table in (("entities", entities), ("triples", triples), ("negatives", negatives)):
+    graph = {"entities": entities, "relations": relations, "triples": triples, "negatives": negatives}
+    for name, table in graph.items():
         write_table(pa.table(table), root / "graph" / f"{name}.parquet")
     return root
 

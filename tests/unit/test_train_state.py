@@ -1,11 +1,15 @@
 """Saved states: found again by an equal training, dropped with a reason by a changed one, safe when damaged."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from evenclip.train.state import SavedState
+from evenclip.errors import InputError
+from evenclip.train.state import SavedState, only_training
 
 IDENTITY = {"out": "/results/a", "seed": 0, "option": {"lr": 0.001, "batch_size": 4}, "torch": "2"}
 STATE = {"position": 3, "module": {"w": torch.ones(2)}, "history": [{"loss": 1.0}]}
@@ -56,3 +60,28 @@ def test_nothing_is_left_once_the_state_is_removed(tmp_path: Path):
     saved.save(STATE)
     saved.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_trained_by_one_process_at_a_time(tmp_path: Path):
+    with only_training(tmp_path / "state", tmp_path / "a"):
+        again = only_training(tmp_path / "state", tmp_path / "a")
+        with pytest.raises(InputError, match="another process is training this model"), again:
+            pass
+        with only_training(tmp_path / "state", tmp_path / "b"):
+            pass
+    with only_training(tmp_path / "state", tmp_path / "a"):
+        pass
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_a_process_that_is_killed_holds_no_lock(tmp_path: Path):
+    code = f"""
+import os, signal
+from pathlib import Path
+from evenclip.train.state import only_training
+with only_training(Path({str(tmp_path)!r}), Path("a")):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    with only_training(tmp_path, Path("a")):
+        pass

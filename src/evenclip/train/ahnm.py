@@ -9,9 +9,9 @@ import torch
 from evenclip.train.ahnm_options import AhnmOptions
 from evenclip.train.candidates import Texts
 from evenclip.train.clock import ramp
-from evenclip.train.duplicates import SameTexts
 from evenclip.train.group_shares import CandidateGroups
 from evenclip.train.mining import Mining, Sides, mine
+from evenclip.train.true_captions import Truth
 
 
 def mining_at(options: AhnmOptions, progress: float) -> Mining:
@@ -33,29 +33,24 @@ class MinedNegatives:
         The candidates of an image: the b texts of the batch, then q others.
     scale : Tensor of shape ()
         What similarities are multiplied by.
-    same : SameTexts
-        Of the batch's texts.
-    picture : Tensor of shape (b + q,), int
-        What each candidate's picture shows, by the graph; -1 = unknown, or a false caption.
+    truth : Truth
+        Of the b pictures and the b + q texts: a text that is true of a picture is no negative of it.
     mining : Mining
-    margin : float
     groups : CandidateGroups, optional
         Perceived groups of the candidates.
     fair : bool
         Whether the groups' shares of each anchor's negatives are made right.
     """
 
-    def __init__(self, image: torch.Tensor, texts: Texts, scale: torch.Tensor, same: SameTexts,
-                 picture: torch.Tensor, mining: Mining, margin: float, groups: CandidateGroups | None = None,
-                 fair: bool = False):  # fmt: skip
+    def __init__(self, image: torch.Tensor, texts: Texts, scale: torch.Tensor, truth: Truth, mining: Mining,
+                 groups: CandidateGroups | None = None, fair: bool = False):  # fmt: skip
         self.n = len(image)
         self.extra_text = texts.text[self.n :] if len(texts.text) > self.n else None
         self._image, self._text, self._scale = image.detach(), texts.text.detach(), scale.detach()
-        self._texts, self._same, self._picture = texts, same, picture
-        self._mining, self._margin, self._groups = mining, margin, groups
+        self._texts, self._truth, self._mining, self._groups = texts, truth, mining, groups
         self._sides = groups.sides() if groups and fair else None
         self._last: tuple[slice, torch.Tensor] | None = None
-        self._mass = torch.zeros(len(picture), device=image.device)
+        self._mass = torch.zeros(len(texts.text), device=image.device)
         self._n_false, self._n_cells = torch.zeros((), device=image.device), 0
 
     def log_weight(self, rows: slice) -> torch.Tensor:
@@ -71,12 +66,15 @@ class MinedNegatives:
     def log_weight_text(self, rows: slice) -> torch.Tensor:
         """Shape (n_rows, b), of the batch's images for the texts ``rows``."""
         sides = self._sides.first(self.n) if self._sides else None
-        return self._with_own_pair(self._mine(rows, self._text[rows], self._image, sides), rows)
+        return self._with_own_pair(
+            self._mine(rows, self._text[rows], self._image, self._true(slice(0, self.n), rows).T, sides), rows
+        )
 
     def weight_of_texts(self, rows: slice) -> torch.Tensor:
         """Weights of all candidates of the images ``rows``, shape (n_rows, b + q)."""
         if self._last is None or self._last[0] != rows:
-            self._last = rows, self._mine(rows, self._image[rows], self._text, self._sides)
+            true = self._true(rows, slice(0, len(self._text)))
+            self._last = rows, self._mine(rows, self._image[rows], self._text, true, self._sides)
         return self._last[1]
 
     def logged(self) -> dict[str, torch.Tensor | float]:
@@ -89,25 +87,24 @@ class MinedNegatives:
             "negatives_strength": self._mining.strength,
         }
 
-    def _mine(self, rows: slice, anchors: torch.Tensor, candidates: torch.Tensor, sides: Sides | None) -> torch.Tensor:
+    def _mine(
+        self, rows: slice, anchors: torch.Tensor, candidates: torch.Tensor, true: torch.Tensor, sides: Sides | None
+    ) -> torch.Tensor:
+        """Weights of ``candidates`` for ``anchors``, the ``rows`` of their side; ``true``: no negatives."""
         own = (self._image[rows] * self._text[rows]).sum(dim=1)  # (n_rows,)
         cosine = anchors @ candidates.T
-        false = self._false_negatives(rows, cosine > own[:, None] + self._margin)
         own_pair = _diagonal(rows, cosine)
-        allowed = ~false & ~own_pair
-        self._n_false = self._n_false + (false & ~own_pair).sum()
+        allowed = ~true & ~own_pair
+        self._n_false = self._n_false + (true & ~own_pair).sum()
         self._n_cells += cosine.numel() - len(own)
         total = allowed[:, : self.n].sum(dim=1)  # as many as in the batch: the queue does not change the loss's scale
         return mine(self._scale * cosine, self._scale * own, allowed, total, self._mining, sides)
 
-    def _false_negatives(self, rows: slice, too_near: torch.Tensor) -> torch.Tensor:
-        """Which of the first c candidates are no negatives of ``rows``; ``too_near`` has shape (n_rows, c)."""
-        texts, c = self._texts, too_near.shape[1]
-        kind, row, is_false = texts.kind[:c], texts.row[:c], texts.is_false[:c]
-        shows_same = (self._picture[rows, None] == self._picture[:c]) & (self._picture[:c] >= 0)
-        false = too_near | shows_same | self._same.among(rows, kind, self._text[:c])
-        # of the same picture: another caption is no negative, a false caption always is one
-        return torch.where(texts.row[rows, None] == row, ~is_false, false)
+    def _true(self, pictures: slice, texts: slice) -> torch.Tensor:
+        """Which ``texts`` are true of which ``pictures`` of the batch, shape (n, m), bool."""
+        row, is_false = self._texts.row, self._texts.is_false[texts]
+        written_false = (row[: self.n][pictures, None] == row[texts]) & is_false  # for this very picture
+        return self._truth.of(pictures, texts) & ~written_false
 
     def _with_own_pair(self, weight: torch.Tensor, rows: slice) -> torch.Tensor:
         return weight.log().masked_fill(_diagonal(rows, weight), 0.0)

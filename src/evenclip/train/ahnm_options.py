@@ -40,12 +40,9 @@ class AhnmOptions(Options):
     """Power of (1 - p) that shrinks the weight of negatives which the model is sure of (p near 1)."""
     max_weight: Annotated[float, Field(ge=1)] = 10.0
     """A weight is at most so many times, and at least one so-many-th of, the anchor's geometric mean."""
-    text_similarity: Annotated[float, Field(gt=0)] = 0.98
-    """False negative: a text at least so similar to the anchor's; cosine, less the batch's mean text."""
-    margin: AtLeastZero = 0.1
-    """False negative: a cosine with the anchor that is higher than its own pair's by more than this."""
-    queue: Annotated[int, Field(ge=0)] = 512
-    """Texts of past batches that are candidates too."""
+    queue: Annotated[int, Field(ge=0)] = 0
+    """Texts of past batches that are candidates too; for towers that change slowly. A model that starts untrained tells
+    them from the batch's by their age, and learns nothing else."""
     graph_texts: Share = 1.0
     """Share of the batch's pairs whose false captions, written by `evenclip graph`, are candidates too."""
     fair: bool = True

@@ -15,12 +15,12 @@ TEXTS = 5  # names the stream of random numbers that false captions are drawn fr
 class Texts:
     """q texts: unit features ``text`` (q, d), and of each, shape (q,), int64, on the same device.
 
-    ``kind`` of its caption (see `evenclip.train.duplicates`), ``row`` of its pair, ``number``: which of the pair's
-    captions it is, or -1 - i for the i-th false caption.
+    ``caption``: its number among all captions, the false ones behind the others; ``row`` of its pair; ``number``: which
+    of the pair's captions it is, or -1 - i for the i-th false caption.
     """
 
     text: torch.Tensor
-    kind: torch.Tensor
+    caption: torch.Tensor
     row: torch.Tensor
     number: torch.Tensor
 
@@ -32,7 +32,7 @@ class Texts:
     def newest(self, size: int) -> Self:
         """The last ``size``, without a gradient."""
         first = max(0, len(self.text) - size)
-        return type(self)(self.text[first:].detach(), self.kind[first:], self.row[first:], self.number[first:])
+        return type(self)(self.text[first:].detach(), self.caption[first:], self.row[first:], self.number[first:])
 
     def __add__(self, other: Self) -> Self:
         mine, theirs = vars(self).values(), vars(other).values()
@@ -52,14 +52,15 @@ class FalseCaptions:
         The pair of each.
     tokens : Tensor of shape (m, context)
         Of `Setting.tokens`.
-    kinds : ndarray of shape (m,), int
+    first : int
+        Number of the first of them among all captions.
     share : float
         Of a batch's pairs that have any, those of which one is a candidate.
     seed : int
     """
 
-    def __init__(self, rows: np.ndarray, tokens: torch.Tensor, kinds: np.ndarray, share: float, seed: int):
-        self._rows, self._tokens, self._kinds, self._share, self._seed = rows, tokens, kinds, share, seed
+    def __init__(self, rows: np.ndarray, tokens: torch.Tensor, first: int, share: float, seed: int):
+        self._rows, self._tokens, self._first, self._share, self._seed = rows, tokens, first, share, seed
 
     def of(self, step: Step) -> Texts:
         """One false caption, drawn anew, of each pair of the batch that is drawn and has any; with gradient."""
@@ -69,5 +70,5 @@ class FalseCaptions:
         drawn = (rng.random(len(pairs)) < self._share) & (end > first)
         chosen = (first + (rng.random(len(pairs)) * (end - first)).astype(np.int64))[drawn]
         text = step.encode_text(self._tokens[chosen]) if len(chosen) else step.text[:0]
-        columns = (self._kinds[chosen], self._rows[chosen], -1 - chosen)
+        columns = (self._first + chosen, self._rows[chosen], -1 - chosen)
         return Texts(text, *(torch.from_numpy(c).to(text.device) for c in columns))

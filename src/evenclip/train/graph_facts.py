@@ -1,9 +1,9 @@
-"""What the knowledge graph knows of the training pairs: which pictures show the same, and false captions.
+"""What the knowledge graph knows of the training pairs: what their pictures show, and false captions.
 
-Reads `entities.parquet`, `triples.parquet` and, where it is there, `negatives.parquet` of `evenclip graph`.
+Reads `entities.parquet`, `relations.parquet`, `triples.parquet` and, where it is there, `negatives.parquet` of
+`evenclip graph`.
 """
 
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +13,28 @@ import pyarrow.compute as pc
 from evenclip.records import read_table
 
 
-def picture_kinds(graph: Path, keys: np.ndarray) -> np.ndarray:
-    """Pairs whose pictures show the same, by the graph: the same entities in the same triples.
+def facts_of_pictures(graph: Path, keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """What the graph says of the pictures ``keys``: the names of what they show, and of its relations and their tails.
 
     Returns
     -------
-    ndarray of shape (n,), int
-        Equal numbers for pairs of which the graph says the same, by its words; -1 where it says nothing.
+    tuple
+        The picture of each fact, by its row in ``keys``, shape (f,), and its text.
     """
     entities = read_table(graph / "entities.parquet", ["id", "text", "image_key"])
     text = dict(zip(entities["id"].to_pylist(), entities["text"].to_pylist(), strict=True))
-    shown = entities.filter(pc.is_in(entities["image_key"], value_set=pa.array(keys, pa.string())))
-    picture = {row["id"]: row["image_key"] for row in shown.to_pylist() if row["text"]}
-    said: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for entity, key in picture.items():
-        said[key].add((text[entity],))
+    row = {key: number for number, key in enumerate(keys)}
+    shown = zip(entities["id"].to_pylist(), entities["image_key"].to_pylist(), strict=True)
+    picture = {entity: row[key] for entity, key in shown if key in row}
+    relations = read_table(graph / "relations.parquet", ["id", "text"])
+    named = dict(zip(relations["id"].to_pylist(), relations["text"].to_pylist(), strict=True))
+    said = {(number, text[entity]) for entity, number in picture.items()}
     triples = read_table(graph / "triples.parquet", ["head", "relation", "tail"])
     triples = triples.filter(pc.is_in(triples["head"], value_set=pa.array(picture, pa.string())))
     for head, relation, tail in zip(*(triples[name].to_pylist() for name in triples.column_names), strict=True):
-        said[picture[head]].add((text[head], relation, text[tail]))
-    number: dict[frozenset, int] = {}
-    return np.array([number.setdefault(frozenset(said[key]), len(number)) if key in said else -1 for key in keys])
+        said |= {(picture[head], named[relation]), (picture[head], text[tail])}
+    facts = sorted((number, fact) for number, fact in said if fact)
+    return np.array([number for number, _ in facts], np.int64), [fact for _, fact in facts]
 
 
 def false_captions(graph: Path, keys: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -8,13 +8,13 @@ import torch
 
 from evenclip.train.ahnm import MinedNegatives, mining_at
 from evenclip.train.candidates import FalseCaptions, Texts
-from evenclip.train.duplicates import SameTexts, caption_kinds
-from evenclip.train.graph_facts import false_captions, picture_kinds
+from evenclip.train.graph_facts import facts_of_pictures, false_captions
 from evenclip.train.group_shares import CandidateGroups
 from evenclip.train.negative_examples import N_ANCHORS, NegativeExamples
 from evenclip.train.perceived import Perceived
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step
+from evenclip.train.true_captions import SILENT, TrueCaptions
 
 
 class HardNegatives:
@@ -23,7 +23,7 @@ class HardNegatives:
     Parameters
     ----------
     setting : Setting
-        With ``options.ahnm``. Its graph, if any, says which pictures show the same, and gives false captions.
+        With ``options.ahnm``. Its graph, if any, says what the pictures show, and gives false captions.
     perceived : Perceived, optional
         For fair shares, and for the bias of what is mined.
     """
@@ -32,15 +32,11 @@ class HardNegatives:
         self._options, self._setting = setting.options.ahnm, setting
         pairs, graph = setting.pairs, setting.graph
         rows, self._false_texts = false_captions(graph, pairs.keys) if graph else (np.zeros(0, np.int64), [])
-        tokens = [pairs.tokens, setting.tokens(self._false_texts)] if len(rows) else [pairs.tokens]
-        kinds = caption_kinds(torch.cat(tokens))
-        self._kinds, of_false = np.split(kinds, [len(pairs.tokens)])
-        share = self._options.graph_texts
+        false_tokens = setting.tokens(self._false_texts) if len(rows) else pairs.tokens[:0]
+        share, n_captions = self._options.graph_texts, len(pairs.tokens)
         usable = len(rows) and share
-        self._false = FalseCaptions(rows, tokens[-1], of_false, share, setting.seed) if usable else None
-        self._picture = torch.from_numpy(
-            picture_kinds(graph, pairs.keys) if graph else np.full(len(pairs.keys), -1, np.int64)
-        ).to(setting.device)
+        self._false = FalseCaptions(rows, false_tokens, n_captions, share, setting.seed) if usable else None
+        self._true = _true_captions(setting, torch.cat([pairs.tokens, false_tokens]))
         self._groups = CandidateGroups.of(perceived, setting.device) if perceived else None
         self._queue: Texts | None = None
         self._examples = NegativeExamples(setting.clock.n_steps)
@@ -55,10 +51,8 @@ class HardNegatives:
             image=step.image,
             texts=texts,
             scale=step.logit_scale,
-            same=SameTexts(own.kind, step.text, self._options.text_similarity),
-            picture=torch.where(texts.is_false, -1, self._picture[texts.row]),
+            truth=self._true.at(step.batch.rows, texts.caption.cpu().numpy()),
             mining=mining_at(self._options, step.progress),
-            margin=self._options.margin,
             groups=self._groups.at(texts.row) if self._groups else None,
             fair=self._options.fair,
         )
@@ -88,5 +82,18 @@ class HardNegatives:
     def _own_texts(self, step: Step) -> Texts:
         pairs, rows = self._setting.pairs, step.batch.rows
         number = (step.batch.draws * (pairs.starts[rows + 1] - pairs.starts[rows])).astype(np.int64)
-        columns = self._kinds[pairs.captions_of(step.batch)], rows, number
+        columns = pairs.captions_of(step.batch), rows, number
         return Texts(step.text, *(torch.from_numpy(c).to(step.text.device) for c in columns))
+
+
+def _true_captions(setting: Setting, captions: torch.Tensor) -> TrueCaptions:
+    """What is known of the pairs' pictures: their own captions, and what the graph says."""
+    pairs, tokenizer = setting.pairs, setting.clip.tokenizer
+    facts, pictures, number = pairs.tokens, np.repeat(np.arange(len(pairs.keys)), np.diff(pairs.starts)), pairs.captions
+    if setting.graph:
+        of_graph, texts = facts_of_pictures(setting.graph, pairs.keys)
+        if texts:
+            distinct, which = np.unique(texts, return_inverse=True)
+            pictures, number = np.append(pictures, of_graph), np.append(number, len(facts) + which)
+            facts = torch.cat([facts, tokenizer(distinct.tolist())])
+    return TrueCaptions(captions, facts, (pictures, number), len(pairs.keys), tokenizer(SILENT), setting.device)

@@ -9,6 +9,7 @@ outputs.
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from evenclip.train.options import TrainOptions
 from evenclip.train.pairs import load_pairs
 from evenclip.train.parallel import Ranks, check_shares, joined_ranks
 from evenclip.train.setting import Setting
-from evenclip.train.state import SavedState
+from evenclip.train.state import SavedState, only_training
 
 Watch = Callable[[Mapping[str, Any]], None]
 
@@ -63,7 +64,8 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     Raises
     ------
     InputError
-        Model, weights and data do not fit each other, the loss stops being a number, or there is no room to write.
+        Model, weights and data do not fit each other, another process trains this model, the loss stops being a number,
+        or there is no room to write.
     """
     device = resolve_device(options.device)
     asked, options = options, options.model_copy(update={"precision": resolve_precision(options.precision, device)})
@@ -74,7 +76,7 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     read_table(weights, ["key", "copies"])
     inputs = {"data": data, "weights": weights} | {name: path for name, path in named.items() if path}
     manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
-    with joined_ranks(device) as ranks:
+    with joined_ranks(device) as ranks, only_training(state, out) if ranks.is_first else nullcontext():
         check_shares(options.batch_size, ranks)
         saved = SavedState(state, _identity(manifest, out, options, device, ranks)) if ranks.is_first else None
         torch.manual_seed(seed)

@@ -5,16 +5,42 @@ is). A training whose identity has changed starts over; so that it can say why, 
 identity names its output folder, and an older state for the same folder is compared and removed.
 """
 
+import fcntl
 import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from evenclip.errors import InputError
 from evenclip.provenance import atomic_file, fingerprint, write_json
+
+
+@contextmanager
+def only_training(root: Path, out: Path) -> Iterator[None]:
+    """Nobody else trains for the output folder ``out`` meanwhile: workers can outlive a `torchrun` that was killed.
+
+    The lock is the operating system's, so it goes with the process that holds it.
+
+    Raises
+    ------
+    InputError
+        Another process does.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f"{fingerprint({'out': str(out.resolve())})}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = "wait for its end, or stop it (`ps` shows its --out); then this command continues"
+            raise InputError("another process is training this model", str(out), holder) from None
+        yield
+        path.unlink(missing_ok=True)
 
 
 class SavedState:
