@@ -17,7 +17,7 @@ from evenclip.train.ahnm import MinedNegatives, mining_at
 from evenclip.train.ahnm_options import AhnmOptions
 from evenclip.train.batches import Batch
 from evenclip.train.candidates import FalseCaptions, Texts
-from evenclip.train.graph_facts import facts_of_pictures, false_captions
+from evenclip.train.facts import facts_of_pictures, false_captions
 from evenclip.train.group_shares import CandidateGroups
 from evenclip.train.negative_examples import NegativeExamples
 from evenclip.train.objectives import contrastive_loss

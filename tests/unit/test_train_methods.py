@@ -82,7 +82,7 @@ def test_a_method_learns_and_continues_from_the_middle_of_an_epoch(
 
 
 def test_mined_negatives_are_logged_and_told_as_examples(folder: Path):
-    trained = make_engine(folder, ahnm={"queue": 24})
+    trained = make_engine(folder, ahnm={"queue": 24, "top_k": 10, "strength_start": 1})
     outcomes = [trained.step() for _ in range(3)]
     names = {"band_low", "band_high", "masked", "strength", "rb", "ab"}
     assert set(outcomes[-1].scalars) == {f"negatives_{name}" for name in names}

@@ -22,11 +22,11 @@ Band = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 class AhnmOptions(Options):
     """Which negatives count, and how much, as the training goes on."""
 
-    band_start: Band = (0.25, 0.9)
+    band_start: Band = (0.0, 1.0)
     """Difficulties that are mined at the start: percentiles of similarity among an anchor's candidates, 1 = hardest."""
-    band_end: Band = (0.5, 1.0)
+    band_end: Band = (0.0, 1.0)
     """Difficulties that are mined at the end; between, the band moves with the training's clock."""
-    top_k: Annotated[int, Field(ge=1)] | None = 10
+    top_k: Annotated[int, Field(ge=1)] | None = None
     """Mined negatives of an anchor: the hardest of the band; null = all of it."""
     sharpness_start: AtLeastZero = 0.0
     """How much more harder negatives weigh, at the start (beta): 0 = all alike."""
@@ -34,7 +34,7 @@ class AhnmOptions(Options):
     """How much more harder negatives weigh, at the end; 1 = in proportion to their share of the softmax."""
     strength_start: Share = 0.0
     """Share of an anchor's weight that its mined negatives have, at the start; all others share the rest evenly."""
-    strength_end: Share = 0.5
+    strength_end: Share = 1.0
     """The same at the end. A model that has learnt nothing and sees hard negatives alone never learns."""
     focus: AtLeastZero = 2.0
     """Power of (1 - p) that shrinks the weight of negatives which the model is sure of (p near 1)."""

@@ -8,13 +8,12 @@ import torch
 
 from evenclip.train.ahnm import MinedNegatives, mining_at
 from evenclip.train.candidates import FalseCaptions, Texts
-from evenclip.train.graph_facts import facts_of_pictures, false_captions
+from evenclip.train.facts import false_captions, known_truth
 from evenclip.train.group_shares import CandidateGroups
 from evenclip.train.negative_examples import N_ANCHORS, NegativeExamples
 from evenclip.train.perceived import Perceived
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step
-from evenclip.train.true_captions import SILENT, TrueCaptions
 
 
 class HardNegatives:
@@ -36,7 +35,7 @@ class HardNegatives:
         share, n_captions = self._options.graph_texts, len(pairs.tokens)
         usable = len(rows) and share
         self._false = FalseCaptions(rows, false_tokens, n_captions, share, setting.seed) if usable else None
-        self._true = _true_captions(setting, torch.cat([pairs.tokens, false_tokens]))
+        self._true = known_truth(setting, torch.cat([pairs.tokens, false_tokens]))
         self._groups = CandidateGroups.of(perceived, setting.device) if perceived else None
         self._queue: Texts | None = None
         self._examples = NegativeExamples(setting.clock.n_steps)
@@ -84,16 +83,3 @@ class HardNegatives:
         number = (step.batch.draws * (pairs.starts[rows + 1] - pairs.starts[rows])).astype(np.int64)
         columns = pairs.captions_of(step.batch), rows, number
         return Texts(step.text, *(torch.from_numpy(c).to(step.text.device) for c in columns))
-
-
-def _true_captions(setting: Setting, captions: torch.Tensor) -> TrueCaptions:
-    """What is known of the pairs' pictures: their own captions, and what the graph says."""
-    pairs, tokenizer = setting.pairs, setting.clip.tokenizer
-    facts, pictures, number = pairs.tokens, np.repeat(np.arange(len(pairs.keys)), np.diff(pairs.starts)), pairs.captions
-    if setting.graph:
-        of_graph, texts = facts_of_pictures(setting.graph, pairs.keys)
-        if texts:
-            distinct, which = np.unique(texts, return_inverse=True)
-            pictures, number = np.append(pictures, of_graph), np.append(number, len(facts) + which)
-            facts = torch.cat([facts, tokenizer(distinct.tolist())])
-    return TrueCaptions(captions, facts, (pictures, number), len(pairs.keys), tokenizer(SILENT), setting.device)

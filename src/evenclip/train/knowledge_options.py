@@ -13,11 +13,11 @@ Count = Annotated[int, Field(ge=1)]
 class KnowledgeOptions(Options):
     """How the model learns from the triples of the knowledge graph, beside the pairs; a weight of 0 costs nothing."""
 
-    e2e: Weight = 1.0
+    e2e: Weight = 0.2
     """Weight of entity-to-entity: the masked tail, or head, is found among those of the batch."""
-    e2r: Weight = 1.0
+    e2r: Weight = 0.2
     """Weight of entity-to-relation: the masked relation is found among the graph's."""
-    g2e: Weight = 1.0
+    g2e: Weight = 0.2
     """Weight of graph-to-entity: what a graph network says of an entity is matched with the entity."""
     kd: Weight = 1.0
     """Weight of distillation: the starting model's image-text distribution is kept; needs a trained `init`."""

@@ -7,17 +7,17 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.train.batches import Batches, WeightedBatches
 from evenclip.train.distillation import Distillation
-from evenclip.train.duplicates import Duplicates, caption_kinds
 from evenclip.train.efficientcl import HiddenAugmentation
 from evenclip.train.fcl import FairContrast
 from evenclip.train.hard_negatives import HardNegatives
 from evenclip.train.knowledge import Knowledge
 from evenclip.train.perceived import Audited, Perceived, read_perceived
 from evenclip.train.setting import Setting
-from evenclip.train.simclip import SimClipBatches
+from evenclip.train.simclip import SimClipBatches, caption_kinds
 from evenclip.train.stages import StagedBatches
 from evenclip.train.step import Augmentation, Negatives, Term
 from evenclip.train.triple_captions import TripleCaptions
+from evenclip.train.true_negatives import TrueNegatives
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _negatives(setting: Setting, perceived: Perceived | None) -> Negatives | Non
     options = setting.options
     if options.ahnm:
         return HardNegatives(setting, perceived)
-    return Duplicates(setting.pairs, options.simclip.duplicate_similarity) if options.simclip else None
+    return TrueNegatives(setting) if options.simclip else None
 
 
 def _batches(setting: Setting) -> Batches:

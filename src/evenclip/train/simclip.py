@@ -21,6 +21,11 @@ DEPTH = 2  # neighbours looked up for each that may be drawn: some will be in th
 PIVOTS, NEIGHBOURS, STAND_INS = 2, 3, 4  # name streams of random numbers
 
 
+def caption_kinds(tokens: torch.Tensor) -> np.ndarray:
+    """Shape (m,), int: captions that are equal once tokenised (case, white space) have the same number."""
+    return torch.unique(tokens, dim=0, return_inverse=True)[1].numpy()
+
+
 class SimClipBatches(Batches):
     """Batches of which a share is clusters: a pivot and neighbours of it, no pair twice (as in `WeightedBatches`).
 

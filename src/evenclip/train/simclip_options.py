@@ -8,7 +8,7 @@ from evenclip.options import Options
 
 
 class SimClipOptions(Options):
-    """Batches that are partly made of clusters of similar pairs."""
+    """Batches partly made of clusters of similar pairs; a text that is true of a picture is no negative of it."""
 
     cluster_size: Annotated[int, Field(ge=2)] = 16
     """Pairs in a cluster: a pivot and its neighbours."""
@@ -22,5 +22,3 @@ class SimClipOptions(Options):
     """Embed anew at the start of each epoch; false: once, with the starting model."""
     doublings: Annotated[int, Field(ge=0)] = 0
     """Warm-up: how often `share` doubles, at equal distances, before it is full; 0 = full from the start."""
-    duplicate_similarity: Annotated[float, Field(gt=0)] = 0.98
-    """Texts of a batch at least so similar are no negatives of each other: cosine, less the batch's mean text."""

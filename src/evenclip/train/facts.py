@@ -1,4 +1,4 @@
-"""What the knowledge graph knows of the training pairs: what their pictures show, and false captions.
+"""What is known of the training pairs: what is true of their pictures, and false captions.
 
 Reads `entities.parquet`, `relations.parquet`, `triples.parquet` and, where it is there, `negatives.parquet` of
 `evenclip graph`.
@@ -9,8 +9,27 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from evenclip.records import read_table
+from evenclip.train.setting import Setting
+from evenclip.train.true_captions import SILENT, TrueCaptions
+
+
+def known_truth(setting: Setting, captions: torch.Tensor) -> TrueCaptions:
+    """Which of ``captions``, tokens of shape (m, context), are true of which pairs' pictures.
+
+    Known of a picture are its own captions and, where there is a graph, what that says of it.
+    """
+    pairs, tokenizer = setting.pairs, setting.clip.tokenizer
+    facts, pictures, number = pairs.tokens, np.repeat(np.arange(len(pairs.keys)), np.diff(pairs.starts)), pairs.captions
+    if setting.graph:
+        of_graph, texts = facts_of_pictures(setting.graph, pairs.keys)
+        if texts:
+            distinct, which = np.unique(texts, return_inverse=True)
+            pictures, number = np.append(pictures, of_graph), np.append(number, len(facts) + which)
+            facts = torch.cat([facts, tokenizer(distinct.tolist())])
+    return TrueCaptions(captions, facts, (pictures, number), len(pairs.keys), tokenizer(SILENT), setting.device)
 
 
 def facts_of_pictures(graph: Path, keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
