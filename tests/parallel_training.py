@@ -3,6 +3,7 @@
 python parallel_training.py FOLDER OUT      (with torchrun's environment variables)
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from evenclip.train.methods import Parts, Setting
 from evenclip.train.pairs import load_pairs
 from evenclip.train.parallel import Ranks, joined_ranks
 from evenclip.train.step import Step, Term
+from tiny_methods import make_methods_engine
 
 CASES = {
     "clip": {},
@@ -27,6 +29,14 @@ CASES = {
     "frozen images": {"freeze": ["image"], "micro_batch_size": 3},
     "frozen texts": {"freeze": ["text"]},
 }
+METHODS = {
+    "simclip": {"simclip": {"cluster_size": 4}},
+    "ahnm": {"ahnm": {"sharpness_start": 0.5, "strength_start": 1, "queue": 8}},
+    "ahnm, siglip": {"ahnm": {"strength_start": 1, "top_k": 5}, "objective": "siglip"},
+    "fcl on two stages of simclip": {
+        "fcl": {"prompts": "colors.yaml"}, "simclip": {}, "stages": {"first": "first.parquet", "share": 0.5},
+    },
+}  # fmt: skip
 
 
 class OnBoth(Term):
@@ -88,9 +98,8 @@ def make_engine(folder: Path, ranks: Ranks, **options) -> Engine:
     return Engine(Setting(parsed, clip, pairs, 0, Clock(4), torch.device("cpu")), ranks)
 
 
-def gradients(folder: Path, ranks: Ranks, **options) -> dict[str, torch.Tensor]:
-    """Gradients by name, as the optimiser gets them, and the loss."""
-    made = make_engine(folder, ranks, **options)
+def gradients(made: Engine, n_steps: int = 1) -> dict[str, torch.Tensor]:
+    """Gradients of the last of some steps by name, as the optimiser gets them, and the loss."""
     found = {}
 
     def keep() -> None:
@@ -98,16 +107,24 @@ def gradients(folder: Path, ranks: Ranks, **options) -> dict[str, torch.Tensor]:
             found.update({prefix + name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None})
 
     made._update._optimizer.register_step_pre_hook(lambda *_: keep())
-    loss = made.step().loss
-    ranks.average([loss])
+    for _ in range(n_steps):
+        loss = made.step().loss
+    made.ranks.average([loss])
     return found | {"loss": loss}
 
 
+def method_gradients(folder: Path, ranks: Ranks, **options) -> dict[str, torch.Tensor]:
+    """Gradients of the third step, for which the methods remember something."""
+    os.chdir(folder)
+    return gradients(make_methods_engine(folder, ranks, **options), n_steps=3)
+
+
 def main() -> None:
-    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+    folder, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     torch.set_num_threads(1)
     with joined_ranks(torch.device("cpu")) as ranks:
-        found = {name: gradients(folder, ranks, **options) for name, options in CASES.items()}
+        found = {name: method_gradients(folder / "methods", ranks, **options) for name, options in METHODS.items()}
+        found |= {name: gradients(make_engine(folder, ranks, **options)) for name, options in CASES.items()}
         torch.save(found, out / f"rank{ranks.rank}.pt")
 
 

@@ -13,7 +13,8 @@ import parallel_training
 from evenclip.errors import InputError
 from evenclip.train.engine import Engine
 from evenclip.train.parallel import Ranks, check_shares
-from parallel_training import CASES, gradients, make_engine
+from parallel_training import CASES, METHODS, gradients, make_engine, method_gradients
+from tiny_methods import write_methods_folder
 from tiny_training import TINY_MODEL, write_model, write_squares, write_weights
 
 N = 64
@@ -25,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_squares(root / "data", N)
     write_weights(root / "weights.parquet", {f"{i:05d}": 1 for i in range(N)})
     write_model(root / "tiny.json")
+    write_methods_folder(root / "methods")
     return root
 
 
@@ -57,26 +59,36 @@ def assert_equal(found: dict, expected: dict) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_have_the_gradients_of_one(folder: Path, by_two_processes: list[dict], case: str):
-    expected = gradients(folder, Ranks(), **CASES[case])
+    expected = gradients(make_engine(folder, Ranks(), **CASES[case]))
     for found in by_two_processes:
         assert_equal(found[case], expected)
     for name, gradient in by_two_processes[0][case].items():
         assert torch.equal(gradient, by_two_processes[1][case][name]), name  # or weights would drift apart
 
 
+@pytest.mark.parametrize("case", METHODS)
+def test_two_processes_have_a_methods_gradients_of_one(
+    folder: Path, by_two_processes: list[dict], case: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(folder / "methods")
+    expected = method_gradients(folder / "methods", Ranks(), **METHODS[case])
+    for found in by_two_processes:
+        assert_equal(found[case], expected)
+
+
 @pytest.mark.parametrize("n_at_once", [1, 5, 15, 16])
 @pytest.mark.parametrize("objective", ["clip", "siglip"])
 def test_micro_batches_have_the_gradients_of_the_whole_batch(folder: Path, n_at_once: int, objective: str):
     options = {"objective": objective, "crop_scale_min": 0.5}
-    expected = gradients(folder, Ranks(), **options)
-    assert_equal(gradients(folder, Ranks(), **options, micro_batch_size=n_at_once), expected)
+    expected = gradients(make_engine(folder, Ranks(), **options))
+    assert_equal(gradients(make_engine(folder, Ranks(), **options, micro_batch_size=n_at_once)), expected)
 
 
 def test_micro_batches_draw_the_same_numbers_in_both_forward_passes(tmp_path: Path, folder: Path):
     """With dropped patches: the gradients of a loss of exactly the features that the loss was computed on."""
     write_model(folder / "tiny.json", vision_cfg=TINY_MODEL["vision_cfg"] | {"patch_dropout": 0.5})
     try:
-        cached = gradients(folder, Ranks(), micro_batch_size=4)
+        cached = gradients(make_engine(folder, Ranks(), micro_batch_size=4))
         engine: Engine = make_engine(folder, Ranks(), micro_batch_size=4)
         batch = engine.parts.batches.at(0)
         inputs = engine._inputs(batch, engine.pairs.pixels.at(batch.rows))
