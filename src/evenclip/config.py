@@ -297,7 +297,7 @@ class Study:
             (f"train.model or train.init of run {run}", path) for run in self.runs for path in self.model_files(run)
         ]
         for key, path in files:
-            if not Path(path).is_file():
+            if not Path(path).is_file() and not path.startswith("results/"):  # of another study: Snakemake asks for it
                 raise InputError(
                     f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder"
                 )

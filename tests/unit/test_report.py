@@ -171,6 +171,28 @@ def test_bias_along_training_and_mined_negatives_are_shown_where_recorded(study_
     assert [row[2] for row in table.rows[:4]] == ["n9", "n8", "n7", "n6"]
 
 
+def test_two_stages_are_drawn_beside_the_trainings_on_one_of_their_data_alone(study_folder: Path):
+    path = study_folder / "study.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    m4 = next(run for run in document["runs"] if run["run"] == "m4")
+    seeds, options = m4["seeds"], m4["options"]
+    staged = {"train.stages": {"first": "results/s/balance/none/weights.parquet", "share": 0.1}}
+    document["runs"] += [
+        m4 | {"run": "changed", "options": options | staged},
+        m4 | {"run": "siglip", "options": options | {"train.objective": "siglip"}},
+    ]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    for run in document["runs"]:
+        for seed in seeds:
+            table = pa.table({"step": [0, 10], "rb": [0.5, 0.1], "ab_max": [0.0, 0.2]})
+            write_table(table, study_folder / "train" / run["run"] / f"seed{seed}" / "bias_history.parquet")
+    pictures = {picture.name: picture.alt for picture in bias_curves(StudyResults(study_folder))}
+    shown = {name: [part.split()[0] for part in alt.partition(": ")[2].split("; ")] for name, alt in pictures.items()}
+    names = [run["run"] for run in document["runs"]]
+    assert shown["stages-rb"] == [name for name in names if name in ("none", "m4")] + ["changed"]
+    assert shown["along-rb"] == [name for name in names if name != "changed"]
+
+
 def test_the_explorer_has_every_metric_run_and_seed_and_the_library_once(example_root: Path, written: Path):
     text = written.read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="explorer-data">(.*?)</script>', text, re.DOTALL)[1])

@@ -1,31 +1,61 @@
 """What happened along the trainings, where a run recorded it: the bias of the model, and the mined negatives."""
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from evenclip.report.drawing import Picture, finish, name_runs, panel, run_style
 from evenclip.report.tables import Table
 from evenclip.report.words import number
-from evenclip.results import StudyResults
+from evenclip.results import RunResult, StudyResults
 
-BIASES = {"rb": "Representation bias along the training", "ab_max": "Association bias along the training"}
+BIASES = {"rb": "Representation bias", "ab_max": "Association bias"}
 N_MOMENTS, N_NEGATIVES = 3, 4
 
 
 def bias_curves(study: StudyResults) -> list[Picture]:
     """RB and AB of the model against the share of the training that is done, mean over seeds; one figure each.
 
-    Nothing where no run recorded its bias (`bias_history.parquet`).
+    Two-stage trainings are shown apart, beside the trainings on one of their stages' data from start to end. Nothing
+    where no run recorded its bias (`bias_history.parquet`).
     """
     found = {
         i: [history for seed in run.seeds if (history := study.record(run.name, seed, "bias_history")) is not None]
         for i, run in enumerate(study.runs)
     }
     found = {i: histories for i, histories in found.items() if histories}
-    return [_curve(study, found, column, title) for column, title in BIASES.items()] if found else []
+    staged = [i for i in found if study.runs[i].options.get("train.stages")]
+    groups = {
+        "along": ("along the training", [i for i in found if i not in staged]),
+        "stages": ("in two stages", _one_stage(study, found, staged) + staged if staged else []),
+    }
+    return [
+        _curve(study, {i: found[i] for i in shown}, column, f"{name}-{column}", f"{title} {what}")
+        for name, (what, shown) in groups.items()
+        if shown
+        for column, title in BIASES.items()
+    ]
 
 
-def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: str, title: str) -> Picture:
+def _one_stage(study: StudyResults, found: Iterable[int], staged: list[int]) -> list[int]:
+    """The runs that are as the ``staged`` ones, on the data of one of their stages alone."""
+    strategies = {study.runs[i].strategy for i in staged}
+    for i in staged:
+        weights = study.runs[i].options["train.stages"]["first"]
+        strategies.add(Path(weights).parent.name or weights)  # of balance/<strategy>/weights.parquet
+    alike = [_without_stages(study.runs[i]) for i in staged]
+    plain = (i for i in found if i not in staged)
+    return [i for i in plain if study.runs[i].strategy in strategies and _without_stages(study.runs[i]) in alike]
+
+
+def _without_stages(run: RunResult) -> dict[str, Any]:
+    return {key: value for key, value in run.options.items() if key != "train.stages"}
+
+
+def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: str, name: str, title: str) -> Picture:
     with panel(3.9) as (figure, axes):
         told = []
         for i, histories in found.items():
@@ -41,7 +71,7 @@ def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: st
         axes.set(xlabel="share of the training", ylabel=column, title=title, xlim=(0, 1))
         axes.set_ylim(bottom=0)
         name_runs(figure, study, only=list(found))
-        return finish(figure, f"along-{column}", f"{title}: {'; '.join(told)}.")
+        return finish(figure, name, f"{title}: {'; '.join(told)}.")
 
 
 def negatives_tables(study: StudyResults) -> list[Table]:

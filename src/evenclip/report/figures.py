@@ -106,21 +106,23 @@ def data_bias(audits: dict[str, dict[str, Any]], measure: str, title: str) -> Pi
 
 
 def training_curves(study: StudyResults) -> Picture:
-    """Training loss against image-text pairs seen, one line per run and seed; long curves are averaged in bins."""
+    """Training loss against image-text pairs seen: mean over the seeds of each run, in a band of all of them."""
     with panel(3.6) as (figure, axes):
         ends = []
         for i, run in enumerate(study.runs):
-            for seed in run.seeds:
-                seen, loss = _binned(study.history(run.name, seed))
-                axes.plot(seen, loss, color=COLORS[i % len(COLORS)], linewidth=1.2, alpha=0.8)
-                ends.append(f"{run.name} seed {seed} ends at {loss[-1]:.2f}")
-        axes.set(xlabel="image-text pairs seen", ylabel="training loss", title="Training curves, one line per seed")
+            binned = pd.concat([_binned(study.history(run.name, seed)) for seed in run.seeds])
+            loss = binned.groupby("samples_seen")["loss"].agg(["mean", "min", "max"])
+            color = COLORS[i % len(COLORS)]
+            axes.plot(loss.index, loss["mean"], color=color, linewidth=1.2, alpha=0.8)
+            axes.fill_between(loss.index, loss["min"], loss["max"], color=color, alpha=0.12, linewidth=0)
+            ends.append(f"{run.name} ends at {loss['mean'].iloc[-1]:.2f}")
+        axes.set(xlabel="image-text pairs seen", ylabel="training loss", title="Training curves")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         name_runs(figure, study, line=True)
         return finish(figure, "training", f"Training loss against pairs seen: {'; '.join(ends)}.")
 
 
-def _binned(history: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _binned(history: pd.DataFrame) -> pd.DataFrame:
+    """Loss by pairs seen, long curves averaged in bins."""
     bins = np.arange(len(history)) * CURVE_BINS // max(len(history), CURVE_BINS)
-    means = history[["samples_seen", "loss"]].groupby(bins).mean()
-    return means["samples_seen"].to_numpy(), means["loss"].to_numpy()
+    return history[["samples_seen", "loss"]].groupby(bins).mean()
