@@ -11,6 +11,7 @@ from evenclip.card import write_evaluation_card, write_study_cards
 from evenclip.card.metrics import known_metrics, not_measured
 from evenclip.errors import InputError
 from evenclip.evaluate.options import KINDS
+from evenclip.evaluate.suites import read_suites
 from evenclip.results import StudyResults
 from example_study import EFFECT, SETS, STRATEGIES
 
@@ -97,6 +98,21 @@ def test_a_card_of_single_evaluations(example_root: Path, tmp_path: Path):
     }
     assert card["facts"]["model"] == "results/demo/train/m4" and card["interval"] == "over the examples (bootstrap)"
     assert [each["set"] for each in card["data"]] == list(SETS)
+
+
+def test_every_built_in_suite_has_a_card_with_all_its_truth_columns(example_root: Path, tmp_path: Path):
+    other = json.loads(evaluations(example_root)[0].read_text())
+    for name, known in read_suites("config/suites.yaml").datasets.items():
+        tasks = [task for suite in known.suites.values() for task in suite]
+        options = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], "resamples": 9}
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"manifest": other["manifest"] | {"options": options}, "metrics": []}))
+        write_evaluation_card([path], tmp_path / name)
+        (data,) = read_card(tmp_path / name)["data"]
+        columns = {column for task in tasks for column in task.root.columns} - {"sha256"}
+        assert data["truth"] == ", ".join(sorted(columns))
+    assert read_card(tmp_path / "utkface")["data"][0]["truth"] == "gender, race"
+    assert "occupation" in read_card(tmp_path / "world_people")["data"][0]["truth"]  # the target of fairness
 
 
 def test_answered_questions_stand_on_a_card_too(example_root: Path, tmp_path: Path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from evenclip.card.metrics import Known, known_metrics, not_measured
 from evenclip.errors import InputError
+from evenclip.evaluate.options import Task
 from evenclip.provenance import fingerprint
 from evenclip.results import RunResult, StudyResults, read_document
 
@@ -161,7 +162,8 @@ def _too_small(metric: str, group: str, n: float) -> str:
 
 def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
     source, tasks = manifest["inputs"]["dataset"], manifest["options"].get("tasks", [])
-    columns = sorted({task["column"] for task in tasks if task.get("column")})
+    read = {column for task in tasks for column in Task.model_validate(task).root.columns}
+    columns = sorted(read - {"sha256"})  # it tells copies of a file, and is no truth about a picture
     prompts = sorted({task["prompts"] for task in tasks if task.get("prompts")})
     kind = "images"
     if manifest["stage"] == "vqa":
