@@ -11,6 +11,7 @@ import torch
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.embed import arrays as embed_arrays
 from evenclip.embed.cache import EmbeddingCache
+from evenclip.embed.options import model_identity
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, save_clip
 from tiny_training import write_model, write_squares
@@ -80,6 +81,27 @@ def test_another_model_other_data_prompts_or_precision_are_embedded_anew(root, t
     assert len(set(images)) == 4 and images[0] == images[4]  # the last differs in its prompts
     assert len(set(prompts)) == 4 and prompts[0] == prompts[2]  # the third in its data
     assert len(counted) == 8
+
+
+def test_equal_weights_in_another_architecture_or_with_other_preprocessing_are_another_model(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"weights")
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.json").write_text('{"embed_dim": 8}')
+    identities = [model_identity(f"{name}:{tmp_path}/x.pt")
+                  for name in ("ViT-B-32", "ViT-B-16", tmp_path / "a.json", tmp_path / "b.json")]  # fmt: skip
+    (tmp_path / "open_clip_config.json").write_text('{"preprocess_cfg": {"mean": [0, 0, 0]}}')
+    identities.append(model_identity(f"ViT-B-32:{tmp_path}/x.pt"))
+    identities += [model_identity("ViT-B-32:openai"), model_identity("ViT-B-16:openai")]
+    assert len({str(each) for each in identities}) == 7
+
+
+def test_a_copied_model_is_the_same_model(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.pt").write_bytes(b"weights")
+        (tmp_path / folder / "x.json").write_text("{}")
+    assert model_identity(f"{tmp_path}/one/x.pt") == model_identity(f"{tmp_path}/two/x.pt")
+    assert model_identity(f"{tmp_path}/one/x.json:{tmp_path}/one/x.pt") == model_identity(f"{tmp_path}/two/x.pt")
 
 
 def test_a_full_cache_needs_no_torch(root: Path, tmp_path: Path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from evenclip.data.shards import read_manifest
-from evenclip.embed.options import EmbedOptions, model_files
+from evenclip.embed.options import EmbedOptions, model_identity
 from evenclip.prompts import Prompts, read_prompts
 from evenclip.provenance import atomic_file, code_fingerprint, fingerprint, input_digest
 
@@ -66,11 +66,9 @@ class EmbeddingCache:
     @cached_property
     def _identity(self) -> list:
         """What all embeddings of this model depend on, beside what is embedded."""
-        files = model_files(self.model)
-        weights = {name: input_digest(path) for name, path in files.items()} or self.model
         options = self._options.model_dump(mode="json", exclude={"threads"})
         version = importlib.metadata.version("open_clip_torch")
-        return [weights, options, version, code_fingerprint("evenclip.embed.arrays")]
+        return [model_identity(self.model), options, version, code_fingerprint("evenclip.embed.arrays")]
 
     def _path(self, source: Path) -> Path:
         # the prompt arrays carry the file's stem in their names
