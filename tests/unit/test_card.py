@@ -47,7 +47,7 @@ def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, ex
     assert (row["n"], row["people"], row["low"], row["high"]) == (800, True, 0, 1)
     assert row["meaning"] == "largest association of a label with a group"
     assert card["reference"] == "none" and read_card(cards / "none")["reference"] == ""
-    assert "2 training seeds" in card["interval"] and "pooled" in card["interval"]
+    assert "2 training seeds" in card["interval"] and "moderated" in card["interval"]
     assert card["facts"]["methods"] == "none" and card["facts"]["seeds"] == "0, 1"
 
 

@@ -70,7 +70,7 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
     documents = study.evaluations(run.name, run.seeds[0])
     kinds = set(rows["interval"]) - {""}
     by_seeds = f"over {len(run.seeds)} training seeds (Student's t" + (
-        ", the spread pooled over the study's runs)" if "pooled" in kinds else ")"
+        ", the variance moderated by those of the study's other runs)" if "moderated" in kinds else ")"
     )
     return Card(
         name=f"{study.name}: {run.name}",

@@ -15,7 +15,7 @@ N_ASSOCIATIONS = 24
 def forest_plot(study: StudyResults, metric: str, title: str) -> Picture | None:
     """Difference of each run from the first, with its interval; None where the study has no other run with it.
 
-    The grey band is what the seeds could not have shown: differences smaller than `detectable` of tests.csv.
+    The grey bar of a run is what its seeds could not have shown: differences smaller than `detectable` of tests.csv.
     """
     first = study.runs[0].name
     tests = study.tests[(study.tests["metric"] == metric) & (study.tests["run_a"] == first)]
@@ -25,10 +25,10 @@ def forest_plot(study: StudyResults, metric: str, title: str) -> Picture | None:
     rows = list(tests.itertuples())
     with panel(1.3 + 0.32 * len(rows)) as (figure, axes):
         told = []
-        if np.isfinite(rows[0].detectable):
-            axes.axvspan(-rows[0].detectable, rows[0].detectable, color="#eeeeee", zorder=0, linewidth=0)
         axes.axvline(0, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for y, row in enumerate(rows):
+            if np.isfinite(row.detectable):
+                axes.barh(y, 2 * row.detectable, left=-row.detectable, height=0.7, color="#eeeeee", zorder=0)
             difference = Estimate(row.effect, row.ci_low, row.ci_high)
             draw_estimate(axes, position[row.run_b], difference, y)
             told.append(f"{row.run_b} {words.interval(difference)}")

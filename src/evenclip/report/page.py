@@ -21,7 +21,7 @@ HEADLINE_QUALITY = {
     "retrieval/*/image_to_text_recall_at_5": "Text recall at 5",
 }
 INTERVALS = {
-    "pooled": "over the seeds (Student's t; the spread is pooled over the runs, taken to be the same in all)",
+    "moderated": "over the seeds (Student's t; the variance of each run is moderated by those of the other runs)",
     "t": "over the seeds (Student's t)",
     "bootstrap": "over the examples of its one seed (bootstrap)",
 }

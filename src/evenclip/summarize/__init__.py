@@ -34,12 +34,13 @@ def summarize_study(
 ) -> None:
     """Write summary.csv, tests.csv, claims.json, study.json and metrics.json of one study.
 
-    summary.csv: mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `pooled` =
-    Student's t over the seeds, the spread pooled over the runs (`Layout.mean`, degrees of freedom in ``df``); `t` = the
-    same where one run has the metric; `bootstrap` = over examples, where there is one seed only; empty = none. ``mean``
-    is empty where a group is too small ("insufficient") in any seed. The rows data/rb and data/ab_max of a run are
-    those of its strategy, under its weights. train/loss, and train/realised_rb and train/realised_ab (the bias of the
-    pairs shown, where it was logged) are the last logged values, train/samples_per_second is the median.
+    summary.csv: mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `moderated`
+    = Student's t over the seeds, the run's variance moderated by those of the others (`Layout.mean`, degrees of freedom
+    in ``df``); `t` = the same where one run has the metric; `bootstrap` = over examples, where there is one seed only;
+    empty = none. ``mean`` is empty where a group is too small ("insufficient") in any seed. The rows data/rb and
+    data/ab_max of a run are those of its strategy, under its weights. train/loss, and train/realised_rb and
+    train/realised_ab (the bias of the pairs shown, where it was logged) are the last logged values,
+    train/samples_per_second is the median.
 
     tests.csv: `compare_runs` for every pair of runs, in the order of ``runs``. claims.json: `judge`.
 
@@ -175,7 +176,7 @@ def _mean(run: str, layout: Layout, first: MetricRow) -> dict[str, Any]:
         return found
     low, high = mean.interval()
     return found | {
-        "ci_low": low, "ci_high": high, "interval": "pooled" if layout.n_runs > 1 else "t", "df": mean.df
+        "ci_low": low, "ci_high": high, "interval": "moderated" if layout.n_runs > 1 else "t", "df": mean.df
     }  # fmt: skip
 
 

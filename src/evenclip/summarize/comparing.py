@@ -33,8 +33,8 @@ def layouts(values: dict[str, list[dict[Metric, float]]]) -> dict[Metric, Layout
 def compare_runs(by_metric: dict[str, Layout]) -> list[dict[str, Any]]:
     """Paired comparison of every pair of runs in every metric that both have; one dictionary of `TESTS_COLUMNS` each.
 
-    effect = mean over seeds of run_b - run_a. ci_low, ci_high, df and p_t (two-sided): t with the error pooled over
-    the runs (`Layout.difference`). statistic and p: Wilcoxon's signed-rank test, two-sided, None below 6 seeds.
+    effect = mean over seeds of run_b - run_a. ci_low, ci_high, df and p_t (two-sided): moderated t
+    (`Layout.difference`). statistic and p: Wilcoxon's signed-rank test, two-sided, None below 6 seeds.
     p_holm, p_t_holm: adjusted over the pairs of runs within one metric, not over metrics. hedges_g and rank_biserial:
     effect sizes. detectable: the smallest true difference that these seeds would show with 80 % power.
     """

@@ -1,11 +1,11 @@
 """Statistics of runs trained with the same few seeds: one metric is a table of runs by seeds, with no empty cell.
 
-Few seeds per run say little about the spread, so it is pooled over the runs of the study. Two assumptions are behind
-every interval, and stand wherever one is shown: the spread over seeds is the same in all runs (homoscedasticity), and
-it is about normal. The model is y = run + seed + error: runs with one seed share initialisation and order of data.
+Few seeds per run say little about the spread, so each variance is moderated by the others of the metric
+(`evenclip.summarize.moderation`). Runs may differ in spread; what is assumed is that it is about normal. Runs with one
+seed share initialisation and order of data, so differences between runs are paired by seed.
 
-References: Satterthwaite 1946 (degrees of freedom of a sum of mean squares); Hedges 1981 (g); Schuirmann 1987 (TOST);
-Kerby 2014 (rank-biserial correlation); Holm 1979.
+References: Smyth 2004 (moderated t); Satterthwaite 1946 (degrees of freedom of a sum of mean squares); Hedges 1981 (g);
+Schuirmann 1987 (TOST); Kerby 2014 (rank-biserial correlation); Holm 1979.
 """
 
 import math
@@ -15,6 +15,8 @@ from functools import cache, cached_property
 
 import numpy as np
 from scipy import optimize, stats
+
+from evenclip.summarize.moderation import NO_SPREAD, Prior
 
 LEVEL = 0.05
 POWER = 0.8
@@ -102,7 +104,8 @@ class Layout:
 
     @cached_property
     def _mean_squares(self) -> tuple[float, float]:
-        """Mean squares of seeds, df n_seeds - 1, and of the error, df (n_runs - 1)(n_seeds - 1)."""
+        """Mean squares of seeds, df n_seeds - 1, and of the error, df (n_runs - 1)(n_seeds - 1), of the model
+        y = run + seed + error."""
         by_run, by_seed, all_over = self.values.mean(1, keepdims=True), self.values.mean(0), self.values.mean()
         seeds = self.n_runs * ((by_seed - all_over) ** 2).sum() / (self.n_seeds - 1)
         if self.n_runs == 1:
@@ -112,12 +115,12 @@ class Layout:
 
     @cached_property
     def variance(self) -> float:
-        """Variance over seeds within a run, pooled over the runs; NaN for one seed, or where it is 0."""
+        """Variance over seeds within a run, averaged over the runs; NaN for one seed, or where it is 0."""
         if self.n_seeds == 1:
             return math.nan
         seeds, error = self._mean_squares
         pooled = (seeds + (self.n_runs - 1) * error) / self.n_runs
-        return pooled if pooled > 10.0 ** (-2 * DIGITS) else math.nan
+        return pooled if pooled > NO_SPREAD else math.nan
 
     @property
     def df(self) -> float:
@@ -129,23 +132,45 @@ class Layout:
         parts = seeds**2 / (self.n_seeds - 1) + (self.n_runs - 1) * error**2 / (self.n_seeds - 1)
         return self.variance**2 * self.n_runs**2 / parts
 
+    @cached_property
+    def _prior_of_means(self) -> Prior:
+        return Prior.fit(self.values.var(axis=1, ddof=1), self.n_seeds - 1)
+
+    @cached_property
+    def _prior_of_differences(self) -> Prior:
+        a, b = np.triu_indices(self.n_runs, 1)
+        pairs = np.round(self.values[a] - self.values[b], DIGITS)
+        return Prior.fit(pairs.var(axis=1, ddof=1), self.n_seeds - 1)
+
     def mean(self, run: str) -> Contrast:
-        """Mean of a run over its seeds; the spread is pooled over the runs."""
-        estimate = float(self.values[self.runs.index(run)].mean())
-        return Contrast(estimate, math.sqrt(self.variance / self.n_seeds), self.df)
+        """Mean of a run over its seeds; the run's variance is moderated by those of the other runs.
+
+        Degrees of freedom: prior and own together, at most those of `df`, since the variances of runs that a seed moves
+        alike are not independent of each other.
+        """
+        values = self.values[self.runs.index(run)]
+        if not math.isfinite(self.variance):
+            return Contrast(float(values.mean()), math.nan, math.nan)
+        return self._moderated(values, self._prior_of_means, self.df)
 
     def difference(self, run: str, reference: str) -> Contrast:
-        """Mean over seeds of run - reference, seeds paired; for two runs the paired t test, for more its pooled form.
+        """Mean over seeds of run - reference, seeds paired; the pair's variance is moderated by those of all pairs.
 
-        se^2 = 2 MS_error / n_seeds with (n_runs - 1)(n_seeds - 1) degrees of freedom.
+        For two runs it is the paired t test. Degrees of freedom: prior and own together, at most
+        (n_runs - 1)(n_seeds - 1), since pairs that share runs are not independent of each other.
         """
-        estimate = float(self._paired(run, reference).mean())
-        df = (self.n_runs - 1) * (self.n_seeds - 1)
-        error = self._mean_squares[1] if df else 0.0
-        return Contrast(estimate, math.sqrt(2 * error / self.n_seeds) if error else math.nan, df)
+        paired = self._paired(run, reference)
+        if self.n_seeds == 1:
+            return Contrast(float(paired.mean()), math.nan, math.nan)
+        return self._moderated(paired, self._prior_of_differences, (self.n_runs - 1) * (self.n_seeds - 1))
+
+    def _moderated(self, values: np.ndarray, prior: Prior, most_df: float) -> Contrast:
+        own = self.n_seeds - 1
+        variance = prior.moderate(float(values.var(ddof=1)), own)
+        return Contrast(float(values.mean()), math.sqrt(variance / self.n_seeds), min(prior.df + own, most_df))
 
     def hedges_g(self, run: str, reference: str) -> float | None:
-        """The difference in standard deviations over seeds (pooled over the runs), corrected for few of them."""
+        """The difference in standard deviations over seeds (averaged over the runs), corrected for few of them."""
         if not math.isfinite(self.variance) or self.df <= 1:
             return None
         log_j = math.lgamma(self.df / 2) - math.lgamma((self.df - 1) / 2) - math.log(math.sqrt(self.df / 2))
