@@ -44,7 +44,7 @@ CASES = {
     "KD, cached teacher": OFF | {"kd": 1},
     "KD, recomputed teacher": OFF | {"kd": 1, "teacher": "recomputed"},
     "all four": {},
-    "the triples as captions (control)": {"as_captions": True},
+    "the triples as captions (control)": {"as_captions": 1},
 }
 WIDER = {
     "embed_dim": 128,

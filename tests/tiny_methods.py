@@ -32,9 +32,14 @@ def write_methods_folder(root: Path) -> Path:
     write_table(
         pa.table({"key": keys} | groups | {"target.lorker": [i % 5 == 0 for i in range(N)]}), root / "l.parquet"
     )
-    entities = {"id": keys, "text": [f"{list(COLORS)[i % 4]} square" for i in range(N)], "image_key": keys}
-    relations = {"id": ["shows"], "text": ["shows"]}
-    triples = {"head": keys[:1], "relation": ["shows"], "tail": keys[:1]}
+    entities = {
+        "id": keys,
+        "text": [f"{list(COLORS)[i % 4]} square" for i in range(N)],
+        "image_key": keys,
+        "box": [[0, 0, 9, 9]] * N,
+    }
+    relations = {"id": ["shows"], "name": ["shows"], "text": ["shows"]}
+    triples = {"head": keys[:1], "relation": ["shows"], "tail": keys[:1], "split": ["train"]}
     negatives = {"key": keys[::2], "text": [f"a square of no colour {i}" for i in range(0, N, 2)]}
     graph = {"entities": entities, "relations": relations, "triples": triples, "negatives": negatives}
     for name, table in graph.items():

@@ -182,7 +182,8 @@ class Study:
     def uses_graph(self, run: str) -> bool:
         """Whether the run learns from the study's knowledge graph."""
         options = self.train_options(run)
-        return options.knowledge is not None or (options.ahnm is not None and self.config.graph is not None)
+        where_there_is_one = options.ahnm is not None or options.mask_true
+        return options.knowledge is not None or (where_there_is_one and self.config.graph is not None)
 
     def model_files(self, run: str) -> list[str]:
         """The files that the run's options name, such as the model's configuration, so that an edit retrains."""

@@ -91,3 +91,15 @@ def test_its_memory_is_saved(make):
     second.load_state_dict(first.state_dict())
     step = make_step(np.arange(20, 40), torch.from_numpy(unit_rows(20, D, 5)))
     assert first(step)[0] == second(step)[0]
+
+
+def test_the_gradient_does_not_fade_with_the_length_of_the_memory(make):
+    norms = []
+    for memory in (0.0, 0.5, 0.99):
+        term = make(memory=memory)
+        image = torch.from_numpy(unit_rows(30, D)).requires_grad_()
+        for _ in range(20):
+            loss, _ = term(make_step(np.arange(30), image))
+        (gradient,) = torch.autograd.grad(loss, image)
+        norms.append(gradient.norm().item())
+    assert norms == pytest.approx([norms[0]] * 3, rel=1e-5)

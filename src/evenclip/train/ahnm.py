@@ -10,7 +10,7 @@ from evenclip.train.ahnm_options import AhnmOptions
 from evenclip.train.candidates import Texts
 from evenclip.train.clock import ramp
 from evenclip.train.group_shares import CandidateGroups
-from evenclip.train.mining import Mining, Sides, mine
+from evenclip.train.mining import Mining, mine
 from evenclip.train.true_captions import Truth
 
 
@@ -33,22 +33,22 @@ class MinedNegatives:
         The candidates of an image: the b texts of the batch, then q others.
     scale : Tensor of shape ()
         What similarities are multiplied by.
-    truth : Truth
+    truth : Truth, optional
         Of the b pictures and the b + q texts: a text that is true of a picture is no negative of it.
     mining : Mining
     groups : CandidateGroups, optional
         Perceived groups of the candidates.
     fair : bool
-        Whether the groups' shares of each anchor's negatives are made right.
+        Whether mining leaves each group its share of an anchor's negatives.
     """
 
-    def __init__(self, image: torch.Tensor, texts: Texts, scale: torch.Tensor, truth: Truth, mining: Mining,
+    def __init__(self, image: torch.Tensor, texts: Texts, scale: torch.Tensor, truth: Truth | None, mining: Mining,
                  groups: CandidateGroups | None = None, fair: bool = False):  # fmt: skip
         self.n = len(image)
         self.extra_text = texts.text[self.n :] if len(texts.text) > self.n else None
         self._image, self._text, self._scale = image.detach(), texts.text.detach(), scale.detach()
         self._texts, self._truth, self._mining, self._groups = texts, truth, mining, groups
-        self._sides = groups.sides() if groups and fair else None
+        self._sides = groups.member if groups and fair else None
         self._last: tuple[slice, torch.Tensor] | None = None
         self._mass = torch.zeros(len(texts.text), device=image.device)
         self._n_false, self._n_cells = torch.zeros((), device=image.device), 0
@@ -65,10 +65,9 @@ class MinedNegatives:
 
     def log_weight_text(self, rows: slice) -> torch.Tensor:
         """Shape (n_rows, b), of the batch's images for the texts ``rows``."""
-        sides = self._sides.first(self.n) if self._sides else None
-        return self._with_own_pair(
-            self._mine(rows, self._text[rows], self._image, self._true(slice(0, self.n), rows).T, sides), rows
-        )
+        sides = self._sides[..., : self.n] if self._sides is not None else None
+        true = self._true(slice(0, self.n), rows).T
+        return self._with_own_pair(self._mine(rows, self._text[rows], self._image, true, sides), rows)
 
     def weight_of_texts(self, rows: slice) -> torch.Tensor:
         """Weights of all candidates of the images ``rows``, shape (n_rows, b + q)."""
@@ -88,7 +87,12 @@ class MinedNegatives:
         }
 
     def _mine(
-        self, rows: slice, anchors: torch.Tensor, candidates: torch.Tensor, true: torch.Tensor, sides: Sides | None
+        self,
+        rows: slice,
+        anchors: torch.Tensor,
+        candidates: torch.Tensor,
+        true: torch.Tensor,
+        sides: torch.Tensor | None,
     ) -> torch.Tensor:
         """Weights of ``candidates`` for ``anchors``, the ``rows`` of their side; ``true``: no negatives."""
         own = (self._image[rows] * self._text[rows]).sum(dim=1)  # (n_rows,)
@@ -97,14 +101,13 @@ class MinedNegatives:
         allowed = ~true & ~own_pair
         self._n_false = self._n_false + (true & ~own_pair).sum()
         self._n_cells += cosine.numel() - len(own)
-        total = allowed[:, : self.n].sum(dim=1)  # as many as in the batch: the queue does not change the loss's scale
-        return mine(self._scale * cosine, self._scale * own, allowed, total, self._mining, sides)
+        return mine(self._scale * cosine, self._scale * own, allowed, self.n, self._mining, sides)
 
     def _true(self, pictures: slice, texts: slice) -> torch.Tensor:
         """Which ``texts`` are true of which ``pictures`` of the batch, shape (n, m), bool."""
-        row, is_false = self._texts.row, self._texts.is_false[texts]
-        written_false = (row[: self.n][pictures, None] == row[texts]) & is_false  # for this very picture
-        return self._truth.of(pictures, texts) & ~written_false
+        of_picture = self._texts.row[: self.n][pictures, None] == self._texts.row[texts]
+        true = self._truth.of(pictures, texts) if self._truth else of_picture
+        return true & ~(of_picture & self._texts.is_false[texts])  # written to be false of this very picture
 
     def _with_own_pair(self, weight: torch.Tensor, rows: slice) -> torch.Tensor:
         return weight.log().masked_fill(_diagonal(rows, weight), 0.0)

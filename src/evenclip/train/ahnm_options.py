@@ -46,4 +46,4 @@ class AhnmOptions(Options):
     graph_texts: Share = 1.0
     """Share of the batch's pairs whose false captions, written by `evenclip graph`, are candidates too."""
     fair: bool = True
-    """Each anchor's negatives show perceived groups in equal shares (needs a labels table)."""
+    """Among what is mined each perceived group keeps the share that it has in the batch (needs a labels table)."""

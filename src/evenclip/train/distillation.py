@@ -29,6 +29,7 @@ class Distillation(Term):
     ----------
     setting : Setting
         Its module must still be as the training found it.
+    weight : float
     options : KnowledgeOptions
 
     Raises
@@ -37,12 +38,12 @@ class Distillation(Term):
         The training starts from random weights.
     """
 
-    def __init__(self, setting: Setting, options: KnowledgeOptions):
+    def __init__(self, setting: Setting, weight: float, options: KnowledgeOptions):
         super().__init__()
         if setting.options.init == "random":
             what = "a model that starts at random knows nothing that could be kept"
             raise InputError(what, "train.knowledge.kd", "set it to 0, or name a trained model as train.init")
-        self.weight, self.lr = options.kd, options.lr
+        self.weight, self.lr = weight, options.lr
         self._pairs = setting.pairs
         self._scale = setting.clip.module.logit_scale.detach().exp().clone()
         teacher = copy.deepcopy(setting.clip.module).eval().requires_grad_(False)

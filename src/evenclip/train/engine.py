@@ -4,7 +4,7 @@ A step depends on (seed, step), on the weights so far and on what the parts reme
 state has to be saved. How a method plugs in: `evenclip.train.step`.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,8 +140,8 @@ class Engine:
 
     def finish(self) -> None:
         """Make the model whole again."""
+        self._update.finish()  # the moving average first: the last look is at the model that is saved
         self._look()
-        self._update.finish()
         self._vocabulary.widen()
         self.module.eval()
 
@@ -176,12 +176,15 @@ class Engine:
     def _encode(self, inputs: Inputs, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Image and text features of ``rows`` of this process's share, shape (n_rows, d)."""
         # dropout and the augmentation draw the same numbers whenever these rows are encoded
-        draws = np.random.SeedSequence([self.seed, self.position, self.ranks.rank, rows.start])
+        with self._disturbed(self.ranks.rank, rows.start):
+            return self._encode_image(inputs.images(rows)), self._encode_text(inputs.tokens[rows])
+
+    def _disturbed(self, *stream: int) -> AbstractContextManager:
+        """The augmentation, if there is one, and a generator that depends on the step and on ``stream`` alone."""
+        draws = np.random.SeedSequence([self.seed, self.position, *stream])
         torch.manual_seed(int(draws.generate_state(1, np.uint64)[0]))
         augmentation, progress = self.parts.augmentation, self.setting.clock.progress(self.position)
-        applied = augmentation.applied(self.module, self.position, progress) if augmentation else nullcontext()
-        with applied:
-            return self._encode_image(inputs.images(rows)), self._encode_text(inputs.tokens[rows])
+        return augmentation.applied(self.module, self.position, progress) if augmentation else nullcontext()
 
     def _step(self, batch: Batch, inputs: Inputs, features: CachedFeatures) -> Step:
         return Step(
@@ -197,6 +200,7 @@ class Engine:
             load_images=inputs.images,
             encode_image=self._encode_image,
             encode_text=lambda tokens: self._encode_text(trim(self.module, self._vocabulary.narrow(tokens))),
+            disturbed=lambda: self._disturbed(self.ranks.size, 0),  # equal on all ranks, and no rank's own
             autocast=self._autocast,
         )
 

@@ -4,6 +4,7 @@ Reads `entities.parquet`, `relations.parquet`, `triples.parquet` and, where it i
 `evenclip graph`.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import torch
 from evenclip.records import read_table
 from evenclip.train.setting import Setting
 from evenclip.train.true_captions import SILENT, TrueCaptions
+
+HAS_ATTRIBUTE = "has attribute"  # its name in relations.parquet (`evenclip.graph.relations`)
 
 
 def known_truth(setting: Setting, captions: torch.Tensor) -> TrueCaptions:
@@ -26,34 +29,56 @@ def known_truth(setting: Setting, captions: torch.Tensor) -> TrueCaptions:
     if setting.graph:
         of_graph, texts = facts_of_pictures(setting.graph, pairs.keys)
         if texts:
-            distinct, which = np.unique(texts, return_inverse=True)
-            pictures, number = np.append(pictures, of_graph), np.append(number, len(facts) + which)
-            facts = torch.cat([facts, tokenizer(distinct.tolist())])
+            coded = pa.array(texts).dictionary_encode()
+            pictures, number = np.append(pictures, of_graph), np.append(number, len(facts) + coded.indices.to_numpy())
+            facts = torch.cat([facts, tokenizer(coded.dictionary.to_pylist())])
     return TrueCaptions(captions, facts, (pictures, number), len(pairs.keys), tokenizer(SILENT), setting.device)
 
 
 def facts_of_pictures(graph: Path, keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """What the graph says of the pictures ``keys``: the names of what they show, and of its relations and their tails.
+    """What the graph's training split says of the pictures ``keys``, in the words that a caption would use for it.
+
+    Of each region its name, each attribute before the name, any attribute before any other, and its relations with
+    other regions. Concepts are left out: what a dictionary says of a thing is not seen in the one picture that
+    illustrates it.
 
     Returns
     -------
     tuple
         The picture of each fact, by its row in ``keys``, shape (f,), and its text.
     """
-    entities = read_table(graph / "entities.parquet", ["id", "text", "image_key"])
-    text = dict(zip(entities["id"].to_pylist(), entities["text"].to_pylist(), strict=True))
+    entities = read_table(graph / "entities.parquet", ["id", "text", "image_key", "box"])
     row = {key: number for number, key in enumerate(keys)}
-    shown = zip(entities["id"].to_pylist(), entities["image_key"].to_pylist(), strict=True)
-    picture = {entity: row[key] for entity, key in shown if key in row}
-    relations = read_table(graph / "relations.parquet", ["id", "text"])
-    named = dict(zip(relations["id"].to_pylist(), relations["text"].to_pylist(), strict=True))
-    said = {(number, text[entity]) for entity, number in picture.items()}
-    triples = read_table(graph / "triples.parquet", ["head", "relation", "tail"])
-    triples = triples.filter(pc.is_in(triples["head"], value_set=pa.array(picture, pa.string())))
-    for head, relation, tail in zip(*(triples[name].to_pylist() for name in triples.column_names), strict=True):
-        said |= {(picture[head], named[relation]), (picture[head], text[tail])}
-    facts = sorted((number, fact) for number, fact in said if fact)
+    regions = entities.filter(pc.and_(entities["box"].is_valid(), pc.is_in(entities["image_key"], pa.array(row))))
+    picture = dict(zip(regions["id"].to_pylist(), map(row.get, regions["image_key"].to_pylist()), strict=True))
+    text = dict(zip(entities["id"].to_pylist(), entities["text"].to_pylist(), strict=True))
+    related, attributes = _seen(graph, picture, text)
+    said = {(number, text[region]) for region, number in picture.items() if text[region]}
+    for region, words in attributes.items():
+        said |= {(picture[region], f"{first} {last}") for first in words for last in {*words, text[region]} - {first}}
+    for head, relation, tail in related:
+        said |= {(picture[head], f"{text[head]} {relation} {text[tail]}")}
+        said |= {(picture[head], f"{relation} {word}") for word in attributes[tail]}
+    facts = sorted(said)
     return np.array([number for number, _ in facts], np.int64), [fact for _, fact in facts]
+
+
+def _seen(graph: Path, picture: dict[str, int], text: dict[str, str]) -> tuple[list[tuple], dict[str, set[str]]]:
+    """Relations between named regions as (head, words, tail), and the attributes of each region."""
+    relations = read_table(graph / "relations.parquet", ["id", "name", "text"]).to_pylist()
+    named = {relation["id"]: relation["text"] for relation in relations}
+    is_attribute = {relation["id"] for relation in relations if relation["name"] == HAS_ATTRIBUTE}
+    triples = read_table(graph / "triples.parquet", ["head", "relation", "tail", "split"])
+    of_regions = pc.is_in(triples["head"], value_set=pa.array(picture, pa.string()))
+    triples = triples.filter(pc.and_(of_regions, pc.equal(triples["split"], "train")))
+    related, attributes = [], defaultdict(set)
+    columns = (triples[name].to_pylist() for name in ("head", "relation", "tail"))
+    for head, relation, tail in zip(*columns, strict=True):
+        if relation in is_attribute:
+            attributes[head].add(text[tail])
+        elif tail in picture and text[head] and text[tail]:
+            related.append((head, named[relation], tail))
+    return related, attributes
 
 
 def false_captions(graph: Path, keys: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -20,7 +20,8 @@ class FairContrast(Term):
     r"""The sum over contrasts k of :math:`\lVert E[f(x) | s_k = 1] - E[f(x) | s_k = 0] \rVert_1`.
 
     f is the zero-shot distribution over the labels of the prompt file. The expectations are means over all images seen,
-    an image of the batch before counting ``memory`` times one of this batch; gradients go through this batch. The
+    an image of the batch before counting ``memory`` times one of this batch. Gradients are those of this batch's own
+    means, with the signs of the remembered differences: a longer memory steadies the signs and weakens nothing. The
     logit scale gets none: a model must not look fair by being unsure.
 
     Parameters
@@ -44,10 +45,19 @@ class FairContrast(Term):
         classes = self._zeroshot.classes(step.encode_text(self._zeroshot.tokens))  # (C, d)
         seen = torch.softmax(step.logit_scale.detach() * step.image @ classes.T, dim=1)  # (b, C)
         member = self._member[torch.from_numpy(step.batch.rows)].to(seen.device)  # (b, 2K)
-        total = self._memory * self._total + member.T @ seen
-        count = self._memory * self._count + member.sum(dim=0)
-        self._total, self._count = total.detach(), count
-        inside, outside = (total / count.clamp(min=1e-6)[:, None]).chunk(2)  # (K, C) each
-        measurable = (count > 0).view(2, -1).all(dim=0)
-        gap = (inside - outside).abs() * measurable[:, None]
-        return gap.sum(), {"fcl_ab_max": gap.detach().max()}
+        sums, here = member.T @ seen, member.sum(dim=0)
+        self._total = self._memory * self._total + sums.detach()
+        self._count = self._memory * self._count + here
+        remembered = _gap(self._total, self._count)  # (K, C)
+        now = _gap(sums, here)
+        gap = remembered.abs()
+        loss = (
+            gap.sum() + (remembered.sign() * (now - now.detach())).sum()
+        )  # the value of one, the gradient of the other
+        return loss, {"fcl_ab_max": gap.max()}
+
+
+def _gap(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """Mean inside less mean outside of each contrast, (K, C), from sums (2K, C) and counts (2K,); 0 if one is empty."""
+    inside, outside = (total / count.clamp(min=1e-6)[:, None]).chunk(2)
+    return (inside - outside) * (count > 0).view(2, -1).all(dim=0)[:, None]

@@ -1,11 +1,10 @@
-"""Perceived groups and labels of candidates, on the training's device: fair shares, and the bias of what is mined."""
+"""Perceived groups and labels of candidates, on the training's device, and the bias of what is mined."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from evenclip.train.mining import Sides
 from evenclip.train.perceived import Perceived
 
 
@@ -32,10 +31,6 @@ class CandidateGroups:
     def at(self, rows: torch.Tensor) -> "CandidateGroups":
         """Those of the pairs ``rows``."""
         return CandidateGroups(self.member[..., rows], self.labels[rows], self.target)
-
-    def sides(self) -> Sides:
-        """The groups, and the shares that they should have."""
-        return Sides(self.member, torch.stack([self.target, 1 - self.target], dim=1))
 
     def bias(self, mass: torch.Tensor) -> dict[str, torch.Tensor]:
         """``negatives_rb`` and ``negatives_ab``: bias of the candidates with a ``mass`` each, shape (c,).

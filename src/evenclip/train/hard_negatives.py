@@ -22,7 +22,7 @@ class HardNegatives:
     Parameters
     ----------
     setting : Setting
-        With ``options.ahnm``. Its graph, if any, says what the pictures show, and gives false captions.
+        With ``options.ahnm``. Its graph, if any, gives false captions.
     perceived : Perceived, optional
         For fair shares, and for the bias of what is mined.
     """
@@ -35,7 +35,8 @@ class HardNegatives:
         share, n_captions = self._options.graph_texts, len(pairs.tokens)
         usable = len(rows) and share
         self._false = FalseCaptions(rows, false_tokens, n_captions, share, setting.seed) if usable else None
-        self._true = known_truth(setting, torch.cat([pairs.tokens, false_tokens]))
+        captions = torch.cat([pairs.tokens, false_tokens])
+        self._true = known_truth(setting, captions) if setting.options.mask_true else None
         self._groups = CandidateGroups.of(perceived, setting.device) if perceived else None
         self._queue: Texts | None = None
         self._examples = NegativeExamples(setting.clock.n_steps)
@@ -50,7 +51,7 @@ class HardNegatives:
             image=step.image,
             texts=texts,
             scale=step.logit_scale,
-            truth=self._true.at(step.batch.rows, texts.caption.cpu().numpy()),
+            truth=self._true.at(step.batch.rows, texts.caption.cpu().numpy()) if self._true else None,
             mining=mining_at(self._options, step.progress),
             groups=self._groups.at(texts.row) if self._groups else None,
             fair=self._options.fair,

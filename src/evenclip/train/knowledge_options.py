@@ -19,10 +19,11 @@ class KnowledgeOptions(Options):
     """Weight of entity-to-relation: the masked relation is found among the graph's."""
     g2e: Weight = 0.2
     """Weight of graph-to-entity: what a graph network says of an entity is matched with the entity."""
-    kd: Weight = 1.0
-    """Weight of distillation: the starting model's image-text distribution is kept; needs a trained `init`."""
-    as_captions: bool = False
-    """The control: the same triples as captions of their images in the model's own loss, none of the four losses."""
+    kd: Weight | None = None
+    """Weight of distillation: the starting model's image-text distribution is kept; needs a trained `init`. null = 1
+    where there is one, else 0."""
+    as_captions: Weight = 0.0
+    """The control: weight of the same triples as captions of their images, in CLIP's own loss; no loss above then."""
     triples_per_batch: Annotated[int, Field(ge=2)] = 32
     """Triples beside the pairs of each batch."""
     image_share: Annotated[float, Field(ge=0, le=1)] = 0.75

@@ -11,13 +11,13 @@ from evenclip.train.efficientcl import HiddenAugmentation
 from evenclip.train.fcl import FairContrast
 from evenclip.train.hard_negatives import HardNegatives
 from evenclip.train.knowledge import Knowledge
+from evenclip.train.masked_negatives import MaskedNegatives
 from evenclip.train.perceived import Audited, Perceived, read_perceived
 from evenclip.train.setting import Setting
 from evenclip.train.simclip import SimClipBatches, caption_kinds
 from evenclip.train.stages import StagedBatches
 from evenclip.train.step import Augmentation, Negatives, Term
 from evenclip.train.triple_captions import TripleCaptions
-from evenclip.train.true_negatives import TrueNegatives
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _negatives(setting: Setting, perceived: Perceived | None) -> Negatives | Non
     options = setting.options
     if options.ahnm:
         return HardNegatives(setting, perceived)
-    return TrueNegatives(setting) if options.simclip else None
+    return MaskedNegatives(setting) if options.mask_true else None
 
 
 def _batches(setting: Setting) -> Batches:
@@ -87,4 +87,5 @@ def _knowledge_terms(setting: Setting) -> list[Term]:
     if knowledge.as_captions:
         return [TripleCaptions(setting, knowledge)]
     terms: list[Term] = [Knowledge(setting, knowledge)] if knowledge.e2e or knowledge.e2r or knowledge.g2e else []
-    return [*terms, Distillation(setting, knowledge)] if knowledge.kd else terms
+    kd = (setting.options.init != "random") if knowledge.kd is None else knowledge.kd
+    return [*terms, Distillation(setting, float(kd), knowledge)] if kd else terms

@@ -26,41 +26,29 @@ class Mining:
     strength: float = 1.0
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Perceived groups of c candidates: K contrasts.
-
-    ``member``, shape (K, 2, c), bool: inside and outside a contrast; ``share``, shape (K, 2): what they should have.
-    """
-
-    member: torch.Tensor
-    share: torch.Tensor
-
-    def first(self, n: int) -> "Sides":
-        """Those of the first ``n`` candidates."""
-        return Sides(self.member[..., :n], self.share)
-
-
 @torch.no_grad()
 def mine(
     logits: torch.Tensor,
     positive: torch.Tensor,
     allowed: torch.Tensor,
-    total: torch.Tensor,
+    n_plain: int,
     mining: Mining,
-    sides: Sides | None = None,
+    member: torch.Tensor | None = None,
 ) -> torch.Tensor:
     r"""Weights of the candidates of each anchor.
 
     A candidate's difficulty is the percentile of its logit among those allowed. Of the band [low, high] the ``top_k``
-    hardest are kept; with ``sides``, so many of each group that its share is right. With logits :math:`l_j` and
+    hardest are kept; with ``member``, so many of each group that it keeps its share. With logits :math:`l_j` and
     :math:`p_j` their softmax over the positive and all that is allowed,
 
     .. math:: w_j \propto \left( e^{l_j} (1 - p_j)^{focus} \right)^{sharpness},
 
-    within a factor ``max_weight`` of the geometric mean, and scaled so that they sum to ``total``. Of this sum the
-    share ``strength`` is for what was mined, the rest is spread evenly over all that is allowed. With ``sides`` the
-    mass of each group is then brought to its share, where both sides of a contrast have any.
+    within a factor ``max_weight`` of the geometric mean, and scaled so that they sum to what plain negatives would: the
+    number of those of the batch that are allowed. Of this sum the share ``strength`` is for what was mined, the rest is
+    spread evenly over all that is allowed. With ``member`` the mass of each group is then brought to its share of the
+    batch's plain negatives, as far as a factor ``max_weight`` does it: what is mined makes no group a sign of being
+    wrong. Equal shares in unequal data would: the optimum of the loss is log p(text | image) less the log of how
+    often the text is a negative.
 
     Parameters
     ----------
@@ -70,16 +58,19 @@ def mine(
         Scaled similarity with the anchor's own pair.
     allowed : Tensor of shape (n, c), bool
         False: the anchor's own pair, or a false negative.
-    total : Tensor of shape (n,)
-        Sum of the weights.
+    n_plain : int
+        The first so many candidates are the batch's.
     mining : Mining
-    sides : Sides, optional
+    member : Tensor of shape (K, 2, c), bool, optional
+        Candidates inside and outside each contrast of perceived groups.
 
     Returns
     -------
     Tensor of shape (n, c)
         At least 0; 0 = no negative of this anchor. All 0 where nothing is allowed.
     """
+    total = allowed[:, :n_plain].sum(dim=1).clamp(min=1)
+    share = None if member is None else _shares(allowed[:, :n_plain], member[..., :n_plain])
     order = logits.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
     rank = _places(order)
     n_allowed = allowed.sum(dim=1, keepdim=True)
@@ -89,7 +80,7 @@ def mine(
     kept = in_band
     if mining.top_k is not None:
         kept = in_band & (rank < first + mining.top_k)
-        kept = _fair_choice(kept, in_band, order, sides) if sides else kept
+        kept = kept if member is None else _fair_choice(kept, in_band, order, member, share)
     everything = torch.cat([positive[:, None], logits.masked_fill(~allowed, -torch.inf)], dim=1).logsumexp(dim=1)
     p = (logits - everything[:, None]).exp().clamp(max=ALMOST_ONE)
     log_weight = mining.sharpness * (logits + mining.focus * torch.log1p(-p))
@@ -99,7 +90,7 @@ def mine(
     weight = weight * (total / weight.sum(dim=1).clamp(min=1e-12))[:, None]
     evenly = allowed * (total[:, None] / n_allowed.clamp(min=1))
     weight = weight.lerp(evenly, 1 - mining.strength)
-    return _rake(weight, sides) if sides else weight
+    return weight if member is None else _rake(weight, member, share, mining.max_weight)
 
 
 def _places(order: torch.Tensor) -> torch.Tensor:
@@ -108,24 +99,36 @@ def _places(order: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(order).scatter_(1, order, counted)
 
 
-def _fair_choice(kept: torch.Tensor, in_band: torch.Tensor, order: torch.Tensor, sides: Sides) -> torch.Tensor:
+def _shares(allowed: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
+    """Shares of the two sides of each contrast among each anchor's plain negatives, shape (K, 2, n)."""
+    counted = member.to(torch.float32) @ allowed.T.to(torch.float32)  # (K, 2, n)
+    return counted / counted.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _fair_choice(
+    kept: torch.Tensor, in_band: torch.Tensor, order: torch.Tensor, member: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
     """As many of each contrast as in ``kept``, but of each side its share of them, the hardest of the band."""
-    chosen = kept & ~sides.member.flatten(0, 1).any(dim=0)
-    for member, share in zip(sides.member, sides.share, strict=True):
-        n_kept = (kept & member.any(dim=0)).sum(dim=1, keepdim=True)
-        for side, part in zip(member, share, strict=True):
+    chosen = kept & ~member.flatten(0, 1).any(dim=0)
+    for contrast, of_sides in zip(member, share, strict=True):
+        n_kept = (kept & contrast.any(dim=0)).sum(dim=1)
+        for side, part in zip(contrast, of_sides, strict=True):
             candidates = in_band & side
             place = candidates.gather(1, order).cumsum(dim=1).gather(1, _places(order))  # 1 = hardest of its side
-            chosen = chosen | (candidates & (place <= (part * n_kept).ceil()))
+            chosen = chosen | (candidates & (place <= (part * n_kept).ceil()[:, None]))
     return chosen
 
 
-def _rake(weight: torch.Tensor, sides: Sides) -> torch.Tensor:
-    """Weights whose mass is divided between the sides of each contrast as it should be; row sums stay."""
-    for _ in range(1 if len(sides.member) == 1 else RAKING_ROUNDS):
-        for member, share in zip(sides.member, sides.share, strict=True):
-            mass = weight @ member.T.to(weight.dtype)  # (n, 2)
-            wanted = share * mass.sum(dim=1, keepdim=True)
+def _rake(weight: torch.Tensor, member: torch.Tensor, share: torch.Tensor, most: float) -> torch.Tensor:
+    """Weights whose mass is divided between the sides of each contrast as it should be; row sums stay.
+
+    No weight changes by more than a factor ``most``: then shares come only near.
+    """
+    for _ in range(1 if len(member) == 1 else RAKING_ROUNDS):
+        for contrast, of_sides in zip(member, share, strict=True):
+            mass = weight @ contrast.T.to(weight.dtype)  # (n, 2)
+            wanted = of_sides.T * mass.sum(dim=1, keepdim=True)
             factor = torch.where((mass > 0).all(dim=1, keepdim=True), wanted / mass.clamp(min=1e-12), 1.0)
-            weight = weight * (1 + (factor - 1) @ member.to(weight.dtype))
+            raked = weight * (1 + (factor.clamp(1 / most, most) - 1) @ contrast.to(weight.dtype))
+            weight = raked * (weight.sum(dim=1) / raked.sum(dim=1).clamp(min=1e-12))[:, None]
     return weight

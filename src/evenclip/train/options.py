@@ -41,6 +41,9 @@ class TrainOptions(Options):
     """AdamW's decay of matrices; gains, biases and the logit scale have none."""
     clip_norm: Positive = 1.0
     """Largest norm of the gradient."""
+    mask_true: bool = False
+    """A text that is known to be true of a picture is no negative of it. Known are the picture's own captions, and what
+    the graph, if there is one, says of the picture's regions."""
     crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Smallest share of an image's area that a random crop keeps; 1 = no crops."""
     freeze: list[Literal["image", "text"]] = []

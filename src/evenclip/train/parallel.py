@@ -54,6 +54,20 @@ class Ranks:
             for tensor, mean in zip(several, flat.split([tensor.numel() for tensor in several]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
+    def share_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace each gradient by its mean over ranks; a rank without one counts as 0, unless no rank has one."""
+        if self.size == 1:
+            return
+        parameters = list(parameters)
+        has = torch.tensor([p.grad is not None for p in parameters], device=parameters[0].device, dtype=torch.float32)
+        with _together():
+            dist.all_reduce(has, dist.ReduceOp.MAX)
+        shared = [p for p, there in zip(parameters, has.tolist(), strict=True) if there]
+        for parameter in shared:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.average(p.grad for p in shared)
+
     def from_first(self, value: Any) -> Any:
         """What the first rank has."""
         if self.size == 1:
@@ -73,7 +87,8 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # the history's few numbers are exchanged on the CPU
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), size)
     finally:

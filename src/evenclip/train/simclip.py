@@ -56,7 +56,7 @@ class SimClipBatches(Batches):
         self._copies = copies[self._shown]
         self._kind_copies = np.bincount(self._kind[self._shown], self._copies)
         self._epoch, self._stand_in = -1, self._shown[:0]
-        self._worker = ThreadPoolExecutor(1, "neighbours")  # searches beside the training
+        self._worker = ThreadPoolExecutor(1, "neighbours")
         self._searched: Future[tuple[np.ndarray, np.ndarray]] | None = None
 
     def n_clusters(self, step: int) -> int:
@@ -90,8 +90,10 @@ class SimClipBatches(Batches):
             taken[chosen] = True
             rows += [[pivot], stand_in[chosen]]
         clusters = np.concatenate([*rows, rest[:0]])
-        rest = rest[~np.isin(rest, clusters)][: self._batch_size - len(clusters)]
-        return Batch(np.concatenate([clusters, rest]), self._plain.at(step).draws)
+        is_in = np.isin(rest, clusters)
+        filling = np.concatenate([rest[~is_in], rest[is_in]])  # rather a pair twice than a batch too small
+        rows = np.concatenate([clusters, filling[: self._batch_size - len(clusters)]])
+        return Batch(rows, self._plain.at(step).draws)
 
     def state(self) -> dict[str, Any]:
         """The neighbours found for this epoch."""

@@ -8,7 +8,7 @@ from evenclip.options import Options
 
 
 class SimClipOptions(Options):
-    """Batches partly made of clusters of similar pairs; a text that is true of a picture is no negative of it."""
+    """Batches that are partly made of clusters of similar pairs; `mask_true` goes well with them."""
 
     cluster_size: Annotated[int, Field(ge=2)] = 16
     """Pairs in a cluster: a pivot and its neighbours."""

@@ -7,6 +7,7 @@ identity names its output folder, and an older state for the same folder is comp
 
 import fcntl
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,11 +37,15 @@ def only_training(root: Path, out: Path) -> Iterator[None]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise BlockingIOError  # it ended, and another began, between our opening the file and locking it
         except BlockingIOError:
             holder = "wait for its end, or stop it (`ps` shows its --out); then this command continues"
             raise InputError("another process is training this model", str(out), holder) from None
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class SavedState:

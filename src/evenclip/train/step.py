@@ -60,6 +60,8 @@ class Step:
     """Unit features, float32, shape (k, d), of normalised images, shape (k, 3, h, w), on the device."""
     encode_text: Callable[[torch.Tensor], torch.Tensor]
     """Unit features, float32, shape (k, d), of rows, shape (k, context), of what `Setting.tokens` gave."""
+    disturbed: Callable[[], AbstractContextManager]
+    """The context in which the batch was encoded: texts that stand beside its own are encoded as they were."""
     autocast: Callable[[], AbstractContextManager]
     """The context of the training's precision, for a term's own layers."""
 

@@ -17,7 +17,7 @@ from evenclip.train.triples import TrainingGraph, load_training_graph
 class TripleCaptions(Term):
     """The softmax loss over (image, sentence of a triple) instead of (image, caption), on the batch's images.
 
-    Two rows of one image, or of one sentence, are no negatives of each other.
+    A sentence that a triple of the graph makes true of an image is no negative of it, as in E2E.
 
     Parameters
     ----------
@@ -25,14 +25,15 @@ class TripleCaptions(Term):
     options : KnowledgeOptions
     """
 
-    weight = 1.0
-
     def __init__(self, setting: Setting, options: KnowledgeOptions):
         super().__init__()
-        self.lr, self._graph = options.lr, load_training_graph(setting)
+        self.weight, self.lr, self._graph = options.as_captions, options.lr, load_training_graph(setting)
         self._batches = TripleBatches(self._graph, options.triples_per_batch, options.image_share, setting.seed)
         sentences, self._sentence = _sentences(self._graph)
-        self._tokens = setting.tokens(sentences)
+        self._tokens, self._n_sentences = setting.tokens(sentences), len(sentences)
+        graph = self._graph
+        pairs = np.concatenate([graph.entity_pair[graph.head], graph.entity_pair[graph.tail]])
+        self._true = np.unique(self._codes(pairs, np.tile(self._sentence, 2))[pairs >= 0])
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The loss, also as ``triple_caption_loss``."""
@@ -47,10 +48,13 @@ class TripleCaptions(Term):
         texts, place = np.unique(sentence, return_inverse=True)
         features = step.encode_text(self._tokens[torch.from_numpy(texts)])
         image = step.image[step.mine][torch.from_numpy(places(pair, rows)).to(device)]
-        same = (sentence[:, None] == sentence) | (pair[:, None] == pair)
+        true = np.isin(self._codes(pair[:, None], sentence), self._true)
         text = features[torch.from_numpy(place).to(device)]
-        loss = symmetric_contrast(image, text, step.logit_scale, torch.from_numpy(same).to(device))
+        loss = symmetric_contrast(image, text, step.logit_scale, torch.from_numpy(true).to(device))
         return loss, {"triple_caption_loss": loss.detach()}
+
+    def _codes(self, pair: np.ndarray, sentence: np.ndarray) -> np.ndarray:
+        return pair * self._n_sentences + sentence
 
 
 def _sentences(graph: TrainingGraph) -> tuple[list[str], np.ndarray]:

@@ -39,7 +39,7 @@ class Update:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(position, group["peak"])
         features.backward(self._scaler.scale(loss))
-        self._ranks.average(p.grad for p in self._parameters if p.grad is not None)
+        self._ranks.share_gradients(self._parameters)
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         self._scaler.step(self._optimizer)

@@ -3,12 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from evenclip.train.batches import Batch
+from evenclip.train.masked_negatives import MaskedNegatives
 from evenclip.train.setting import Setting
 from evenclip.train.simclip import caption_kinds
-from evenclip.train.true_negatives import TrueNegatives
 
 RED, SMALL, CROSS, NO = 1, 2, 3, 4
 CAPTIONS = [[RED, CROSS], [SMALL, RED, CROSS], [NO, RED]]
@@ -34,9 +35,9 @@ def test_what_is_masked_follows_from_the_captions_that_are_shown():
     )
     setting = Setting(None, SimpleNamespace(tokenizer=tokenizer), pairs, 0, None, torch.device("cpu"))
     batch = Batch(np.arange(3), np.array([0.1, 0.9, 0.2]))
-    mask = TrueNegatives(setting).adjust(SimpleNamespace(batch=batch))
+    mask = MaskedNegatives(setting).adjust(SimpleNamespace(batch=batch))
     # "a red cross" is true of all three pictures, "no red" of its own alone
     expected = torch.zeros(3, 3).masked_fill(torch.tensor([[0, 0, 1], [1, 0, 1], [1, 0, 0]]).bool(), -torch.inf)
     assert torch.equal(mask.log_weight(slice(0, 3)), expected)
     assert torch.equal(mask.log_weight_text(slice(1, 3)), expected.T[1:])
-    assert mask.logged()["negatives_masked"] == (4 + 2) / 12
+    assert mask.logged()["negatives_masked"] == pytest.approx((4 + 2) / (6 + 4))

@@ -1,7 +1,4 @@
-"""Plain negatives, without those that are known to be true: the part that goes with SimCLIP's batches of similar pairs.
-
-Reads and writes nothing.
-"""
+"""Plain negatives, without the texts that are known to be true of a picture. Reads and writes nothing."""
 
 from typing import Any
 
@@ -14,14 +11,14 @@ from evenclip.train.step import Step
 from evenclip.train.true_captions import Truth
 
 
-class TrueMask:
+class TruthMask:
     """Masks, of n pairs, the texts that are true of a picture which is not their own."""
 
     extra_text = None
 
     def __init__(self, truth: Truth, n: int):
         self._truth, self._n = truth, n
-        self._n_masked = torch.zeros(())
+        self._n_masked, self._n_cells = torch.zeros((), device=truth.said.device), 0
 
     def log_weight(self, rows: slice) -> torch.Tensor:
         """Shape (n_rows, b): -inf where a text is true of the pictures ``rows``, else 0."""
@@ -33,16 +30,17 @@ class TrueMask:
 
     def logged(self) -> dict[str, torch.Tensor | float]:
         """``negatives_masked``: share of the negatives, in both directions, that were masked."""
-        return {"negatives_masked": self._n_masked / max(2 * self._n * (self._n - 1), 1)}
+        return {"negatives_masked": self._n_masked / max(self._n_cells, 1)}
 
     def _masked(self, true: torch.Tensor, rows: slice) -> torch.Tensor:
         columns = torch.arange(self._n, device=true.device)
         true = true & (columns[rows, None] != columns)
-        self._n_masked = self._n_masked + true.sum().cpu()
+        self._n_masked = self._n_masked + true.sum()
+        self._n_cells += true.numel() - len(true)
         return torch.zeros(true.shape, device=true.device).masked_fill_(true, -torch.inf)
 
 
-class TrueNegatives:
+class MaskedNegatives:
     """All negatives count alike, but for texts that are known to be true of a picture: they are none.
 
     Parameters
@@ -53,10 +51,10 @@ class TrueNegatives:
     def __init__(self, setting: Setting):
         self._pairs, self._true = setting.pairs, known_truth(setting, setting.pairs.tokens)
 
-    def adjust(self, step: Step) -> TrueMask:
+    def adjust(self, step: Step) -> TruthMask:
         """The mask of one batch."""
         rows = step.batch.rows
-        return TrueMask(self._true.at(rows, self._pairs.captions_of(step.batch)), len(rows))
+        return TruthMask(self._true.at(rows, self._pairs.captions_of(step.batch)), len(rows))
 
     def tables(self) -> dict[str, pa.Table]:
         """None."""
