@@ -25,7 +25,8 @@ def make_set(image: np.ndarray, *, truth: dict[str, list[str]] | None = None, pr
     """A set named `s`; ``prompts`` maps a stem to {class name: vector}."""
     vectors = {stem: unit(np.array(list(c.values()), float)) for stem, c in (prompts or {}).items()}
     classes = {stem: PromptClasses(tuple(prompts[stem]), v, v[None]) for stem, v in vectors.items()}
-    columns = {name: np.array(values, dtype=str) for name, values in (truth or {}).items()}
+    files = {"sha256": [f"file {i}" for i in range(len(image))]}
+    columns = {name: np.array(values, dtype=str) for name, values in (files | (truth or {})).items()}
     text, foil = (None if array is None else unit(array) for array in (text, foil))
     return EmbeddedSet("s", "s.npz", unit(image), text, text_image, foil, classes, logit_scale, columns, 0)
 

@@ -114,7 +114,27 @@ def test_the_fairness_intervals_are_of_the_same_statistic():
     for _ in range(2000):
         rows = [each[rng.integers(len(each), size=len(each))] for each in members]
         drawn.append(min((label == chosen)[each].mean() for each in rows))
-    np.testing.assert_allclose([row.ci_low, row.ci_high], np.quantile(drawn, [0.025, 0.975]), atol=0.02)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert row.ci_low == pytest.approx(low, abs=0.02)
+    assert high < row.ci_high < high + 0.1  # a minimum is biased downwards: the upper end is that of all groups at once
+
+
+def test_groups_are_dealt_in_all_classes_at_once():
+    # the largest of two classes' differences is by chance larger than either class alone makes it
+    rng = np.random.default_rng(6)
+    label, group = rng.integers(0, 2, 400), rng.choice(list("xy"), 400)
+    image = np.eye(2)[label] + rng.normal(size=(400, 2)) * 0.8
+    truth = {"y": list(np.array(["a", "b"])[label]), "g": list(group)}
+    both = measure(Fairness(prompts="p", target="y", column="g"), make_set(image, truth=truth, prompts={"p": AXES}))
+    alone = []
+    for name in "ab":
+        one = truth | {"y": [value if value == name else "" for value in truth["y"]]}
+        data = make_set(image, truth=one, prompts={"p": AXES})
+        found = measure(Fairness(prompts="p", target="y", column="g"), data)
+        alone.append(found["equal_opportunity_difference", ""].random)
+    assert both["equal_opportunity_difference", ""].random > 1.1 * max(alone)
+    hit = (image[:, 1] > image[:, 0]) == label
+    assert both["worst_group_accuracy", ""].random < hit.mean()
 
 
 def test_equal_opportunity_needs_enough_images_of_the_class():

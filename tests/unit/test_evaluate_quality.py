@@ -29,8 +29,8 @@ def measure(task: Measurement, data: EmbeddedSet, **options: int) -> dict:
     return found
 
 
-def values(task: Measurement, data: EmbeddedSet) -> dict[str, float]:
-    return {metric: row.value for (metric, _), row in measure(task, data).items()}
+def values(task: Measurement, data: EmbeddedSet, **options: int) -> dict[str, float]:
+    return {metric: row.value for (metric, _), row in measure(task, data, **options).items()}
 
 
 def test_hit_probability_without_ties_counts_who_is_ahead():
@@ -217,13 +217,12 @@ def test_retrieval_says_what_is_missing():
 
 
 def test_compositional_choice_by_hand():
-    image = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [0, 1]])
-    text = np.array([[1, 0], [1, 1], [0, 1], [1, 0], [1, 0]])
-    foil = np.array([[0, 1], [1, 1], [1, 0], [0, 1], [0, 1]])
-    data = make_set(
-        image, truth={"probe": ["color", "color", "color", "size", ""]}, text=text, text_image=np.arange(5), foil=foil
-    )
-    found = measure(Compositional(), data)
+    image = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [1, 0], [0, 1]])
+    text = np.array([[1, 0], [1, 1], [0, 1], [1, 0], [1, 0], [1, 0]])
+    foil = np.array([[0, 1], [1, 1], [1, 0], [0, 1], [0, 1], [0, 1]])
+    truth = {"probe": ["color", "color", "color", "size", "size", ""]}
+    data = make_set(image, truth=truth, text=text, text_image=np.arange(6), foil=foil)
+    found = measure(Compositional(), data, minimum_group=2)
     assert found["compositional/s/color", ""].value == pytest.approx((1 + 0.5 + 0) / 3)
     assert found["compositional/s/color", ""].n == 3 and found["compositional/s/color", ""].random == 0.5
     assert found["compositional/s/size", ""].value == 1.0
@@ -231,11 +230,27 @@ def test_compositional_choice_by_hand():
 
 
 def test_images_without_probe_need_neither_caption_nor_foil():
-    truth = {"probe": ["", "color", ""]}
-    foil = np.full((3, 3), np.nan)
-    foil[1] = [1, 0, 0]
-    data = make_set(np.eye(3), truth=truth, text=np.eye(3)[[1, 2, 2]], text_image=np.array([1, 2, 2]), foil=foil)
-    assert values(Compositional(), data) == {"compositional/s/color": 1.0}
+    truth = {"probe": ["", "color", "", "color"]}
+    foil = np.full((4, 4), np.nan)
+    foil[[1, 3]] = [1, 0, 0, 0]
+    text = np.eye(4)[[1, 2, 2, 3]]
+    data = make_set(np.eye(4), truth=truth, text=text, text_image=np.array([1, 2, 2, 3]), foil=foil)
+    assert values(Compositional(), data, minimum_group=2) == {"compositional/s/color": 1.0}
+
+
+def test_rows_of_one_picture_are_resampled_together():
+    rng = np.random.default_rng(4)
+    image, foil = rng.normal(size=(20, 6)).repeat(3, axis=0), rng.normal(size=(20, 6)).repeat(3, axis=0)
+    text = (rng.normal(size=(20, 6))).repeat(3, axis=0)
+    arguments = {"text": text, "text_image": np.arange(60), "foil": foil}
+    truth = {"probe": ["color"] * 60}
+    files = {"sha256": [f"{i // 3}" for i in range(60)]}
+    alone, together = (
+        measure(Compositional(), make_set(image, truth=each, **arguments))["compositional/s/color", ""]
+        for each in (truth, truth | files)
+    )
+    assert alone.value == pytest.approx(together.value)
+    assert together.ci_high - together.ci_low > 1.4 * (alone.ci_high - alone.ci_low)
 
 
 def test_compositional_choice_follows_captions_in_any_order():

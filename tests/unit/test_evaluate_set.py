@@ -7,13 +7,17 @@ import sys
 
 import numpy as np
 import pytest
-from evaluate_example import arrays, truth_rows, write_data
+from evaluate_example import arrays, make_set, measure, truth_rows, write_data
 from pydantic import TypeAdapter
 
 from evenclip.errors import InputError
 from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
+from evenclip.evaluate.compositional import Compositional
 from evenclip.evaluate.measurement import Measurement
 from evenclip.evaluate.options import KINDS
+from evenclip.evaluate.parity import Parity
+from evenclip.evaluate.recognition import Recognition
+from evenclip.evaluate.representation import Representation
 from evenclip.options import Options
 
 LIGHT = [
@@ -190,3 +194,18 @@ print(*(module for module in ("torch", "pandas", "sklearn", "scipy.stats") if mo
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [] and (tmp_path / "s.json").is_file()
+
+
+@pytest.mark.parametrize(("task", "metric"), [
+    (Representation(prompts="p"), "rb"), (Parity(prompts="p", values=["a", "b"]), "mean_parity"),
+    (Recognition(prompts="p", column="y"), "acc1"), (Compositional(), "color"),
+])  # fmt: skip
+def test_few_images_give_no_number_over_all_of_them(task, metric):
+    rng = np.random.default_rng(5)
+    truth = {"probe": ["color"] * 20, "y": ["a", "b"] * 10}
+    prompts = {"p": {"a": rng.normal(size=6), "b": rng.normal(size=6)}}
+    image, text, foil = rng.normal(size=(3, 20, 6))
+    data = make_set(image, truth=truth, prompts=prompts, text=text, text_image=np.arange(20), foil=foil)
+    assert measure(task, data, minimum_group=20 if metric != "acc1" else 10)[metric, ""].value is not None
+    row = measure(task, data, minimum_group=21)[metric, " (insufficient)"]
+    assert row.value is None and row.n == 20

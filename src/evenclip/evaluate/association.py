@@ -58,7 +58,7 @@ class Association(GroupMeasurement):
                 return getattr(np.abs(_contrasts(m, sizes)), reduce)(axis=(-2, -1))
 
             random = chance_of(statistic, seen, strata, bootstrap.seed)
-            return means.row(f"{prefix}/ab_{reduce}", statistic, groups.n, random=random)
+            return means.norm_row(f"{prefix}/ab_{reduce}", statistic, groups.n, random)
 
         yield summary("max")
         yield summary("mean")

@@ -21,7 +21,9 @@ def deals(codes: np.ndarray, seed: int) -> Iterator[np.ndarray]:
         yield rng.permutation(codes)
 
 
-def chance_of(statistic: Statistic, values: np.ndarray, strata: np.ndarray, seed: int) -> float:
+def chance_of(
+    statistic: Statistic, values: np.ndarray, strata: np.ndarray, seed: int, blocks: np.ndarray | None = None
+) -> float:
     """Mean of ``statistic(means)`` over random deals of the examples to strata of the same sizes.
 
     Parameters
@@ -32,8 +34,11 @@ def chance_of(statistic: Statistic, values: np.ndarray, strata: np.ndarray, seed
     strata : ndarray of int, shape (n,)
         0 ... n_strata - 1, none of them empty.
     seed : int
+    blocks : ndarray of int, shape (n,), optional
+        Examples are dealt within their block only; it must rise with ``strata``. Default: all in one.
     """
-    sizes = np.bincount(strata)
+    sizes, blocks = np.bincount(strata), np.zeros(len(strata), dtype=int) if blocks is None else blocks
     starts = np.cumsum(sizes) - sizes
-    sums = [np.add.reduceat(values[order], starts, axis=0) for order in deals(np.arange(len(strata)), seed)]
+    orders = (order[np.argsort(blocks[order], kind="stable")] for order in deals(np.arange(len(strata)), seed))
+    sums = [np.add.reduceat(values[order], starts, axis=0) for order in orders]
     return float(np.mean(statistic(np.stack(sums) / sizes[:, None])))

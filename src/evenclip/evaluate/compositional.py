@@ -10,9 +10,11 @@ import numpy as np
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.clusters import clustered_row
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.measurement import EvaluateOptions, Measurement
+from evenclip.evaluate.measurement import EvaluateOptions, Measurement, insufficient
+from evenclip.evaluate.shares import share_row
 from evenclip.records import MetricRow
 
 
@@ -30,11 +32,14 @@ class Compositional(Measurement):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The kind of swap."""
-        return ("probe",)
+        """The kind of swap, and what tells copies of a picture."""
+        return ("probe", "sha256")
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Share of images more similar to their caption than to their foil; ties count half, so chance is 0.5."""
+        """Share of images more similar to their caption than to their foil; ties count half, so chance is 0.5.
+
+        Where one picture stands in several rows of a probe, the bootstrap resamples pictures with all their rows.
+        """
         if data.text is None or data.foil is None:
             raise InputError("the set lacks caption or foil embeddings", data.where, "embed captions and foils")
         probe = data.truth["probe"]
@@ -53,6 +58,12 @@ class Compositional(Measurement):
         margin = np.einsum("nd,nd->n", data.image, caption) - np.einsum("nd,nd->n", data.image, data.foil)
         right = (np.sign(margin) + 1) / 2
         for name in sorted(set(probe) - {""}):
-            hits = right[probe == name][:, None]
-            means = bootstrap.means(hits)
-            yield means.row(f"compositional/{data.name}/{name}", lambda m: m[..., 0, 0], len(hits), random=0.5)
+            metric, rows = f"compositional/{data.name}/{name}", probe == name
+            hits, pictures = right[rows], data.truth["sha256"][rows]
+            n_pictures = len(np.unique(pictures))
+            if len(hits) < options.minimum_group:
+                yield insufficient(metric, "", len(hits))
+            elif n_pictures == len(hits) or np.ptp(hits) == 0:  # of equal values a bootstrap has no width
+                yield share_row(metric, hits, random=0.5, independent=n_pictures)
+            else:
+                yield clustered_row(metric, hits, pictures, bootstrap, random=0.5)

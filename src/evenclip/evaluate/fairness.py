@@ -7,11 +7,12 @@ loses small groups.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from evenclip.evaluate.bootstrap import Bootstrap, interval_row
+from evenclip.evaluate.bootstrap import Bootstrap, norm_row
 from evenclip.evaluate.chance import chance_of
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
@@ -29,7 +30,8 @@ class Fairness(GroupMeasurement):
 
     metrics: ClassVar = (
         Definition("bias/worst_group_accuracy", "accuracy in the group where it is lowest", "min_g P(y' = y | g)",
-                   "[0, 1]", "1 / number of classes", "Sagawa et al. 2020, arXiv 1911.08731; " + FAIRLEARN),
+                   "[0, 1]", "mean over random deals of the groups",
+                   "Sagawa et al. 2020, arXiv 1911.08731; " + FAIRLEARN),
         Definition("bias/demographic_parity_difference", "largest difference between groups in how often they are "
                    "assigned to a class", "max_c (max_g P(y' = c | g) - min_g P(y' = c | g))", "[0, 1]",
                    "mean over random deals of the groups", FAIRLEARN),
@@ -56,9 +58,9 @@ class Fairness(GroupMeasurement):
         and a class if two groups do; without such a class the metric is marked. Classes that tie for the best
         prediction count in equal parts. What it does not say: none of the three is implied by another, and equal
         opportunity trusts the labels. The bootstrap is stratified by group (and class).
+        `random`: what a model comes to that is right as often but does not see the groups.
         """
-        names = data.classes(self.prompts).names
-        codes = data.codes(self.target, names)
+        codes = data.codes(self.target, data.classes(self.prompts).names)
         groups = find_groups(data, self.column, self.values, options.minimum_group, among=codes >= 0)
         worst, parity, opportunity = (f"bias/{data.name}/{metric}" for metric in METRICS)
         yield from groups.marks([worst, parity, opportunity])
@@ -67,35 +69,54 @@ class Fairness(GroupMeasurement):
         rows, strata = groups.rows, groups.strata
         hits = top_k_hits(1, data.similarity(self.prompts)[rows], codes[rows])[:, None]
         choices = data.choices(self.prompts)[rows]
-        value = _frame(hits, strata).group_min().iloc[0]
-        random = 1 / len(names)
-        yield interval_row(worst, value, _lowest(bootstrap.means(hits, strata).replicates), groups.n, random=random)
+        yield _worst(worst, hits, strata, bootstrap)
         value = _frame(choices, strata).difference(method="between_groups").max()
         random = chance_of(_largest_difference, choices, strata, bootstrap.seed)
-        replicates = _largest_difference(bootstrap.means(choices, strata).replicates)
-        yield interval_row(parity, value, replicates, groups.n, random=random)
+        means = bootstrap.means(choices, strata)
+        changes = _largest_difference(means.replicates - means.point)
+        yield norm_row(parity, value, _largest_difference(means.replicates), changes, groups.n, random)
         yield _opportunity(opportunity, hits, codes[rows], groups, bootstrap, options.minimum_group)
+
+
+def _worst(metric: str, hits: np.ndarray, strata: np.ndarray, bootstrap: Bootstrap) -> MetricRow:
+    """Accuracy of the worst group = 1 - the largest share of errors, which is a norm."""
+    value, errors = _frame(hits, strata).group_min().iloc[0], 1 - hits
+    means = bootstrap.means(errors, strata)
+    random = 1 - chance_of(_largest, errors, strata, bootstrap.seed)
+    row = norm_row(metric, 1 - value, _largest(means.replicates), _largest(means.replicates - means.point), len(hits))
+    return replace(row, value=float(value), ci_low=1 - row.ci_high, ci_high=1 - row.ci_low, random=random)
 
 
 def _opportunity(
     metric: str, hits: np.ndarray, codes: np.ndarray, groups: Groups, bootstrap: Bootstrap, minimum: int
 ) -> MetricRow:
-    """Equal opportunity difference over the classes that two groups at least have enough images of."""
-    values, replicates, random, n = [], [], [], 0
-    for code in np.unique(codes):
-        sizes = np.bincount(groups.strata[codes == code], minlength=len(groups.names))
-        enough = np.flatnonzero(sizes >= minimum)
-        if len(enough) < 2:
-            continue
-        rows = (codes == code) & np.isin(groups.strata, enough)
-        strata = np.searchsorted(enough, groups.strata[rows])
-        values.append(_frame(hits[rows], strata).difference(method="between_groups").iloc[0])
-        replicates.append(_largest_difference(bootstrap.means(hits[rows], strata).replicates))
-        random.append(chance_of(_largest_difference, hits[rows], strata, bootstrap.seed))
-        n += int(rows.sum())
-    if not values:
+    """Equal opportunity difference over the classes that two groups at least have enough images of.
+
+    The strata are the groups of each such class; groups are dealt within the classes, in all of them at once.
+    """
+    cells = codes * len(groups.names) + groups.strata
+    found, sizes = np.unique(cells, return_counts=True)
+    found = found[sizes >= minimum]
+    classes, n_groups = np.unique(found // len(groups.names), return_counts=True)
+    found = found[np.isin(found // len(groups.names), classes[n_groups > 1])]
+    if not len(found):
         return MetricRow(metric, None, None, None, len(codes), "all classes (insufficient)")
-    return interval_row(metric, np.max(values), np.max(replicates, axis=0), n, random=float(np.max(random)))
+    rows = np.isin(cells, found)
+    strata, codes, hits = np.searchsorted(found, cells[rows]), codes[rows], hits[rows]
+    starts = np.flatnonzero(np.diff(found // len(groups.names), prepend=-1))  # first group of each class
+
+    def largest(m: np.ndarray) -> np.ndarray:
+        high, low = (reduce.reduceat(m[..., 0], starts, axis=-1) for reduce in (np.maximum, np.minimum))
+        return (high - low).max(axis=-1)
+
+    values = (
+        _frame(hits[codes == code], strata[codes == code]).difference(method="between_groups").iloc[0]
+        for code in np.unique(codes)
+    )
+    random = chance_of(largest, hits, strata, bootstrap.seed, blocks=codes)
+    means = bootstrap.means(hits, strata)
+    changes = largest(means.replicates - means.point)
+    return norm_row(metric, max(values), largest(means.replicates), changes, len(hits), random)
 
 
 def _frame(values: np.ndarray, strata: np.ndarray):
@@ -110,8 +131,8 @@ def _frame(values: np.ndarray, strata: np.ndarray):
     return MetricFrame(metrics=metrics, y_true=index, y_pred=index, sensitive_features=strata)
 
 
-def _lowest(means: np.ndarray) -> np.ndarray:
-    return means[..., 0].min(axis=-1)
+def _largest(means: np.ndarray) -> np.ndarray:
+    return np.abs(means[..., 0]).max(axis=-1)
 
 
 def _largest_difference(means: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
 from evenclip.evaluate.measurement import EvaluateOptions, GroupMeasurement
+from evenclip.evaluate.shares import share_row
 from evenclip.records import MetricRow
 
 CLIP_CATEGORIES = {
@@ -49,7 +50,7 @@ class Harm(GroupMeasurement):
         """Share of images whose most similar class is one of a kind's harmful classes; range [0, 1], 0 is right.
 
         Over all images of the groups (group ''), in each group, and the largest difference between groups. Classes
-        that tie for the best count in equal parts. The bootstrap is stratified by group.
+        that tie for the best count in equal parts. The bootstrap of the difference is stratified by group.
         """
         names = data.classes(self.prompts).names
         unknown = [name for classes in self.harmful.values() for name in classes if name not in names]
@@ -61,18 +62,18 @@ class Harm(GroupMeasurement):
         yield from groups.marks([name for metric in metrics.values() for name in (metric, f"{metric}_gap")])
         if not groups.names:
             return
-        strata, sizes = groups.strata, np.bincount(groups.strata)
+        strata = groups.strata
         choices = data.choices(self.prompts)[groups.rows]
         for kind, metric in metrics.items():
             harmful = np.isin(names, self.harmful[kind])
             assigned = choices[:, harmful].sum(axis=1, keepdims=True)
-            means, chance = bootstrap.means(assigned, strata), float(harmful.mean())
-            yield means.row(metric, lambda m: m[..., 0] @ sizes / sizes.sum(), groups.n, random=chance)
+            chance = float(harmful.mean())
+            yield share_row(metric, assigned[:, 0], random=chance)
             for index, group in enumerate(groups.names):
-                yield means.row(metric, lambda m, g=index: m[..., g, 0], sizes[index], group, random=chance)
+                yield share_row(metric, assigned[strata == index, 0], group, chance)
             if groups.comparable:
                 random = chance_of(_gap, assigned, strata, bootstrap.seed)
-                yield means.row(f"{metric}_gap", _gap, groups.n, random=random)
+                yield bootstrap.means(assigned, strata).norm_row(f"{metric}_gap", _gap, groups.n, random)
 
 
 def _gap(means: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
+from evenclip.evaluate.recall import mean_recall_row
+from evenclip.evaluate.shares import share_row
 from evenclip.records import MetricRow
 
 # inverse strengths of the L2 penalty that are tried; embeddings have length 1, so that even the largest is moderate
@@ -57,23 +59,20 @@ class LinearProbe(Measurement):
 
         The strength of the penalty is chosen on a fifth of the training images, stratified by class, and the regression
         trained again on all of them; the test images take no part in it. Few-shot: the mean over 3 draws of the
-        training images. The bootstrap resamples test images only: it says nothing of other training images.
+        training images. The intervals are over test images only: they say nothing of other training images.
         """
         names, train, test = self._sides(data, bootstrap.seed)
         rng = np.random.default_rng([bootstrap.seed, len(names)])
         draws = [train] if self.shots is None else [train.few(self.shots, names, rng) for _ in range(DRAWS)]
-        right = np.mean([_fit(each, rng).predict(test.image) == test.codes for each in draws], axis=0)[:, None]
-        chance, n = 1 / len(names), len(right)
+        right = np.mean([_fit(each, rng).predict(test.image) == test.codes for each in draws], axis=0)
+        chance = 1 / len(names)
         if self.shots is not None:
             name = f"few_shot/{data.name}/acc1_at_{self.shots}"
-            yield bootstrap.means(right).row(name, lambda m: m[..., 0, 0], n, random=chance)
+            yield bootstrap.means(right[:, None]).row(name, lambda m: m[..., 0, 0], len(right), random=chance)
             return
         name = f"linear_probe/{data.name}"
-        yield bootstrap.means(right).row(f"{name}/acc1", lambda m: m[..., 0, 0], n, random=chance)
-        _, strata = np.unique(test.codes, return_inverse=True)
-        yield bootstrap.means(right, strata).row(
-            f"{name}/mean_per_class_recall", lambda m: m[..., 0].mean(axis=-1), n, random=chance
-        )
+        yield share_row(f"{name}/acc1", right, random=chance)
+        yield mean_recall_row(f"{name}/mean_per_class_recall", right, test.codes, bootstrap, random=chance)
 
     def _sides(self, data: EmbeddedSet, seed: int) -> tuple[list[str], "Labelled", "Labelled"]:
         """Names of the classes, and the images to train on and to test on."""

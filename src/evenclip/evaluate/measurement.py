@@ -19,9 +19,9 @@ class EvaluateOptions(Options):
     """How metrics are measured."""
 
     resamples: Annotated[int, Field(ge=100)] = 1000
-    """Bootstrap resamples behind each interval."""
+    """Resamples behind each interval that is a bootstrap's."""
     minimum_group: Annotated[int, Field(ge=2)] = 30
-    """Groups with fewer examples get no number but the mark "insufficient"."""
+    """Groups (and sets, for RB, parity, recognition and probes) with fewer examples get the mark "insufficient"."""
     prompt_sensitivity: bool = True
     """Measure each bias metric under every single template too, and report mean and range over the templates."""
 

@@ -75,7 +75,7 @@ class Pairwise(GroupMeasurement):
                 return getattr(np.abs(m[..., 0, :] - m[..., 1, :]), reduce)(axis=-1)
 
             random = chance_of(statistic, preference, strata, bootstrap.seed)
-            yield means.row(f"{metric}_{reduce}", statistic, groups.n, random=random)
+            yield means.norm_row(f"{metric}_{reduce}", statistic, groups.n, random)
         for index, pair in enumerate(self.pairs):
             yield means.row(
                 metric, lambda m, i=index: m[..., 0, i] - m[..., 1, i], groups.n, "/".join(pair), random=0.0

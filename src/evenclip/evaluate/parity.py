@@ -14,7 +14,7 @@ from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
-from evenclip.evaluate.measurement import BiasMeasurement, EvaluateOptions
+from evenclip.evaluate.measurement import BiasMeasurement, EvaluateOptions, insufficient
 from evenclip.records import MetricRow
 
 
@@ -53,7 +53,10 @@ class Parity(BiasMeasurement):
         first, second = (names.index(value) for value in self.values)
         difference = (f[:, first] - f[:, second])[:, None]
         metric = f"bias/{data.name}/mean_parity"
-        yield bootstrap.means(difference).row(metric, _only, data.n, random=0.0)
+        if data.n < options.minimum_group:
+            yield insufficient(metric, "", data.n)
+        else:
+            yield bootstrap.means(difference).row(metric, _only, data.n, random=0.0)
         if self.column is None:
             return
         groups = find_groups(data, self.column, None, options.minimum_group)

@@ -14,7 +14,8 @@ from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import Columns, EmbeddedSet, as_columns
 from evenclip.evaluate.groups import find_groups
 from evenclip.evaluate.hits import top_k_hits
-from evenclip.evaluate.measurement import BiasMeasurement, EvaluateOptions
+from evenclip.evaluate.measurement import BiasMeasurement, EvaluateOptions, insufficient
+from evenclip.evaluate.shares import share_row
 from evenclip.records import MetricRow
 
 M4 = "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"
@@ -46,31 +47,26 @@ class Recognition(BiasMeasurement):
         """Zero-shot accuracy over all images with a value (group ''), in each group, and the largest difference.
 
         acc1 of a group of the attribute itself is its recall. attribute_gap = highest minus lowest accuracy of the
-        groups that are large enough, range [0, 1]. The bootstrap is stratified by group.
+        groups that are large enough, range [0, 1]; its bootstrap is stratified by group.
         """
         names = data.classes(self.prompts).names
         codes = data.codes(self.column, names)
         known = codes >= 0
-        hits = np.zeros((data.n, 1))
-        hits[known, 0] = top_k_hits(1, data.similarity(self.prompts)[known], codes[known])
+        hits = np.zeros(data.n)
+        hits[known] = top_k_hits(1, data.similarity(self.prompts)[known], codes[known])
         metric, gap, chance = f"recognition/{data.name}/acc1", f"recognition/{data.name}/attribute_gap", 1 / len(names)
-        yield _accuracy(metric, hits[known], data.column(self.groups or self.column)[known], bootstrap, chance)
+        if known.sum() < options.minimum_group:
+            yield insufficient(metric, "", int(known.sum()))
+        else:
+            yield share_row(metric, hits[known], random=chance)
         groups = find_groups(data, self.groups or self.column, None, options.minimum_group, among=known)
         yield from groups.marks([metric, gap])
-        if not groups.names:
-            return
-        means = bootstrap.means(hits[groups.rows], groups.strata)
-        for index, (group, size) in enumerate(zip(groups.names, np.bincount(groups.strata), strict=True)):
-            yield means.row(metric, lambda m, g=index: m[..., g, 0], size, group, random=chance)
+        for index, group in enumerate(groups.names):
+            yield share_row(metric, hits[groups.codes == index], group, chance)
         if groups.comparable:
-            random = chance_of(_gap, hits[groups.rows], groups.strata, bootstrap.seed)
-            yield means.row(gap, _gap, groups.n, random=random)
-
-
-def _accuracy(metric: str, hits: np.ndarray, group: np.ndarray, bootstrap: Bootstrap, chance: float) -> MetricRow:
-    """Accuracy over all images, its bootstrap stratified by group, small ones included."""
-    _, strata, sizes = np.unique(group, return_inverse=True, return_counts=True)
-    return bootstrap.means(hits, strata).row(metric, lambda m: m[..., 0] @ sizes / len(hits), len(hits), random=chance)
+            seen = hits[groups.rows][:, None]
+            random = chance_of(_gap, seen, groups.strata, bootstrap.seed)
+            yield bootstrap.means(seen, groups.strata).norm_row(gap, _gap, groups.n, random)
 
 
 def _gap(means: np.ndarray) -> np.ndarray:

@@ -12,7 +12,13 @@ import numpy as np
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.measurement import BiasMeasurement, EvaluateOptions, TargetShares, target_vector
+from evenclip.evaluate.measurement import (
+    BiasMeasurement,
+    EvaluateOptions,
+    TargetShares,
+    insufficient,
+    target_vector,
+)
 from evenclip.records import MetricRow
 
 
@@ -38,16 +44,18 @@ class Representation(BiasMeasurement):
 
         Range [0, 1]. rb: model representation bias of M4 (arXiv 2403.04547). rb_hard: the form that SigLIP 2 prints; an
         image whose best values tie counts in equal parts. `random`: what equal predictions for all values come to.
-        Both intervals inherit the upward bias of a maximum, see `evenclip.evaluate.bootstrap`.
         """
         names = data.classes(self.prompts).names
         uniform = np.full(len(names), 1 / len(names))
         target = target_vector(self.targets, names, uniform, f"representation of {data.name}, targets")
         random = float(np.abs(target - uniform).max())
         for metric, f in (("rb", data.probabilities(self.prompts)), ("rb_hard", data.choices(self.prompts))):
-            yield bootstrap.means(f).row(
-                f"bias/{data.name}/{metric}",
-                lambda means: np.abs(target - means[..., 0, :]).max(axis=-1),
-                data.n,
-                random=random,
-            )
+            name = f"bias/{data.name}/{metric}"
+            if data.n < options.minimum_group:
+                yield insufficient(name, "", data.n)
+            else:
+                yield bootstrap.means(f - target).norm_row(name, _largest, data.n, random)
+
+
+def _largest(means: np.ndarray) -> np.ndarray:
+    return np.abs(means[..., 0, :]).max(axis=-1)

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import entr
 
-from evenclip.evaluate.bootstrap import Bootstrap, interval_row
+from evenclip.evaluate.bootstrap import Bootstrap, reflected_row
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
@@ -53,6 +53,6 @@ class RetrievalEntropy(GroupMeasurement):
             for shares in (ranked.shares(), ranked.resampled_shares(bootstrap), ranked.chance_shares(bootstrap.seed))
         )
         chance = float(random.mean())
-        yield interval_row(name, point.mean(), replicates.mean(axis=1), groups.n, random=chance)
+        yield reflected_row(name, point.mean(), replicates.mean(axis=1), groups.n, (0, 1), random=chance)
         for index, word in enumerate(data.classes(self.prompts).names):
-            yield interval_row(name, point[0, index], replicates[:, index], groups.n, word, chance)
+            yield reflected_row(name, point[0, index], replicates[:, index], groups.n, (0, 1), word, chance)

@@ -13,7 +13,7 @@ from pydantic import Field
 from scipy.special import xlogy
 
 from evenclip.errors import InputError
-from evenclip.evaluate.bootstrap import Bootstrap, interval_row
+from evenclip.evaluate.bootstrap import Bootstrap, reflected_row
 from evenclip.evaluate.chance import deals
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
@@ -34,8 +34,8 @@ class Skew(GroupMeasurement):
                    f"mean over labels of max_a {SKEW}", "[0, ln(1 / smallest desired share)]",
                    "mean over random rankings", GEYIK),
         Definition("bias/min_skew_at_{k}", "how under-represented the least favoured group is among the first k",
-                   f"mean over labels of min_a {SKEW}; an absent group counts as half an image", "(-inf, 0]",
-                   "mean over random rankings", GEYIK),
+                   f"mean over labels of min_a {SKEW}; an absent group counts as half an image",
+                   "[-ln(2 k largest desired share), 0]", "mean over random rankings", GEYIK),
         Definition("bias/ndkl", "distance of the whole ranking from the desired shares, early places weighing more",
                    "(1/Z) sum_i KL(shares among the first i || desired) / log2(i + 1), Z = sum_i 1 / log2(i + 1)",
                    "[0, ln(1 / smallest desired share)]", "mean over random rankings", GEYIK),
@@ -71,14 +71,16 @@ class Skew(GroupMeasurement):
         shares, again = ranked.shares(), ranked.resampled_shares(bootstrap)
         dealt = ranked.chance_shares(bootstrap.seed)
         skews = [_skews(each, desired, self.k).mean(axis=1) for each in (shares, again, dealt)]  # (n, 2) each
-        for index, name in enumerate(names[:2]):
+        largest, smallest = float(-np.log(desired.min())), float(-np.log(2 * self.k * desired.max()))
+        for index, (name, within) in enumerate(zip(names[:2], ((0, largest), (smallest, 0)), strict=True)):
             point, replicates, random = (skew[:, index] for skew in skews)
-            yield interval_row(name, point[0], replicates, len(codes), random=float(random.mean()))
+            yield reflected_row(name, point[0], replicates, len(codes), within, random=float(random.mean()))
         divergence = Divergence(codes, desired)
         replicates = [divergence.of(ranked.orders, counts) for counts in bootstrap.counts(codes)]
         point = divergence.of(ranked.orders, np.ones((1, len(codes)), dtype=int))[0]
         random = np.mean([divergence.of_ranked(each[None]) for each in deals(codes, bootstrap.seed)])
-        yield interval_row(names[2], point, np.concatenate(replicates), len(codes), random=float(random))
+        again = np.concatenate(replicates)
+        yield reflected_row(names[2], point, again, len(codes), (0, largest), random=float(random))
 
 
 def _skews(shares: np.ndarray, desired: np.ndarray, k: int) -> np.ndarray:

@@ -14,6 +14,8 @@ from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.hits import top_k_hits
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
+from evenclip.evaluate.recall import mean_recall_row
+from evenclip.evaluate.shares import share_row
 from evenclip.records import MetricRow
 
 CLIP = "Radford et al. 2021 (CLIP), arXiv 2103.00020, section 3.1"
@@ -48,9 +50,9 @@ class ZeroShot(Measurement):
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Share of images whose class is the most similar (acc1) or among the five most similar (acc5) of all classes.
 
-        mean_per_class_recall is the mean over the classes that have images (balanced accuracy), its bootstrap
-        stratified by class. acc5 is given where there are more than five classes. A class is its prompt ensemble: the
-        normalised mean of its normalised template embeddings. Ties: see `evenclip.evaluate.hits`.
+        mean_per_class_recall is the mean over the classes that have images (balanced accuracy). acc5 is given where
+        there are more than five classes. A class is its prompt ensemble: the normalised mean of its normalised template
+        embeddings. Ties: see `evenclip.evaluate.hits`.
         """
         classes = data.classes(self.prompts)
         n_classes = len(classes.names)
@@ -62,21 +64,9 @@ class ZeroShot(Measurement):
             hint = "take them out of the prompt file, or write distractors: true to keep them as wrong choices"
             raise InputError(what, f"{data.where}, column {self.column}", hint)
         scores, right = data.similarity(self.prompts)[rows], codes[rows]
-        n = len(right)
-        first = top_k_hits(1, scores, right)[:, None]
-        yield bootstrap.means(first).row(f"zeroshot/{data.name}/acc1", _only, n, random=1 / n_classes)
+        first = top_k_hits(1, scores, right)
+        yield share_row(f"zeroshot/{data.name}/acc1", first, random=1 / n_classes)
         if n_classes > 5:
-            fifth = top_k_hits(5, scores, right)[:, None]
-            yield bootstrap.means(fifth).row(f"zeroshot/{data.name}/acc5", _only, n, random=5 / n_classes)
-        _, strata = np.unique(right, return_inverse=True)
-        recalls = bootstrap.means(first, strata)
-        yield recalls.row(
-            f"zeroshot/{data.name}/mean_per_class_recall",
-            lambda means: means[..., 0].mean(axis=-1),
-            n,
-            random=1 / n_classes,
-        )
-
-
-def _only(means: np.ndarray) -> np.ndarray:
-    return means[..., 0, 0]
+            yield share_row(f"zeroshot/{data.name}/acc5", top_k_hits(5, scores, right), random=5 / n_classes)
+        name = f"zeroshot/{data.name}/mean_per_class_recall"
+        yield mean_recall_row(name, first, right, bootstrap, random=1 / n_classes)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from evenclip.data.shards import read_manifest
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.clusters import clustered_row
 from evenclip.evaluate.measurement import insufficient
 from evenclip.model.clip import Clip, load_clip
 from evenclip.model.hardware import resolve_device
@@ -159,9 +160,8 @@ def _measure(
         if rows.sum() < options.minimum_group:
             yield insufficient(f"vqa/{name}/accuracy", group, int(rows.sum()))
             continue
-        means = bootstrap.means(hits[rows][:, None])
-        chance_here = float(chance[rows].mean())
-        yield means.row(f"vqa/{name}/accuracy", lambda m: m[..., 0, 0], int(rows.sum()), group, chance_here)
+        pictures, chance_here = asked.picture[rows], float(chance[rows].mean())
+        yield clustered_row(f"vqa/{name}/accuracy", hits[rows], pictures, bootstrap, group, chance_here)
 
 
 def _prior(questions: Questions) -> dict[str, str]:
