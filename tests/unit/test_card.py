@@ -159,14 +159,41 @@ def test_every_definition_is_found_by_its_own_metrics():
     assert {known.kind for known in not_measured([])} == {*KINDS, "prompt_sensitivity"}
 
 
-def other_model(path: Path) -> None:
+def embedded_by(paths: list[Path], *models: dict) -> None:
+    """Let each file's manifest say what embedded it."""
+    for path, model in zip(paths, models, strict=False):
+        document = json.loads(path.read_text())
+        document["manifest"] |= model
+        path.write_text(json.dumps(document))
+
+
+def model(name: str = "m", weights: str = "1", precision: str = "fp32") -> dict:
+    embedding = {"precision": precision, "device": "cpu"}
+    return {"model": name, "model_identity": {"model": weights}, "embedding": embedding}
+
+
+def test_one_model_by_two_names_has_one_card_that_says_what_it_is(study_folder: Path, tmp_path: Path):
+    paths = evaluations(study_folder.parent.parent)
+    embedded_by(paths, *(model(f"m{i}") for i in range(len(paths))))
+    write_evaluation_card(paths, tmp_path / "card")
+    facts = read_card(tmp_path / "card")["facts"]
+    assert facts["model"] == "m0" and len(facts["weights"]) == 16 and facts["embedded in"] == "fp32, device cpu"
+
+
+def test_a_card_always_has_a_title(study_folder: Path, tmp_path: Path):
+    path = evaluations(study_folder.parent.parent)[0]
     document = json.loads(path.read_text())
-    document["manifest"]["model"] = "another"
+    del document["manifest"]["model"]
+    document["manifest"]["inputs"]["embeddings"] = {"path": "mine.npz", "sha256": "0" * 64}
     path.write_text(json.dumps(document))
+    write_evaluation_card([path], tmp_path / "card")
+    assert read_card(tmp_path / "card")["name"] == "embeddings"
 
 
 FAULTS = [
-    ("is of 'another', not of", lambda paths: other_model(paths[1])),
+    ("is of 'another', not of", lambda paths: embedded_by(paths[1:], {"model": "another"})),
+    ("with other weights", lambda paths: embedded_by(paths, model(), model(weights="2"))),
+    ("bf16 and fp32", lambda paths: embedded_by(paths, model(), model(precision="bf16"))),
     ("not an evaluation", lambda paths: paths[1].write_text("[]")),
     ("not readable JSON", lambda paths: paths[1].write_text("{")),
     ("no such file", lambda paths: paths[1].unlink()),

@@ -11,6 +11,8 @@ from evaluate_example import arrays, truth_rows, write_data
 from typer.testing import CliRunner
 
 from evenclip.cli import app
+from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+from evenclip.embed.options import model_identity
 from evenclip.errors import InputError
 from evenclip.evaluate.suites import SUITES, DatasetSuites, Suites, find_set, read_suites
 from evenclip.evaluate.table import as_text
@@ -60,7 +62,9 @@ def evaluate(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_model_by_its_suite_writes_json_and_prints_a_table(evaluate, tmp_path):
     printed = evaluate("--model", "run", "--dataset", "things")
     document = json.loads((tmp_path / "s.json").read_text())
-    assert document["manifest"]["model"] == "run"
+    manifest = document["manifest"]
+    assert manifest["model"] == "run" and manifest["embedding"] == {"precision": "fp32", "device": "auto"}
+    assert manifest["model_identity"] == model_identity("run") and "model" in manifest["model_identity"]
     assert {row["metric"] for row in document["metrics"] if not row["people"]} == {
         f"zeroshot/things/{metric}" for metric in ("acc1", "acc5", "mean_per_class_recall")
     }
@@ -80,6 +84,19 @@ def test_tasks_on_a_folder_need_no_suite(evaluate):
     document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", folder, "--task", "retrieval", "--json",
                                    "--suites", "nowhere.yaml", "--name", "mine"))  # fmt: skip
     assert {row["metric"].split("/")[1] for row in document["metrics"]} == {"mine"}
+
+
+def test_embeddings_of_embed_say_whose_they_are(evaluate, root, tmp_path):
+    for name in ("one", "two"):
+        embed_sets("run", [EmbedSet("s", Path("data/things/all"))], tmp_path / name, EmbedOptions(device="cpu"))
+    command = ("--dataset", "data/things/all", "--task", "retrieval", "--name", "s", "--json")
+    manifest = json.loads(evaluate("--embeddings", str(tmp_path / "one" / "s.npz"), *command))["manifest"]
+    assert (manifest["model"], manifest["embedding"]["device"]) == ("run", "cpu")
+    assert manifest["model_identity"] == model_identity("run")
+    other = tmp_path / "two" / "manifest.json"
+    other.write_text(other.read_text().replace(manifest["model_identity"]["model"], "0" * 64))
+    with pytest.raises(InputError, match="and of another model"):
+        evaluate("--embeddings", f"{tmp_path}/one/s.npz", "--embeddings", f"{tmp_path}/two/s.npz", *command)
 
 
 def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenclip.card.metrics import Known, known_metrics, not_measured
+from evenclip.card.model import one_model
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
 from evenclip.provenance import fingerprint
@@ -91,11 +92,7 @@ def card_of_evaluations(paths: list[Path]) -> Card:
     if not paths:
         raise InputError("no evaluation", "evenclip card", "name the files of `evenclip evaluate`, or give --results")
     documents = {path: _evaluation(path) for path in paths}
-    models = {path: _model_of(document["manifest"]) for path, document in documents.items()}
-    model = models[paths[0]]
-    for path, other in models.items():
-        if other != model:
-            raise InputError(f"is of '{other}', not of '{model}'", str(path), "one card = one model")
+    model = one_model({path: document["manifest"] for path, document in documents.items()})
     rows = [row for document in documents.values() for row in document["metrics"]]
     seen: set[tuple[str, str]] = set()
     for row in rows:
@@ -110,9 +107,9 @@ def card_of_evaluations(paths: list[Path]) -> Card:
         if not row["group"] and row["value"] is not None and not row["metric"].endswith("_prompt_range")
     ]
     manifest = documents[paths[0]]["manifest"]
-    facts = {"model": model, "bootstrap resamples": str(manifest["options"]["resamples"])} | _made(manifest)
+    facts = model.facts | {"bootstrap resamples": str(manifest["options"]["resamples"])} | _made(manifest)
     return Card(
-        name=Path(model).name if Path(model).exists() else model,
+        name=model.title,
         kind="one model",
         interval="over the examples (bootstrap)",
         measured=measured,
@@ -129,11 +126,6 @@ def _evaluation(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not {"manifest", "metrics"} <= document.keys():
         raise InputError("not an evaluation", str(path), "name a file that `evenclip evaluate` wrote")
     return document
-
-
-def _model_of(manifest: dict[str, Any]) -> str:
-    named = manifest.get("model") or manifest["options"].get("model")
-    return named or Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
 
 
 def _measured(row: dict[str, Any], reference: float | None = None) -> Measured:

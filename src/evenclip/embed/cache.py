@@ -56,6 +56,16 @@ class EmbeddingCache:
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays)
 
+    @property
+    def options(self) -> EmbedOptions:
+        """How the model embeds."""
+        return self._options
+
+    @cached_property
+    def model_identity(self) -> dict[str, str]:
+        """What the model is, wherever it lies."""
+        return model_identity(self.model)
+
     @cached_property
     def _encoder(self):
         from evenclip.embed.encoder import Encoder
@@ -68,7 +78,7 @@ class EmbeddingCache:
         """What all embeddings of this model depend on, beside what is embedded."""
         options = self._options.model_dump(mode="json", exclude={"threads"})
         version = importlib.metadata.version("open_clip_torch")
-        return [model_identity(self.model), options, version, code_fingerprint("evenclip.embed.arrays")]
+        return [self.model_identity, options, version, code_fingerprint("evenclip.embed.arrays")]
 
     def _path(self, source: Path) -> Path:
         # the prompt arrays carry the file's stem in their names

@@ -7,7 +7,7 @@ import numpy as np
 from evenclip.data.shards import read_manifest
 from evenclip.embed.arrays import embed_data, embed_prompts
 from evenclip.embed.encoder import Encoder
-from evenclip.embed.options import EmbedOptions, EmbedSet, model_files
+from evenclip.embed.options import EmbedOptions, EmbedSet, model_files, model_identity
 from evenclip.errors import InputError
 from evenclip.model.clip import load_clip
 from evenclip.progress import track
@@ -52,4 +52,5 @@ def embed_sets(model: str, sets: list[EmbedSet], out: Path, options: EmbedOption
             for path in each.prompts:
                 arrays |= prompt_arrays[path]
             np.savez(folder / f"{each.name}.npz", **arrays)
-        manifest.write(folder / "manifest.json", device=encoder.device.type, dtype=options.precision)
+        made = {"device": encoder.device.type, "dtype": options.precision, "model_identity": model_identity(model)}
+        manifest.write(folder / "manifest.json", **made)

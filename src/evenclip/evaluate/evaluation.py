@@ -10,6 +10,7 @@ from pathlib import Path
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
+from evenclip.evaluate.embedder import Embedder
 from evenclip.evaluate.measurement import BiasMeasurement, Measurement
 from evenclip.evaluate.options import EvaluateOptions, Task, train_split
 from evenclip.evaluate.reading import read_embedded_set
@@ -20,7 +21,7 @@ from evenclip.records import MetricRow
 
 def evaluate_set(
     dataset: Path, embeddings: list[Path], name: str, tasks: list[Task], out: Path, seed: int,
-    options: EvaluateOptions, train_embeddings: list[Path] | None = None, model: str | None = None,
+    options: EvaluateOptions, train_embeddings: list[Path] | None = None, embedder: Embedder | None = None,
 ) -> dict:  # fmt: skip
     """Measure ``tasks`` on one set and write ``out``.
 
@@ -41,8 +42,8 @@ def evaluate_set(
     options : EvaluateOptions
     train_embeddings : list of Path, optional
         `.npz` files of the split that a linear probe trains on; its data folder lies beside ``dataset``.
-    model : str, optional
-        What embedded the set, for the manifest.
+    embedder : Embedder, optional
+        What embedded the set, for the manifest; default: what the manifest beside ``embeddings`` says.
 
     Returns
     -------
@@ -56,6 +57,7 @@ def evaluate_set(
     """
     if not name or "/" in name:
         raise InputError(f"'{name}' cannot name a set", "--name", "use letters, digits and _, e.g. world_people")
+    embedder = embedder or Embedder.beside([*embeddings, *(train_embeddings or [])])
     described = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], **options.model_dump()}
     columns = sorted({column for task in tasks for column in task.root.columns})
     data = read_embedded_set(dataset, embeddings, name, columns)
@@ -70,7 +72,7 @@ def evaluate_set(
     bootstrap = Bootstrap(options.resamples, seed)
     rows = [row for task in tasks for row in measure_task(task.root, data, bootstrap, options)]
     _check_distinct(rows, name)
-    about = {"model": model} if model else {}
+    about = embedder.as_manifest() if embedder else {}
     recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding, **about)
     document = {"manifest": recorded, "metrics": [row.as_dict() for row in rows]}
     write_json(document, out)

@@ -6,6 +6,7 @@ Reads a model, a data folder and prompt files; writes the JSON of `evaluate_set`
 from pathlib import Path
 
 from evenclip.embed.cache import EmbeddingCache
+from evenclip.evaluate.embedder import Embedder
 from evenclip.evaluate.evaluation import evaluate_set
 from evenclip.evaluate.measurement import EvaluateOptions
 from evenclip.evaluate.options import Task, train_split
@@ -26,4 +27,5 @@ def evaluate_model(
     embeddings = cache.files(dataset, [prompts / f"{stem}.yaml" for stem in stems])
     split = train_split(tasks)
     train = cache.files(dataset.parent / split, []) if split else None
-    return evaluate_set(dataset, embeddings, name, tasks, out, seed, options, train, cache.model)
+    embedder = Embedder(cache.model, cache.model_identity, cache.options.precision, cache.options.device)
+    return evaluate_set(dataset, embeddings, name, tasks, out, seed, options, train, embedder)

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from evenclip.data.shards import read_manifest
+from evenclip.embed.options import model_identity
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.clusters import clustered_row
@@ -86,7 +87,8 @@ def answer_questions(
     encoded = encode(clip, test.data, asked.pictures, asked.texts, *settings)
     chosen = [frequent[i] for i in _choose(head, asked, encoded, options.batch_size)]
     rows = list(_measure(name, chosen, known, asked, Bootstrap(options.resamples, seed), options))
-    recorded = manifest.as_dict(n=len(asked.kinds), n_train=len(known.kinds), n_answers=len(frequent))
+    counts = {"n": len(asked.kinds), "n_train": len(known.kinds), "n_answers": len(frequent)}
+    recorded = manifest.as_dict(model_identity=model_identity(model), **counts)
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
 
 

@@ -1,0 +1,66 @@
+"""Whose numbers the files of `evenclip evaluate` and `evenclip vqa` hold: one card is of one model."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from evenclip.errors import InputError
+from evenclip.provenance import fingerprint
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model as an evaluation's manifest names it; ``identity`` is {} for embeddings that say nothing of theirs."""
+
+    name: str
+    identity: dict[str, str]
+    embedding: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, manifest: dict[str, Any]) -> Self:
+        """From a manifest; a model without a name has that of the folder of its embeddings."""
+        name = manifest.get("model") or manifest["options"].get("model")
+        name = name or Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
+        return cls(name, manifest.get("model_identity", {}), manifest.get("embedding", {}))
+
+    def is_other_than(self, other: Self) -> bool:
+        """Whether two models differ: in their weights where both are known, else in their names."""
+        if self.identity and other.identity:
+            return self.identity != other.identity
+        return self.name != other.name
+
+    @property
+    def title(self) -> str:
+        """A short name, never empty."""
+        path = Path(self.name)
+        return "/".join(path.parts[-2:]) or "embeddings" if path.exists() else self.name
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the card says of the model."""
+        weights = {"weights": fingerprint(self.identity)} if self.identity else {}
+        made = {"embedded in": "{precision}, device {device}".format(**self.embedding)} if self.embedding else {}
+        return {"model": self.name} | weights | made
+
+
+def one_model(manifests: dict[Path, dict[str, Any]]) -> Evaluated:
+    """The model that all evaluations are of.
+
+    Raises
+    ------
+    InputError
+        They are of different models, or of one name with other weights, or embedded in different precisions.
+    """
+    models = {path: Evaluated.of(manifest) for path, manifest in manifests.items()}
+    first = next(iter(models.values()))
+    for path, other in models.items():
+        if other.is_other_than(first):
+            what = f"is of '{other.name}', not of '{first.name}'"
+            if other.name == first.name:
+                what = f"is of '{other.name}' with other weights than {next(iter(models))}"
+            raise InputError(what, str(path), "one card = one model: evaluate it again")
+        precisions = {each.embedding["precision"] for each in (first, other) if each.embedding}
+        if len(precisions) > 1:
+            what = f"embedded in {' and '.join(sorted(precisions))}, the files of one card"
+            raise InputError(what, str(path), "evaluate all sets with the same --embed-option precision=...")
+    return first
