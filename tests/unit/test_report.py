@@ -23,6 +23,7 @@ from evenclip.graph import GraphOptions, GraphSource, build_graph
 from evenclip.records import write_table
 from evenclip.report import words, write_report
 from evenclip.report.along_training import bias_curves, negatives_tables
+from evenclip.report.claims import SIGNS
 from evenclip.report.drawing import run_style
 from evenclip.report.samples import LEFT_OUT, without_samples
 from evenclip.report.tables import difference_table, result_tables, strategy_table
@@ -221,10 +222,11 @@ def test_claims_are_shown_with_verdicts_and_reasons(example_root: Path, page: Pa
         assert entry["name"] in text and entry["statement"] in text
         assert entry["reason"] is None or entry["reason"] in text
     assert "holds where d > -0.020." in text and "holds where d < 0." in text
-    verdicts = Counter(entry["verdict"] for entry in claims)
+    verdicts = Counter({entry["id"]: entry["claim_verdict"] for entry in claims}.values())
     assert verdicts["supported"] and verdicts["not tested here"]
+    assert ", ".join(f"{verdicts[name]} {name}" for name in SIGNS if verdicts[name]) in text
     for verdict, n in verdicts.items():
-        assert sum(piece.endswith(f" {verdict}") for piece in page.text) == n
+        assert sum(piece == f"{SIGNS[verdict]} {verdict}" for piece in page.text) == n
 
 
 def test_equal_results_give_equal_bytes(example_root: Path, written: Path, tmp_path: Path):

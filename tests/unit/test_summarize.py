@@ -208,6 +208,15 @@ def test_faults_are_one_clear_error_and_write_nothing(tmp_path, file, fault, mes
     assert not list(results.glob("*.*"))
 
 
+def test_a_metric_that_two_sets_have_is_an_error(tmp_path):
+    results = write_study(tmp_path, [0])
+    for run in RUNS:
+        path = results / "evaluate" / run / "seed0" / "objects.json"
+        (path.parent / "other.json").write_text(path.read_text())
+    with pytest.raises(InputError, match="other.json: zeroshot/objects/acc1 was measured before"):
+        summarize_study(results, list(RUNS), [0])
+
+
 @pytest.mark.parametrize(("runs", "seeds"), [([], [0]), (["base"], []), (["base", "base"], [0]), (["base"], [0, 0])])
 def test_runs_and_seeds_are_named_once(tmp_path, runs, seeds):
     with pytest.raises(InputError, match="name each"):

@@ -1,4 +1,4 @@
-"""Claims: their file, the runs they find, and their verdicts on made-up results with a known truth."""
+"""Claims: their file, and their verdicts on made-up results with a known truth."""
 
 import json
 from pathlib import Path
@@ -6,74 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from claims_example import M4, NONE, RUNS, claim
 from scipy import stats
 
-from evenclip.balance.options import BalanceOptions
-from evenclip.config import load_study
 from evenclip.errors import InputError
-from evenclip.label.options import LabelOptions
+from evenclip.provenance import write_json
 from evenclip.summarize import summarize_study
 from evenclip.summarize.claims import Claim, read_claims
 from evenclip.summarize.inference import Layout, holm
-from evenclip.summarize.roles import RunFacts, find_pair, find_run
 from evenclip.summarize.verdicts import judge
-from evenclip.train.options import TrainOptions
 from example_study import SEEDS, STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGE_OPTIONS = {"balance": BalanceOptions, "train": TrainOptions, "label": LabelOptions}
-M4 = {"balance.strategy": "m4"}
-NONE = {"balance.strategy": "none"}
-
-
-def claim(**changes) -> Claim:
-    values = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "metric": "bias/*/rb",
-              "run": M4, "reference": NONE}  # fmt: skip
-    return Claim.parse(values | changes, "claims")
-
-
-def facts(name: str, strategy: str = "none", proxies: bool = False, eps: float = 0.1, **train) -> RunFacts:
-    balance = {"strategy": strategy, "proxies": proxies, "eps_rel": eps}
-    return RunFacts.of(name, balance=balance, train={"lr": 1e-3, "objective": "clip", "simclip": None} | train)
-
-
-RUNS = [
-    facts("base"),
-    facts("even", "m4", eps=0.01),
-    facts("even_wide", "m4", proxies=True),
-    facts("even_sig", "m4", objective="siglip"),
-    facts("sig", objective="siglip"),
-    facts("similar", simclip={"share": 0.5, "online": True}),
-    facts("even_similar", "m4", simclip={"share": 0.5, "online": True}),
-    facts("fast", lr=1.0),
-]
-
-
-def pair(**changes) -> tuple[str, str] | str:
-    found = find_pair(claim(**changes), RUNS)
-    return found if isinstance(found, str) else (found[0].name, found[1].name)
-
-
-def test_runs_are_found_by_what_they_have_switched_on():
-    assert pair() == ("even", "base")  # tolerances belong to the strategy; of four fitting pairs the plainest
-    assert pair(run=M4 | {"balance.proxies": True}, reference=M4) == ("even_wide", "even")
-    assert pair(run={"train.simclip": True}, reference={"train.simclip": False}) == ("similar", "base")
-    assert pair(run=M4 | {"train.objective": "siglip"}, reference=NONE | {"train.objective": "siglip"}) == (
-        "even_sig",
-        "sig",
-    )
-    assert pair(run={"train.simclip.share": 0.5}, reference={"train.simclip": False}) == ("similar", "base")
-
-
-def test_a_pair_must_agree_in_all_that_the_claim_does_not_name():
-    assert find_pair(claim(), [RUNS[0], RUNS[3]]) == "even_sig and base differ also in train.objective"
-
-
-def test_missing_runs_are_named():
-    assert pair(run={"train.simclip.share": 0.9}) == "no run has train.simclip.share 0.9"
-    assert find_pair(claim(run={"train.simclip": True}), RUNS[:2]) == "no run has train.simclip on"
-    assert find_pair(claim(run=NONE), RUNS[:1]) == "run and reference are the same run"
-    assert find_run({"balance.proxies": True}, RUNS).name == "even_wide"
 
 
 def table(seed: int, **means) -> dict[str, list[float]]:
@@ -131,7 +75,49 @@ def test_pareto_is_refuted_by_one_run_that_is_better_in_both(bias, quality, expe
     high = table(3, base=0.7, sig=0.5, even=quality)
     found = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
     assert found["verdict"] == expected
-    assert found["runs"]["run"] == "even" and found["metric"] in ("bias/set/ab_max", "zeroshot/set/acc1")
+    assert found["runs"]["run"] == "even"
+    assert (found["metric"], found["against"]["metric"]) == ("bias/set/ab_max", "zeroshot/set/acc1")
+
+
+def test_pareto_names_the_rival_that_decides_with_its_difference_in_both_metrics():
+    """Refuted: the run that is better in both, though another is better in one by far."""
+    low = table(2, base=0.01, sig=0.2, even=0.4)
+    high = table(3, base=0.1, sig=0.5, even=0.3)
+    found = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
+    assert (found["verdict"], found["runs"]) == ("refuted", {"run": "even", "reference": "sig"})
+    assert found["estimate"] == pytest.approx(np.mean(low["even"]) - np.mean(low["sig"]))
+    assert found["against"]["estimate"] == pytest.approx(np.mean(high["even"]) - np.mean(high["sig"]))
+    assert found["against"]["ci_low"] < found["against"]["estimate"] < found["against"]["ci_high"]
+
+
+def test_a_claim_may_leave_out_what_is_about_people():
+    metrics = {f"zeroshot/{name}/acc1": Layout(table(0, base=0.5, even=0.6)) for name in ("objects", "people")}
+    one = claim(kind="higher", metric="zeroshot/*/acc1", people=False)
+    (found,) = judge([one], RUNS, metrics, ["zeroshot/people/acc1"])
+    assert found["metric"] == "zeroshot/objects/acc1"
+    metrics["bias/s/ab_max"] = Layout(table(1, base=0.5, even=0.2))
+    (found,) = judge([claim(**PARETO, people=True)], RUNS, metrics, ["zeroshot/people/acc1"])
+    assert (found["metric"], found["against"]["metric"]) == ("bias/s/ab_max", "zeroshot/people/acc1")
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [([-0.1, -0.1], "supported"), ([-0.1, 0.0], "undecided"), ([-0.1, 0.0, 0.1], "refuted"), ([], "not tested here")],
+)
+def test_a_claim_speaks_of_all_its_metrics(differences, expected):
+    metrics = {f"bias/s{i}/rb": Layout(table(7, base=0.5, even=0.5 + d)) for i, d in enumerate(differences)}
+    saturated = {"bias/full/rb": Layout({"base": [1.0] * 5, "even": [1.0] * 5})}  # no test, and does not count
+    found = judge([claim()], RUNS, metrics | saturated)
+    assert {entry["claim_verdict"] for entry in found} == {expected}
+    assert [entry["verdict"] for entry in found][-1] == "not tested here"
+
+
+def test_detectable_is_what_the_strictest_test_of_the_list_would_find():
+    metrics = {f"bias/s{i}/rb": Layout(table(i, base=0.5, even=0.5)) for i in range(4)}
+    found = judge([claim()], RUNS, metrics)
+    for entry in found:
+        alone = metrics[entry["metric"]].difference("even", "base")
+        assert entry["detectable"] == alone.detectable(0.05 / 4) > alone.detectable()
 
 
 @pytest.mark.parametrize("kind", ["lower", "equivalent", "pareto"])
@@ -198,6 +184,28 @@ def test_without_a_file_of_claims_the_list_is_empty(study_folder):
     assert json.loads((study_folder / "claims.json").read_text()) == []
 
 
+def test_the_labels_of_a_claim_are_those_that_were_balanced(study_folder):
+    """A labels table of an older study beside them, or of another data set, says nothing."""
+    path = study_folder / "label" / "world.json"
+    labels = json.loads(path.read_text())
+    write_json({"options": labels["options"] | {"drop_lowest_similarity": 0.3}}, path.with_name("z_stale.json"))
+    summarize_study(study_folder, list(STRATEGIES), list(SEEDS), claims=ROOT / "config/claims.yaml")
+    found = {entry["id"]: entry for entry in json.loads((study_folder / "claims.json").read_text())}
+    reason = "no run has balance.strategy m4 and label.drop_lowest_similarity on"
+    assert found["quality_filter_undoes_loss"]["reason"] == reason
+
+
+def test_a_balance_manifest_without_labels_is_one_clear_error(study_folder):
+    path = study_folder / "balance" / "m4" / "manifest.json"
+    write_json(json.loads(path.read_text()) | {"inputs": {}}, path)
+    with pytest.raises(InputError, match="the manifest lacks 'labels'"):
+        summarize_study(study_folder, list(STRATEGIES), list(SEEDS), claims=ROOT / "config/claims.yaml")
+
+
+def test_kinds_of_two_words_have_claims_too():
+    assert claim(metric="linear_probe/*/acc1").metric == "linear_probe/*/acc1"
+
+
 FULL = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "metric": "bias/*/rb",
         "run": M4, "reference": NONE}  # fmt: skip
 FAULTS = {
@@ -233,42 +241,3 @@ def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_claims(path)
-
-
-def test_the_claims_name_options_that_there_are():
-    for one in read_claims(ROOT / "config/claims.yaml"):
-        for key in {**one.run, **(one.reference or {})}:
-            stage, _, rest = key.partition(".")
-            schema = STAGE_OPTIONS[stage].model_json_schema()
-            properties = schema["properties"]
-            for part in rest.split("."):
-                assert part in properties, f"claim {one.id}: {key}"
-                blocks = [choice.get("$ref", "") for choice in properties[part].get("anyOf", [])]
-                properties = {
-                    name: field
-                    for block in blocks if block
-                    for name, field in schema["$defs"][block.rpartition("/")[2]].get("properties", {}).items()
-                }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["claims", "claims_filtered"])
-def test_the_claims_studies_have_the_runs_of_every_claim(name):
-    study = load_study(ROOT / f"config/studies/{name}.yaml")
-    runs = [
-        RunFacts.of(
-            run.name,
-            balance=study.config.balance[run.strategy].model_dump(mode="json"),
-            train=study.train_options(run.name).model_dump(mode="json"),
-            label=study.config.label.options.model_dump(mode="json"),
-        )
-        for run in study.runs.values()
-    ]
-    found = {
-        one.id: find_run(one.run, runs) if one.kind == "pareto" else find_pair(one, runs)
-        for one in read_claims(Path(study.claims[0]))
-    }
-    lacking = {name: reason for name, reason in found.items() if isinstance(reason, str)}
-    if name == "claims":
-        assert set(lacking) == {"quality_filter_undoes_loss"}
-    else:
-        assert "quality_filter_undoes_loss" not in lacking

@@ -58,13 +58,15 @@ def test_power_agrees_with_statsmodels():
     power = pytest.importorskip("statsmodels.stats.power")
     # standardised by the sd of the paired differences: se = sd / sqrt(n)
     expected = power.TTestPower().solve_power(nobs=5, alpha=0.05, power=0.8)
-    assert Contrast(0.0, 2.0 / math.sqrt(5), 4).detectable == pytest.approx(2.0 * expected, rel=1e-4)
+    assert Contrast(0.0, 2.0 / math.sqrt(5), 4).detectable() == pytest.approx(2.0 * expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("df", [1, 2, 4, 30])
-def test_the_detectable_difference_is_found_four_times_in_five(df):
-    size = Contrast(0.0, 1.0, df).detectable
-    critical = stats.t.ppf(0.975, df)
+@pytest.mark.parametrize(
+    ("df", "level"), [(1, 0.05), (2, 0.05), (4, 0.05), (30, 0.05), (4, 0.05 / 210), (1, 0.05 / 210)]
+)
+def test_the_detectable_difference_is_found_four_times_in_five(df, level):
+    size = Contrast(0.0, 1.0, df).detectable(level)
+    critical = stats.t.ppf(1 - level / 2, df)
     rng = np.random.default_rng(df)
     t = (rng.normal(size=100_000) + size) / np.sqrt(rng.chisquare(df, 100_000) / df)
     assert (abs(t) > critical).mean() == pytest.approx(0.8, abs=0.006)
@@ -199,3 +201,11 @@ def test_holm_adjusts_over_pairs_of_runs_within_a_metric():
         family = [row for row in rows if row["metric"] == metric]
         for p in ("p", "p_t"):
             assert [row[f"{p}_holm"] for row in family] == pytest.approx(holm([row[p] for row in family]))
+
+
+def test_detectable_differences_of_the_table_are_those_that_holm_would_find():
+    values = np.random.default_rng(1).normal(size=(3, 8))
+    rows = compare_runs({"m": layout_of(values)})
+    for row in rows:
+        contrast = layout_of(values).difference(row["run_b"], row["run_a"])
+        assert row["detectable"] == contrast.detectable(0.05 / 3)

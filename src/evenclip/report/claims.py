@@ -27,6 +27,8 @@ class ClaimRow:
     source: str
     statement: str
     wanted: str
+    verdict: str
+    sign: str
     tests: list[dict[str, str]]
 
     @property
@@ -43,24 +45,34 @@ def claim_rows(entries: list[dict[str, Any]]) -> list[ClaimRow]:
     return [_row(of_one) for of_one in by_id.values()]
 
 
-def verdict_counts(entries: list[dict[str, Any]]) -> str:
-    """``3 supported, 1 refuted, 2 undecided, 9 not tested here``, tests counted."""
-    counts = {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in SIGNS}
+def verdict_counts(rows: list[ClaimRow]) -> str:
+    """``3 supported, 1 refuted, 2 undecided, 9 not tested here``, claims counted."""
+    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in SIGNS}
     return ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+
+
+def described(entry: dict[str, Any]) -> str:
+    """What a test found: its difference, or both of a Pareto claim, with intervals, p and n."""
+    found = [entry, entry["against"]] if entry["against"] else [entry]
+    differences = [f"d = {words.interval(Estimate(one['estimate'], one['ci_low'], one['ci_high']))}" for one in found]
+    return f"{' and '.join(differences)}, p {number(entry['p_holm'])}, {entry['n']} seeds"
 
 
 def _row(entries: list[dict[str, Any]]) -> ClaimRow:
     first = entries[0]
     wanted = WANTED[first["kind"]].format(margin=number(first["margin"])) if first["margin"] else AT_0[first["kind"]]
-    return ClaimRow(first["name"], first["source"], first["statement"], wanted, [_test(entry) for entry in entries])
+    verdict = first["claim_verdict"]
+    tests = [_test(entry) for entry in entries]
+    return ClaimRow(first["name"], first["source"], first["statement"], wanted, verdict, SIGNS[verdict], tests)
 
 
 def _test(entry: dict[str, Any]) -> dict[str, str]:
-    shown = {"verdict": entry["verdict"], "sign": SIGNS[entry["verdict"]], "metric": entry["metric"]}
+    metric = f"{entry['metric']} against {entry['against']['metric']}" if entry["against"] else entry["metric"]
+    shown = {"verdict": entry["verdict"], "sign": SIGNS[entry["verdict"]], "metric": metric}
     if entry["runs"] is None:
         return shown | {"detail": entry["reason"]}
-    estimate = Estimate(entry["estimate"], entry["ci_low"], entry["ci_high"])
-    detail = f"d = {words.interval(estimate)}, p {number(entry['p_holm'])}, {entry['n']} seeds"
-    if entry["verdict"] == "undecided":
-        detail += f"; these seeds would show a true {number(entry['detectable'])} in 4 of 5 cases"
+    detail = described(entry)
+    if entry["verdict"] == "undecided" and entry["detectable"] is not None:
+        border = "the margin" if entry["margin"] else "0"
+        detail += f"; a true d {number(entry['detectable'])} from {border} would be decided in 4 of 5 studies"
     return shown | {"runs": f"{entry['runs']['run']} - {entry['runs']['reference']}", "detail": detail}

@@ -39,6 +39,7 @@ def gather(study: StudyResults) -> dict[str, Any]:
     """All that the template shows, but for the figures."""
     if study.summary.empty:
         raise InputError("the study has no metrics", str(study.folder / "summary.csv"), "run `evenclip summarize`")
+    claims = claim_rows(study.claims)
     return {
         "study": study,
         "sets": sorted(
@@ -52,8 +53,8 @@ def gather(study: StudyResults) -> dict[str, Any]:
         "intervals": [text for name, text in INTERVALS.items() if (study.summary["interval"] == name).any()],
         "differences": tables.difference_table(study),
         "untested": bool(study.tests["p"].isna().any()),
-        "claims": claim_rows(study.claims),
-        "verdicts": verdict_counts(study.claims),
+        "claims": claims,
+        "verdicts": verdict_counts(claims),
         "negatives": along_training.negatives_tables(study),
         "labels": [tables.label_table(document, name) for name, document in study.labels.items()],
         "knowledge": [knowledge.statistics_table(study.graph)] if study.graph else [],

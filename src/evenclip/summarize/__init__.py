@@ -83,7 +83,10 @@ def summarize_study(
         for row in [*_data_rows(reports[trained[run]["strategy"]]), *_over_seeds(run, measured[run], by_cell)]
     ]
     compared = layouts({run: [_overall(one) for one in measured[run]] for run in runs})
-    judged = judge(stated, _facts(results, trained), compared) if stated else []
+    people = {
+        metric for seeds_of_run in measured.values() for (metric, _), row in seeds_of_run[0].items() if row.people
+    }
+    judged = judge(stated, _facts(results, trained), compared, people) if stated else []
     differing = _differing({run: trained[run]["options"] for run in runs})
     described = [
         {
@@ -111,18 +114,18 @@ def summarize_study(
 
 
 def _facts(results: Path, trained: dict[str, dict[str, Any]]) -> list[RunFacts]:
-    """What each run was made with, for the claims: options of its training, its strategy and the study's labels."""
-    labels = [read_json(path)["options"] for path in sorted((results / "label").glob("*.json"))]
-    label = {key: value for options in labels for key, value in options.items()}
-    return [
-        RunFacts.of(
-            run,
-            balance=read_json(results / "balance" / found["strategy"] / "manifest.json")["options"],
-            train=found["options"],
-            label=label,
-        )
-        for run, found in trained.items()
-    ]
+    """What each run was made with, for the claims: options of its training, its strategy and the labels balanced."""
+    facts = []
+    for run, found in trained.items():
+        path = results / "balance" / found["strategy"] / "manifest.json"
+        balance = read_json(path)
+        try:
+            labels = results / "label" / Path(balance["inputs"]["labels"]["path"]).with_suffix(".json").name
+            options = {"balance": balance["options"], "label": read_json(labels)["options"]}
+        except KeyError as error:
+            raise InputError(f"the manifest lacks {error}", str(path), "run `evenclip balance` again") from None
+        facts.append(RunFacts.of(run, train=found["options"], **options))
+    return facts
 
 
 def _layouts_by_cell(measured: dict[str, list[Measured]]) -> dict[tuple[str, str], Layout]:

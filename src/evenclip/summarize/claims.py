@@ -24,7 +24,7 @@ def _check_role(role: dict[str, object]) -> dict[str, object]:
 
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[\w*]+/[\w*]+$")]
+Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z_]+/[\w*]+/[\w*]+$")]
 Setting = bool | float | str | list[float] | list[str]
 Role = Annotated[dict[str, Setting], AfterValidator(_check_role)]
 
@@ -47,6 +47,9 @@ class Claim(Options):
     """Metric, with `*` for any evaluation set, e.g. bias/*/rb; every metric that fits is a test of its own."""
     against: Pattern | None = None
     """`pareto`: the metric that should be high."""
+    people: bool | None = None
+    """Only metrics that are (true) or are not (false) about people, as the evaluation's task says; null = all. Of
+    `pareto` it is `against` that is chosen so."""
     run: Role
     """The run that the claim is about, by what it has switched on."""
     reference: Role | None = None

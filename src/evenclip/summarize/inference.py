@@ -66,19 +66,19 @@ class Contrast:
         tails = stats.t.sf([(distance - margin) / self.se, (distance + margin) / self.se], self.df)
         return min(1.0, float(tails.sum()))
 
-    @property
-    def detectable(self) -> float | None:
-        """Smallest true value that a two-sided 5 % t test finds with 80 % probability; None without a spread."""
-        return float(_detectable_t(self.df)) * self.se if self.testable else None
+    def detectable(self, level: float = LEVEL) -> float | None:
+        """Smallest distance of a true value from a threshold at which a two-sided t test at ``level`` tells them apart
+        with 80 % probability; None without a spread."""
+        return float(_detectable_t(self.df, level)) * self.se if self.testable else None
 
 
 @cache
-def _detectable_t(df: float) -> float:
-    """Noncentrality at which the two-sided t test at `LEVEL` has `POWER`.
+def _detectable_t(df: float, level: float) -> float:
+    """Noncentrality at which the two-sided t test at ``level`` has `POWER`.
 
     By quadrature over the estimated spread: scipy's noncentral t is NaN far out, where few degrees of freedom lead.
     """
-    critical = stats.t.ppf(1 - LEVEL / 2, df) * np.sqrt(stats.chi2.ppf(QUANTILES, df) / df)
+    critical = stats.t.ppf(1 - level / 2, df) * np.sqrt(stats.chi2.ppf(QUANTILES, df) / df)
 
     def missing(noncentrality: float) -> float:
         return POWER - float(

@@ -37,7 +37,13 @@ def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measur
             rows = [MetricRow(**row) for row in read_json(path)["metrics"]]
         except (KeyError, TypeError) as error:
             raise InputError(f"not a file of metrics ({error})", str(path), "run `evenclip evaluate` again") from None
-        found |= {(row.metric, row.group): row for row in rows}
+        for row in rows:
+            if (row.metric, row.group) in found:
+                what = f"{row.metric} {row.group}".strip()
+                raise InputError(
+                    f"{what} was measured before", str(path), "give each set and each task its own metrics"
+                )
+            found[row.metric, row.group] = row
     path = results / "train" / run / f"seed{seed}" / "history.parquet"
     history = read_table(path, ["step", "samples_seen", "loss", "samples_per_second"]).sort_by("step").to_pydict()
     if not history["step"]:

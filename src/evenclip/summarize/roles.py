@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from evenclip.summarize.claims import Claim
 
 # the other balance options (tolerances, retention, cap) belong to a strategy and may differ with it
 COMPARED_OF_BALANCE = ("balance.strategy", "balance.proxies")
+FIRST_STAGE = "train.stages.first"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +25,18 @@ class RunFacts:
 
     @classmethod
     def of(cls, name: str, **stages: dict[str, Any]) -> "RunFacts":
-        """From the options of each stage, as they stand in the manifests."""
-        return cls(name, dict(_flat(stages)))
+        """From the options of each stage, as they stand in the manifests; the first of two stages by its strategy."""
+        options = dict(_flat(stages))
+        first = PurePath(options.get(FIRST_STAGE) or "")
+        if first.parts[-3::2] == ("balance", "weights.parquet"):
+            options[FIRST_STAGE] = first.parent.name
+        return cls(name, options)
 
     def has(self, key: str, setting: Any) -> bool:
         """Does the run have this setting? True and False stand for on and off, also of a method's whole block."""
         if isinstance(setting, bool):
             block = any(name.startswith(f"{key}.") for name in self.options)
-            return (block or self.options.get(key) not in (None, False, 0)) == setting
+            return (block or bool(self.options.get(key))) == setting
         return key in self.options and self.options[key] == setting
 
     def fits(self, role: dict[str, Any]) -> bool:
@@ -57,7 +63,8 @@ def find_run(role: dict[str, Any], runs: list[RunFacts]) -> RunFacts | str:
 def find_pair(claim: Claim, runs: list[RunFacts]) -> tuple[RunFacts, RunFacts] | str:
     """Run and reference of a claim, equal in all that it does not name; or, why there are none.
 
-    Of several such pairs it is the one nearest to the study's first run, the baseline.
+    Of several such pairs it is the one nearest to the study's first run, the baseline; of several of these, the one
+    with the fewest differences between its two runs, and then the first in the order of the runs.
     """
     named = claim.run.keys() | claim.reference.keys()
     fitting = [[run for run in runs if run.fits(role)] for role in (claim.run, claim.reference)]
@@ -67,21 +74,33 @@ def find_pair(claim: Claim, runs: list[RunFacts]) -> tuple[RunFacts, RunFacts] |
     pairs = [(a, b) for a, b in itertools.product(*fitting) if a is not b]
     if not pairs:
         return "run and reference are the same run"
-    stray = {pair: sorted(_unnamed(pair[0].differs(pair[1]), named)) for pair in pairs}
+    stray = {pair: sorted(_unnamed(*pair, named)) for pair in pairs}
     controlled = [pair for pair in pairs if not stray[pair]]
     if not controlled:
         near = min(pairs, key=lambda pair: len(stray[pair]))
         return f"{near[0].name} and {near[1].name} differ also in {', '.join(stray[near][:3])}"
-    return min(controlled, key=lambda pair: sum(len(run.differs(runs[0])) for run in pair))
+    return min(
+        controlled, key=lambda pair: (sum(len(run.differs(runs[0])) for run in pair), len(pair[0].differs(pair[1])))
+    )
 
 
-def _unnamed(keys: Iterable[str], named: Iterable[str]) -> set[str]:
-    """Of ``keys``, those that are neither named nor inside a named block, nor the block of a named option."""
+def _unnamed(run: RunFacts, reference: RunFacts, named: Iterable[str]) -> set[str]:
+    """Options in which two runs differ that a claim does not name.
+
+    A whole block is named only where it is on in one run and off in the other: then it cannot be equal. Where both have
+    it, naming it, or one of its options, says nothing of the others.
+    """
+    paths = {key[:end] for key in named for end in [*_dots(key), len(key)]}
+    switched = [path for path in paths if run.has(path, True) != reference.has(path, True)]
     return {
         key
-        for key in keys
-        if not any(f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for name in named)
+        for key in run.differs(reference)
+        if key not in named and not any(f"{key}.".startswith(f"{path}.") for path in switched)
     }
+
+
+def _dots(key: str) -> list[int]:
+    return [i for i, letter in enumerate(key) if letter == "."]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -4,11 +4,14 @@ A claim says that a difference lies in a region; its margin bounds the region. T
 claim (against everything outside the region) and against it (against everything inside). p = twice the smaller one, so
 that both verdicts together err in at most 5 % of studies, and Holm's adjustment runs over all tests of the study's
 claims. A claim that cannot be tested stands in the list with the reason.
+
+Every metric that fits a claim's pattern is a test of its own, and the claim speaks of all of them: it is refuted where
+one test is, supported where all are, else undecided.
 """
 
 import fnmatch
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +24,8 @@ NOT_TESTED = "not tested here"
 
 @dataclass(frozen=True)
 class Evidence:
-    """One test of a claim. ``reference`` is the run compared with; for `pareto` the strongest rival, in ``metric``."""
+    """One test of a claim. ``reference`` is the run compared with; for `pareto` the rival that decides, with the
+    difference in both metrics."""
 
     metric: str
     run: str
@@ -30,14 +34,23 @@ class Evidence:
     p_for: float
     p_against: float
     n_seeds: int
+    against: str | None = None
+    difference_against: Contrast | None = None
 
     @property
     def p(self) -> float:
         """Two-sided p about the border of the claim's region."""
         return min(1.0, 2 * min(self.p_for, self.p_against))
 
+    @property
+    def leaning(self) -> str:
+        """The verdict, if p is small enough for one."""
+        return "supported" if self.p_for < self.p_against else "refuted"
 
-def judge(claims: list[Claim], runs: list[RunFacts], by_metric: dict[str, Layout]) -> list[dict[str, Any]]:
+
+def judge(
+    claims: list[Claim], runs: list[RunFacts], by_metric: dict[str, Layout], people: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """One entry per test, or per claim that cannot be tested, in the order of the claims: the rows of claims.json.
 
     Parameters
@@ -47,28 +60,42 @@ def judge(claims: list[Claim], runs: list[RunFacts], by_metric: dict[str, Layout
         The study's runs, the baseline first.
     by_metric : dict
         Metric -> its values by run and seed.
+    people : collection of str
+        The metrics that are about people.
     """
-    found = [(claim, tested) for claim in claims for tested in _test(claim, runs, by_metric)]
+    found = [(claim, tested) for claim in claims for tested in _test(claim, runs, by_metric, people)]
     evidence = [tested for _, tested in found if isinstance(tested, Evidence)]
     adjusted = iter(holm([tested.p for tested in evidence]))
-    return [
-        _entry(claim) | (_tested(tested, next(adjusted)) if isinstance(tested, Evidence) else {"reason": tested})
+    entries = [
+        _entry(claim)
+        | (_tested(tested, next(adjusted), len(evidence)) if isinstance(tested, Evidence) else {"reason": tested})
         for claim, tested in found
     ]
+    verdicts: dict[str, set[str]] = {}
+    for entry in entries:
+        verdicts.setdefault(entry["id"], set()).add(entry["verdict"])
+    return [entry | {"claim_verdict": _together(verdicts[entry["id"]])} for entry in entries]
 
 
-def _test(claim: Claim, runs: list[RunFacts], by_metric: dict[str, Layout]) -> Iterator[Evidence | str]:
+def _together(verdicts: set[str]) -> str:
+    """The verdict on a claim from those of its tests; metrics without a test do not count."""
+    tested = verdicts - {NOT_TESTED}
+    if not tested:
+        return NOT_TESTED
+    return "refuted" if "refuted" in tested else "undecided" if "undecided" in tested else "supported"
+
+
+def _test(
+    claim: Claim, runs: list[RunFacts], by_metric: dict[str, Layout], people: Collection[str]
+) -> Iterator[Evidence | str]:
     """The tests of a claim, or the reason why there are none."""
     chosen = find_run(claim.run, runs) if claim.kind == "pareto" else find_pair(claim, runs)
     if isinstance(chosen, str):
         yield chosen
         return
     names = [chosen.name] if claim.kind == "pareto" else [run.name for run in chosen]
-    metrics, against = (
-        [name for name, layout in by_metric.items() if pattern and fnmatch.fnmatchcase(name, pattern)
-         and set(names) <= set(layout.runs)]
-        for pattern in (claim.metric, claim.against)
-    )  # fmt: skip
+    shared = [name for name, layout in by_metric.items() if set(names) <= set(layout.runs)]
+    metrics, against = (_fitting(claim, pattern, shared, people) for pattern in (claim.metric, claim.against))
     missing = claim.metric if not metrics else claim.against if claim.against and not against else None
     if missing:
         yield f"{' and '.join(names)}: no {missing}"
@@ -78,6 +105,14 @@ def _test(claim: Claim, runs: list[RunFacts], by_metric: dict[str, Layout]) -> I
     else:
         for metric in metrics:
             yield _compare(claim, metric, *names, by_metric[metric])
+
+
+def _fitting(claim: Claim, pattern: str | None, metrics: list[str], people: Collection[str]) -> list[str]:
+    """Of ``metrics``, those that fit a pattern of the claim, and its ``people`` where that is about this pattern."""
+    found = [name for name in metrics if pattern and fnmatch.fnmatchcase(name, pattern)]
+    if claim.people is None or pattern != (claim.against or claim.metric):
+        return found
+    return [name for name in found if (name in people) == claim.people]
 
 
 def _compare(claim: Claim, metric: str, run: str, reference: str, layout: Layout) -> Evidence | str:
@@ -104,13 +139,13 @@ def _pareto(run: str, metrics: tuple[str, str], by_metric: dict[str, Layout]) ->
     contrasts = {name: (bias.difference(run, name), quality.difference(run, name)) for name in rivals}
     if not all(d.testable for pair in contrasts.values() for d in pair):
         return f"{run}: {_no_spread(bias)}"
-    better = {name: (low.p_below(0), high.p_above(0)) for name, (low, high) in contrasts.items()}
-    p_for = {name: min(1.0, 2 * min(pair)) for name, pair in better.items()}
-    p_against = min(max(low.p_above(0), high.p_below(0)) for low, high in contrasts.values())
-    rival = max(p_for, key=p_for.get)
-    side = int(better[rival][1] < better[rival][0])
+    better = {name: min(1.0, 2 * min(low.p_below(0), high.p_above(0))) for name, (low, high) in contrasts.items()}
+    worse = {name: max(low.p_above(0), high.p_below(0)) for name, (low, high) in contrasts.items()}
+    hardest, best = max(better, key=better.get), min(worse, key=worse.get)
+    p_for, p_against = better[hardest], min(1.0, len(rivals) * worse[best])
+    rival = hardest if p_for < p_against else best
     return Evidence(
-        metrics[side], run, rival, contrasts[rival][side], p_for[rival], min(1.0, len(rivals) * p_against), bias.n_seeds
+        metrics[0], run, rival, contrasts[rival][0], p_for, p_against, bias.n_seeds, metrics[1], contrasts[rival][1]
     )
 
 
@@ -122,17 +157,22 @@ def _entry(claim: Claim) -> dict[str, Any]:
     return {
         "id": claim.id, "name": claim.name, "source": claim.source, "statement": claim.statement, "kind": claim.kind,
         "margin": claim.margin, "metric": f"{claim.metric} against {claim.against}" if claim.against else claim.metric,
-        "runs": None, "estimate": None, "ci_low": None, "ci_high": None, "df": None, "n": None, "p": None,
-        "p_holm": None, "detectable": None, "verdict": NOT_TESTED, "reason": None,
+        "runs": None, "estimate": None, "ci_low": None, "ci_high": None, "df": None, "against": None, "n": None,
+        "p": None, "p_holm": None, "detectable": None, "verdict": NOT_TESTED, "reason": None,
     }  # fmt: skip
 
 
-def _tested(evidence: Evidence, p_holm: float) -> dict[str, Any]:
-    low, high = evidence.difference.interval()
-    decided = "supported" if evidence.p_for < evidence.p_against else "refuted"
-    return {
+def _tested(evidence: Evidence, p_holm: float, n_tests: int) -> dict[str, Any]:
+    found = {
         "metric": evidence.metric, "runs": {"run": evidence.run, "reference": evidence.reference},
-        "estimate": evidence.difference.estimate, "ci_low": low, "ci_high": high, "df": evidence.difference.df,
-        "n": evidence.n_seeds, "p": evidence.p, "p_holm": p_holm, "detectable": evidence.difference.detectable,
-        "verdict": decided if p_holm <= LEVEL else "undecided",
+        **_described(evidence.difference), "n": evidence.n_seeds, "p": evidence.p, "p_holm": p_holm,
+        "verdict": evidence.leaning if p_holm <= LEVEL else "undecided",
     }  # fmt: skip
+    if evidence.difference_against is None:
+        return found | {"detectable": evidence.difference.detectable(LEVEL / n_tests)}
+    return found | {"against": {"metric": evidence.against, **_described(evidence.difference_against)}}
+
+
+def _described(difference: Contrast) -> dict[str, float]:
+    low, high = difference.interval()
+    return {"estimate": difference.estimate, "ci_low": low, "ci_high": high, "df": difference.df}

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from evenclip.provenance import fingerprint
+from evenclip.report.claims import described
 from evenclip.report.samples import without_samples
 from evenclip.results import RunResult, StudyResults
 
@@ -167,12 +168,19 @@ def _plan_report(study: StudyResults, planned: list[PlannedRun]) -> PlannedRun:
     if page.is_file():
         artifacts["report.html"] = without_samples(page.read_text(encoding="utf-8")).encode()
     note = {"mlflow.note.content": "The study's report, figures and tables: see this run's artifacts."}
-    verdicts: dict[str, list[str]] = {}
-    for entry in study.claims:
-        verdicts.setdefault(f"claim.{entry['id']}", []).append(f"{entry['verdict']} ({entry['metric']})")
-    note |= {name: "; ".join(found) for name, found in verdicts.items()}
+    note |= _claim_tags(study.claims)
     ended = max((run.ended_ms for run in planned), default=0)
     return PlannedRun(key="report", name="report", tags=note, artifacts=artifacts, started_ms=ended, ended_ms=ended)
+
+
+def _claim_tags(entries: list[dict[str, Any]]) -> dict[str, str]:
+    """``claim.<id>``: the verdict on the claim, then that of each test, with its difference, interval, p and n."""
+    tags: dict[str, str] = {}
+    for entry in entries:
+        found = described(entry) if entry["runs"] else entry["reason"]
+        told = tags.get(f"claim.{entry['id']}", f"{entry['claim_verdict']}:")
+        tags[f"claim.{entry['id']}"] = f"{told} {entry['metric']} {entry['verdict']} ({found});"
+    return {name: told.removesuffix(";") for name, told in tags.items()}
 
 
 def _params(run: RunResult) -> dict[str, str]:

@@ -1,0 +1,34 @@
+"""Lines of the report's list of claims."""
+
+from evenclip.report.claims import claim_rows, verdict_counts
+
+
+def entry_of(**changes) -> dict:
+    """One row of claims.json."""
+    found = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "margin": 0.0,
+             "metric": "bias/s/rb", "runs": {"run": "a", "reference": "b"}, "estimate": 0.01, "ci_low": -0.01,
+             "ci_high": 0.03, "df": 8, "against": None, "n": 5, "p": 0.3, "p_holm": 0.6, "detectable": 0.04,
+             "verdict": "undecided", "reason": None, "claim_verdict": "undecided"}  # fmt: skip
+    return found | changes
+
+
+def test_an_undecided_test_says_what_would_have_been_decided():
+    (row,) = claim_rows([entry_of()])
+    assert row.tests[0]["detail"] == (
+        "d = 0.010 [-0.010, 0.030], p 0.600, 5 seeds; a true d 0.040 from 0 would be decided in 4 of 5 studies"
+    )
+    (row,) = claim_rows([entry_of(kind="not_lower", margin=0.02)])
+    assert "a true d 0.040 from the margin would" in row.tests[0]["detail"]
+
+
+def test_a_pareto_claim_shows_both_differences():
+    against = {"metric": "zeroshot/s/acc1", "estimate": 0.2, "ci_low": 0.1, "ci_high": 0.3, "df": 8}
+    (row,) = claim_rows([entry_of(kind="pareto", against=against, detectable=None)])
+    assert row.tests[0]["metric"] == "bias/s/rb against zeroshot/s/acc1"
+    assert row.tests[0]["detail"].startswith("d = 0.010 [-0.010, 0.030] and d = 0.200 [0.100, 0.300], p")
+
+
+def test_claims_are_counted_not_their_tests():
+    rows = claim_rows([entry_of(), entry_of(metric="bias/t/rb"), entry_of(id="d", claim_verdict="refuted")])
+    assert [len(row.tests) for row in rows] == [2, 1]
+    assert verdict_counts(rows) == "1 refuted, 1 undecided"
