@@ -131,6 +131,30 @@ def test_what_cannot_be_loaded_is_named(model: str, message: str):
         load_clip(model)
 
 
+def test_a_model_of_the_hub_is_left_to_open_clip(clip: Clip, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def create(name: str, **settings: object) -> torch.nn.Module:
+        asked.append((name, settings))
+        return clip.module
+
+    monkeypatch.setattr(open_clip, "create_model", create)
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda name: (name, clip.tokenizer)[1])
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: clip.model_cfg if name == "hf-hub:org/x" else None)
+    loaded = load_clip("hf-hub:org/x")
+    assert asked == [("hf-hub:org/x", {"require_pretrained": True})]
+    assert loaded.module is clip.module and loaded.model_cfg == clip.model_cfg
+
+
+def test_a_model_of_the_hub_that_cannot_be_had_is_one_clear_error(monkeypatch: pytest.MonkeyPatch):
+    def offline(name: str) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(open_clip, "get_model_config", offline)
+    with pytest.raises(InputError, match="no network"):
+        load_clip("hf-hub:org/x")
+
+
 def test_an_unknown_key_of_a_configuration_is_named(tmp_path: Path):
     path = write_model(tmp_path / "odd.json", vision_cfg=TINY_MODEL["vision_cfg"] | {"widht": 3})
     with pytest.raises(InputError, match="widht"):

@@ -23,6 +23,7 @@ from evenclip.errors import InputError
 from evenclip.provenance import write_json
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+HUB = "hf-hub:"  # open_clip reads configuration and weights of such a name from there
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 # A learnt bias of -10 and a temperature of 1/10 make all pairs of the first batches negatives that cost little:
@@ -80,8 +81,8 @@ def load_clip(model: str) -> Clip:
     Parameters
     ----------
     model : str
-        A run folder of `evenclip train`, an open_clip ``name:tag``, ``CONFIG.json:CHECKPOINT``, or a checkpoint with
-        its configuration beside it (``x.safetensors`` and ``x.json``).
+        A run folder of `evenclip train`, an open_clip ``name:tag``, open_clip's ``hf-hub:ORG/NAME``,
+        ``CONFIG.json:CHECKPOINT``, or a checkpoint with its configuration beside it (``x.safetensors``, ``x.json``).
 
     Raises
     ------
@@ -92,10 +93,14 @@ def load_clip(model: str) -> Clip:
         return _load_folder(model)
     if model.endswith(CHECKPOINT_SUFFIXES) and ":" not in model:
         return create_clip(str(Path(model).with_suffix(".json")), _existing(model))
+    if model.startswith(HUB):
+        with _as_input_error(model):
+            model_cfg = open_clip.get_model_config(model)
+        return _build(model, model, model_cfg, require_pretrained=True)
     name, colon, init = model.rpartition(":")
     if not colon:
-        known = "a run folder, an open_clip name:tag, CONFIG.json:CHECKPOINT, or a checkpoint beside its .json"
-        raise InputError(f"'{model}' is no trained model", "--model", f"give {known}")
+        known = "an open_clip name:tag, hf-hub:ORG/NAME, CONFIG.json:CHECKPOINT, or a checkpoint beside its .json"
+        raise InputError(f"'{model}' is no trained model", "--model", f"give a run folder, {known}")
     return create_clip(name, init)
 
 
