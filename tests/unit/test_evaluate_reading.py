@@ -1,10 +1,13 @@
 """Reading embeddings made by anybody: what is joined to what, and one clear error for each thing that can be wrong."""
 
+import zipfile
+
 import numpy as np
 import pytest
-from evaluate_example import arrays, truth_rows, write_data
+from evaluate_example import arrays, truth_rows, unit, write_data
 
 from evenclip.errors import InputError
+from evenclip.evaluate import reading
 from evenclip.evaluate.reading import read_embedded_set
 
 SOUND = arrays()
@@ -130,6 +133,26 @@ def test_files_that_are_no_npz(data, tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match="not a readable .npz"):
         read(data, path)
+
+
+def test_a_damaged_compressed_file_is_one_clear_error(data, tmp_path):
+    np.savez_compressed(tmp_path / "s.npz", **SOUND)
+    content = bytearray((tmp_path / "s.npz").read_bytes())
+    with zipfile.ZipFile(tmp_path / "s.npz") as archive:
+        start = archive.getinfo("image.npy").header_offset + 60
+    content[start : start + 200] = b"\xff" * 200
+    (tmp_path / "s.npz").write_bytes(content)
+    with pytest.raises(InputError, match="not a readable .npz"):
+        read_embedded_set(data, [tmp_path / "s.npz"], "s", [])
+
+
+def test_float32_embeddings_are_normalised_where_they_are(monkeypatch):
+    monkeypatch.setattr(reading, "_BLOCK", 8)
+    array = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    expected = unit(array)
+    found = reading._unit(array, (7, None), "here", "image")
+    assert found is array
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_bare_array_is_no_npz(data, tmp_path):

@@ -6,6 +6,7 @@ Reads `results/<study>/embed/<run>/seed<k>/<set>.npz` (never pickles) and `data/
 import difflib
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from evenclip.evaluate.embedded import EmbeddedSet, PromptClasses
 
 REQUIRED = ("key", "image", "logit_scale")
 KNOWN = (*REQUIRED, "logit_bias", "text", "text_image", "foil")
+_BLOCK = 2**22  # numbers that are normalised at once
 _PROMPT = re.compile(r"prompt/([^/]+)(/classes)?")
 
 
@@ -81,7 +83,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise InputError("no such file", str(path), "make it with `evenclip embed`") from None
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"not a readable .npz without pickles ({error})", str(path), "save it with np.savez") from None
 
 
@@ -99,7 +101,7 @@ def _check_names(arrays: dict[str, np.ndarray], where: str) -> None:
 
 
 def _unit(array: np.ndarray, shape: tuple[int | None, ...], where: str, name: str) -> np.ndarray:
-    """``array`` as float32 with unit rows; ``shape`` is what it must have, None = any positive number."""
+    """``array`` as float32 with unit rows, itself where it is float32; of ``shape``, None = any positive number."""
     where = f"{where}, {name}"
     fits = array.ndim == len(shape) and all(
         a == b or (b is None and a) for a, b in zip(array.shape, shape, strict=True)
@@ -107,16 +109,19 @@ def _unit(array: np.ndarray, shape: tuple[int | None, ...], where: str, name: st
     if not fits or array.dtype.kind not in "fiu":
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise InputError(f"has shape {array.shape} of {array.dtype}", where, f"should be numbers of shape ({wanted})")
-    if not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise InputError("has NaN or infinite values", f"{where}, row {row}", "embed again; was the training stable?")
-    array = array.astype(np.float32)
-    length = np.linalg.norm(array, axis=-1, keepdims=True)
-    if (length == 0).any():
-        raise InputError(
-            "has a vector of length 0", f"{where}, row {int(np.argwhere(length == 0)[0][0])}", "embed again"
-        )
-    return array / length
+    array = array.astype(np.float32, copy=False)
+    step = max(1, _BLOCK // max(1, array[0].size))
+    for start in range(0, len(array), step):  # in place: embeddings are the largest thing in memory
+        part = array[start : start + step]
+        length = np.linalg.norm(part, axis=-1, keepdims=True)
+        if not np.isfinite(part).all():
+            row = start + int(np.argwhere(~np.isfinite(part))[0][0])
+            raise InputError("has NaN or infinite values", f"{where}, row {row}", "embed again; was training stable?")
+        if (length == 0).any():
+            row = start + int(np.argwhere(length == 0)[0][0])
+            raise InputError("has a vector of length 0", f"{where}, row {row}", "embed again")
+        part /= length
+    return array
 
 
 def _foil(array: np.ndarray, shape: tuple[int, int], where: str) -> np.ndarray:
@@ -124,7 +129,8 @@ def _foil(array: np.ndarray, shape: tuple[int, int], where: str) -> np.ndarray:
     if array.shape != shape or array.dtype.kind != "f":
         return _unit(array, shape, where, "foil")
     absent = np.isnan(array).all(axis=1)
-    foil = _unit(np.where(absent[:, None], 1, array), shape, where, "foil")
+    array[absent] = 1
+    foil = _unit(array, shape, where, "foil")
     foil[absent] = np.nan
     return foil
 
