@@ -114,6 +114,12 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--dataset", "things"], "give --model or --embeddings"),
     (["--dataset", "things", "--model", "run", "--embeddings", "s.npz"], "give --model or --embeddings"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--embed-option", "precision=bf16"], "--embed-option has no eff"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--prompts", "config/prompts"], "--prompts has no effect"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--cache", "here"], "--cache has no effect"),
+    (["--dataset", "things", "--model", "run", "--train-embeddings", "s.npz"], "--train-embeddings has no effect"),
+    (["--dataset", "things", "--model", "run", "--suites", "nowhere.yaml"], "no such file of suites"),
+    (["--dataset", "things", "--model", "run", "--prompts", "nowhere"], "no folder with the prompts 'objects'"),
     (["--dataset", "thngs", "--embeddings", "s.npz"], "did you mean 'things'"),
     (["--dataset", "things", "--embeddings", "s.npz", "--suite", "biass"], "'things' has no suite 'biass'"),
     (["--dataset", "data", "--embeddings", "s.npz"], "no suite is built in for it"),

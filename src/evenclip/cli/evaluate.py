@@ -1,7 +1,7 @@
 """`evenclip embed`, `evenclip evaluate` and `evenclip vqa`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,9 +49,13 @@ def evaluate(
     ] = [],  # noqa: B006
     name: Annotated[str | None, typer.Option(help="Name of the set in the metrics, e.g. world_people.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    prompts: Annotated[Path, typer.Option(help="Folder of the prompt files that tasks name.")] = Path("config/prompts"),
+    prompts: Annotated[
+        Path | None, typer.Option(help="Folder of the prompt files that tasks name; default: config/prompts.")
+    ] = None,
     suites: Annotated[Path, typer.Option(help="The built-in suites.")] = Path("config/suites.yaml"),
-    cache: Annotated[Path, typer.Option(help="Where a model's embeddings are kept.")] = Path(".cache/embeddings"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Where a model's embeddings are kept; default: .cache/embeddings.")
+    ] = None,
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
     embed_option: Annotated[
@@ -67,6 +71,10 @@ def evaluate(
 
     if (model is None) == (not embeddings):
         raise InputError("there is nothing to evaluate, or two things", "evaluate", "give --model or --embeddings")
+    if model:
+        _refuse({"--train-embeddings": train_embeddings}, "--model, which embeds its own training split")
+    else:
+        _refuse({"--embed-option": embed_option, "--prompts": prompts, "--cache": cache}, "--embeddings")
     known = read_suites(suites) if suites.exists() or not Path(dataset).is_dir() else Suites(datasets={})
     found = find_set(dataset, known)
     tasks = [Task.from_argument(argument) for argument in task]
@@ -80,9 +88,17 @@ def evaluate(
         from evenclip.embed.cache import EmbeddingCache
         from evenclip.evaluate.from_model import evaluate_model
 
-        cached = EmbeddingCache(cache, model, EmbedOptions.from_arguments(embed_option, "--embed-option"))
-        document = evaluate_model(cached, found.folder, name, tasks, prompts, out, seed, options)
+        folders = cache or Path(".cache/embeddings"), prompts or Path("config/prompts")
+        cached = EmbeddingCache(folders[0], model, EmbedOptions.from_arguments(embed_option, "--embed-option"))
+        document = evaluate_model(cached, found.folder, name, tasks, folders[1], out, seed, options)
     print(json.dumps(document, indent=1) if as_json else as_text(document))
+
+
+def _refuse(given: dict[str, Any], beside: str) -> None:
+    """`InputError` for a flag that would be ignored."""
+    for flag, value in given.items():
+        if value:
+            raise InputError(f"{flag} has no effect beside {beside}", "evaluate", "leave it out")
 
 
 @app.command()

@@ -6,6 +6,7 @@ Reads a model, a data folder and prompt files; writes the JSON of `evaluate_set`
 from pathlib import Path
 
 from evenclip.embed.cache import EmbeddingCache
+from evenclip.errors import InputError
 from evenclip.evaluate.embedder import Embedder
 from evenclip.evaluate.evaluation import evaluate_set
 from evenclip.evaluate.measurement import EvaluateOptions
@@ -22,8 +23,16 @@ def evaluate_model(
     ----------
     prompts : Path
         Folder of the prompt files `<stem>.yaml` that the tasks name.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, which is so outside a checkout; or what `evaluate_set` raises it for.
     """
     stems = sorted({stem for task in tasks for stem in task.prompt_stems()})
+    if stems and not prompts.is_dir():
+        hint = "give --prompts CHECKOUT/config/prompts, or run in a checkout of evenclip"
+        raise InputError(f"no folder with the prompts '{stems[0]}'", str(prompts), hint)
     embeddings = cache.files(dataset, [prompts / f"{stem}.yaml" for stem in stems])
     split = train_split(tasks)
     train = cache.files(dataset.parent / split, []) if split else None

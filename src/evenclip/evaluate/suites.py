@@ -54,7 +54,10 @@ class EvaluatedSet:
 
 
 def read_suites(path: str | os.PathLike = SUITES) -> Suites:
-    """Read and check a file of suites."""
+    """Read and check a file of suites; `InputError` where there is none, which is so outside a checkout."""
+    if not Path(path).is_file():
+        hint = f"give --suites CHECKOUT/{SUITES}, or run in a checkout of evenclip, or give a data folder and --task"
+        raise InputError("no such file of suites", str(path), hint)
     values = read_yaml(path)
     return Suites.parse(values if isinstance(values, dict) else {"datasets": values}, str(path))
 
