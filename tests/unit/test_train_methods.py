@@ -18,6 +18,15 @@ METHODS = {
     "ahnm": {"ahnm": {"queue": 24}, "mask_true": True},
     "ahnm on simclip batches": {"simclip": {"cluster_size": 4}, "ahnm": {"graph_texts": 0, "fair": False}},
     "ahnm, siglip": {"ahnm": {}, "objective": "siglip"},
+    "all at once": {
+        "simclip": {"cluster_size": 4},
+        "ahnm": {"queue": 8},
+        "efficientcl": {},
+        "mask_true": True,
+        "micro_batch_size": 8,
+        "fcl": {"prompts": "colors.yaml", "weight": 0.1},
+        "stages": {"first": "first.parquet", "share": 0.4},
+    },
     "simclip offline, by images": {"simclip": {"cluster_size": 4, "modality": "image", "online": False}},
 }
 
