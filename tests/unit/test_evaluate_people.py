@@ -10,6 +10,7 @@ from fairlearn.metrics import MetricFrame, demographic_parity_difference, equal_
 from sklearn.metrics import accuracy_score
 
 from evenclip.errors import InputError
+from evenclip.evaluate.association import Association
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.fairness import Fairness
 from evenclip.evaluate.harm import Harm
@@ -165,6 +166,16 @@ def test_prompt_sensitivity_is_mean_and_range_over_single_templates(people):
         f"bias/s/{metric}_prompt_{what}" for metric in ("rb", "rb_hard") for what in ("mean", "range")
     }
     assert over_templates(Representation(prompts="groups"), people, 0, EvaluateOptions()) == []  # one template
+
+
+def test_chance_of_the_mean_over_templates_is_the_mean_of_their_chances(people):
+    classes = people.prompts["labels"]
+    templates = np.stack([classes.embedding, classes.embedding[[0, 0, 2]], -classes.embedding])
+    data = replace(people, prompts={"labels": replace(classes, templates=templates)})
+    task = Association(prompts="labels", column="group")
+    rows = {row.metric: row for row in over_templates(task, data, 0, EvaluateOptions())}
+    single = [measure(task, data.with_template("labels", index))["ab_max", ""].random for index in range(3)]
+    assert rows["bias/s/ab_max_prompt_mean"].random == pytest.approx(np.mean(single)) != pytest.approx(single[0])
 
 
 @pytest.mark.parametrize(("task", "message"), [

@@ -53,6 +53,24 @@ def test_skew_of_a_separated_ranking_by_hand():
     assert found["max_skew_at_100", ""].value == pytest.approx(math.log(2))
 
 
+def collapsed() -> EmbeddedSet:
+    """A model that gives every image the same embedding, on a set that is sorted by group."""
+    prompts = {"labels": {f"label{i}": [1, i / 10] for i in range(8)}}
+    return make_set(np.ones((600, 2)), truth={"g": ["a"] * 300 + ["b"] * 300}, prompts=prompts)
+
+
+@pytest.mark.parametrize(("task", "metric"), [
+    (Skew(prompts="labels", column="g"), "max_skew_at_100"),
+    (Skew(prompts="labels", column="g"), "ndkl"),
+    (BiasAtK(prompts="labels", column="g", values=["a", "b"]), "bias_at_100"),
+    (RetrievalEntropy(prompts="labels", column="g"), "retrieval_entropy_at_100"),
+])  # fmt: skip
+def test_a_collapsed_model_has_the_score_of_chance_on_a_sorted_set(task, metric):
+    row = measure(task, collapsed())[metric, ""]
+    assert row.value == pytest.approx(row.random, abs=0.1)
+    assert row == measure(task, collapsed())[metric, ""]
+
+
 def test_every_resample_keeps_the_shares_of_the_groups():
     # of 100 images all are among the first 100: with shares kept there is nothing to be skewed in any resample
     rng = np.random.default_rng(0)
@@ -66,7 +84,7 @@ def test_resamples_agree_with_explicit_resampling(people):
     rng = np.random.default_rng(0)
     groups, scores = people.truth["group"], people.similarity("labels")
     codes, desired = (groups == "tolo").astype(int), np.array([0.7, 0.3])
-    ranked = Rankings.of(scores, codes, 2, 100, "here")
+    ranked = Rankings.of(scores, codes, 2, 100, "here", 0)
     counts = rng.multinomial(200, np.full(200, 1 / 200), size=20)
     found = _skews(ranked._shares(counts), desired, 100)[..., 0].mean(axis=1)
     ndkl = Divergence(codes, desired).of(ranked.orders, counts)

@@ -46,9 +46,8 @@ class BiasAtK(GroupMeasurement):
         if not groups.comparable:
             return
         codes = np.where(groups.rows, groups.codes, 2)
-        ranked = Rankings.of(
-            data.similarity(self.prompts), codes, 3, self.k, f"Bias@{self.k} of {data.name}, column {self.column}"
-        )
+        where = f"Bias@{self.k} of {data.name}, column {self.column}"
+        ranked = Rankings.of(data.similarity(self.prompts), codes, 3, self.k, where, bootstrap.seed)
         point, replicates, random = (
             _excess(shares).mean(axis=1)
             for shares in (ranked.shares(), ranked.resampled_shares(bootstrap), ranked.chance_shares(bootstrap.seed))

@@ -4,6 +4,7 @@ All metrics of retrieval fairness (skew, NDKL, Bias@k, entropy) read these ranki
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from evenclip.evaluate.chance import deals
 class Rankings:
     """Rankings of n examples, one for each label.
 
-    ``orders`` (n_labels, n): examples from the first to the last, equal similarities in the set's order; ``codes``
-    (n,): group of each example, 0 ... n_groups - 1; ``k``: how many are looked at.
+    ``orders`` (n_labels, n): examples from the first to the last, equal similarities at random; ``codes`` (n,): group
+    of each example, 0 ... n_groups - 1; ``k``: how many are looked at.
     """
 
     orders: np.ndarray
@@ -26,11 +27,15 @@ class Rankings:
     k: int
 
     @classmethod
-    def of(cls, similarity: np.ndarray, codes: np.ndarray, n_groups: int, k: int, where: str) -> "Rankings":
-        """Rank by ``similarity``, shape (n, n_labels); `InputError` if there are fewer than ``k`` examples."""
+    def of(cls, similarity: np.ndarray, codes: np.ndarray, n_groups: int, k: int, where: str, seed: int) -> "Rankings":
+        """Rank by ``similarity``, shape (n, n_labels); `InputError` if there are fewer than ``k`` examples.
+
+        A set may be sorted by group: in its order, a model that gives all images one score would look biased.
+        """
         if len(codes) < k:
             raise InputError(f"{len(codes)} images are fewer than the {k} ranked first", where, "lower k or add images")
-        return cls(np.argsort(-similarity, axis=0, kind="stable").T, codes, n_groups, k)
+        chance = np.random.default_rng([seed, *similarity.shape]).random(similarity.shape)
+        return cls(np.lexsort((chance, -similarity), axis=0).T, codes, n_groups, k)
 
     def shares(self) -> np.ndarray:
         """Share of each group among the first k, shape (1, n_labels, n_groups)."""
@@ -42,8 +47,7 @@ class Rankings:
 
     def chance_shares(self, seed: int) -> np.ndarray:
         """Shares among the first k of rankings that know nothing, shape (`chance.DEALS`, 1, n_groups)."""
-        dealt = [np.bincount(codes[: self.k], minlength=self.n_groups) for codes in deals(self.codes, seed)]
-        return np.stack(dealt)[:, None] / self.k
+        return _chance_shares(self.codes.astype(int).tobytes(), self.n_groups, self.k, seed)
 
     def _shares(self, counts: np.ndarray) -> np.ndarray:
         """Shares of each resample; ``counts`` (n_resamples, n): how often it holds each example."""
@@ -58,3 +62,9 @@ class Rankings:
             belongs = self.codes[top][:, None] == np.arange(self.n_groups)
             shares[:, label] = taken.astype(float) @ belongs.astype(float) / self.k
         return shares
+
+
+@lru_cache(maxsize=4)  # equal for all templates and metrics of one set
+def _chance_shares(codes: bytes, n_groups: int, k: int, seed: int) -> np.ndarray:
+    dealt = [np.bincount(each[:k], minlength=n_groups) for each in deals(np.frombuffer(codes, dtype=int), seed)]
+    return np.stack(dealt)[:, None] / k

@@ -47,7 +47,8 @@ class RetrievalEntropy(GroupMeasurement):
             return
         where = f"retrieval entropy of {data.name}, column {self.column}"
         n_groups = len(groups.names)
-        ranked = Rankings.of(data.similarity(self.prompts)[groups.rows], groups.strata, n_groups, self.k, where)
+        similarity = data.similarity(self.prompts)[groups.rows]
+        ranked = Rankings.of(similarity, groups.strata, n_groups, self.k, where, bootstrap.seed)
         point, replicates, random = (
             entr(shares).sum(axis=-1) / np.log(n_groups)
             for shares in (ranked.shares(), ranked.resampled_shares(bootstrap), ranked.chance_shares(bootstrap.seed))

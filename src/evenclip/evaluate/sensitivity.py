@@ -41,6 +41,7 @@ def over_templates(task: BiasMeasurement, data: EmbeddedSet, seed: int, options:
 
 
 def _rows(metric: str, rows: list[MetricRow]) -> Iterator[MetricRow]:
-    values = np.array([row.value for row in rows])
-    yield MetricRow(f"{metric}_prompt_mean", float(values.mean()), None, None, len(rows), random=rows[0].random)
+    values, chances = np.array([row.value for row in rows]), [row.random for row in rows if row.random is not None]
+    random = float(np.mean(chances)) if chances else None
+    yield MetricRow(f"{metric}_prompt_mean", float(values.mean()), None, None, len(rows), random=random)
     yield MetricRow(f"{metric}_prompt_range", float(np.ptp(values)), None, None, len(rows))

@@ -6,6 +6,7 @@ Reference: Geyik, Ambler and Kenthapadi, Fairness-aware ranking, KDD 2019 (arXiv
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -67,7 +68,8 @@ class Skew(GroupMeasurement):
         desired = target_vector(self.targets, groups.names, np.bincount(codes) / len(codes), f"{where}, targets")
         if (desired == 0).any():
             raise InputError("a desired share is 0", f"{where}, targets", "leave such images out of the set instead")
-        ranked = Rankings.of(data.similarity(self.prompts)[groups.rows], codes, len(desired), self.k, where)
+        similarity = data.similarity(self.prompts)[groups.rows]
+        ranked = Rankings.of(similarity, codes, len(desired), self.k, where, bootstrap.seed)
         shares, again = ranked.shares(), ranked.resampled_shares(bootstrap)
         dealt = ranked.chance_shares(bootstrap.seed)
         skews = [_skews(each, desired, self.k).mean(axis=1) for each in (shares, again, dealt)]  # (n, 2) each
@@ -78,9 +80,9 @@ class Skew(GroupMeasurement):
         divergence = Divergence(codes, desired)
         replicates = [divergence.of(ranked.orders, counts) for counts in bootstrap.counts(codes)]
         point = divergence.of(ranked.orders, np.ones((1, len(codes)), dtype=int))[0]
-        random = np.mean([divergence.of_ranked(each[None]) for each in deals(codes, bootstrap.seed)])
+        random = _chance_ndkl(codes.astype(int).tobytes(), tuple(desired.tolist()), bootstrap.seed)
         again = np.concatenate(replicates)
-        yield reflected_row(names[2], point, again, len(codes), (0, largest), random=float(random))
+        yield reflected_row(names[2], point, again, len(codes), (0, largest), random=random)
 
 
 def _skews(shares: np.ndarray, desired: np.ndarray, k: int) -> np.ndarray:
@@ -122,3 +124,10 @@ class Divergence:
         """NDKL, shape (b,), of groups in ranked order, shape (b, n)."""
         seen = (np.cumsum(ranked == group, axis=1, dtype=np.intp) for group in range(len(self._terms)))
         return sum(term.take(c) @ self._weight for term, c in zip(self._terms, seen, strict=True)) - self._constant
+
+
+@lru_cache(maxsize=4)  # equal for all templates of one set
+def _chance_ndkl(codes: bytes, desired: tuple[float, ...], seed: int) -> float:
+    dealt = np.frombuffer(codes, dtype=int)
+    divergence = Divergence(dealt, np.array(desired))
+    return float(np.mean([divergence.of_ranked(each[None]) for each in deals(dealt, seed)]))
