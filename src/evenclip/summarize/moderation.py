@@ -7,7 +7,7 @@ the variances differ beyond chance, the less the prior counts.
 
 Unlike Smyth's thousands of genes, a study has few runs, and one odd run in twenty hardly shows in such a fit, though it
 is the one that is looked at. A prior therefore never counts more than a pair's own seeds: with 21 runs and 5 seeds this
-raises the coverage of a pair with twice the spread of the others from 80 % to 89 %, and costs a seventh in width where
+raises the coverage of a pair with twice the spread of the others from 80 % to 90 %, and costs a seventh in width where
 all runs are alike (docs/claims.md).
 
 Reference: Smyth 2004, Linear models and empirical Bayes methods, section 6.2 (limma's squeezeVar).
