@@ -10,7 +10,7 @@ from evenclip.options import Options
 class FclOptions(Options):
     """A loss on the association of perceived groups with labels, as the model sees them while it is trained."""
 
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(gt=0)] = 0.02
     """Weight of the loss (lambda)."""
     prompts: str
     """Prompt file of the labels, e.g. config/prompts/occupations.yaml."""
