@@ -20,6 +20,7 @@ from evenclip.evaluate.measurement import BiasMeasurement
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.study_file import StudyConfig
+from evenclip.vqa import options as vqa
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -222,6 +223,8 @@ def metrics_table() -> str:
             lines += [_metric_line(kind.model_fields["kind"].default, each) for each in kind.metrics]
         if kinds is about_people:
             lines += [_metric_line("all of these", each) for each in sensitivity.DEFINITIONS]
+        else:
+            lines.append(_metric_line("`evenclip vqa`", vqa.DEFINITION))
         lines.append("")
     return "\n".join(lines).strip()
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from evenclip.card import write_evaluation_card, write_study_cards
+from evenclip.card.content import METHODS
 from evenclip.card.metrics import known_metrics, not_measured
 from evenclip.errors import InputError
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.results import StudyResults
+from evenclip.train.options import TrainOptions
 from example_study import EFFECT, SETS, STRATEGIES
 
 KINDS_OF_FILE = ("html", "md", "json")
@@ -96,7 +98,7 @@ def test_a_card_of_single_evaluations(example_root: Path, tmp_path: Path):
     assert {key: row[key] for key in ("value", "ci_low", "ci_high", "random", "n")} == {
         key: expected[key] for key in ("value", "ci_low", "ci_high", "random", "n")
     }
-    assert card["facts"]["model"] == "results/demo/train/m4" and card["interval"] == "over the examples (bootstrap)"
+    assert card["facts"]["model"] == "results/demo/train/m4" and "over the examples" in card["interval"]
     assert [each["set"] for each in card["data"]] == list(SETS)
 
 
@@ -153,10 +155,44 @@ def test_every_definition_is_found_by_its_own_metrics():
     for kind, task in KINDS.items():
         for definition in task.metrics:
             family, measure = re.sub(r"\{[^}]*\}", "5", definition.name).split("/")
-            assert known_metrics().of(f"{family}/a_set/{measure}").kind == kind
+            expected = "few_shot" if family == "few_shot" else kind
+            assert known_metrics().of(f"{family}/a_set/{measure}").kind == expected
     assert known_metrics().of("bias/a_set/ab_max_prompt_range").kind == "prompt_sensitivity"
-    assert known_metrics().of("vqa/a_set/accuracy") is None
-    assert {known.kind for known in not_measured([])} == {*KINDS, "prompt_sensitivity"}
+    assert known_metrics().of("vqa/a_set/accuracy").kind == "vqa"
+    assert known_metrics().of("link_prediction/a_graph/mrr") is None
+    assert {known.kind for known in not_measured([])} == {*KINDS, "prompt_sensitivity", "few_shot", "vqa"}
+    assert "few_shot" in {known.kind for known in not_measured(["linear_probe/a_set/acc1"])}
+
+
+def test_every_method_of_training_is_known_and_a_probe_is_none(study_folder: Path, tmp_path: Path):
+    blocks = {name for name, field in TrainOptions.model_fields.items() if "Options" in str(field.annotation)}
+    assert set(METHODS) == blocks - {"probe"}
+    for seed in (0, 1):
+        path = study_folder / "train" / "m4" / f"seed{seed}" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["options"] |= {"probe": {"every": 1}, "fcl": {"prompts": "x.yaml"}, "ahnm": None}
+        path.write_text(json.dumps(manifest))
+    write_study_cards(study_folder, tmp_path / "cards")
+    assert read_card(tmp_path / "cards" / "m4")["facts"]["methods"] == "fcl"
+
+
+def test_a_metric_over_the_wordings_of_its_prompts_is_in_its_own_row(study_folder: Path, tmp_path: Path):
+    path = evaluations(study_folder.parent.parent)[0]
+    document = json.loads(path.read_text())
+    row = next(row for row in document["metrics"] if row["metric"] == "bias/people/ab_max")
+    ends = {"ci_low": None, "ci_high": None, "n": 3}
+    document["metrics"] += [row | ends | {"metric": "bias/people/ab_max_prompt_mean", "value": 0.123},
+                            row | ends | {"metric": "bias/people/ab_max_prompt_range", "value": 0.456}]  # fmt: skip
+    path.write_text(json.dumps(document))
+    write_evaluation_card([path], tmp_path / "card")
+    card = read_card(tmp_path / "card")
+    found = {each["metric"]: each for each in card["measured"]}
+    assert not any("_prompt_" in metric for metric in found)
+    assert (found[row["metric"]]["prompt_mean"], found[row["metric"]]["prompt_range"]) == (0.123, 0.456)
+    assert "prompt_sensitivity" not in {known["kind"] for known in card["missing"]}
+    for kind in ("html", "md"):
+        text = (tmp_path / "card" / f"card.{kind}").read_text()
+        assert "wordings: mean 0.123, range 0.456" in text
 
 
 def embedded_by(paths: list[Path], *models: dict) -> None:

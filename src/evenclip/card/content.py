@@ -13,10 +13,18 @@ from evenclip.evaluate.options import Task
 from evenclip.provenance import fingerprint
 from evenclip.results import RunResult, StudyResults, read_document
 
+OVER_EXAMPLES = "over the examples (Wilson's for shares, bootstrap for others)"
+WORDING = ("_prompt_mean", "_prompt_range")  # a metric over its prompts' templates stands in the metric's own row
+METHODS = ("knowledge", "simclip", "ahnm", "efficientcl", "fcl", "stages")  # options that change how a model is trained
+
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric over all examples of a set; None = there is none. ``reference`` is the study's first run's value."""
+    """One metric over all examples of a set; None = there is none.
+
+    ``reference`` is the study's first run's value; ``prompt_mean`` and ``prompt_range`` are the metric's mean and range
+    over the single templates of its prompts.
+    """
 
     metric: str
     value: float
@@ -29,6 +37,13 @@ class Measured:
     low: float | None
     high: float | None
     reference: float | None = None
+    prompt_mean: float | None = None
+    prompt_range: float | None = None
+
+    @property
+    def numbers(self) -> tuple[float | None, ...]:
+        """What was measured of the model."""
+        return self.value, self.ci_low, self.ci_high, self.prompt_mean, self.prompt_range
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Card:
     @property
     def fingerprint(self) -> str:
         """Identity of what the card says of the model: the trainings and the numbers, not dates, paths or commits."""
-        return fingerprint([self.identity, [[row.metric, row.value, row.ci_low, row.ci_high] for row in self.measured]])
+        return fingerprint([self.identity, [[row.metric, *row.numbers] for row in self.measured]])
 
 
 def card_of_run(study: StudyResults, run: RunResult) -> Card:
@@ -58,15 +73,17 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
         (study.summary["run"] == run.name) & ~study.summary["metric"].str.startswith(("data/", "train/"))
     ]
     first = study.runs[0].name
+    overall = rows[(rows["group"] == "") & rows["mean"].notna()]
+    values = dict(zip(overall["metric"], overall["mean"], strict=True))
     measured, insufficient = [], []
     for row in rows.to_dict("records"):
-        if row["metric"].endswith("_prompt_range") or (row["group"] and math.isfinite(row["mean"])):
+        if row["metric"].endswith(WORDING) or (row["group"] and math.isfinite(row["mean"])):
             continue  # one page: groups and labels one by one are in summary.csv
         if not math.isfinite(row["mean"]):
             insufficient.append(_too_small(row["metric"], row["group"], row["n"]))
             continue
         estimate = study.estimate(first, row["metric"]) if run.name != first else None
-        measured.append(_measured(row | {"value": row["mean"]}, estimate.mean if estimate else None))
+        measured.append(_measured(row | {"value": row["mean"]}, values, estimate.mean if estimate else None))
     trainings = {seed: study.training(run.name, seed) for seed in run.seeds}
     documents = study.evaluations(run.name, run.seeds[0])
     kinds = set(rows["interval"]) - {""}
@@ -76,10 +93,10 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
     return Card(
         name=f"{study.name}: {run.name}",
         kind=f"{len(run.seeds)} trainings of study {study.name}, strategy {run.strategy}",
-        interval="over the examples (bootstrap)" if kinds == {"bootstrap"} else by_seeds,
+        interval=OVER_EXAMPLES if kinds == {"bootstrap"} else by_seeds,
         measured=measured,
         insufficient=insufficient,
-        missing=not_measured(row.metric for row in measured),
+        missing=not_measured(values),
         data=[_data(name, document["manifest"]) for name, document in documents.items()],
         facts=_training_facts(trainings) | _balance_facts(study.strategies[run.strategy]),
         reference=first if run.name != first else "",
@@ -101,20 +118,21 @@ def card_of_evaluations(paths: list[Path]) -> Card:
                 f"{row['metric']} is in two of the files", ", ".join(map(str, paths)), "name each set once"
             )
         seen.add(cell)
+    values = {row["metric"]: row["value"] for row in rows if not row["group"] and row["value"] is not None}
     measured = [
-        _measured(row)
+        _measured(row, values)
         for row in rows
-        if not row["group"] and row["value"] is not None and not row["metric"].endswith("_prompt_range")
+        if not row["group"] and row["metric"] in values and not row["metric"].endswith(WORDING)
     ]
     manifest = documents[paths[0]]["manifest"]
     facts = model.facts | {"bootstrap resamples": str(manifest["options"]["resamples"])} | _made(manifest)
     return Card(
         name=model.title,
         kind="one model",
-        interval="over the examples (bootstrap)",
+        interval=OVER_EXAMPLES,
         measured=measured,
         insufficient=[_too_small(row["metric"], row["group"], row["n"]) for row in rows if row["value"] is None],
-        missing=not_measured(row.metric for row in measured),
+        missing=not_measured(values),
         data=[_data(document["manifest"]["options"]["name"], document["manifest"]) for document in documents.values()],
         facts=facts,
         identity=[document["manifest"]["fingerprint"] for document in documents.values()],
@@ -128,9 +146,10 @@ def _evaluation(path: Path) -> dict[str, Any]:
     return document
 
 
-def _measured(row: dict[str, Any], reference: float | None = None) -> Measured:
+def _measured(row: dict[str, Any], values: dict[str, float], reference: float | None = None) -> Measured:
+    """A row of the card; ``values``: all metrics by name, those over the prompts' wording among them."""
     known = known_metrics().of(row["metric"])
-    values = {name: _finite(row[name]) for name in ("value", "ci_low", "ci_high", "random")}
+    numbers = {name: _finite(row[name]) for name in ("value", "ci_low", "ci_high", "random")}
     return Measured(
         metric=row["metric"],
         n=int(row["n"]),
@@ -139,7 +158,9 @@ def _measured(row: dict[str, Any], reference: float | None = None) -> Measured:
         low=known.low if known else None,
         high=known.high if known else None,
         reference=reference,
-        **values,
+        prompt_mean=values.get(row["metric"] + WORDING[0]),
+        prompt_range=values.get(row["metric"] + WORDING[1]),
+        **numbers,
     )
 
 
@@ -169,8 +190,7 @@ def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
 def _training_facts(trainings: dict[int, dict[str, Any]]) -> dict[str, str]:
     first = next(iter(trainings.values()))
     options = first["options"]
-    on = {key: value for key, value in options.items() if isinstance(value, dict)}
-    methods = ", ".join(on) or "none"
+    methods = ", ".join(name for name in METHODS if options.get(name) is not None) or "none"
     data = first["inputs"]["data"]
     name = "/".join(Path(data["path"]).parts[-2:])
     shown = f"{first['samples_seen']:,} in batches of {options['batch_size']}, learning rate {options['lr']:g}"

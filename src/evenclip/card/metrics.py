@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from evenclip.evaluate import sensitivity
+from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.options import KINDS
-from evenclip.evaluate.sensitivity import DEFINITIONS
+from evenclip.vqa import options as vqa
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,22 @@ class KnownMetrics:
 
 @cache
 def known_metrics() -> KnownMetrics:
-    """The metrics of all kinds of task, as they define themselves."""
+    """The metrics of all kinds of task and of question answering, as they define themselves."""
     found = [(kind, each) for kind, task in KINDS.items() for each in task.metrics]
-    found += [("prompt_sensitivity", each) for each in DEFINITIONS]
-    return KnownMetrics([Known(kind, each.name, each.meaning, *_range(each.interval)) for kind, each in found])
+    found += [("prompt_sensitivity", each) for each in sensitivity.DEFINITIONS]
+    found.append(("vqa", vqa.DEFINITION))
+    return KnownMetrics(
+        [Known(_kind(kind, each), each.name, each.meaning, *_range(each.interval)) for kind, each in found]
+    )
+
+
+def _kind(task: str, each: Definition) -> str:
+    """The kind of measurement: a probe on few images is another than one on all, though one task makes both."""
+    return "few_shot" if each.name.startswith("few_shot/") else task
 
 
 def not_measured(metrics: Iterable[str]) -> list[Known]:
-    """One metric for each kind of task of which there is no number."""
+    """One metric for each kind of measurement of which there is no number."""
     measured = {known.kind for metric in metrics if (known := known_metrics().of(metric))}
     first: dict[str, Known] = {}
     for known in known_metrics().every:

@@ -19,7 +19,7 @@ NOT_FOR = (
 LIMITS = (
     "Attributes of people are perceived: what annotators, captions or drawings show, not who somebody is.",
     "A largest or absolute difference is above 0 by chance alone: compare it with the random score.",
-    "Every zero-shot value depends on the wording of its prompts.",
+    "Every zero-shot value depends on the wording of its prompts: a range over wordings as large as the value says so.",
     "Groups below the minimum size have no number; the values of single groups and labels are not on this page.",
 )
 

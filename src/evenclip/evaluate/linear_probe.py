@@ -35,7 +35,8 @@ class LinearProbe(Measurement):
                    "[0, 1]", "1 / number of classes", CLIP),
         Definition("linear_probe/mean_per_class_recall", "mean over the classes of the share that is found",
                    "mean_c P(y' = c | y = c)", "[0, 1]", "1 / number of classes", CLIP),
-        Definition("few_shot/acc1_at_{k}", "the same trained on k images of each class; mean over 3 draws of them",
+        Definition("few_shot/acc1_at_{k}", "share of test images whose class a logistic regression on k images of each "
+                   "class finds; mean over 3 draws of them",
                    "P(y' = y)", "[0, 1]", "1 / number of classes", CLIP + "; Alabdulmohsin et al. 2024 (M4), 10-shot"),
     )  # fmt: skip
 

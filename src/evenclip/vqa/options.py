@@ -1,4 +1,4 @@
-"""Options of visual question answering, and what names a set of questions."""
+"""Options and metric of visual question answering, and what names a set of questions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from evenclip.errors import InputError
+from evenclip.evaluate.definitions import Definition
 from evenclip.options import Options
 
+DEFINITION = Definition(
+    "vqa/accuracy", "official soft accuracy of answers to questions, in all and by the property asked for",
+    "mean of min(people who gave the answer / 3, 1)", "[0, 1]", "the usual answer to each type of question",
+    "Antol et al. 2015, arXiv 1505.00468",
+)  # fmt: skip
 Count = Annotated[int, Field(ge=1)]
 
 
