@@ -207,5 +207,5 @@ def test_few_images_give_no_number_over_all_of_them(task, metric):
     image, text, foil = rng.normal(size=(3, 20, 6))
     data = make_set(image, truth=truth, prompts=prompts, text=text, text_image=np.arange(20), foil=foil)
     assert measure(task, data, minimum_group=20 if metric != "acc1" else 10)[metric, ""].value is not None
-    row = measure(task, data, minimum_group=21)[metric, " (insufficient)"]
+    row = measure(task, data, minimum_group=21)[metric, "all images (insufficient)"]
     assert row.value is None and row.n == 20

@@ -3,16 +3,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from evenclip.data.vqa import QUESTIONS_SCHEMA
 from evenclip.errors import InputError
+from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.model.clip import create_clip, save_clip
 from evenclip.model.multimodal import MultiModalEncoder, save_multimodal
 from evenclip.records import write_table
 from evenclip.vqa import QuestionSet, VqaOptions, answer_questions
+from evenclip.vqa.run import Questions, _measure
 from tiny_training import COLORS, write_model, write_squares
 
 N = 80
@@ -76,6 +79,19 @@ def test_a_run_with_knowledge_gives_its_encoder(folder: Path, tmp_path: Path):
     save_multimodal(MultiModalEncoder(32, 32, 32, 1, 16), knowing, region_side=2)
     rows = run(folder, tmp_path / "vqa.json", model="knowing", start="knowledge", questions_seen=64)
     assert rows[""]["value"] >= 0
+
+
+def test_questions_about_one_picture_are_resampled_together():
+    def measured(copies: int) -> dict:
+        n = 40 * copies
+        asked = Questions(["x"] * n, [["yes"] * 10] * n, [], ["Is it?"], np.arange(n) // copies, np.zeros(n, dtype=int))
+        chosen = np.repeat(["yes", "no"], n // 2).tolist()
+        rows = _measure("s", chosen, asked, asked, Bootstrap(500, 0), VqaOptions())
+        return next(row.as_dict() for row in rows if row.group == "")
+
+    one, five = measured(1), measured(5)
+    assert [one[end] for end in ("value", "ci_low", "ci_high")] == [five[end] for end in ("value", "ci_low", "ci_high")]
+    assert five["n"] == 200 and one["ci_high"] - one["ci_low"] > 0.2
 
 
 def test_small_groups_get_no_number(folder: Path, tmp_path: Path):

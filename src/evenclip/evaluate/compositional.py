@@ -62,7 +62,7 @@ class Compositional(Measurement):
             hits, pictures = right[rows], data.truth["sha256"][rows]
             n_pictures = len(np.unique(pictures))
             if len(hits) < options.minimum_group:
-                yield insufficient(metric, "", len(hits))
+                yield insufficient(metric, "all images", len(hits))
             elif n_pictures == len(hits) or np.ptp(hits) == 0:  # of equal values a bootstrap has no width
                 yield share_row(metric, hits, random=0.5, independent=n_pictures)
             else:

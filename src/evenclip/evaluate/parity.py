@@ -54,7 +54,7 @@ class Parity(BiasMeasurement):
         difference = (f[:, first] - f[:, second])[:, None]
         metric = f"bias/{data.name}/mean_parity"
         if data.n < options.minimum_group:
-            yield insufficient(metric, "", data.n)
+            yield insufficient(metric, "all images", data.n)
         else:
             yield bootstrap.means(difference).row(metric, _only, data.n, random=0.0)
         if self.column is None:

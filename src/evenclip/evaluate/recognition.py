@@ -56,7 +56,7 @@ class Recognition(BiasMeasurement):
         hits[known] = top_k_hits(1, data.similarity(self.prompts)[known], codes[known])
         metric, gap, chance = f"recognition/{data.name}/acc1", f"recognition/{data.name}/attribute_gap", 1 / len(names)
         if known.sum() < options.minimum_group:
-            yield insufficient(metric, "", int(known.sum()))
+            yield insufficient(metric, "all images", int(known.sum()))
         else:
             yield share_row(metric, hits[known], random=chance)
         groups = find_groups(data, self.groups or self.column, None, options.minimum_group, among=known)

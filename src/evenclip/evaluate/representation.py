@@ -52,7 +52,7 @@ class Representation(BiasMeasurement):
         for metric, f in (("rb", data.probabilities(self.prompts)), ("rb_hard", data.choices(self.prompts))):
             name = f"bias/{data.name}/{metric}"
             if data.n < options.minimum_group:
-                yield insufficient(name, "", data.n)
+                yield insufficient(name, "all images", data.n)
             else:
                 yield bootstrap.means(f - target).norm_row(name, _largest, data.n, random)
 

@@ -160,7 +160,7 @@ def _measure(
     for group in ("", *sorted(set(properties.tolist()))):
         rows = np.ones(len(hits), bool) if not group else properties == group
         if rows.sum() < options.minimum_group:
-            yield insufficient(f"vqa/{name}/accuracy", group, int(rows.sum()))
+            yield insufficient(f"vqa/{name}/accuracy", group or "all questions", int(rows.sum()))
             continue
         pictures, chance_here = asked.picture[rows], float(chance[rows].mean())
         yield clustered_row(f"vqa/{name}/accuracy", hits[rows], pictures, bootstrap, group, chance_here)
