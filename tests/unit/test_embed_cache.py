@@ -11,9 +11,9 @@ import torch
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.embed import arrays as embed_arrays
 from evenclip.embed.cache import EmbeddingCache
-from evenclip.embed.options import model_identity
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, save_clip
+from evenclip.model.identity import model_identity
 from tiny_training import write_model, write_squares
 
 PROMPTS = "templates: ['a {} square']\nclasses: {red: [red], blue: [blue]}\n"

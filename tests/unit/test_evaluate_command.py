@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from evenclip.cli import app
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
-from evenclip.embed.options import model_identity
 from evenclip.errors import InputError
 from evenclip.evaluate.suites import SUITES, DatasetSuites, Suites, find_set, read_suites
 from evenclip.evaluate.table import as_text
 from evenclip.model.clip import create_clip, save_clip
+from evenclip.model.identity import model_identity
 from evenclip.prompts import read_prompts
 from tiny_training import write_model
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from evenclip.data.shards import read_manifest
-from evenclip.embed.options import EmbedOptions, model_identity
+from evenclip.embed.options import EmbedOptions
+from evenclip.model.identity import model_identity
 from evenclip.prompts import Prompts, read_prompts
 from evenclip.provenance import atomic_file, code_fingerprint, fingerprint, input_digest
 

@@ -7,9 +7,10 @@ import numpy as np
 from evenclip.data.shards import read_manifest
 from evenclip.embed.arrays import embed_data, embed_prompts
 from evenclip.embed.encoder import Encoder
-from evenclip.embed.options import EmbedOptions, EmbedSet, model_files, model_identity
+from evenclip.embed.options import EmbedOptions, EmbedSet
 from evenclip.errors import InputError
 from evenclip.model.clip import load_clip
+from evenclip.model.identity import model_files, model_identity
 from evenclip.progress import track
 from evenclip.prompts import read_prompts
 from evenclip.provenance import Manifest, atomic_folder

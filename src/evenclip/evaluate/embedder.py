@@ -11,7 +11,7 @@ from evenclip.errors import InputError
 
 @dataclass(frozen=True)
 class Embedder:
-    """A model: its name as given, what it is (`evenclip.embed.options.model_identity`), and how it embedded."""
+    """A model: its name as given, what it is (`evenclip.model.identity.model_identity`), and how it embedded."""
 
     name: str
     identity: dict[str, str]

@@ -14,13 +14,13 @@ import torch
 from torch.nn import functional as F
 
 from evenclip.data.shards import read_manifest
-from evenclip.embed.options import model_identity
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.clusters import clustered_row
 from evenclip.evaluate.measurement import insufficient
 from evenclip.model.clip import Clip, load_clip
 from evenclip.model.hardware import resolve_device
+from evenclip.model.identity import model_identity
 from evenclip.model.multimodal import MultiModalEncoder, load_multimodal
 from evenclip.model.tokens import token_widths
 from evenclip.progress import track
