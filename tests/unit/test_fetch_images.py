@@ -23,7 +23,7 @@ from evenclip.data.verify import verify_dataset
 from evenclip.errors import InputError
 
 QUICK = UrlListOptions(
-    attempts=3, backoff_s=0.005, connect_timeout_s=0.5, read_timeout_s=0.15, longest_wait_s=0.05, at_once=8,
+    attempts=5, backoff_s=0.005, connect_timeout_s=0.5, read_timeout_s=0.3, longest_wait_s=0.05, at_once=8,
     max_image_mb=0.2,
 )  # fmt: skip
 
