@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 class EmbedOptions(Options):
     """How sets are embedded."""
 
-    batch_size: Count = 256
+    batch_size: Count = 128
     """Images or texts embedded at once."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16`: matrix products in bfloat16; embeddings are saved in float32 either way."""
