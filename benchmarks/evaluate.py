@@ -160,7 +160,7 @@ def write_tar(path: Path, samples: list[tuple[bytes, tuple[str, str]]]) -> None:
 
 
 def our_suite(folder: Path) -> np.ndarray:
-    """Embed everything once, then measure the sets, a process a core as Snakemake does; seconds, processor seconds, MB."""
+    """Embed all once, then measure the sets, a process a core as Snakemake does; seconds, processor seconds, MB."""
     shutil.rmtree(folder / "embeddings", ignore_errors=True)
     stems = {name: [name] for name in COLUMNS} | {"flickr8k": []}
     stems["utkface"] += ["occupations"]

@@ -24,6 +24,7 @@ from evenclip.vqa import options as vqa
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
+MAX_COLUMNS = 4  # runs beside each other in a table of results; more are lines
 CONFIG_INTRODUCTION = """\
 # Configuration
 
@@ -110,16 +111,21 @@ def rule_graph() -> str:
 
 
 def results_table(study: str) -> str:
-    """Metrics by run, mean over seeds with 95 % interval, of a committed study."""
+    """Mean over seeds with 95 % interval of a committed study: a line for each metric, or of many runs for each run."""
     with open(RESULTS / study / "summary.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["group"]]
     about = json.loads((RESULTS / study / "about.json").read_text(encoding="utf-8"))
     shown = [metric for metric in about["shown"] if any(row["metric"] == metric for row in rows)]
     runs = list(dict.fromkeys(row["run"] for row in rows if row["run"]))
-    lines = [f"| metric | {' | '.join(runs)} |", "|---|" + "---|" * len(runs)]
-    for metric in shown:
-        cells = {row["run"]: row for row in rows if row["metric"] == metric}
-        lines.append(f"| `{metric}` | " + " | ".join(_cell(cells.get(run)) for run in runs) + " |")
+    cells = {(row["run"], row["metric"]): _cell(row) for row in rows}
+    if len(runs) <= MAX_COLUMNS:
+        table = [["metric", *runs]]
+        table += [[f"`{metric}`", *(cells.get((run, metric), "-") for run in runs)] for metric in shown]
+    else:
+        table = [["run", *(f"`{metric}`" for metric in shown)]]
+        table += [[run, *(cells.get((run, metric), "-") for metric in shown)] for run in runs]
+    table.insert(1, ["---"] * len(table[0]))
+    lines = [f"| {' | '.join(line)} |" for line in table]
     made = (
         f"{about['seeds']} seeds, mean [95 % interval]. {about['machine']}, {about['date']}, commit {about['commit']}."
     )
@@ -147,8 +153,8 @@ def claims_table(study: str) -> str:
     return "\n".join([*lines, "", *([f"Not tested here: {'; '.join(untested)}."] if untested else [])])
 
 
-def _cell(row: dict | None) -> str:
-    if row is None or not row["mean"]:
+def _cell(row: dict) -> str:
+    if not row["mean"]:
         return "-"
     interval = f" [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]" if row["ci_low"] else ""
     return f"{float(row['mean']):.3f}{interval}"

@@ -1,4 +1,4 @@
-"""Copy a finished study's tables to docs/results/<study>/, with the date and commit of its trainings and this machine.
+"""Copy a finished study's tables and main figures to docs/results/<study>/, with date, machine and commit.
 
 `make results STUDY=demo`, on the machine that ran the study.
 """
@@ -14,9 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = ("summary.csv", "tests.csv", "claims.json")
+FIGURES = ("bias_quality-*.png", "stages-*.png")  # bias against quality; bias along trainings of two stages
 # README's tables show these; docs/results/<study>/summary.csv has all
 HEADLINES = re.compile(
-    r"data/(rb|ab_max)|bias/\w+/(rb|rb_hard|ab_max|ab_mean)|zeroshot/\w+/acc1|retrieval/\w+/\w+_recall_at_5"
+    r"data/(rb|ab_max)|bias/\w+/(rb|ab_max)|zeroshot/\w+/acc1|retrieval/\w+/image_to_text_recall_at_5"
     r"|compositional/.*|recognition/\w+/acc1"
 )
 
@@ -31,11 +32,15 @@ def machine() -> str:
 
 
 def publish(study: str) -> None:
-    """Copy the tables and write about.json."""
+    """Copy the tables and figures, and write about.json."""
     source, target = ROOT / "results" / study, ROOT / "docs" / "results" / study
     target.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
         shutil.copyfile(source / name, target / name)
+    for old in target.glob("*.png"):
+        old.unlink()
+    for figure in (path for pattern in FIGURES for path in source.glob(f"figures/{pattern}")):
+        shutil.copyfile(figure, target / figure.name)
     with open(source / "summary.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     made = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(source.glob("train/*/*/manifest.json"))]
