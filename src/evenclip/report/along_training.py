@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evenclip.report.drawing import Picture, finish, name_runs, panel, run_style
+from evenclip.report.drawing import Picture, finish, line_style, name_runs, panel, run_style
 from evenclip.report.tables import Table
 from evenclip.report.words import number
 from evenclip.results import RunResult, StudyResults
@@ -61,7 +61,9 @@ def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: st
         for i, histories in found.items():
             values = pd.concat(histories).groupby("step")[column].agg(["mean", "min", "max"])
             share = values.index.to_numpy() / values.index.max()
-            look = run_style(i) | {"markersize": 4, "linewidth": 1.3, "markevery": max(len(share) // 8, 1)}
+            look = (
+                run_style(i) | line_style(i) | {"markersize": 4, "linewidth": 1.3, "markevery": max(len(share) // 8, 1)}
+            )
             axes.plot(share, values["mean"], **look, label=study.runs[i].name)
             axes.fill_between(share, values["min"], values["max"], color=look["color"], alpha=0.12, linewidth=0)
             told.append(f"{study.runs[i].name} from {values['mean'].iloc[0]:.3f} to {values['mean'].iloc[-1]:.3f}")
@@ -70,7 +72,7 @@ def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: st
                 axes.axvline(stages["share"], color=look["color"], linewidth=0.8, linestyle=":")
         axes.set(xlabel="share of the training", ylabel=column, title=title, xlim=(0, 1))
         axes.set_ylim(bottom=0)
-        name_runs(figure, study, only=list(found))
+        name_runs(figure, study, lines=True, only=list(found))
         return finish(figure, name, f"{title}: {'; '.join(told)}.")
 
 

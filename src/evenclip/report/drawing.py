@@ -20,8 +20,10 @@ from evenclip.results import Estimate, RunResult, StudyResults
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito without yellow
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":", "-.")
 GREY = "#666666"
 WIDTH_IN, PNG_DPI = 4.8, 200
+LEGEND_LETTERS, LEGEND_ROW_IN = 60, 0.2  # across a legend, a marker counting as eight; height of its rows
 STYLE = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -68,6 +70,11 @@ def finish(figure: Figure, name: str, alt: str) -> Picture:
 def run_style(i: int) -> dict[str, Any]:
     """Colour and marker of the study's ``i``-th run; the pair is the run's own among the first 49."""
     return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)]}
+
+
+def line_style(i: int) -> dict[str, Any]:
+    """Colour and dashes of the study's ``i``-th run where it is a line."""
+    return {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i // len(COLORS) % len(LINES)]}
 
 
 def arms(estimate: Estimate) -> np.ndarray | None:
@@ -119,21 +126,28 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def name_runs(figure: Figure, study: StudyResults, line: bool = False, only: Sequence[int] | None = None) -> None:
-    """Legend below the panel: each run, or ``only`` some, by its marker, or by a line."""
+def name_runs(
+    figure: Figure, study: StudyResults, markers: bool = True, lines: bool = False, only: Sequence[int] | None = None
+) -> None:
+    """Legend below the panel, which grows by it: each run, or ``only`` some, by its marker, its line or both."""
     shown = range(len(study.runs)) if only is None else only
-    look = {"marker": ""} if line else {"linestyle": ""}
-    handles = [Line2D([], [], **(run_style(i) | look), markersize=7, label=study.runs[i].name) for i in shown]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
+    handles = []
+    for i in shown:
+        look = run_style(i) | (line_style(i) if lines else {"linestyle": ""}) | ({} if markers else {"marker": ""})
+        handles.append(Line2D([], [], **look, markersize=7, label=study.runs[i].name))
+    longest = max(len(study.runs[i].name) for i in shown)
+    n_columns = min(3, len(handles), max(LEGEND_LETTERS // (longest + 8), 1))
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW_IN * (-(-len(handles) // n_columns) - 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns)
 
 
-def frame(study: StudyResults, *metrics: str, zero: bool = False) -> tuple[float, float]:
-    """Limits of an axis: all seeds with their own intervals, and chance; from 0 on where ``zero``.
+def frame(study: StudyResults, *metrics: str, zero: bool = False, chance: bool = True) -> tuple[float, float]:
+    """Limits of an axis: all seeds with their own intervals, and ``chance``; from 0 on where ``zero``.
 
     The interval over a few seeds may be so wide that it says only that they are few; it may leave the frame.
     """
     seeds = [seed for m in metrics for run in study.runs for seed in seed_estimates(study, run, m)]
-    values = np.array([[seed.mean, seed.ci_low, seed.ci_high, seed.random] for seed in seeds])
+    values = np.array([[seed.mean, seed.ci_low, seed.ci_high, *([seed.random] if chance else [])] for seed in seeds])
     values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if len(values) else (0, 1)
     margin = max(0.06 * (high - low), 0.01)

@@ -19,6 +19,7 @@ from evenclip.report.drawing import (
     draw_seeds,
     finish,
     frame,
+    line_style,
     name_rows,
     name_runs,
     panel,
@@ -43,7 +44,7 @@ def bias_against_quality(study: StudyResults, bias: str, quality: str) -> Pictur
             axes.errorbar(x.mean, y.mean, xerr=arms(x), yerr=arms(y), **look, markersize=0, elinewidth=1.2, alpha=0.6)
             axes.plot(x.mean, y.mean, **look, markersize=9, markeredgecolor="white")
         axes.set(xlabel=quality, ylabel=bias, title="Lower right is best")
-        axes.set(xlim=frame(study, quality), ylim=frame(study, bias, zero=True))
+        axes.set(xlim=frame(study, quality, chance=False), ylim=frame(study, bias, zero=True))
         name_runs(figure, study)
         alt = f"Scatter: {words.all_runs(study, bias)}; {words.all_runs(study, quality)}."
         return finish(figure, f"bias_quality-{bias}-{quality}", alt)
@@ -112,13 +113,13 @@ def training_curves(study: StudyResults) -> Picture:
         for i, run in enumerate(study.runs):
             binned = pd.concat([_binned(study.history(run.name, seed)) for seed in run.seeds])
             loss = binned.groupby("samples_seen")["loss"].agg(["mean", "min", "max"])
-            color = COLORS[i % len(COLORS)]
-            axes.plot(loss.index, loss["mean"], color=color, linewidth=1.2, alpha=0.8)
-            axes.fill_between(loss.index, loss["min"], loss["max"], color=color, alpha=0.12, linewidth=0)
+            look = line_style(i)
+            axes.plot(loss.index, loss["mean"], **look, linewidth=1.2, alpha=0.8)
+            axes.fill_between(loss.index, loss["min"], loss["max"], color=look["color"], alpha=0.12, linewidth=0)
             ends.append(f"{run.name} ends at {loss['mean'].iloc[-1]:.2f}")
         axes.set(xlabel="image-text pairs seen", ylabel="training loss", title="Training curves")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        name_runs(figure, study, line=True)
+        name_runs(figure, study, markers=False, lines=True)
         return finish(figure, "training", f"Training loss against pairs seen: {'; '.join(ends)}.")
 
 
