@@ -6,7 +6,7 @@ rule train:
         graph=lambda w: rules.graph.output if STUDY.uses_graph(w.run) else [],
         first=lambda w: STUDY.first_weights(w.run),
         probe=lambda w: STUDY.probe_data(w.run),
-        model=lambda w: STUDY.model_files(w.run),
+        model=lambda w: STUDY.model_files(w.run, w.seed),
     output:
         weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
         model=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.json",
@@ -17,7 +17,7 @@ rule train:
         data=lambda w, input: Path(input.data).parent,
         folder=lambda w, output: Path(output.weights).parent,
         graph=lambda w: f"--graph {RESULTS}/graph" if STUDY.uses_graph(w.run) else "",
-        options=lambda w: STUDY.train_arguments(w.run),
+        options=lambda w: STUDY.train_arguments(w.run, w.seed),
         code=code_fingerprint("evenclip.train"),
     log:
         f"{LOGS}/train/{{run}}_seed{{seed}}.log",
