@@ -19,6 +19,7 @@ from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.measurement import BiasMeasurement
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
+from evenclip.links import options as links
 from evenclip.study_file import StudyConfig
 from evenclip.vqa import options as vqa
 
@@ -231,6 +232,7 @@ def metrics_table() -> str:
             lines += [_metric_line("all of these", each) for each in sensitivity.DEFINITIONS]
         else:
             lines.append(_metric_line("`evenclip vqa`", vqa.DEFINITION))
+            lines.append(_metric_line("`evenclip links`", links.DEFINITION))
         lines.append("")
     return "\n".join(lines).strip()
 

@@ -165,6 +165,16 @@ class Study:
         ]
         return _join(*sets, "--name", name, *_options(block.options))
 
+    def linking_runs(self) -> list[str]:
+        """The runs whose multi-modal encoder predicts links; none where the study does not ask for it."""
+        learnt = {run: self.train_options(run).knowledge for run in self.runs} if self.config.links else {}
+        return [run for run, knowledge in learnt.items() if knowledge and not knowledge.as_captions]
+
+    def links_arguments(self) -> str:
+        """Arguments of `evenclip links`; '' where the study does not ask for it."""
+        options = self.config.links
+        return _join("--name", self.config.label.dataset, *_options(options)) if options else ""
+
     def _input_of(self, path: str) -> str:
         """The file itself, or the manifest of the data folder that it is made with."""
         parts = Path(path).parts
@@ -258,6 +268,7 @@ class Study:
         config = self.config
         sets = [*config.evaluate.sets, *config.vqa]
         named = {"--run": self.runs, "--seed": config.seeds, "--set": sets, "--claims": self.claims}
+        named["--linking"] = self.linking_runs()
         return _join(*(argument for flag, names in named.items() for name in names for argument in (flag, name)))
 
     @property
@@ -314,6 +325,10 @@ class Study:
             if self.uses_graph(run) and self.config.graph is None:
                 hint = "add a block `graph`, or take train.knowledge out"
                 raise InputError("the study has no knowledge graph to learn from", f"{where}, run {run}", hint)
+        if "links" in {*self.config.evaluate.sets, *self.config.vqa}:
+            raise InputError("'links' is where link prediction goes", where, "give the set another name")
+        if self.config.links and self.config.graph is None:
+            raise InputError("no graph to predict links of", f"{where}, links", "add a block `graph`")
         for name in self.config.evaluate.sets:
             self.probe_set(name)
         for path in self.claims:

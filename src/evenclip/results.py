@@ -34,12 +34,13 @@ SUMMARY_COLUMNS = (
 
 @dataclass(frozen=True)
 class RunResult:
-    """One row of the ablation sheet; ``options`` holds only what differs between the study's runs."""
+    """One row of the ablation sheet, measured on ``sets``; ``options`` holds what differs between the study's runs."""
 
     name: str
     strategy: str
     seeds: tuple[int, ...]
     options: dict[str, Any]
+    sets: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class StudyResults:
         self._documents: dict[str, Any] = {}
         document = self._read_json("study.json")
         self.name: str = document["study"]
-        self.sets: list[str] = document["sets"]
         self.runs = [
-            RunResult(run["run"], run["strategy"], tuple(run["seeds"]), run["options"]) for run in document["runs"]
+            RunResult(run["run"], run["strategy"], tuple(run["seeds"]), run["options"], tuple(run["sets"]))
+            for run in document["runs"]
         ]
 
     @cached_property
@@ -138,8 +139,9 @@ class StudyResults:
         return read_table(path).to_pandas() if path.is_file() else None
 
     def evaluations(self, run: str, seed: int) -> dict[str, dict[str, Any]]:
-        """Manifest and metrics of every evaluation set, by the set's name."""
-        return {name: self._read_json(f"evaluate/{run}/seed{seed}/{name}.json") for name in self.sets}
+        """Manifest and metrics of every set that the run is measured on, by the set's name."""
+        sets = next(each.sets for each in self.runs if each.name == run)
+        return {name: self._read_json(f"evaluate/{run}/seed{seed}/{name}.json") for name in sets}
 
     def metrics(self, run: str, seed: int) -> list[dict[str, Any]]:
         """All metric rows (`records.MetricRow`) of one run and seed."""

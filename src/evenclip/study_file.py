@@ -10,6 +10,7 @@ from evenclip.embed.options import EmbedOptions
 from evenclip.evaluate.options import EvaluateOptions, Task
 from evenclip.graph import Format, GraphOptions
 from evenclip.label import LabelOptions
+from evenclip.links import LinkOptions
 from evenclip.options import Options
 from evenclip.summarize.options import SummarizeOptions
 from evenclip.track.options import TrackOptions
@@ -129,5 +130,7 @@ class StudyConfig(Options):
     """Statistics over seeds, and claims."""
     vqa: dict[Name, VqaBlock] = {}
     """Visual question answering by the name that stands in the metrics, another than those of evaluation sets."""
+    links: LinkOptions | None = None
+    """Link prediction in the graph, by the runs with a multi-modal encoder; null = none."""
     track: TrackOptions = TrackOptions()
     """MLflow."""

@@ -159,8 +159,10 @@ def test_every_definition_is_found_by_its_own_metrics():
             assert known_metrics().of(f"{family}/a_set/{measure}").kind == expected
     assert known_metrics().of("bias/a_set/ab_max_prompt_range").kind == "prompt_sensitivity"
     assert known_metrics().of("vqa/a_set/accuracy").kind == "vqa"
+    assert known_metrics().of("link_prediction/world/text_to_image_hits_at_10").kind == "link_prediction"
     assert known_metrics().of("link_prediction/a_graph/mrr") is None
-    assert {known.kind for known in not_measured([])} == {*KINDS, "prompt_sensitivity", "few_shot", "vqa"}
+    beside = {"prompt_sensitivity", "few_shot", "vqa", "link_prediction"}
+    assert {known.kind for known in not_measured([])} == {*KINDS} | beside
     assert "few_shot" in {known.kind for known in not_measured(["linear_probe/a_set/acc1"])}
 
 

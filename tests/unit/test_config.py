@@ -206,6 +206,22 @@ def test_runs_that_learn_from_knowledge_need_the_studys_graph(demo, tmp_path):
         Study.from_mapping(values | {"graph": None}, "demo")
 
 
+def test_links_are_predicted_by_the_runs_with_an_encoder(demo, tmp_path):
+    sheet = tmp_path / "sheet.tsv"
+    rows = ("plain\tnone\t", "knowing\tnone\t{kd: 0}", "told\tnone\t{as_captions: 1}")
+    sheet.write_text("\n".join(("run\tstrategy\ttrain.knowledge", *rows, "")))
+    graph = {"graph": {"sources": {"captions": "data/world/train"}}}
+    values = demo | {"ablations": str(sheet), "links": {"triples": 50}}
+    study = Study.from_mapping(values | graph, "demo")
+    assert study.linking_runs() == ["knowing"]
+    assert "--linking knowing" in study.summarize_arguments()
+    assert study.links_arguments().startswith("--name world") and "triples=50" in study.links_arguments()
+    assert Study.from_mapping(demo | graph | {"ablations": str(sheet)}, "demo").linking_runs() == []
+    sheet.write_text("\n".join(("run\tstrategy\ttrain.knowledge", rows[0], "")))
+    with pytest.raises(InputError, match="links: no graph"):
+        Study.from_mapping(values | {"graph": None}, "demo")
+
+
 def test_a_first_stage_is_another_strategys_weights_and_an_input(demo, monkeypatch):
     monkeypatch.chdir(ROOT)
     demo["train"] = demo.get("train", {}) | {"stages": {"first": "none", "share": 0.1}}

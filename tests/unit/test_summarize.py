@@ -132,10 +132,24 @@ def test_study_and_metrics_files(tmp_path):
     results = write_study(tmp_path, [0, 1])
     summarize_study(results, list(RUNS), [0, 1])
     study = json.loads((results / "study.json").read_text())
-    assert study["study"] == "tiny" and study["sets"] == ["objects"]
+    assert study["study"] == "tiny"
     assert study["runs"] == [
-        {"run": "base", "strategy": "none", "seeds": [0, 1], "options": {"train.lr": 0.001}, "samples_seen": 192},
-        {"run": "even", "strategy": "m4", "seeds": [0, 1], "options": {"train.lr": 0.002}, "samples_seen": 192},
+        {
+            "run": "base",
+            "strategy": "none",
+            "seeds": [0, 1],
+            "options": {"train.lr": 0.001},
+            "samples_seen": 192,
+            "sets": ["objects"],
+        },
+        {
+            "run": "even",
+            "strategy": "m4",
+            "seeds": [0, 1],
+            "options": {"train.lr": 0.002},
+            "samples_seen": 192,
+            "sets": ["objects"],
+        },
     ]
     assert study["strategies"]["m4"]["rb_before"] == 0.3 and "pairs" not in study["strategies"]["m4"]
     metrics = json.loads((results / "metrics.json").read_text())
@@ -232,4 +246,21 @@ def test_sets_that_left_the_study_are_not_gathered(tmp_path):
     results = write_study(tmp_path, [0, 1])
     every = sorted(path.stem for path in (results / "evaluate" / next(iter(RUNS)) / "seed0").glob("*.json"))
     summarize_study(results, list(RUNS), [0, 1], every[:1])
-    assert json.loads((results / "study.json").read_text())["sets"] == every[:1]
+    runs = json.loads((results / "study.json").read_text())["runs"]
+    assert [run["sets"] for run in runs] == [every[:1]] * len(RUNS)
+
+
+def test_links_are_of_the_runs_that_have_them(tmp_path):
+    results = write_study(tmp_path, [0, 1])
+    row = MetricRow("link_prediction/tiny/text_to_text_mrr", 0.5, 0.4, 0.6, 200)
+    for seed in (0, 1):
+        path = results / "evaluate" / "even" / f"seed{seed}" / "links.json"
+        write_json({"manifest": {}, "metrics": [row.as_dict()]}, path)
+    for sets in (None, ["objects"]):
+        summarize_study(results, list(RUNS), [0, 1], sets, linking=["even"])
+        runs = {run["run"]: run["sets"] for run in json.loads((results / "study.json").read_text())["runs"]}
+        assert runs == {"base": ["objects"], "even": ["objects", "links"]}
+        rows = [r["run"] for r in read_rows(results / "summary.csv") if r["metric"] == row.metric]
+        assert rows == ["even"]
+    with pytest.raises(InputError, match="base/seed0/links.json: no such file"):
+        summarize_study(results, list(RUNS), [0, 1], linking=["base"])

@@ -9,13 +9,14 @@ import torch
 
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip
+from evenclip.model.shown_graph import KnownTriples, ShownGraph
 from evenclip.train import TrainOptions
 from evenclip.train.clock import Clock
 from evenclip.train.neighbourhood import Neighbourhood, NeighbourSampler
 from evenclip.train.pairs import load_pairs
 from evenclip.train.setting import Setting
+from evenclip.train.training_graph import load_training_graph
 from evenclip.train.triple_batches import TripleBatches, places
-from evenclip.train.triples import KnownTriples, TrainingGraph, load_training_graph
 from tiny_graph import write_graph
 from tiny_training import write_model, write_squares, write_weights
 
@@ -35,11 +36,11 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def graph(setting: Setting) -> TrainingGraph:
+def graph(setting: Setting) -> ShownGraph:
     return load_training_graph(setting)
 
 
-def test_the_graph_is_read_with_the_pictures_of_the_training(graph: TrainingGraph):
+def test_the_graph_is_read_with_the_pictures_of_the_training(graph: ShownGraph):
     assert len(graph.head) == 6 + 2 * N - 1  # the test triple is not seen
     assert graph.texts == sorted({"red", "green", "blue", "white", "square", "is not", "has", "in"})
     assert graph.entity_pair[:6].tolist() == [-1, -1, -1, -1, -1, -1]  # colours, and the square that is not shown
@@ -49,7 +50,7 @@ def test_the_graph_is_read_with_the_pictures_of_the_training(graph: TrainingGrap
     assert graph.entity_text[7] == -1  # a picture has no words
 
 
-def slow_holds(graph: TrainingGraph, head: int, relation: int, tail: int) -> bool:
+def slow_holds(graph: ShownGraph, head: int, relation: int, tail: int) -> bool:
     def stands_for(content: int, entity: int) -> bool:
         return content == len(graph.texts) + entity or content == graph.entity_text[entity]
 
@@ -57,7 +58,7 @@ def slow_holds(graph: TrainingGraph, head: int, relation: int, tail: int) -> boo
     return any(r == relation and stands_for(head, h) and stands_for(tail, t) for h, r, t in triples)
 
 
-def test_known_triples_are_those_that_some_entity_makes_true(graph: TrainingGraph):
+def test_known_triples_are_those_that_some_entity_makes_true(graph: ShownGraph):
     known, rng = KnownTriples(graph), np.random.default_rng(0)
     contents = rng.integers(0, graph.n_contents, (2, 200))
     heads, tails = graph.content(graph.head, np.ones(len(graph.head), bool)), graph.entity_text[graph.tail]
@@ -67,7 +68,7 @@ def test_known_triples_are_those_that_some_entity_makes_true(graph: TrainingGrap
     assert known.holds(head, relation, tail).tolist() == expected and any(expected)
 
 
-def test_the_word_for_a_region_stands_for_every_region_so_called(graph: TrainingGraph):
+def test_the_word_for_a_region_stands_for_every_region_so_called(graph: ShownGraph):
     square, red = graph.texts.index("square"), graph.texts.index("red")
     has, is_not = graph.relations.index("has"), graph.relations.index("is_not")
     known = KnownTriples(graph)
@@ -75,7 +76,7 @@ def test_the_word_for_a_region_stands_for_every_region_so_called(graph: Training
     assert not known.holds(np.array(square), np.array(is_not), np.array(red))
 
 
-def test_a_step_shows_triples_of_its_images_and_of_texts(graph: TrainingGraph):
+def test_a_step_shows_triples_of_its_images_and_of_texts(graph: ShownGraph):
     batches = TripleBatches(graph, 12, 0.5, seed=3)
     for position in range(20):
         rows = np.random.default_rng(position).permutation(N - 1)[:8]
@@ -92,7 +93,7 @@ def test_a_step_shows_triples_of_its_images_and_of_texts(graph: TrainingGraph):
         np.testing.assert_array_equal(graph.relation[batch.triples], batch.relation)
 
 
-def test_each_way_to_show_a_triple_occurs(graph: TrainingGraph):
+def test_each_way_to_show_a_triple_occurs(graph: ShownGraph):
     batches, seen = TripleBatches(graph, 16, 1.0, seed=0), Counter()
     for position in range(60):
         batch = batches.at(position, np.arange(12))
@@ -101,7 +102,7 @@ def test_each_way_to_show_a_triple_occurs(graph: TrainingGraph):
     assert min(seen.values()) > 0.3 * sum(seen.values())
 
 
-def test_equal_seeds_and_steps_draw_equal_triples(graph: TrainingGraph):
+def test_equal_seeds_and_steps_draw_equal_triples(graph: ShownGraph):
     first, again, other = (TripleBatches(graph, 12, 0.5, seed) for seed in (3, 3, 4))
     rows = np.arange(8)
     assert first.at(5, rows).triples.tolist() == again.at(5, rows).triples.tolist()
@@ -109,7 +110,7 @@ def test_equal_seeds_and_steps_draw_equal_triples(graph: TrainingGraph):
     assert first.at(5, rows).triples.tolist() != other.at(5, rows).triples.tolist()
 
 
-def test_what_balancing_leaves_out_does_not_come_back(graph: TrainingGraph):
+def test_what_balancing_leaves_out_does_not_come_back(graph: ShownGraph):
     left_out = {4, 5}  # region and picture of the pair that is not shown
     batches = TripleBatches(graph, 40, 1.0, seed=0)
     ends = np.stack([graph.head, graph.tail])
@@ -121,7 +122,7 @@ def test_places():
     assert places(np.array([7, 3, 3]), np.array([3, 9, 7])).tolist() == [2, 0, 0]
 
 
-def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: TrainingGraph):
+def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: ShownGraph):
     triples = {(h, r, t) for h, r, t in zip(graph.head, graph.relation, graph.tail, strict=True)}
     sampler = NeighbourSampler(graph, 3, 2, seed=0)
     seeds = np.array([0, 6, 7, 8])
@@ -138,7 +139,7 @@ def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: TrainingGraph
     np.testing.assert_array_equal(around.source, again.source)
 
 
-def test_an_entity_with_few_neighbours_gets_all_of_them(graph: TrainingGraph):
+def test_an_entity_with_few_neighbours_gets_all_of_them(graph: ShownGraph):
     around = NeighbourSampler(graph, 5, 1, seed=0).around(np.array([7]), position=0)  # a picture: the region in it
     assert around.nodes.tolist() == [7, 6] and around.sign.tolist() == [1]
 
@@ -169,9 +170,9 @@ def test_what_a_graph_needs_is_said(setting: Setting, change: dict, message: str
         load_training_graph(Setting(*arguments))
 
 
-def test_a_graph_without_anything_to_show_is_refused(graph: TrainingGraph):
-    empty = TrainingGraph(**(vars(graph) | {"entity_pair": np.full(len(graph.entity_pair), -1)}))
-    particular = TrainingGraph(**(vars(empty) | {"is_particular": np.ones(len(graph.is_particular), bool)}))
+def test_a_graph_without_anything_to_show_is_refused(graph: ShownGraph):
+    empty = ShownGraph(**(vars(graph) | {"entity_pair": np.full(len(graph.entity_pair), -1)}))
+    particular = ShownGraph(**(vars(empty) | {"is_particular": np.ones(len(graph.is_particular), bool)}))
     TripleBatches(empty, 4, 0.5, 0)
     with pytest.raises(InputError, match="no triple is about"):
         TripleBatches(particular, 4, 0.5, 0)

@@ -7,6 +7,7 @@ rule summarize:
             dataset=STUDY.config.evaluate.sets,
         ),
         answers=expand(rules.vqa.output.metrics, run=STUDY.runs, seed=STUDY.config.seeds, dataset=STUDY.config.vqa),
+        links=expand(f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/links.json", run=STUDY.linking_runs(), seed=STUDY.config.seeds),
         histories=expand(rules.train.output.history, run=STUDY.runs, seed=STUDY.config.seeds),
         balances=expand(rules.balance.output.report, strategy=STUDY.strategies()),
         strategies=expand(rules.balance.output.manifest, strategy=STUDY.strategies()),

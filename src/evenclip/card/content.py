@@ -181,6 +181,8 @@ def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
     kind = "images"
     if manifest["stage"] == "vqa":
         kind, columns = "questions", ["answers of people"]
+    if manifest["stage"] == "links":
+        kind, columns = "questions", ["held-out triples of the graph"]
     return {
         "set": name, "data": "/".join(Path(source["path"]).parts[-2:]), "digest": source["sha256"][:16],
         "examples": f"{manifest['n']} {kind}", "truth": ", ".join(columns), "prompts": ", ".join(prompts),

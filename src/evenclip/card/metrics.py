@@ -8,6 +8,7 @@ from functools import cache
 from evenclip.evaluate import sensitivity
 from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.options import KINDS
+from evenclip.links import options as links
 from evenclip.vqa import options as vqa
 
 
@@ -37,10 +38,10 @@ class KnownMetrics:
 
 @cache
 def known_metrics() -> KnownMetrics:
-    """The metrics of all kinds of task and of question answering, as they define themselves."""
+    """The metrics of all kinds of task, of question answering and of links, as they define themselves."""
     found = [(kind, each) for kind, task in KINDS.items() for each in task.metrics]
     found += [("prompt_sensitivity", each) for each in sensitivity.DEFINITIONS]
-    found.append(("vqa", vqa.DEFINITION))
+    found += [("vqa", vqa.DEFINITION), ("link_prediction", links.DEFINITION)]
     return KnownMetrics(
         [Known(_kind(kind, each), each.name, each.meaning, *_range(each.interval)) for kind, each in found]
     )

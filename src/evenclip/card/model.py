@@ -1,4 +1,4 @@
-"""Whose numbers the files of `evenclip evaluate` and `evenclip vqa` hold: one card is of one model."""
+"""Whose numbers the files of `evenclip evaluate`, `vqa` and `links` hold: one card is of one model."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

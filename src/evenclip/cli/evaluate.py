@@ -1,4 +1,4 @@
-"""`evenclip embed`, `evenclip evaluate` and `evenclip vqa`."""
+"""`evenclip embed`, `evenclip evaluate`, `evenclip vqa` and `evenclip links`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,3 +116,19 @@ def vqa(
 
     sets = QuestionSet.from_argument(train, "--train"), QuestionSet.from_argument(test, "--test")
     answer_questions(model, *sets, name, out, seed, VqaOptions.from_arguments(option))
+
+
+@app.command()
+def links(
+    model: Annotated[str, typer.Option(help="A run folder that was trained with knowledge.")],
+    graph: Annotated[Path, typer.Option(help="Folder of `evenclip graph`, whose held-out triples are asked for.")],
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards that the graph is about.")],
+    name: Annotated[str, typer.Option(help="Name of the graph in the metrics, e.g. world.")],
+    out: OutFile,
+    seed: Seed = 0,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Predict held-out triples of a graph, of texts and of pictures: MRR and Hits@k, filtered."""
+    from evenclip.links import LinkOptions, predict_links
+
+    predict_links(model, graph, data, name, out, seed, LinkOptions.from_arguments(option))

@@ -128,11 +128,14 @@ def summarize(
         list[str], typer.Option("--set", help="Evaluation sets; repeat. Without: all that are there.")
     ] = [],  # noqa: B006
     claims: Annotated[Path | None, typer.Option(help="File of claims to test on the results.")] = None,
+    linking: Annotated[
+        list[str], typer.Option("--linking", metavar="RUN", help="Runs with results of `evenclip links`; repeat.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Summarize metrics over seeds, test differences and claims: summary.csv, tests.csv, claims.json, study.json."""
     from evenclip.summarize import summarize_study
 
-    summarize_study(results, run, seed, evaluation_set, claims)
+    summarize_study(results, run, seed, evaluation_set, claims, linking)
 
 
 @track_app.command("sync")

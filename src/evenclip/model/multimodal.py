@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -18,11 +19,15 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evenclip.errors import InputError
+from evenclip.model.regions import WHOLE
+from evenclip.model.tokens import Grid, region_tokens
 from evenclip.provenance import write_json
 
 HEAD, RELATION, TAIL = range(3)
 HEAD_WIDTH = 32
 """Features of an attention head: width 128 has 4."""
+TEXT_TOKENS = 6
+"""Of a text that stands in a slot: names are shown whole, glosses by their end."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,17 @@ class MultiModalEncoder(nn.Module):
     def image(self, tokens: torch.Tensor, shown: torch.Tensor) -> Slot:
         """Image tokens, shape (n, l, image_width), as a slot."""
         return Slot(self.from_image(tokens), shown)
+
+    def regions(self, grid: Grid, image: torch.Tensor, boxes: np.ndarray, side: int) -> Slot:
+        """Regions, ``boxes`` (n, 4) in shares of the sides of the images ``image`` (n,), rows of ``grid``, as a slot.
+
+        See `region_tokens`. The token that sums up the image is shown of whole images only; it says too much of a
+        region.
+        """
+        tokens = region_tokens(grid, image, torch.from_numpy(boxes).to(image.device), side)
+        shown = torch.ones(tokens.shape[:2], dtype=torch.bool, device=image.device)
+        shown[:, 0] = torch.from_numpy((boxes == WHOLE).all(axis=1)).to(image.device)
+        return self.image(tokens, shown)
 
     def text(self, tokens: torch.Tensor, shown: torch.Tensor) -> Slot:
         """Text tokens, shape (n, l, text_width), as a slot."""

@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The box that is the whole image: left, top, right, bottom in shares of its sides."""
+
 
 def boxes_in_view(
     boxes: np.ndarray, width: np.ndarray, height: np.ndarray, preprocess_cfg: dict[str, Any]

@@ -15,9 +15,6 @@ from torchvision.ops import roi_align
 from evenclip.errors import InputError
 from evenclip.model.towers import has_causal_text
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)
-"""The box that is the whole image: left, top, right, bottom in shares of its sides."""
-
 
 @dataclass(frozen=True)
 class Grid:

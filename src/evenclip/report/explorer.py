@@ -16,7 +16,10 @@ from evenclip.report.words import interval
 from evenclip.results import Estimate, StudyResults
 
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")  # as `drawing.MARKERS`
-FAMILIES = ("bias", "zeroshot", "retrieval", "compositional", "recognition", "linear_probe", "few_shot", "vqa")
+FAMILIES = (
+    "bias", "zeroshot", "retrieval", "compositional", "recognition", "linear_probe", "few_shot", "vqa",
+    "link_prediction",
+)  # fmt: skip
 
 
 def plotly_library() -> str:

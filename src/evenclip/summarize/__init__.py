@@ -9,7 +9,7 @@ Command: `evenclip summarize`.
 import csv
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from evenclip.records import MetricRow
 from evenclip.summarize.claims import read_claims
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, layouts
 from evenclip.summarize.inference import Layout
-from evenclip.summarize.reading import Measured, read_json, read_measured, read_sets, read_training
+from evenclip.summarize.reading import LINKS, Measured, read_json, read_measured, read_sets, read_training
 from evenclip.summarize.roles import RunFacts
 from evenclip.summarize.verdicts import judge
 
@@ -30,8 +30,9 @@ SUMMARY_COLUMNS = (
 
 
 def summarize_study(
-    results: Path, runs: list[str], seeds: list[int], sets: list[str] | None = None, claims: Path | None = None
-) -> None:
+    results: Path, runs: list[str], seeds: list[int], sets: list[str] | None = None, claims: Path | None = None,
+    linking: Collection[str] = (),
+) -> None:  # fmt: skip
     """Write summary.csv, tests.csv, claims.json, study.json and metrics.json of one study.
 
     summary.csv: mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `moderated`
@@ -44,8 +45,8 @@ def summarize_study(
 
     tests.csv: `compare_runs` for every pair of runs, in the order of ``runs``. claims.json: `judge`.
 
-    study.json: the runs with strategy, seeds, samples seen and those training options that differ between runs; the
-    evaluation sets; the certificate of each strategy. metrics.json: {run: {metric: mean}} for `dvc metrics`; no
+    study.json: the runs with strategy, seeds, samples seen, evaluation sets and those training options that differ
+    between runs; the certificate of each strategy. metrics.json: {run: {metric: mean}} for `dvc metrics`; no
     timings, which differ between equal results.
 
     Parameters
@@ -59,6 +60,8 @@ def summarize_study(
         Evaluation sets; None = all that are there, which may include sets that the study no longer names.
     claims : Path, optional
         File of claims; None = claims.json is an empty list.
+    linking : collection of str
+        Runs with link prediction (the set `links`), which needs a multi-modal encoder and so is not of all runs.
 
     Raises
     ------
@@ -72,8 +75,9 @@ def summarize_study(
             raise InputError(f"no {what}, or one {what} twice", f"--{what}", f"name each {what} once")
     stated = read_claims(claims) if claims else []
     trained = {run: read_training(results, run, seeds) for run in runs}
-    sets = sorted(sets) if sets else read_sets(results, runs, seeds)
-    measured = {run: [read_measured(results, run, seed, sets) for seed in seeds] for run in runs}
+    shared = sorted(sets) if sets else read_sets(results, runs, seeds)
+    sets_of = {run: [*shared, *([LINKS] if run in linking else [])] for run in runs}
+    measured = {run: [read_measured(results, run, seed, sets_of[run]) for seed in seeds] for run in runs}
     reports = {t["strategy"]: read_json(results / "balance" / t["strategy"] / "report.json") for t in trained.values()}
     study = results.resolve().name
     by_cell = _layouts_by_cell(measured)
@@ -95,6 +99,7 @@ def summarize_study(
             "seeds": seeds,
             "options": differing[run],
             "samples_seen": measured[run][0]["train/loss", ""].n,
+            "sets": sets_of[run],
         }
         for run in runs
     ]
@@ -109,7 +114,7 @@ def summarize_study(
     _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
     _write_csv(results / "tests.csv", TESTS_COLUMNS, compare_runs(compared))
     write_json(judged, results / "claims.json")
-    write_json({"study": study, "runs": described, "sets": sets, "strategies": certificates}, results / "study.json")
+    write_json({"study": study, "runs": described, "strategies": certificates}, results / "study.json")
     write_json(means, results / "metrics.json")
 
 

@@ -10,16 +10,20 @@ from typing import Any
 from evenclip.errors import InputError
 from evenclip.records import MetricRow, read_table
 
+LINKS = "links"  # the one set that not all runs have
 # one run at one seed: (metric, group) -> row
 Measured = dict[tuple[str, str], MetricRow]
 
 
 def read_sets(results: Path, runs: list[str], seeds: list[int]) -> list[str]:
-    """Names of the evaluation sets, which all runs and seeds must share: a mean over other sets compares nothing."""
+    """Names of the evaluation sets, which all runs and seeds must share: a mean over other sets compares nothing.
+
+    `LINKS` is not among them.
+    """
     found = {}
     for run, seed in itertools.product(runs, seeds):
         folder = results / "evaluate" / run / f"seed{seed}"
-        found[folder] = {path.stem for path in folder.glob("*.json")}
+        found[folder] = {path.stem for path in folder.glob("*.json")} - {LINKS}
     every = set().union(*found.values())
     for folder, names in found.items():
         missing = sorted(every - names) or ([] if names else ["<set>"])

@@ -16,15 +16,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from evenclip.model.multimodal import HEAD, RELATION, TAIL, MultiModalEncoder, save_multimodal
+from evenclip.model.shown_graph import KnownTriples
 from evenclip.model.tokens import token_widths
 from evenclip.train.knowledge_losses import masked_cross_entropy, symmetric_contrast
 from evenclip.train.knowledge_options import KnowledgeOptions
 from evenclip.train.neighbourhood import Neighbourhood, NeighbourSampler
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step, Term
+from evenclip.train.training_graph import load_training_graph
 from evenclip.train.triple_batches import TripleBatches
 from evenclip.train.triple_encoding import EncodedTriples, TripleEncoding
-from evenclip.train.triples import KnownTriples, load_training_graph
 
 LOSSES = ("e2e", "e2r", "g2e")
 FIRST_LOG_SCALE, LAST_LOG_SCALE = math.log(1 / 0.07), math.log(100)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evenclip.model.shown_graph import ShownGraph
 from evenclip.train.triple_batches import places
-from evenclip.train.triples import TrainingGraph
 
 NEIGHBOURS = 3  # names the stream of random numbers that neighbours are drawn from
 
@@ -42,7 +42,7 @@ class Neighbourhood:
 class NeighbourSampler:
     """Draws up to ``n_each`` neighbours of each entity, then theirs, ``n_hops`` times; only entities that have text."""
 
-    def __init__(self, graph: TrainingGraph, n_each: int, n_hops: int, seed: int):
+    def __init__(self, graph: ShownGraph, n_each: int, n_hops: int, seed: int):
         self._n_each, self._n_hops, self._seed = n_each, n_hops, seed
         to, of = np.concatenate([graph.tail, graph.head]), np.concatenate([graph.head, graph.tail])
         sign = np.repeat([1, -1], len(graph.head))

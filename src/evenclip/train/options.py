@@ -23,7 +23,7 @@ class TrainOptions(Options):
     model: str = "config/models/world_tiny.json"
     """An open_clip name, or the path of a JSON model configuration; it fixes the image size and the context length."""
     init: str = "random"
-    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint; in a study, `{seed}` in the path
+    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint, in which a study's `{seed}`
     stands for the seed of each training."""
     objective: Literal["clip", "siglip"] = "clip"
     """`clip`: softmax over the batch; `siglip`: a sigmoid for each pair, with a learnt bias."""

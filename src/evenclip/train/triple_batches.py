@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenclip.errors import InputError
-from evenclip.train.triples import TrainingGraph
+from evenclip.model.shown_graph import ShownGraph
 
 DRAWS = 2  # names the stream of random numbers that triples are drawn from
 
@@ -19,7 +19,7 @@ class TripleBatch:
     """t triples with the c different things that they show.
 
     ``triples`` (t,) their numbers; ``as_image`` (2, t) whether head and tail are shown as images; ``contents`` (c,)
-    sorted numbers of `TrainingGraph.content`; ``entities`` (c,) one entity that each stands for; ``head``, ``tail``
+    sorted numbers of `ShownGraph.content`; ``entities`` (c,) one entity that each stands for; ``head``, ``tail``
     (t,) rows of ``contents``; ``relation`` (t,).
     """
 
@@ -37,7 +37,7 @@ class TripleBatches:
 
     Parameters
     ----------
-    graph : TrainingGraph
+    graph : ShownGraph
     n_triples : int
         Of a step, as far as there are as many.
     image_share : float
@@ -45,7 +45,7 @@ class TripleBatches:
     seed : int
     """
 
-    def __init__(self, graph: TrainingGraph, n_triples: int, image_share: float, seed: int):
+    def __init__(self, graph: ShownGraph, n_triples: int, image_share: float, seed: int):
         self._graph, self._n, self._n_image, self._seed = graph, n_triples, round(image_share * n_triples), seed
         ends = np.stack([graph.head, graph.tail])
         has_text, particular = graph.entity_text[ends] >= 0, graph.is_particular[ends]

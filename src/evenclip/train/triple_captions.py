@@ -6,12 +6,13 @@ Reads the folder of `evenclip graph`. Triples of texts alone have no image, so t
 import numpy as np
 import torch
 
+from evenclip.model.shown_graph import ShownGraph
 from evenclip.train.knowledge_losses import symmetric_contrast
 from evenclip.train.knowledge_options import KnowledgeOptions
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step, Term
+from evenclip.train.training_graph import load_training_graph
 from evenclip.train.triple_batches import TripleBatches, places
-from evenclip.train.triples import TrainingGraph, load_training_graph
 
 
 class TripleCaptions(Term):
@@ -57,7 +58,7 @@ class TripleCaptions(Term):
         return pair * self._n_sentences + sentence
 
 
-def _sentences(graph: TrainingGraph) -> tuple[list[str], np.ndarray]:
+def _sentences(graph: ShownGraph) -> tuple[list[str], np.ndarray]:
     """The different sentences of the triples about images, and the one of each triple, shape (n,), -1 = none.
 
     An entity without text is the image itself; then the other entity's text is the caption.

@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from evenclip.model.multimodal import HEAD, MultiModalEncoder, Slot, join
-from evenclip.model.tokens import WHOLE, Grid, TokenTap, last_text_tokens, region_tokens
+from evenclip.model.multimodal import HEAD, TEXT_TOKENS, MultiModalEncoder, Slot, join
+from evenclip.model.shown_graph import ShownGraph
+from evenclip.model.tokens import Grid, TokenTap, last_text_tokens
 from evenclip.train.neighbourhood import Neighbourhood
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step
 from evenclip.train.triple_batches import TripleBatch, places
-from evenclip.train.triples import TrainingGraph
 
-TEXT_TOKENS = 6  # of a text that the multi-modal encoder sees: names whole, glosses by their end
 SHORT = 8  # tokens; longer texts are encoded apart, for all of a call are as long as its longest
 
 
@@ -50,12 +49,12 @@ class TripleEncoding:
     Parameters
     ----------
     setting : Setting
-    graph : TrainingGraph
+    graph : ShownGraph
     region_side : int
         Rows and columns of tokens of an image or region.
     """
 
-    def __init__(self, setting: Setting, graph: TrainingGraph, region_side: int):
+    def __init__(self, setting: Setting, graph: ShownGraph, region_side: int):
         self._graph, self._region_side, self._tap = graph, region_side, TokenTap(setting.clip.module)
         self._tokens = setting.tokens(graph.texts)
         self._length = self._tokens.argmax(dim=1).numpy() + 1  # only right for CLIP's tokenizer; others are not trimmed
@@ -118,12 +117,6 @@ class TripleEncoding:
 
     def _regions(self, step: Step, encoder: MultiModalEncoder, grid: Grid, entities: np.ndarray) -> Slot:
         """The images of ``entities``, as far as their boxes go."""
-        rows, boxes = step.batch.rows[step.mine], self._graph.boxes[entities]
-        image = places(self._graph.entity_pair[entities], rows)
-        device = grid.grid.device
-        tokens = region_tokens(
-            grid, torch.from_numpy(image).to(device), torch.from_numpy(boxes).to(device), self._region_side
-        )
-        is_shown = np.ones(tokens.shape[:2], bool)
-        is_shown[:, 0] = (boxes == WHOLE).all(axis=1)  # the token that sums up the image says too much of a region
-        return encoder.image(tokens, torch.from_numpy(is_shown).to(device))
+        rows = step.batch.rows[step.mine]
+        image = torch.from_numpy(places(self._graph.entity_pair[entities], rows)).to(grid.grid.device)
+        return encoder.regions(grid, image, self._graph.boxes[entities], self._region_side)

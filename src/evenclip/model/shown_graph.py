@@ -1,9 +1,11 @@
-"""The knowledge graph as a training sees it: triples by number, what each entity can be shown as, what is known.
+"""The knowledge graph as a model sees it: triples by number, what each entity can be shown as, what is known.
 
-Reads the folder of `evenclip graph` (the triples of its training split) and the sizes of the images; writes nothing.
+Reads the folder of `evenclip graph` and the sizes of the images; writes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -11,25 +13,24 @@ import pyarrow.compute as pc
 
 from evenclip.data.shards import read_pairs
 from evenclip.errors import InputError
-from evenclip.model.regions import boxes_in_view
-from evenclip.model.tokens import WHOLE
+from evenclip.model.regions import WHOLE, boxes_in_view
 from evenclip.records import read_table
-from evenclip.train.setting import Setting
 
 
 @dataclass(frozen=True)
-class TrainingGraph:
+class ShownGraph:
     """n triples of E entities and R relations, with their m different texts.
 
-    ``head``, ``relation``, ``tail`` (n,); ``entity_text`` (E,), row of ``texts``, -1 = none; ``entity_pair`` (E,), row
-    of the pairs whose image shows the entity, -1 = none of the training; ``boxes`` (E, 4), where in that image;
-    ``is_particular`` (E,), a region or an image and no concept: what is said of it is true of that picture only;
-    ``relation_text`` (R,).
+    ``head``, ``relation``, ``tail`` (n,); ``split`` (n,) str; ``entity_text`` (E,), row of ``texts``, -1 = none;
+    ``entity_pair`` (E,), row of the pairs whose image shows the entity, -1 = none of those at hand; ``boxes`` (E, 4),
+    where in that image; ``is_particular`` (E,), a region or an image and no concept: what is said of it is true of that
+    picture only; ``relation_text`` (R,).
     """
 
     head: np.ndarray
     relation: np.ndarray
     tail: np.ndarray
+    split: np.ndarray
     entity_text: np.ndarray
     entity_pair: np.ndarray
     boxes: np.ndarray
@@ -47,37 +48,37 @@ class TrainingGraph:
         """The number of what is shown for each entity: its image, or its text."""
         return np.where(as_image, len(self.texts) + entity, self.entity_text[entity])
 
+    def of_split(self, split: str) -> Self:
+        """The same with the triples of one split."""
+        rows = self.split == split
+        columns = {name: getattr(self, name)[rows] for name in ("head", "relation", "tail", "split")}
+        return replace(self, **columns)
 
-def load_training_graph(setting: Setting) -> TrainingGraph:
-    """Read the triples that a training may see.
+
+def read_shown_graph(folder: Path, keys: np.ndarray, data: Path, preprocess_cfg: dict[str, Any]) -> ShownGraph:
+    """Read a graph whose entities can be shown by the images of the pairs ``keys`` of ``data``.
 
     Raises
     ------
     InputError
-        The training has no graph, crops its images, or a table is missing or names what the others lack.
+        A table is missing or names what the others lack.
     """
-    if setting.graph is None or setting.data is None:
-        raise InputError("knowledge needs a graph", "train.knowledge", "give --graph, the folder of `evenclip graph`")
-    if setting.options.crop_scale_min < 1:
-        raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for knowledge")
-    folder, pairs = setting.graph, setting.pairs
-    triples = read_table(folder / "triples.parquet")
-    if "split" in triples.column_names:
-        triples = triples.filter(pc.equal(triples["split"], "train"))
+    triples = read_table(folder / "triples.parquet", ["head", "relation", "tail", "split"])
     entities = read_table(folder / "entities.parquet", ["id", "text", "image_key", "box"])
     relations = read_table(folder / "relations.parquet", ["id", "text"])
     texts = pc.unique(pa.chunked_array([*entities["text"].chunks, *relations["text"].chunks])).to_pylist()
     texts = pa.array(sorted(text for text in texts if text))
-    pair = _numbers(entities["image_key"], pa.array(pairs.keys.tolist()))
-    boxes = _boxes(entities, pair, setting)
+    pair = _numbers(entities["image_key"], pa.array(keys.tolist(), pa.string()))
+    boxes = _boxes(entities, pair, keys, data, preprocess_cfg)
     pair[(boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])] = -1  # cropped away
     where = str(folder / "triples.parquet")
     entity_text = _numbers(entities["text"], texts)
     has_box = entities["box"].is_valid().to_numpy()
-    return TrainingGraph(
+    return ShownGraph(
         head=_known(_numbers(triples["head"], entities["id"]), where, "head"),
         relation=_known(_numbers(triples["relation"], relations["id"]), where, "relation"),
         tail=_known(_numbers(triples["tail"], entities["id"]), where, "tail"),
+        split=np.array(triples["split"].to_pylist(), dtype=str),
         entity_text=entity_text,
         entity_pair=pair,
         boxes=boxes,
@@ -91,7 +92,7 @@ def load_training_graph(setting: Setting) -> TrainingGraph:
 class KnownTriples:
     """Which triples are true, asked by what is shown of head and tail: a text stands for every entity that has it."""
 
-    def __init__(self, graph: TrainingGraph):
+    def __init__(self, graph: ShownGraph):
         self._graph = graph
         combinations = [
             self._codes(graph.content(graph.head, head), graph.relation, graph.content(graph.tail, tail))
@@ -129,14 +130,14 @@ def _known(numbers: np.ndarray, where: str, column: str) -> np.ndarray:
     return numbers
 
 
-def _boxes(entities: pa.Table, pair: np.ndarray, setting: Setting) -> np.ndarray:
+def _boxes(entities: pa.Table, pair: np.ndarray, keys: np.ndarray, data: Path, preprocess_cfg: dict) -> np.ndarray:
     """Where each entity is in its image, in shares of what the model sees, shape (E, 4)."""
     boxes = np.tile(np.array(WHOLE, np.float32), (len(pair), 1))
     rows = np.flatnonzero(entities["box"].is_valid().to_numpy() & (pair >= 0))
     if len(rows):
-        sizes = read_pairs(setting.data, ["key", "width", "height"])
-        place = _numbers(pa.chunked_array([pa.array(setting.pairs.keys[pair[rows]].tolist())]), sizes["key"])
+        sizes = read_pairs(data, ["key", "width", "height"])
+        place = _numbers(pa.chunked_array([pa.array(keys[pair[rows]].tolist())]), sizes["key"])
         width, height = (sizes[name].to_numpy()[place] for name in ("width", "height"))
         given = np.stack(entities["box"].take(pa.array(rows)).to_pylist()).astype(float)
-        boxes[rows] = boxes_in_view(given, width, height, setting.clip.preprocess_cfg)
+        boxes[rows] = boxes_in_view(given, width, height, preprocess_cfg)
     return boxes

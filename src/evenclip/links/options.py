@@ -1,0 +1,36 @@
+"""Options and metric of link prediction by a trained model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from evenclip.evaluate.definitions import Definition
+from evenclip.options import Options
+
+DEFINITION = Definition(
+    "link_prediction/{shown}_to_{asked}_{mrr or hits_at_k}",
+    "how high the hidden end of a held-out triple ranks among all texts, or all pictures and regions; filtered",
+    "mean of 1 / rank; share with rank <= k", "[0, 1]",
+    "ranks by how often each answer stands with the relation in the training split",
+    "Bordes et al. 2013; Knowledge-CLIP, arXiv 2210.05430; ties as Berrendorf et al. 2020",
+)  # fmt: skip
+Count = Annotated[int, Field(ge=1)]
+
+
+class LinkOptions(Options):
+    """What is asked of the multi-modal encoder, which stays as it is."""
+
+    split: Literal["valid", "test"] = "test"
+    """The triples that are asked for."""
+    triples: Count = 2000
+    """At most so many of each way to show a triple, drawn at random; each is asked for its head and for its tail."""
+    pictures: Count = 5000
+    """At most so many pictures, drawn at random; their regions and they themselves are what pictures can be answers."""
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap resamples behind each interval."""
+    minimum_group: Annotated[int, Field(ge=2)] = 30
+    """Kinds with fewer questions get no number."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a CUDA device where there is one."""
+    threads: Count = 1
+    """CPU threads."""
