@@ -185,9 +185,9 @@ class Study:
         block = self.config.graph
         return {} if block is None else {k: expand_variables(v, f"graph.sources.{k}") for k, v in block.sources.items()}
 
-    def train_arguments(self, run: str, seed: int | str) -> str:
-        """Arguments of `evenclip train` for one training: the study's block with the row's overrides."""
-        return _join(*_options(self._training(run, seed)))
+    def train_arguments(self, run: str) -> str:
+        """Arguments of `evenclip train` for one run: the study's block with the row's overrides."""
+        return _join(*_options(self.train_options(run)))
 
     def uses_graph(self, run: str) -> bool:
         """Whether the run learns from the study's knowledge graph."""
@@ -197,7 +197,7 @@ class Study:
 
     def model_files(self, run: str, seed: int | str) -> list[str]:
         """The files that a training's options name, such as the model's configuration, so that an edit retrains."""
-        options = self._training(run, seed)
+        options = self.train_options(run).of_seed(seed)
         made = {"first weights", *(options.probe.folders() if options.probe else ())}  # by other rules
         return [path for name, path in options.files().items() if name not in made]
 
@@ -225,11 +225,6 @@ class Study:
         if isinstance(stages, dict) and stages.get("first") in self.config.balance:
             values["stages"] = stages | {"first": f"{self.results}/balance/{stages['first']}/weights.parquet"}
         return TrainOptions.parse(values, f"{self.config.ablations}, run {run}")
-
-    def _training(self, run: str, seed: int | str) -> TrainOptions:
-        """The options of one training of a run: every seed may start from a checkpoint of its own."""
-        options = self.train_options(run)
-        return options.model_copy(update={"init": options.init.replace("{seed}", str(seed))})
 
     def embed_arguments(self) -> str:
         """Arguments of `evenclip embed`: every evaluation set with its prompt files."""

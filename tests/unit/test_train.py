@@ -220,3 +220,15 @@ def test_a_trained_model_starts_another_training(folder: Path, tmp_path: Path):
     again = train(folder, tmp_path / "b", samples_seen=64, init=str(first / "model.safetensors"), lr=1e-12)
     models = [open_clip.create_model_from_pretrained(f"local-dir:{out}")[0] for out in (first, again)]
     torch.testing.assert_close(models[0].state_dict(), models[1].state_dict())
+
+
+def test_each_seed_may_start_from_a_checkpoint_of_its_own(folder: Path, tmp_path: Path):
+    starts = [train(folder, tmp_path / f"start{seed}", seed, samples_seen=64) for seed in (0, 1)]
+    init = str(tmp_path / "start{seed}" / "model.safetensors")
+    ends = [train(folder, tmp_path / f"end{seed}", seed, samples_seen=64, init=init, lr=1e-12) for seed in (0, 1)]
+    for start, end in zip(starts, ends, strict=True):
+        models = [open_clip.create_model_from_pretrained(f"local-dir:{out}")[0] for out in (start, end)]
+        torch.testing.assert_close(models[0].state_dict(), models[1].state_dict())
+    manifests = [json.loads((end / "manifest.json").read_text()) for end in ends]
+    assert manifests[0]["options"] == manifests[1]["options"]  # seeds of one run
+    assert manifests[0]["inputs"]["init"] != manifests[1]["inputs"]["init"]

@@ -17,7 +17,7 @@ rule train:
         data=lambda w, input: Path(input.data).parent,
         folder=lambda w, output: Path(output.weights).parent,
         graph=lambda w: f"--graph {RESULTS}/graph" if STUDY.uses_graph(w.run) else "",
-        options=lambda w: STUDY.train_arguments(w.run, w.seed),
+        options=lambda w: STUDY.train_arguments(w.run),
         code=code_fingerprint("evenclip.train"),
     log:
         f"{LOGS}/train/{{run}}_seed{{seed}}.log",

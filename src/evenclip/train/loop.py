@@ -68,7 +68,8 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         or there is no room to write.
     """
     device = resolve_device(options.device)
-    asked, options = options, options.model_copy(update={"precision": resolve_precision(options.precision, device)})
+    asked, precision = options, resolve_precision(options.precision, device)
+    options = asked.of_seed(seed).model_copy(update={"precision": precision})
     torch.set_num_threads(options.threads)
     named = {"labels": labels, "graph": graph}
     named |= {name: Path(path) for name, path in options.files().items()}

@@ -1,6 +1,6 @@
 """Options of the training stage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -23,8 +23,8 @@ class TrainOptions(Options):
     model: str = "config/models/world_tiny.json"
     """An open_clip name, or the path of a JSON model configuration; it fixes the image size and the context length."""
     init: str = "random"
-    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint, in which a study's `{seed}`
-    stands for the seed of each training."""
+    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint, in which `{seed}` stands for the
+    seed of the training."""
     objective: Literal["clip", "siglip"] = "clip"
     """`clip`: softmax over the batch; `siglip`: a sigmoid for each pair, with a learnt bias."""
     samples_seen: Count = 30_000
@@ -79,6 +79,10 @@ class TrainOptions(Options):
     """Two stages: `{first: STRATEGY, share: 0.1}`."""
     probe: ProbeOptions | None = None
     """Measure the model's bias along the training; null = not."""
+
+    def of_seed(self, seed: int | str) -> Self:
+        """The options of the training with this seed: each may start from a checkpoint of its own."""
+        return self.model_copy(update={"init": self.init.replace("{seed}", str(seed))})
 
     def files(self) -> dict[str, str]:
         """The files that these options name, by what they are: their content decides the model too."""
