@@ -23,8 +23,8 @@ class TrainOptions(Options):
     model: str = "config/models/world_tiny.json"
     """An open_clip name, or the path of a JSON model configuration; it fixes the image size and the context length."""
     init: str = "random"
-    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint, in which `{seed}` stands for the
-    seed of the training."""
+    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint, in which `{seed}` stands for
+    the seed of the training."""
     objective: Literal["clip", "siglip"] = "clip"
     """`clip`: softmax over the batch; `siglip`: a sigmoid for each pair, with a learnt bias."""
     samples_seen: Count = 30_000
