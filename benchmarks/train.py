@@ -1,13 +1,14 @@
 """Measure training against open_clip's own trainer, and our input against its WebDataset pipeline.
 
-    python benchmarks/train.py CASE...     cases: cpu input gpu
+    python benchmarks/train.py CASE...     cases: cpu input methods gpu
 
 Photos of Flickr8k (EVENCLIP_REAL_DATA), both from the same JPEG bytes; the same architecture, batch size, number of
 samples, crops, schedule and optimiser settings; runs alternate. "steps": a step's time once training goes, the first
 one left out. "whole run": from where the data is first touched to the end of the last step, with our decoding of the
 whole set and the start of the peer's loader, which a longer training has no more of. The peer is `open_clip_train`
 (in open_clip_torch; needs the packages webdataset 0.2.86 and braceexpand beside it), with the better of one and two
-loader processes. Losses are compared before times are. Rows go to benchmarks/results/train.csv.
+loader processes. Losses are compared before times are. "methods": what SimCLIP and AHNM cost a training, several epochs
+with their searches for neighbours, against the same training without them. Rows go to benchmarks/results/train.csv.
 """
 
 import csv
@@ -90,7 +91,9 @@ def train_ours(folder: Path, model: str, device: str, **changes) -> dict:
     clip = create_clip(model)
     started = time.perf_counter()
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, N_THREADS, options.cache_mb)
-    engine = Engine(Setting(options, clip, pairs, 0, Clock(N_STEPS), torch.device(device)))
+    labels = folder / "labels.parquet"
+    setting = Setting(options, clip, pairs, 0, Clock(N_STEPS), torch.device(device), folder / "data", labels)
+    engine = Engine(setting)
     losses = [engine.step().loss.item()]
     begun = time.perf_counter()
     losses += torch.stack([engine.step().loss for _ in range(N_STEPS - 1)]).tolist()
@@ -238,6 +241,33 @@ def read_peer(folder: Path, workers: int, n_epochs: int) -> float:
     return n / (time.perf_counter() - started)
 
 
+def methods_case() -> list[dict]:
+    """The small ViT on this CPU in bf16, with fair shares of negatives, without a graph."""
+    methods = {
+        "plain": {},
+        "SimCLIP": {"simclip": {}},
+        "AHNM": {"ahnm": {"graph_texts": 0}},
+        "SimCLIP and AHNM": {"simclip": {}, "ahnm": {"graph_texts": 0}},
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder, seconds = Path(name), {method: [] for method in methods}
+        prepare(folder, 128)
+        label = ["label", "--data", folder / "data", "--out", folder / "labels.parquet"]
+        label += ["--lexicon", ROOT / "config" / "prompts" / "flickr8k_lexicon.yaml"]
+        subprocess.run([sys.executable, "-m", "evenclip", *map(str, label)], check=True, capture_output=True)
+        for _ in range(N_RUNS):
+            for method, options in methods.items():
+                found = in_child(folder, "small_vit", "cpu", json.dumps({"precision": "bf16"} | options))
+                seconds[method].append(found["steps"])
+                report(f"{method}: {found['steps']:.1f} s")
+    speed = {method: (N_STEPS - 1) * BATCH_SIZE / min(each) for method, each in seconds.items()}
+    plain = speed.pop("plain")
+    return [
+        row(f"methods: {method}, {N_STEPS} of {BATCH_SIZE}", "pairs/s", each, plain, "without", 0.95, N_RUNS)
+        for method, each in speed.items()
+    ]
+
+
 def row(case: str, unit: str, ours: float, peer: float, peer_name: str, target: float, n_runs: int) -> dict:
     commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     return {
@@ -260,7 +290,12 @@ def report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-CASES: dict[str, Callable[[], list[dict]]] = {"cpu": cpu_case, "input": input_case, "gpu": gpu_case}
+CASES: dict[str, Callable[[], list[dict]]] = {
+    "cpu": cpu_case,
+    "input": input_case,
+    "methods": methods_case,
+    "gpu": gpu_case,
+}
 
 
 def main() -> None:
