@@ -49,7 +49,7 @@ def measure(name: str, raw: Path) -> list[dict[str, str | float]]:
     started = time.process_time()
     model = train_text_scorer(texts, splits["train"], n_relations, OPTIONS, seed=0)
     seconds = time.process_time() - started
-    scorers = {"random": random_scorer(n), "frequency": frequency_scorer(splits["train"], n, n_relations),
+    scorers = {"random": random_scorer(n), "frequency": frequency_scorer(splits["train"], n),
                "text": model.scorer()}  # fmt: skip
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     rows = []

@@ -232,7 +232,7 @@ def metrics_table() -> str:
             lines += [_metric_line("all of these", each) for each in sensitivity.DEFINITIONS]
         else:
             lines.append(_metric_line("`evenclip vqa`", vqa.DEFINITION))
-            lines.append(_metric_line("`evenclip links`", links.DEFINITION))
+            lines += [_metric_line("`evenclip links`", each) for each in reversed(links.DEFINITIONS)]
         lines.append("")
     return "\n".join(lines).strip()
 

@@ -166,9 +166,9 @@ class Study:
         return _join(*sets, "--name", name, *_options(block.options))
 
     def linking_runs(self) -> list[str]:
-        """The runs whose multi-modal encoder predicts links; none where the study does not ask for it."""
+        """The runs whose multi-modal encoder has learnt links (E2E); none where the study does not ask for them."""
         learnt = {run: self.train_options(run).knowledge for run in self.runs} if self.config.links else {}
-        return [run for run, knowledge in learnt.items() if knowledge and not knowledge.as_captions]
+        return [run for run, knowledge in learnt.items() if knowledge and knowledge.e2e and not knowledge.as_captions]
 
     def links_arguments(self) -> str:
         """Arguments of `evenclip links`; '' where the study does not ask for it."""
@@ -324,6 +324,8 @@ class Study:
             raise InputError("'links' is where link prediction goes", where, "give the set another name")
         if self.config.links and self.config.graph is None:
             raise InputError("no graph to predict links of", f"{where}, links", "add a block `graph`")
+        if self.config.links and not self.linking_runs():
+            raise InputError("no run learns links", f"{where}, links", "give one train.knowledge, or take `links` out")
         for name in self.config.evaluate.sets:
             self.probe_set(name)
         for path in self.claims:

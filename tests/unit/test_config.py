@@ -218,6 +218,8 @@ def test_links_are_predicted_by_the_runs_with_an_encoder(demo, tmp_path):
     assert study.links_arguments().startswith("--name world") and "triples=50" in study.links_arguments()
     assert Study.from_mapping(demo | graph | {"ablations": str(sheet)}, "demo").linking_runs() == []
     sheet.write_text("\n".join(("run\tstrategy\ttrain.knowledge", rows[0], "")))
+    with pytest.raises(InputError, match="links: no run learns links"):
+        Study.from_mapping(values | graph, "demo")
     with pytest.raises(InputError, match="links: no graph"):
         Study.from_mapping(values | {"graph": None}, "demo")
 

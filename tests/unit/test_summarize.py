@@ -262,5 +262,7 @@ def test_links_are_of_the_runs_that_have_them(tmp_path):
         assert runs == {"base": ["objects"], "even": ["objects", "links"]}
         rows = [r["run"] for r in read_rows(results / "summary.csv") if r["metric"] == row.metric]
         assert rows == ["even"]
+    with pytest.raises(InputError, match="--linking: no such run 'strange'"):
+        summarize_study(results, list(RUNS), [0, 1], linking=["strange"])
     with pytest.raises(InputError, match="base/seed0/links.json: no such file"):
         summarize_study(results, list(RUNS), [0, 1], linking=["base"])

@@ -41,7 +41,7 @@ def known_metrics() -> KnownMetrics:
     """The metrics of all kinds of task, of question answering and of links, as they define themselves."""
     found = [(kind, each) for kind, task in KINDS.items() for each in task.metrics]
     found += [("prompt_sensitivity", each) for each in sensitivity.DEFINITIONS]
-    found += [("vqa", vqa.DEFINITION), ("link_prediction", links.DEFINITION)]
+    found += [("vqa", vqa.DEFINITION), *(("link_prediction", each) for each in links.DEFINITIONS)]
     return KnownMetrics(
         [Known(_kind(kind, each), each.name, each.meaning, *_range(each.interval)) for kind, each in found]
     )

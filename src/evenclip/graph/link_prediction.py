@@ -75,15 +75,14 @@ def filtered_ranks(scorer: Scorer, test: np.ndarray, known: np.ndarray, n_entiti
 
 
 def link_metrics(ranks: np.ndarray, name: str, n_entities: int, bootstrap: Bootstrap) -> list[MetricRow]:
-    """``link_prediction/<name>/mrr`` and ``hits_at_<k>`` with intervals; chance is that of equal scores for all.
+    """``link_prediction/<name>/mrr`` and ``hits_at_<k>`` with intervals; chance is that of random ranks.
 
     Parameters
     ----------
     ranks : ndarray, shape (n, 2)
     """
-    middle = (n_entities + 1) / 2
     columns = {"mrr": (1 / ranks).mean(axis=1), **{f"hits_at_{k}": (ranks <= k).mean(axis=1) for k in HITS}}
-    chance = {"mrr": 1 / middle, **{f"hits_at_{k}": float(middle <= k) for k in HITS}}
+    chance = chance_of(np.array([n_entities]))
     means = bootstrap.means(np.stack(list(columns.values()), axis=1))
     return [
         means.row(f"link_prediction/{name}/{metric}", lambda m, k=k: m[..., 0, k], len(ranks), random=chance[metric])
@@ -91,12 +90,33 @@ def link_metrics(ranks: np.ndarray, name: str, n_entities: int, bootstrap: Boots
     ]
 
 
-def frequency_scorer(train: np.ndarray, n_entities: int, n_relations: int) -> Scorer:
-    """The baseline that does not look at the entity asked of: how often each answer has the relation in train."""
-    counts = np.zeros((2, n_relations, n_entities))
-    np.add.at(counts[0], (train[:, 1], train[:, 0]), 1)
-    np.add.at(counts[1], (train[:, 1], train[:, 2]), 1)
-    return lambda entities, relations, side: counts[int(side == "tail"), relations]
+def chance_of(n_answers: np.ndarray) -> dict[str, float]:
+    """Means of the metrics if the true one of so many answers, shape (n,), has any rank alike."""
+    sizes, times = np.unique(n_answers, return_counts=True)
+    reciprocal = np.cumsum(1 / np.arange(1, int(sizes.max()) + 1))[sizes.astype(int) - 1] / sizes
+    each = {"mrr": reciprocal, **{f"hits_at_{k}": np.minimum(k / sizes, 1) for k in HITS}}
+    return {metric: float(values @ times / times.sum()) for metric, values in each.items()}
+
+
+def frequency_scorer(train: np.ndarray, n_entities: int) -> Scorer:
+    """The baseline that does not look at the entity asked of: how often each answer has the relation in train.
+
+    An end of ``train``, shape (n, 3), that is below 0 is no answer.
+    """
+    tables = {}
+    for column, side in ((0, "head"), (2, "tail")):
+        inside = train[train[:, column] >= 0]
+        tables[side] = np.unique(inside[:, 1] * n_entities + inside[:, column], return_counts=True)
+
+    def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
+        codes, counts = tables[side]
+        scores = np.zeros((len(relations), n_entities), np.float32)
+        starts, ends = (np.searchsorted(codes, (relations + more) * n_entities) for more in (0, 1))
+        for row, start, end in zip(scores, starts, ends, strict=True):
+            row[codes[start:end] % n_entities] = counts[start:end]
+        return scores
+
+    return score
 
 
 def _answers(known: np.ndarray, asked: int, answer: int) -> dict[tuple[int, int], np.ndarray]:

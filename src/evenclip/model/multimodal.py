@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
@@ -140,14 +141,16 @@ def save_multimodal(encoder: MultiModalEncoder, folder: Path, **description: Any
 
 def load_multimodal(folder: Path) -> tuple[MultiModalEncoder, dict[str, Any]]:
     """The encoder that `save_multimodal` wrote into ``folder``, and its description; `InputError` if there is none."""
+    hint = "give a run that was trained with knowledge"
     try:
         description = json.loads((folder / "multimodal.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "multimodal.safetensors")
+        encoder = MultiModalEncoder(**description["encoder"])
+        encoder.load_state_dict(load_file(folder / "multimodal.safetensors"))
     except FileNotFoundError as error:
         what = f"no {Path(error.filename).name if error.filename else 'multimodal.safetensors'} in it"
-        raise InputError(what, str(folder), "give a run that was trained with knowledge") from None
-    encoder = MultiModalEncoder(**description["encoder"])
-    encoder.load_state_dict(weights)
+        raise InputError(what, str(folder), hint) from None
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"not a multi-modal encoder ({str(error).splitlines()[0]})", str(folder), hint) from None
     return encoder, description
 
 

@@ -73,6 +73,8 @@ def summarize_study(
     for what, names in (("run", runs), ("seed", seeds)):
         if not names or len(set(names)) < len(names):
             raise InputError(f"no {what}, or one {what} twice", f"--{what}", f"name each {what} once")
+    if strange := set(linking) - set(runs):
+        raise InputError(f"no such run '{min(strange)}'", "--linking", f"one of {', '.join(runs)}")
     stated = read_claims(claims) if claims else []
     trained = {run: read_training(results, run, seeds) for run in runs}
     shared = sorted(sets) if sets else read_sets(results, runs, seeds)

@@ -1,0 +1,79 @@
+"""What is asked: held-out triples, shown by texts, pictures and regions in every possible way.
+
+Reads and writes nothing. Here a content is what an entity is shown as, numbered as by `ShownGraph.content`; of several
+entities with one picture and box, the first stands for all, for they look alike.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenclip.model.shown_graph import ShownGraph
+
+WAYS = ((False, False), (True, False), (False, True), (True, True))
+"""Whether head and tail are shown as images."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """n triples shown in one ``way``; each is asked for its tail and for its head.
+
+    ``asked`` (n, 3), content, relation, content; ``cluster`` (n,): the picture that a triple is about, or, below 0, the
+    triple itself; ``known`` (m, 3): all that is true, and ``train`` (k, 3): all triples of the training split, as they
+    look this way.
+    """
+
+    way: tuple[bool, bool]
+    asked: np.ndarray
+    cluster: np.ndarray
+    known: np.ndarray
+    train: np.ndarray
+
+
+def first_alike(graph: ShownGraph) -> np.ndarray:
+    """For each entity with an image the first that has the same picture and box, shape (E,); else itself."""
+    first = np.arange(len(graph.entity_pair))
+    rows = np.flatnonzero(graph.entity_pair >= 0)
+    if len(rows):
+        look = np.column_stack([graph.entity_pair[rows], graph.boxes[rows]])
+        _, index, inverse = np.unique(look, axis=0, return_index=True, return_inverse=True)
+        first[rows] = rows[index][inverse.ravel()]
+    return first
+
+
+def answers_among(graph: ShownGraph, pictures: np.ndarray) -> np.ndarray:
+    """All that can be an answer, sorted contents: the entities' texts, and what ``pictures``, rows of pairs, show."""
+    alike = first_alike(graph)
+    shown = np.flatnonzero(np.isin(graph.entity_pair, pictures) & (alike == np.arange(len(alike))))
+    return np.concatenate([np.unique(graph.entity_text[graph.entity_text >= 0]), len(graph.texts) + shown])
+
+
+def draw_questions(
+    graph: ShownGraph, answers: np.ndarray, split: str, n: int, rng: np.random.Generator
+) -> Iterator[Questions]:
+    """At most ``n`` triples of ``split`` for each way to show one, both ends of which are among ``answers``.
+
+    Left out are triples that look like one of the training's, or the same at both ends; and triples about a picture
+    that would be shown as two words: "circle, left of, square" is not true in general.
+    """
+    alike, ends = first_alike(graph), np.stack([graph.head, graph.tail])
+    for way in WAYS:
+        as_image = np.array(way)[:, None]
+        can = np.where(as_image, graph.entity_pair[ends] >= 0, graph.entity_text[ends] >= 0).all(axis=0)
+        row = np.flatnonzero(can)
+        head, tail = graph.content(np.where(as_image, alike[ends[:, row]], ends[:, row]), as_image)
+        every = np.stack([head, graph.relation[row], tail], axis=1)
+        code = np.unique(every, axis=0, return_inverse=True)[1].ravel()  # equal triples look alike
+        in_train = graph.split[row] == "train"
+        fits = (graph.split[row] == split) & ~np.isin(code, code[in_train]) & (head != tail)
+        fits &= np.isin(every[:, [0, 2]], answers).all(axis=1)
+        if not any(way):
+            fits &= ~graph.is_particular[ends[:, row]].any(axis=0)
+        chosen = np.flatnonzero(fits)
+        chosen = chosen[np.unique(code[chosen], return_index=True)[1]]
+        chosen = np.sort(rng.choice(chosen, min(n, len(chosen)), replace=False))
+        if len(chosen):
+            picture = graph.entity_pair[ends[0 if way[0] else 1, row[chosen]]]
+            cluster = picture if any(way) else -1 - row[chosen]
+            yield Questions(way, every[chosen], cluster, every, every[in_train])
