@@ -57,8 +57,8 @@ def _add_hard_cases(graph: Path) -> None:
     triples += [("twin", "in", picture), ("other", "in", picture), ("other", "has", "color:white"),
                 ("twin", "in", "other"), ("twin", "in", "region:3"), ("concept", "is_not", "color:red"),
                 ("other", "is_not", "color:green"), ("other", "is_not", "color:blue"),
-                ("region:5", "in", "picture:6")]  # fmt: skip
-    split += ["test", "test", "train", "test", "test", "test", "train", "train", "test"]
+                ("region:5", "in", "picture:6"), ("other", "is_not", "color:white")]  # fmt: skip
+    split += ["test", "test", "train", "test", "test", "test", "train", "train", "test", "test"]
     columns = dict(zip(COLUMNS, zip(*triples, strict=True), strict=True))
     write_table(pa.table({**columns, "source": ["tiny"] * len(triples), "split": split}), graph / "triples.parquet")
     write_table(pa.Table.from_pylist(entities, schema=SCHEMA), graph / "entities.parquet")
