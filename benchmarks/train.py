@@ -1,6 +1,6 @@
 """Measure training against open_clip's own trainer, and our input against its WebDataset pipeline.
 
-    python benchmarks/train.py CASE...     cases: cpu input methods gpu
+    python benchmarks/train.py CASE...     cases: cpu input profile methods gpu
 
 Photos of Flickr8k (EVENCLIP_REAL_DATA), both from the same JPEG bytes; the same architecture, batch size, number of
 samples, crops, schedule and optimiser settings; runs alternate. "steps": a step's time once training goes, the first
@@ -12,6 +12,7 @@ with their searches for neighbours, against the same training without them. Rows
 """
 
 import csv
+import io
 import json
 import os
 import platform
@@ -26,14 +27,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image
 
 from evenclip.data.importing import import_dataset
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.model.clip import create_clip
+from evenclip.model.images import normalise, pixel_transform
 from evenclip.records import WEIGHTS_SCHEMA, write_table
 from evenclip.train import TrainOptions
 from evenclip.train.clock import Clock
+from evenclip.train.crop import crop, draw_crops
 from evenclip.train.engine import Engine
 from evenclip.train.methods import Setting
 from evenclip.train.pairs import load_pairs
@@ -241,6 +245,51 @@ def read_peer(folder: Path, workers: int, n_epochs: int) -> float:
     return n / (time.perf_counter() - started)
 
 
+def profile_case() -> list[dict]:
+    """Processor time of one thread for each photo from the shards: what bounds the input that is not in memory."""
+    import open_clip
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, 128)
+        clip = create_clip(str(folder / "small_vit.json"))
+        contents = [content for _, content in iterate_images(folder / "data")][:3000]
+        captions = [texts[0] for texts in read_pairs(folder / "data", ["captions"])["captions"].to_pylist()][:3000]
+        open_clip.add_model_config(name)
+        _, transform, _ = open_clip.create_model_and_transforms("small_vit", aug_cfg={"scale": (0.9, 1.0)})
+        resize, tokenizer = pixel_transform(clip.preprocess_cfg), open_clip.get_tokenizer("small_vit")
+        crops = draw_crops(len(contents), OPTIONS["crop_scale_min"], np.random.default_rng(0))
+
+        def batches(pixels: torch.Tensor) -> None:
+            for start in range(0, len(pixels), BATCH_SIZE):
+                rows = slice(start, start + BATCH_SIZE)
+                crop(normalise(pixels[rows], clip.preprocess_cfg), crops[rows])
+
+        spent, photos = {}, [Image.open(io.BytesIO(content)).convert("RGB") for content in contents]
+        resized = [np.asarray(resize(photo)).transpose(2, 0, 1) for photo in photos]
+        pixels = torch.from_numpy(np.stack(resized))
+        parts = {
+            "decode": lambda: [Image.open(io.BytesIO(content)).load() for content in contents],
+            "resize": lambda: np.stack([np.asarray(resize(photo)).transpose(2, 0, 1) for photo in photos]),
+            "normalise and crop": lambda: batches(pixels),
+            "peer's crop, resize, normalise": lambda: [transform(photo) for photo in photos],
+            "peer's tokens": lambda: [tokenizer([caption]) for caption in captions],
+        }
+        for part, work in parts.items():
+            seconds = []
+            for _ in range(N_RUNS):
+                started = time.thread_time()
+                work()
+                seconds.append(time.thread_time() - started)
+            spent[part] = min(seconds) / len(contents) * 1e6
+            report(f"profile: {part}: {spent[part]:.0f} us")
+    ours, peer = ("decode", "resize", "normalise and crop"), ("decode", *list(parts)[3:])
+    text = ", ".join(f"{part} {microseconds:.0f}" for part, microseconds in spent.items())
+    speeds = (1e6 / sum(spent[part] for part in each) for each in (ours, peer))
+    return [row(f"profile: photos of 128 px ({text} us)", "pairs/s of one core", *speeds, "open_clip", 2.0, N_RUNS)]
+
+
 def methods_case() -> list[dict]:
     """The small ViT on this CPU in bf16, with fair shares of negatives, without a graph."""
     methods = {
@@ -293,6 +342,7 @@ def report(text: str) -> None:
 CASES: dict[str, Callable[[], list[dict]]] = {
     "cpu": cpu_case,
     "input": input_case,
+    "profile": profile_case,
     "methods": methods_case,
     "gpu": gpu_case,
 }
