@@ -18,7 +18,7 @@ FIGURES = ("bias_quality-*.png", "stages-*.png")  # bias against quality; bias a
 # README's tables show these; docs/results/<study>/summary.csv has all
 HEADLINES = re.compile(
     r"data/(rb|ab_max)|bias/\w+/(rb|ab_max)|zeroshot/\w+/acc1|retrieval/\w+/image_to_text_recall_at_5"
-    r"|compositional/.*|recognition/\w+/acc1"
+    r"|compositional/.*|recognition/\w+/acc1|vqa/\w+/accuracy|link_prediction/\w+/\w+_mrr(_counting)?"
 )
 
 
