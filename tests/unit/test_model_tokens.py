@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip
-from evenclip.model.regions import boxes_in_view
-from evenclip.model.tokens import WHOLE, Grid, TokenTap, last_text_tokens, region_tokens, token_widths
+from evenclip.model.regions import WHOLE, boxes_in_view
+from evenclip.model.tokens import Grid, TokenTap, last_text_tokens, region_tokens, token_widths
 from evenclip.model.towers import encode_image, encode_text, trim
 from tiny_training import TINY_MODEL, write_model
 
