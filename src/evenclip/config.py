@@ -17,8 +17,8 @@ from evenclip.errors import InputError
 from evenclip.evaluate.options import train_split
 from evenclip.options import Options, expand_variables, read_yaml
 from evenclip.provenance import fingerprint
+from evenclip.study_checks import check_references
 from evenclip.study_file import QuestionFiles, StudyConfig
-from evenclip.summarize.claims import read_claims
 from evenclip.train.options import TrainOptions
 
 
@@ -37,7 +37,7 @@ class Study:
         """Check a study's values and its ablation sheet; raise `InputError` for the first thing that is wrong."""
         config = StudyConfig.parse(values, where)
         study = cls(config, {run.name: run for run in read_runs(Path(config.ablations), config)})
-        study._check_references(where)
+        check_references(study, where)
         return study
 
     @property
@@ -283,65 +283,6 @@ class Study:
         if name not in self.config.data:
             raise InputError(f"unknown data set '{name}'", "data", f"one of {', '.join(self.config.data)}")
         return self.config.data[name]
-
-    def _check_references(self, where: str) -> None:
-        used = [("label", self.training_data)]
-        if (embedding := self.config.label.embedding) and embedding.attribute_data:
-            used.append(("label.embedding.attribute_data", embedding.attribute_data))
-        used += [
-            (f"graph.sources of {path}", "/".join(Path(path).parts[1:3]))
-            for path in self.graph_files()
-            if path.startswith("data/") and path.endswith("manifest.json")
-        ]
-        used += [(f"evaluate.sets.{name}", block.data) for name, block in self.config.evaluate.sets.items()]
-        for name, block in self.config.vqa.items():
-            if name in self.config.evaluate.sets:
-                raise InputError(f"'{name}' names an evaluation set too", f"{where}, vqa", "give it another name")
-            used += [(f"vqa.{name}.train.data", block.train.data), (f"vqa.{name}.test.data", block.test.data)]
-        for key, data in used:
-            dataset, split = data.split("/")
-            if dataset not in self.config.data or split not in self.config.data[dataset].splits:
-                known = [f"{name}/{part}" for name, block in self.config.data.items() for part in block.splits]
-                raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
-        files = [("label.lexicon", self.config.label.lexicon), *(("evaluate", path) for path in self.prompt_files())]
-        files += [("summarize.claims", path) for path in self.claims]
-        files += [
-            (f"train.model or train.init of run {run}", path)
-            for run in self.runs
-            for seed in self.config.seeds
-            for path in self.model_files(run, seed)
-        ]
-        for key, path in files:
-            if not Path(path).is_file() and not path.startswith("results/"):  # of another study: Snakemake asks for it
-                raise InputError(
-                    f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder"
-                )
-        for run in self.runs:
-            if self.uses_graph(run) and self.config.graph is None:
-                hint = "add a block `graph`, or take train.knowledge out"
-                raise InputError("the study has no knowledge graph to learn from", f"{where}, run {run}", hint)
-        if "links" in {*self.config.evaluate.sets, *self.config.vqa}:
-            raise InputError("'links' is where link prediction goes", where, "give the set another name")
-        if self.config.links and self.config.graph is None:
-            raise InputError("no graph to predict links of", f"{where}, links", "add a block `graph`")
-        if self.config.links and not self.linking_runs():
-            raise InputError("no run learns links", f"{where}, links", "give one train.knowledge, or take `links` out")
-        for name in self.config.evaluate.sets:
-            self.probe_set(name)
-        for path in self.claims:
-            read_claims(Path(path))  # now, not when all is trained
-        self._check_label(where)
-
-    def _check_label(self, where: str) -> None:
-        block, options = self.config.label.embedding, self.config.label.options
-        if block is None and ("similarity" in options.utility or options.drop_lowest_similarity):
-            raise InputError("similarity needs embeddings", f"{where}, label.options", "add label.embedding.model")
-        if block is not None and bool(block.attribute_data) != bool(block.attributes):
-            what = "attribute_data and attributes belong together"
-            raise InputError(what, f"{where}, label.embedding", "give both, or neither")
-        if block is not None and self.config.scatter > 1:
-            what = "what is made of embeddings compares all pairs"
-            raise InputError(what, f"{where}, label.embedding", "scatter: 1")
 
 
 def load_study(path: str | os.PathLike) -> Study:
