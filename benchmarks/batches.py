@@ -59,7 +59,7 @@ def clusters_case(n: int = 100_000, n_runs: int = 3) -> list[dict]:
         options = SimClipOptions(cluster_size=SIZE)
         batches = SimClipBatches(np.ones(n, np.int64), np.arange(n), BATCH, run, Clock(1000), options)
         start = time.process_time()
-        batches.refresh(0, lambda modality: features)
+        batches.prepare(0, lambda modality, rows: features[rows])
         found = [batches.at(step).rows for step in range(batches.steps_per_epoch)]
         ours = min(ours, time.process_time() - start)
         taken = np.zeros(n, bool)

@@ -214,8 +214,7 @@ def read_ours(folder: Path, cache_mb: float, n_epochs: int) -> float:
     batches = engine.parts.batches
     n_steps = n_epochs * batches.steps_per_epoch
     for step in range(n_steps):
-        end = (step // batches.steps_per_epoch + 1) * batches.steps_per_epoch
-        prepared = engine._ahead.take(step, end, batches.at)
+        prepared = engine._ahead.take(step, n_steps, batches.at)
         inputs = engine._inputs(prepared.batch, prepared.pixels)
         assert inputs.images().shape == (BATCH_SIZE, 3, 64, 64) and len(inputs.tokens) == BATCH_SIZE
     return n_steps * BATCH_SIZE / (time.perf_counter() - started)

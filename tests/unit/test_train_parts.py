@@ -58,14 +58,24 @@ class Counted:
 
 
 class Refreshed(WeightedBatches):
-    """Weighted batches that look at the embeddings of all pairs at the start of each epoch."""
+    """Weighted batches that look at all embeddings at the start of each epoch, and know no batch of the next."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.embedded = []
+        self.embedded, self.known = [], 0
 
-    def refresh(self, epoch, embed):
-        self.embedded.append((epoch, embed("image"), embed("text")))
+    def prepare(self, step, embed):
+        if step % self.steps_per_epoch == 0:
+            everyone = np.arange(N)
+            self.embedded.append((step, embed("image", everyone), embed("text", everyone)))
+        self.known = (self.epoch(step) + 1) * self.steps_per_epoch
+
+    def known_until(self, step):
+        return self.known
+
+    def at(self, step):
+        assert step < self.known
+        return super().at(step)
 
     def logged(self, batches: list[Batch]) -> dict[str, float]:
         return {"n_rows": float(sum(len(batch.rows) for batch in batches))}
@@ -125,11 +135,17 @@ def test_the_batches_see_all_pairs_as_the_model_is_at_the_start_of_each_epoch(fo
     for _ in range(4):
         trained.step()
     embedded = parts[0].batches.embedded
-    assert [epoch for epoch, _, _ in embedded] == [0, 1]
+    assert [step for step, _, _ in embedded] == [0, 3]
     for _, image, text in embedded:
         assert image.shape == text.shape == (N, 16)
         np.testing.assert_allclose(np.linalg.norm(image, axis=1), 1, rtol=1e-5)
     assert np.abs(embedded[0][1] - embedded[1][1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_some_pairs_embedded_are_rows_of_all(folder: Path, parts: list[Parts], modality: str):
+    trained, some = make_engine(folder), np.array([5, 2, 31, 5])
+    np.testing.assert_allclose(trained.embed(modality, some), trained.embed(modality, np.arange(N))[some], atol=1e-6)
 
 
 def test_the_augmentation_surrounds_each_encoding_of_a_batch_and_follows_the_clock(folder: Path, parts: list[Parts]):

@@ -1,6 +1,7 @@
 """SimCLIP batches satisfy their definition: nobody twice, clusters of neighbours, all drawn by copies."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from test_train_neighbours import brute_force, unit_rows
 
-from evenclip.train.batches import WeightedBatches
+from evenclip.train.batches import Embed, WeightedBatches
 from evenclip.train.clock import Clock
 from evenclip.train.simclip import DEPTH, SimClipBatches
 from evenclip.train.simclip_options import SimClipOptions
@@ -19,8 +20,20 @@ def make(copies: np.ndarray, features: np.ndarray, batch_size: int, seed: int = 
          n_steps: int = 100, **options) -> SimClipBatches:  # fmt: skip
     kind = np.arange(len(copies)) if kind is None else kind
     batches = SimClipBatches(copies, kind, batch_size, seed, Clock(n_steps), SimClipOptions(**options))
-    batches.refresh(0, lambda modality: features)
+    batches.prepare(0, of(features))
     return batches
+
+
+def of(features: np.ndarray) -> Embed:
+    """Embeds as said."""
+    return lambda modality, rows: features[rows]
+
+
+def all_batches(batches: SimClipBatches, features: np.ndarray, n_steps: int) -> Iterator[np.ndarray]:
+    """The rows of each batch, prepared as an engine does."""
+    for step in range(n_steps):
+        batches.prepare(step, of(features))
+        yield batches.at(step).rows
 
 
 @given(
@@ -57,12 +70,12 @@ def test_a_batch_is_clusters_of_neighbours_and_a_rest_with_nobody_twice(n, batch
 
 def test_pivots_are_drawn_by_copies():
     copies = np.repeat([1, 2, 3], 50)
-    batches = make(copies, unit_rows(150, 8), 30, cluster_size=10)
+    n_steps = 1500
+    batches = make(copies, unit_rows(150, 8), 30, n_steps=n_steps, cluster_size=10)
+    assert batches.steps_per_epoch == 10
     counts = np.zeros(150)
-    for epoch in range(150):
-        batches.refresh(epoch, lambda modality: unit_rows(150, 8))
-        for step in range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch):
-            counts[batches.at(step).rows[::10]] += 1
+    for rows in all_batches(batches, unit_rows(150, 8), n_steps):
+        counts[rows[::10]] += 1
     expected = counts.sum() * copies / copies.sum()
     assert chisquare(counts, expected).pvalue > 1e-3
     assert chisquare(counts, np.full(150, counts.mean())).pvalue < 1e-9  # the test can tell
@@ -77,13 +90,10 @@ def test_neighbours_are_drawn_by_copies():
     copies = np.tile([1, 1, 1, 2, 4], 8)
     batches = make(copies, features, 2, n_steps=10**6, cluster_size=2, neighbourhood=2)
     counts = Counter()
-    for epoch in range(60):
-        batches.refresh(epoch, lambda modality: features)
-        for step in range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch):
-            pivot, neighbour = batches.at(step).rows
-            assert pivot // 5 == neighbour // 5
-            if pivot % 5 == 0:
-                counts[neighbour % 5] += 1
+    for pivot, neighbour in all_batches(batches, features, 60 * batches.steps_per_epoch):
+        assert pivot // 5 == neighbour // 5
+        if pivot % 5 == 0:
+            counts[neighbour % 5] += 1
     observed = np.array([counts[i] for i in (1, 2, 3, 4)])
     assert chisquare(observed, observed.sum() * np.array([1, 1, 2, 4]) / 8).pvalue > 1e-3
 
@@ -92,11 +102,9 @@ def test_pairs_of_one_kind_are_one_neighbour_and_stand_in_by_copies():
     kind = np.repeat(np.arange(30), 4)
     copies = np.tile([1, 1, 1, 3], 30)
     features = np.repeat(unit_rows(30, 8), 4, axis=0)
-    batches = make(copies, features, 20, kind=kind, cluster_size=10)
+    batches = make(copies, features, 20, kind=kind, n_steps=400, cluster_size=10)
     stood_in = []
-    for epoch in range(40):
-        batches.refresh(epoch, lambda modality: features)
-        rows = batches.at(epoch * batches.steps_per_epoch).rows
+    for rows in all_batches(batches, features, 400):
         assert len(set(kind[rows[:10]])) == len(set(kind[rows[10:]])) == 10
         stood_in += [*rows[1:10], *rows[11:]]
     share = np.mean(np.array(stood_in) % 4 == 3)
@@ -114,30 +122,78 @@ def test_without_clusters_the_batches_are_those_without_simclip():
     np.testing.assert_array_equal(np.sort(batches.at(1).rows), np.sort(WeightedBatches(copies, 16, 0).at(1).rows))
 
 
+class Model:
+    """Embeds anew at each call, and notes what it was asked for."""
+
+    def __init__(self):
+        self.seen = []
+
+    def embed(self, modality: str, rows: np.ndarray) -> np.ndarray:
+        self.seen.append((modality, len(rows)))
+        return unit_rows(80, 8, seed=len(self.seen))[rows]
+
+
+def start(online: bool = True, n_steps: int = 50, end: int | None = None) -> SimClipBatches:
+    """Seven batches an epoch, of 80 pairs of 40 kinds."""
+    options = SimClipOptions(cluster_size=4, modality="image", online=online)
+    kind = np.repeat(np.arange(40), 2)
+    return SimClipBatches(np.repeat([1, 2], 40), kind, 16, 3, Clock(n_steps), options, end)
+
+
 @pytest.mark.parametrize("online", [True, False])
-def test_batches_are_the_same_again_also_from_the_middle_of_an_epoch(online: bool):
-    copies, seen = np.repeat([1, 2], 40), []
-
-    def embed(modality: str) -> np.ndarray:
-        seen.append(modality)
-        return unit_rows(80, 8, seed=len(seen))
-
-    def start() -> SimClipBatches:
-        options = SimClipOptions(cluster_size=4, modality="image", online=online)
-        return SimClipBatches(copies, np.arange(80), 16, 3, Clock(50), options)
-
-    first, second = start(), start()
-    first.refresh(0, embed)
-    second.restore(first.state())
-    assert [first.at(s).rows.tolist() for s in range(7)] == [second.at(s).rows.tolist() for s in range(7)]
-    second.refresh(1, embed)
-    first.refresh(1, lambda modality: unit_rows(80, 8, seed=2))
-    assert [first.at(s).rows.tolist() for s in (7, 9)] == [second.at(s).rows.tolist() for s in (7, 9)]
-    assert seen == ["image"] * (2 if online else 1)
+@pytest.mark.parametrize("stop", range(13))
+def test_batches_are_the_same_again_from_any_step(online: bool, stop: int):
+    straight, broken, restored, model, model_again = start(online), start(online), start(online), Model(), Model()
+    rows = []
+    for step in range(20):
+        straight.prepare(step, model.embed)
+        rows.append(straight.at(step).rows.tolist())
+    for step in range(stop):
+        broken.prepare(step, model_again.embed)
+    restored.restore(broken.state())
+    for step in range(stop, 20):
+        restored.prepare(step, model_again.embed)
+        assert restored.at(step).rows.tolist() == rows[step]
+    assert model_again.seen == model.seen
 
 
-def test_a_state_from_before_the_first_epoch_is_empty():
+def test_neighbours_are_searched_half_an_epoch_before_they_are_needed_and_one_of_each_kind_is_embedded():
+    batches, model, n_seen, known = start(n_steps=20), Model(), [], []
+    for step in range(20):
+        batches.prepare(step, model.embed)
+        n_seen.append(len(model.seen))
+        known.append(batches.known_until(step))
+    assert n_seen == [1] * 3 + [2] * 7 + [3] * 10  # three epochs of seven steps, the last cut short
+    assert known == [7] * 3 + [14] * 7 + [21] * 10
+    assert set(model.seen) == {("image", 40)}
+
+
+def test_nothing_is_searched_for_an_epoch_that_does_not_come():
+    batches, model = start(end=7), Model()
+    for step in range(7):
+        batches.prepare(step, model.embed)
+    assert len(model.seen) == 1
+
+
+def test_one_search_serves_a_training_that_is_not_online():
+    batches, model = start(online=False), Model()
+    for step in range(50):
+        batches.prepare(step, model.embed)
+        assert batches.known_until(step) == np.inf
+        batches.at(step)
+    assert len(model.seen) == 1
+
+
+def test_batches_begun_in_the_middle_of_an_epoch_know_it():
+    """A second stage does: both searches are among the same features."""
+    batches, model = start(), Model()
+    batches.prepare(5, model.embed)
+    assert (len(model.seen), batches.known_until(5)) == (1, 14)
+    assert len({batches.at(step).rows.tobytes() for step in range(5, 14)}) == 9
+
+
+def test_a_state_from_before_the_first_step_is_empty():
     batches = SimClipBatches(np.ones(8, int), np.arange(8), 4, 0, Clock(5), SimClipOptions(cluster_size=2))
     batches.restore(batches.state())
-    batches.refresh(0, lambda modality: unit_rows(8, 8))
+    batches.prepare(0, of(unit_rows(8, 8)))
     assert len(batches.at(0).rows) == 4

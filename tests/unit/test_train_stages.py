@@ -13,14 +13,17 @@ N_STEPS = 60
 
 
 class Told(WeightedBatches):
-    """Weighted batches that note which epochs they were told of."""
+    """Weighted batches that note which steps they were told of, and know ten further ones."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.epochs = []
+        self.steps = []
 
-    def refresh(self, epoch, embed):
-        self.epochs.append(epoch)
+    def prepare(self, step, embed):
+        self.steps.append(step)
+
+    def known_until(self, step):
+        return self.steps[-1] + 10
 
 
 def make(switch: int) -> StagedBatches:
@@ -35,18 +38,19 @@ def test_each_stage_shows_its_own_pairs():
 
 
 @given(st.integers(0, N_STEPS))
-def test_epochs_are_counted_through_and_each_stage_is_told_of_its_own(switch: int):
-    batches, step, counted = make(switch), 0, []
-    while step < N_STEPS:
-        counted.append(batches.epoch(step))
-        batches.refresh(batches.epoch(step), embed=None)
-        end = batches.epoch_end(step)
-        assert {batches.epoch(s) for s in range(step, min(end, N_STEPS))} == {counted[-1]}
-        step = end
-    assert counted == list(range(len(counted)))
+def test_each_stage_is_told_of_its_own_steps_and_nothing_of_the_second_is_known_before_it(switch: int):
+    batches, epochs = make(switch), []
+    for step in range(N_STEPS):
+        epochs.append(batches.epoch(step))
+        batches.prepare(step, embed=None)
+        assert batches.known_until(step) == (min(step + 10, switch) if step < switch else step + 10)
+    assert batches._first.steps == list(range(switch))
+    assert batches._second.steps == list(range(switch, N_STEPS))
     first, second = WeightedBatches(FIRST, 8, 0), WeightedBatches(SECOND, 4, 0)
-    assert batches._first.epochs == sorted({first.epoch(s) for s in range(switch)})
-    assert batches._second.epochs == sorted({second.epoch(s) for s in range(switch, N_STEPS)})
+    assert sorted(set(epochs)) == list(range(epochs[-1] + 1))  # counted through
+    assert epochs[-1] + 1 == len({first.epoch(s) for s in range(switch)}) + len(
+        {second.epoch(s) for s in range(switch, N_STEPS)}
+    )
 
 
 @pytest.mark.parametrize("switch", [0, N_STEPS])

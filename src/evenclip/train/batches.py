@@ -3,6 +3,7 @@
 Reads and writes nothing. Another way to make batches is another subclass of `Batches`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,12 @@ from typing import Any
 import numpy as np
 
 from evenclip.errors import InputError
+
+Embed = Callable[[str, np.ndarray], np.ndarray]
+"""(``"image"`` or ``"text"``, k rows): unit features of these pairs by the model as it is now, float32, shape (k, d).
+
+A pair's text is its first caption.
+"""
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Batch:
 
 
 class Batches(ABC):
-    """Which pairs meet at which step: deterministic in (seed, epoch, step) and, if it has any, in its embeddings."""
+    """Which pairs meet at which step: deterministic in (seed, step) and, if it has any, in its embeddings."""
 
     steps_per_epoch: int
 
@@ -30,27 +37,23 @@ class Batches(ABC):
         """The epoch that ``step`` lies in, both from 0."""
         return step // self.steps_per_epoch
 
-    def epoch_end(self, step: int) -> int:
-        """The first step behind the epoch of ``step``."""
-        return (self.epoch(step) + 1) * self.steps_per_epoch
-
     @abstractmethod
     def at(self, step: int) -> Batch:
-        """The batch of ``step``, from 0, which lies in the epoch of the last `refresh`."""
+        """The batch of ``step``, from 0, which lies before `known_until`."""
 
-    def refresh(self, epoch: int, embed: Callable[[str], np.ndarray]) -> None:  # noqa: B027  (most need nothing)
-        """Called before the first step of each epoch.
+    def prepare(self, step: int, embed: Embed) -> None:  # noqa: B027  (most need nothing)
+        """Called before each step: the time to embed what later batches depend on."""
 
-        ``embed("image")`` or ``embed("text")`` gives unit features of all pairs by the model as it is now, float32,
-        shape (n, d); a pair's text is its first caption.
-        """
+    def known_until(self, step: int) -> float:
+        """The first step whose batch does not follow yet from what was prepared before ``step``."""
+        return math.inf
 
     def logged(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Scalars on these batches, one row of the history; the same names always."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What `at` needs in the middle of an epoch, in types that torch loads safely."""
+        """What `at` needs beside the seed, in types that torch loads safely."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
@@ -81,9 +84,10 @@ class WeightedBatches(Batches):
         self._epoch, self._batches = -1, None
 
     def at(self, step: int) -> Batch:
-        if self.epoch(step) != self._epoch:
-            self._epoch, self._batches = self.epoch(step), self._deal(self.epoch(step))
-        return self._batches[step % self.steps_per_epoch]
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._deal(epoch)
+        return self._batches[place]
 
     def _deal(self, epoch: int) -> list[Batch]:
         rng = np.random.default_rng([self._seed, epoch])

@@ -79,10 +79,9 @@ class Engine:
         """Train on the next batch."""
         self._look()
         batches = self.parts.batches
-        if self.position in (0, batches.epoch_end(max(self.position - 1, 0))):
-            batches.refresh(batches.epoch(self.position), self.embed)
-        end = min(batches.epoch_end(self.position), self.n_steps)
-        prepared = self._ahead.take(self.position, end, batches.at)
+        batches.prepare(self.position, self.embed)
+        known = min(batches.known_until(self.position), self.n_steps)
+        prepared = self._ahead.take(self.position, known, batches.at)
         inputs = self._inputs(prepared.batch, prepared.pixels)
         features = CachedFeatures(lambda rows: self._encode(inputs, rows), len(inputs.tokens), self._n_at_once(inputs))
         step = self._step(prepared.batch, inputs, features)
@@ -92,18 +91,18 @@ class Engine:
         return Outcome(step.batch, loss.detach(), norm, rate, scalars)
 
     @torch.no_grad()
-    def embed(self, modality: str) -> np.ndarray:
-        """Unit ``"image"`` or ``"text"`` features of all pairs by the model as it is, shape (n, d), float32."""
-        n, size = len(self.pairs.keys), self.ranks.size
-        mine = (np.arange(-(-n // size) * size) % n)[self.ranks.share(-(-n // size) * size)]
+    def embed(self, modality: str, rows: np.ndarray) -> np.ndarray:
+        """Unit ``"image"`` or ``"text"`` features of pairs by the model as it is, shape (n_rows, d), float32."""
+        n, size = len(rows), self.ranks.size
+        mine = rows[(np.arange(-(-n // size) * size) % n)[self.ranks.share(-(-n // size) * size)]]
         self.module.eval()
         features = []
-        for rows in np.array_split(mine, -(-len(mine) // EMBED_ROWS)):
+        for some in np.array_split(mine, -(-len(mine) // EMBED_ROWS)):
             if modality == "image":
-                pixels = self.pairs.pixels.at(rows).to(self.device)
+                pixels = self.pairs.pixels.at(some).to(self.device)
                 features.append(self._encode_image(normalise(pixels, self.clip.preprocess_cfg)))
             else:
-                tokens = trim(self.module, self._tokens[self.pairs.captions_of(Batch(rows, np.zeros(len(rows))))])
+                tokens = trim(self.module, self._tokens[self.pairs.captions_of(Batch(some, np.zeros(len(some))))])
                 features.append(self._encode_text(tokens))
         self._to_training()
         return self.ranks.gather(torch.cat(features))[:n].cpu().numpy()

@@ -65,18 +65,19 @@ def _negatives(setting: Setting, perceived: Perceived | None) -> Negatives | Non
 
 def _batches(setting: Setting) -> Batches:
     stages, pairs = setting.options.stages, setting.pairs
-    batches = _batches_of(setting, pairs.copies)
+    batches = _batches_of(setting, pairs.copies, setting.clock.n_steps)
     if stages is None:
         return batches
-    return StagedBatches(_batches_of(setting, pairs.first_copies), batches, round(stages.share * setting.clock.n_steps))
+    switch = round(stages.share * setting.clock.n_steps)
+    return StagedBatches(_batches_of(setting, pairs.first_copies, switch), batches, switch)
 
 
-def _batches_of(setting: Setting, copies: np.ndarray) -> Batches:
+def _batches_of(setting: Setting, copies: np.ndarray, end: int) -> Batches:
     options, pairs = setting.options, setting.pairs
     if options.simclip:
         by_text = options.simclip.modality == "text"
         kind = caption_kinds(pairs.tokens)[pairs.captions[pairs.starts[:-1]]] if by_text else np.arange(len(pairs.keys))
-        return SimClipBatches(copies, kind, options.batch_size, setting.seed, setting.clock, options.simclip)
+        return SimClipBatches(copies, kind, options.batch_size, setting.seed, setting.clock, options.simclip, end)
     return WeightedBatches(copies, options.batch_size, setting.seed)
 
 

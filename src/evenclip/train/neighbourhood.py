@@ -7,7 +7,7 @@ import numpy as np
 from evenclip.model.shown_graph import ShownGraph
 from evenclip.train.triple_batches import places
 
-NEIGHBOURS = 3  # names the stream of random numbers that neighbours are drawn from
+NEIGHBOURS = 7  # names the stream of random numbers that neighbours are drawn from
 
 
 @dataclass(frozen=True)

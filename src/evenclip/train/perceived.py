@@ -5,7 +5,7 @@ at its defaults: a pair of groups is compared among the pairs that show exactly 
 all others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 
 from evenclip.errors import InputError
 from evenclip.records import check_unique_keys, read_table
-from evenclip.train.batches import Batch, Batches
+from evenclip.train.batches import Batch, Batches, Embed
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,17 @@ class Audited(Batches):
         """The epoch of ``step``."""
         return self._batches.epoch(step)
 
-    def epoch_end(self, step: int) -> int:
-        """The first step behind the epoch of ``step``."""
-        return self._batches.epoch_end(step)
-
     def at(self, step: int) -> Batch:
         """The batch of ``step``."""
         return self._batches.at(step)
 
-    def refresh(self, epoch: int, embed: Callable[[str], np.ndarray]) -> None:
-        """Pass on that an epoch begins."""
-        self._batches.refresh(epoch, embed)
+    def prepare(self, step: int, embed: Embed) -> None:
+        """Pass it on."""
+        self._batches.prepare(step, embed)
+
+    def known_until(self, step: int) -> float:
+        """What the batches know."""
+        return self._batches.known_until(step)
 
     def logged(self, batches: Sequence[Batch]) -> dict[str, float]:
         """What the batches log, and the bias up to now, older batches weighing less."""

@@ -2,23 +2,26 @@
 
 Reads and writes nothing. Source: "An empirical study of CLIP fine-tuning with similarity clusters", FITML 2024. Ours:
 pivots and neighbours are drawn by the balanced weights, equal captions are one neighbour, the warm-up ends at the full
-share.
+share, and the neighbours of an epoch are searched while the epoch before it is trained.
 """
 
-from collections.abc import Callable
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 
-from evenclip.train.batches import Batch, Batches, WeightedBatches
+from evenclip.train.batches import Batch, Batches, Embed, WeightedBatches
 from evenclip.train.clock import Clock, ramp
 from evenclip.train.neighbours import Neighbours
 from evenclip.train.simclip_options import SimClipOptions
 
 DEPTH = 2  # neighbours looked up for each that may be drawn: some will be in the batch already
 PIVOTS, NEIGHBOURS, STAND_INS = 2, 3, 4  # name streams of random numbers
+
+Found = tuple[np.ndarray, np.ndarray]
+"""The kinds searched for, sorted, and their nearest kinds, shape (n_kinds, depth), -1 = no more."""
 
 
 def caption_kinds(tokens: torch.Tensor) -> np.ndarray:
@@ -34,6 +37,9 @@ class SimClipBatches(Batches):
     ``cluster_size * neighbourhood`` nearest that are not in the batch yet. Pairs of one kind (equal captions) are one
     neighbour: in each epoch one of them, drawn by copies, stands for all.
 
+    Nearest by features of the middle of the epoch before: so the search goes on beside the training. Only the first
+    epoch waits for its own.
+
     Parameters
     ----------
     copies : ndarray of shape (n,), int
@@ -42,22 +48,26 @@ class SimClipBatches(Batches):
     batch_size, seed : int
     clock : Clock
     options : SimClipOptions
+    end : int, optional
+        Batches are asked for before this step; default: to the end of the training.
     """
 
-    def __init__(
-        self, copies: np.ndarray, kind: np.ndarray, batch_size: int, seed: int, clock: Clock, options: SimClipOptions
-    ):
+    def __init__(self, copies: np.ndarray, kind: np.ndarray, batch_size: int, seed: int, clock: Clock,
+                 options: SimClipOptions, end: int | None = None):  # fmt: skip
         self._plain = WeightedBatches(copies, batch_size, seed)
         self.steps_per_epoch = self._plain.steps_per_epoch
         self._batch_size, self._seed, self._clock, self._options = batch_size, seed, clock, options
+        self._end = clock.n_steps if end is None else end
         self._shown = np.flatnonzero(copies)
         self._kind = np.full(len(copies), -1)
         _, self._kind[self._shown] = np.unique(kind[self._shown], return_inverse=True)
         self._copies = copies[self._shown]
         self._kind_copies = np.bincount(self._kind[self._shown], self._copies)
+        self._of_kind = np.empty(len(self._kind_copies), np.int64)
+        self._of_kind[self._kind[self._shown[::-1]]] = self._shown[::-1]  # the first pair of each kind
         self._epoch, self._stand_in = -1, self._shown[:0]
         self._worker = ThreadPoolExecutor(1, "neighbours")
-        self._searched: Future[tuple[np.ndarray, np.ndarray]] | None = None
+        self._searches: dict[int, Future[Found]] = {}  # by the epoch that they are for
 
     def n_clusters(self, step: int) -> int:
         """Clusters in the batch of ``step``: as many as fill the share that the warm-up has come to."""
@@ -66,18 +76,25 @@ class SimClipBatches(Batches):
             to_come = ramp(self._clock.progress(step), options.doublings, 0, options.doublings + 1)
         return int(options.share * 2.0**-to_come * self._batch_size / options.cluster_size)
 
-    def refresh(self, epoch: int, embed: Callable[[str], np.ndarray]) -> None:
-        """Embed and start the search for neighbours: of this epoch's pivots, or once for all, if not online."""
-        if self._searched is None or self._options.online:
-            of_kind = np.empty(len(self._kind_copies), np.int64)
-            of_kind[self._kind[self._shown[::-1]]] = self._shown[::-1]  # the first pair of each kind
-            features = embed(self._options.modality)[of_kind]
-            self._searched = self._worker.submit(self._search, features, self._pivot_kinds(epoch))
+    def prepare(self, step: int, embed: Embed) -> None:
+        """Embed and start the searches that are due: of this epoch, and from its middle on of the next."""
+        now, soon = self._searched_for(step), self._searched_for(step + -(-self.steps_per_epoch // 2))
+        self._searches = {epoch: found for epoch, found in self._searches.items() if epoch >= now}
+        due = [epoch for epoch in range(now, soon + 1) if epoch not in self._searches]
+        due = [epoch for epoch in due if epoch * self.steps_per_epoch < self._end]
+        features = embed(self._options.modality, self._of_kind) if due else None
+        for epoch in due:
+            self._searches[epoch] = self._worker.submit(self._search, features, self._pivot_kinds(epoch))
+
+    def known_until(self, step: int) -> float:
+        """The end of the last epoch that neighbours are searched for."""
+        return (max(self._searches) + 1) * self.steps_per_epoch if self._options.online else math.inf
 
     def at(self, step: int) -> Batch:
         """The batch of ``step``: clusters, pivot first, then the rest."""
         pivots, rest = self._dealt(step)
-        stand_in, (kinds, nearest) = self._stand_ins(self.epoch(step)), self._found()
+        stand_in = self._stand_ins(self.epoch(step))
+        kinds, nearest = self._searches[self._searched_for(step)].result()
         nearest = nearest[np.searchsorted(kinds, self._kind[pivots])]  # (n_clusters, depth)
         rng = np.random.default_rng([self._seed, step, NEIGHBOURS])
         late = rng.exponential(size=nearest.shape) / self._kind_copies[nearest]  # the first k: a draw by copies
@@ -96,17 +113,15 @@ class SimClipBatches(Batches):
         return Batch(rows, self._plain.at(step).draws)
 
     def state(self) -> dict[str, Any]:
-        """The neighbours found for this epoch."""
-        if self._searched is None:
-            return {}
-        return dict(zip(("kinds", "nearest"), map(torch.from_numpy, self._found()), strict=True))
+        """The neighbours found, by the epoch that they are for; waits for a search that is under way."""
+        return {epoch: tuple(map(torch.from_numpy, found.result())) for epoch, found in self._searches.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go to where ``state`` was saved."""
-        self._searched = None
-        if state:
-            self._searched = Future()
-            self._searched.set_result((state["kinds"].numpy(), state["nearest"].numpy()))
+        self._searches = {}
+        for epoch, found in state.items():
+            self._searches[epoch] = Future()
+            self._searches[epoch].set_result(tuple(table.numpy() for table in found))
 
     @property
     def _reach(self) -> int:
@@ -118,19 +133,19 @@ class SimClipBatches(Batches):
         return rows[: self.n_clusters(step)], rows[self.n_clusters(step) :]
 
     def _pivot_kinds(self, epoch: int) -> np.ndarray:
-        """The kinds whose neighbours are asked for until the next `refresh`, sorted."""
+        """The kinds whose neighbours are asked for in ``epoch``, or ever, sorted."""
         if not self._options.online:
             return np.arange(len(self._kind_copies))
         steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
         return np.unique(self._kind[np.concatenate([self._dealt(step)[0] for step in steps])])
 
-    def _search(self, features: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _search(self, features: np.ndarray, kinds: np.ndarray) -> Found:
         depth = min(DEPTH * self._reach, len(features) - 1)
         return kinds, Neighbours(features, self._seed).search(kinds, depth).astype(np.int32)
 
-    def _found(self) -> tuple[np.ndarray, np.ndarray]:
-        """The kinds searched for, sorted, and their nearest kinds, shape (n_kinds, depth), -1 = no more."""
-        return self._searched.result()
+    def _searched_for(self, step: int) -> int:
+        """The epoch whose search found the neighbours of ``step``: the first, if that is the only search."""
+        return self.epoch(step) if self._options.online else 0
 
     def _stand_ins(self, epoch: int) -> np.ndarray:
         """For each kind, the pair that stands for it in ``epoch``."""

@@ -3,12 +3,9 @@
 Reads and writes nothing.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from evenclip.train.batches import Batch, Batches
+from evenclip.train.batches import Batch, Batches, Embed
 
 
 class StagedBatches(Batches):
@@ -29,22 +26,18 @@ class StagedBatches(Batches):
             return self._first.epoch(step)
         return self._n_first + self._second.epoch(step) - self._second.epoch(self._switch)
 
-    def epoch_end(self, step: int) -> int:
-        """The first step behind the epoch of ``step``."""
-        if step < self._switch:
-            return min(self._first.epoch_end(step), self._switch)
-        return self._second.epoch_end(step)
-
     def at(self, step: int) -> Batch:
         """The batch of ``step``."""
-        return (self._first if step < self._switch else self._second).at(step)
+        return self._stage(step).at(step)
 
-    def refresh(self, epoch: int, embed: Callable[[str], np.ndarray]) -> None:
-        """Tell the stage that ``epoch`` lies in that it begins."""
-        if epoch < self._n_first:
-            self._first.refresh(epoch, embed)
-        else:
-            self._second.refresh(epoch - self._n_first + self._second.epoch(self._switch), embed)
+    def prepare(self, step: int, embed: Embed) -> None:
+        """Tell the stage of ``step``."""
+        self._stage(step).prepare(step, embed)
+
+    def known_until(self, step: int) -> float:
+        """What the stage of ``step`` knows, and of the second nothing before it has begun."""
+        known = self._stage(step).known_until(step)
+        return min(known, self._switch) if step < self._switch else known
 
     def state(self) -> dict[str, Any]:
         """The states of both stages."""
@@ -54,3 +47,6 @@ class StagedBatches(Batches):
         """Go to where ``state`` was saved."""
         self._first.restore(state["first"])
         self._second.restore(state["second"])
+
+    def _stage(self, step: int) -> Batches:
+        return self._first if step < self._switch else self._second

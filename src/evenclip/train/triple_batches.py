@@ -11,7 +11,7 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.model.shown_graph import ShownGraph
 
-DRAWS = 2  # names the stream of random numbers that triples are drawn from
+DRAWS = 6  # names the stream of random numbers that triples are drawn from
 
 
 @dataclass(frozen=True)
