@@ -1,15 +1,19 @@
 """The graph as a training sees it: what each step draws, what is known to be true, and whose neighbours are whose."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip
 from evenclip.model.shown_graph import KnownTriples, ShownGraph
+from evenclip.records import write_table
 from evenclip.train import TrainOptions
 from evenclip.train.clock import Clock
 from evenclip.train.neighbourhood import Neighbourhood, NeighbourSampler
@@ -17,7 +21,7 @@ from evenclip.train.pairs import load_pairs
 from evenclip.train.setting import Setting
 from evenclip.train.training_graph import load_training_graph
 from evenclip.train.triple_batches import TripleBatches, places
-from tiny_graph import write_graph
+from tiny_graph import SCHEMA, write_graph
 from tiny_training import write_model, write_squares, write_weights
 
 N = 24
@@ -100,6 +104,52 @@ def test_each_way_to_show_a_triple_occurs(graph: ShownGraph):
         seen.update(map(tuple, batch.as_image.T[graph.relation[batch.triples] == graph.relations.index("in")].tolist()))
     assert set(seen) == {(True, True), (False, True)}  # a picture has no words: the tail is always the image
     assert min(seen.values()) > 0.3 * sum(seen.values())
+
+
+@pytest.fixture(scope="module")
+def twins(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> ShownGraph:
+    """The graph with a twin of each region, first in the table: same picture and box, another name, white, not red."""
+    folder = write_graph(tmp_path_factory.mktemp("twins") / "graph", N)
+    entities = pq.read_table(folder / "entities.parquet").to_pylist()
+    regions = [entity for entity in entities if entity["id"].startswith("region")]
+    named = [entity | {"id": entity["id"].replace("region", "twin"), "text": "twin"} for entity in regions]
+    triples = [(twin["id"], relation, tail) for twin, region in zip(named, regions, strict=True)
+               for relation, tail in (("has", "color:white"), ("in", region["id"]))]  # fmt: skip
+    write_table(pa.Table.from_pylist([*named, *entities], schema=SCHEMA), folder / "entities.parquet")
+    rows = pq.read_table(folder / "triples.parquet").to_pylist()
+    rows += [dict(zip(rows[0], (*triple, "tiny", "train"), strict=True)) for triple in triples]
+    write_table(pa.Table.from_pylist(rows), folder / "triples.parquet")
+    return load_training_graph(replace(setting, graph=folder))
+
+
+def test_entities_that_look_alike_are_one_content(twins: ShownGraph):
+    twin, region, picture = np.arange(N), N + 4 + 2 * np.arange(N), N + 5 + 2 * np.arange(N)
+    assert twins.looks_like[twin[1:]].tolist() == twins.looks_like[region[1:]].tolist() == twin[1:].tolist()
+    assert twins.looks_like[picture].tolist() == picture.tolist()  # the same picture, another box
+    assert twins.looks_like[[0, region[0]]].tolist() == [0, region[0]]  # not shown, so they look like nothing
+    shown = twins.content(np.stack([twin[1:], region[1:]]), np.array([[True], [True]]))
+    assert (shown[0] == shown[1]).all()
+    named = twins.content(np.stack([twin, region]), np.array([[False], [False]]))
+    assert (named == [[twins.texts.index("twin")], [twins.texts.index("square")]]).all()
+
+
+def test_what_is_true_of_a_picture_is_true_of_all_that_look_like_it(twins: ShownGraph):
+    known, has = KnownTriples(twins), np.array(twins.relations.index("has"))
+    for entity in (1, N + 4 + 2):  # the first twin, and its region
+        shown = twins.content(np.array(entity), np.array(True))
+        assert known.holds(shown, has, np.array(twins.texts.index("white")))
+        assert known.holds(shown, has, np.array(twins.texts.index("green")))
+        assert not known.holds(shown, has, np.array(twins.texts.index("red")))
+
+
+def test_a_picture_is_never_shown_at_both_ends(twins: ShownGraph):
+    batches, n_twins_in = TripleBatches(twins, 24, 1.0, seed=0), 0
+    for position in range(30):
+        batch = batches.at(position, np.arange(12))
+        assert (batch.head != batch.tail).all()
+        assert len(set(batch.contents)) == len(batch.contents)
+        n_twins_in += (twins.texts.index("twin") == twins.entity_text[twins.head[batch.triples]]).sum()
+    assert n_twins_in > 50
 
 
 def test_equal_seeds_and_steps_draw_equal_triples(graph: ShownGraph):

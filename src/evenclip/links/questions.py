@@ -1,7 +1,6 @@
 """What is asked: held-out triples, shown by texts, pictures and regions in every possible way.
 
-Reads and writes nothing. Here a content is what an entity is shown as, numbered as by `ShownGraph.content`; of several
-entities with one picture and box, the first stands for all, for they look alike.
+Reads and writes nothing. A content is what an entity is shown as, numbered as by `ShownGraph.content`.
 """
 
 from collections.abc import Iterator
@@ -31,21 +30,9 @@ class Questions:
     train: np.ndarray
 
 
-def first_alike(graph: ShownGraph) -> np.ndarray:
-    """For each entity with an image the first that has the same picture and box, shape (E,); else itself."""
-    first = np.arange(len(graph.entity_pair))
-    rows = np.flatnonzero(graph.entity_pair >= 0)
-    if len(rows):
-        look = np.column_stack([graph.entity_pair[rows], graph.boxes[rows]])
-        _, index, inverse = np.unique(look, axis=0, return_index=True, return_inverse=True)
-        first[rows] = rows[index][inverse.ravel()]
-    return first
-
-
 def answers_among(graph: ShownGraph, pictures: np.ndarray) -> np.ndarray:
     """All that can be an answer, sorted contents: the entities' texts, and what ``pictures``, rows of pairs, show."""
-    alike = first_alike(graph)
-    shown = np.flatnonzero(np.isin(graph.entity_pair, pictures) & (alike == np.arange(len(alike))))
+    shown = np.unique(graph.looks_like[np.isin(graph.entity_pair, pictures)])
     return np.concatenate([np.unique(graph.entity_text[graph.entity_text >= 0]), len(graph.texts) + shown])
 
 
@@ -57,12 +44,12 @@ def draw_questions(
     Left out are triples that look like one of the training's, or the same at both ends; and triples about a picture
     that would be shown as two words: "circle, left of, square" is not true in general.
     """
-    alike, ends = first_alike(graph), np.stack([graph.head, graph.tail])
+    ends = np.stack([graph.head, graph.tail])
     for way in WAYS:
         as_image = np.array(way)[:, None]
         can = np.where(as_image, graph.entity_pair[ends] >= 0, graph.entity_text[ends] >= 0).all(axis=0)
         row = np.flatnonzero(can)
-        head, tail = graph.content(np.where(as_image, alike[ends[:, row]], ends[:, row]), as_image)
+        head, tail = graph.content(ends[:, row], as_image)
         every = np.stack([head, graph.relation[row], tail], axis=1)
         code = np.unique(every, axis=0, return_inverse=True)[1].ravel()  # equal triples look alike
         in_train = graph.split[row] == "train"

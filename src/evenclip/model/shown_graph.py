@@ -23,8 +23,9 @@ class ShownGraph:
 
     ``head``, ``relation``, ``tail`` (n,); ``split`` (n,) str; ``entity_text`` (E,), row of ``texts``, -1 = none;
     ``entity_pair`` (E,), row of the pairs whose image shows the entity, -1 = none of those at hand; ``boxes`` (E, 4),
-    where in that image; ``is_particular`` (E,), a region or an image and no concept: what is said of it is true of that
-    picture only; ``relation_text`` (R,).
+    where in that image; ``looks_like`` (E,), the first entity with the same picture and box, itself if it has none;
+    ``is_particular`` (E,), a region or an image and no concept: what is said of it is true of that picture only;
+    ``relation_text`` (R,).
     """
 
     head: np.ndarray
@@ -34,6 +35,7 @@ class ShownGraph:
     entity_text: np.ndarray
     entity_pair: np.ndarray
     boxes: np.ndarray
+    looks_like: np.ndarray
     is_particular: np.ndarray
     relation_text: np.ndarray
     texts: list[str]
@@ -41,12 +43,15 @@ class ShownGraph:
 
     @property
     def n_contents(self) -> int:
-        """What can be shown: each text, then the image of each entity (numbered ``len(texts) + entity``)."""
+        """What can be shown: each text, then the image of each entity (numbered ``len(texts) + entity``).
+
+        Of several entities that look alike the first stands for all: nothing can tell them apart by their images.
+        """
         return len(self.texts) + len(self.entity_text)
 
     def content(self, entity: np.ndarray, as_image: np.ndarray) -> np.ndarray:
         """The number of what is shown for each entity: its image, or its text."""
-        return np.where(as_image, len(self.texts) + entity, self.entity_text[entity])
+        return np.where(as_image, len(self.texts) + self.looks_like[entity], self.entity_text[entity])
 
     def of_split(self, split: str) -> Self:
         """The same with the triples of one split."""
@@ -82,6 +87,7 @@ def read_shown_graph(folder: Path, keys: np.ndarray, data: Path, preprocess_cfg:
         entity_text=entity_text,
         entity_pair=pair,
         boxes=boxes,
+        looks_like=_first_alike(pair, boxes),
         is_particular=has_box | (entity_text < 0),
         relation_text=_known(_numbers(relations["text"], texts), str(folder / "relations.parquet"), "text"),
         texts=texts.to_pylist(),
@@ -128,6 +134,16 @@ def _known(numbers: np.ndarray, where: str, column: str) -> np.ndarray:
         row = int(np.argmin(numbers))
         raise InputError("names what the graph's other tables lack", f"{where}, {column}, row {row}", "build it again")
     return numbers
+
+
+def _first_alike(pair: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    first = np.arange(len(pair))
+    rows = np.flatnonzero(pair >= 0)
+    if len(rows):
+        look = np.column_stack([pair[rows], boxes[rows]])
+        _, index, inverse = np.unique(look, axis=0, return_index=True, return_inverse=True)
+        first[rows] = rows[index][inverse.ravel()]
+    return first
 
 
 def _boxes(entities: pa.Table, pair: np.ndarray, keys: np.ndarray, data: Path, preprocess_cfg: dict) -> np.ndarray:

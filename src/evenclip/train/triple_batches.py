@@ -83,12 +83,14 @@ class TripleBatches:
     def _modalities(self, triples: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Whether head and tail are shown as images, shape (2, t), and which triples can be shown at all, shape (t,).
 
-        At least one of the two is an image: "circle, left of, square" is true of that picture, not in general.
+        At least one of the two is an image: "circle, left of, square" is true of that picture, not in general. Two that
+        look alike are not both: a picture has no relation to itself.
         """
         graph, ends = self._graph, np.stack([self._graph.head[triples], self._graph.tail[triples]])
         has_image, has_text = np.isin(graph.entity_pair[ends], rows), graph.entity_text[ends] >= 0
         choices = np.array([[True, True], [True, False], [False, True]])  # (3, 2): head, tail
         possible = np.where(choices[:, :, None], has_image, has_text).all(axis=1)  # (3, t)
+        possible[0] &= graph.looks_like[ends[0]] != graph.looks_like[ends[1]]
         chosen = np.where(possible, rng.random(possible.shape), -1).argmax(axis=0)
         return choices[chosen].T, possible.any(axis=0)
 
