@@ -311,17 +311,9 @@ def methods_case() -> list[dict]:
                 seconds[method].append(found["steps"])
                 report(f"{method}: {found['steps']:.1f} s")
     speed = {method: (N_STEPS - 1) * BATCH_SIZE / min(each) for method, each in seconds.items()}
-    plain = speed.pop("plain")
+    plain, steps = speed.pop("plain"), f"{precision}, {N_STEPS} of {BATCH_SIZE}"
     return [
-        row(
-            f"methods: {method}, {precision}, {N_STEPS} of {BATCH_SIZE}",
-            "pairs/s",
-            each,
-            plain,
-            "without",
-            0.95,
-            N_RUNS,
-        )
+        row(f"methods: {method}, {steps}", "pairs/s", each, plain, "without", 0.95, N_RUNS)
         for method, each in speed.items()
     ]
 
