@@ -64,6 +64,20 @@ def test_mean_sd_and_t_interval_over_seeds(tmp_path):
     assert (row["study"], row["strategy"]) == ("tiny", "none")
 
 
+def test_what_chance_scores_is_the_mean_over_seeds_too(tmp_path):
+    """Seeds of link prediction draw their own questions."""
+
+    def rows(value):
+        return [MetricRow("link_prediction/tiny/mrr", value, 0.1, 0.9, 50, random=value / 2),
+                MetricRow("bias/tiny/ab", value, 0.1, 0.9, 50)]  # fmt: skip
+
+    results = write_study(tmp_path, [0, 1, 2], rows)
+    summarize_study(results, list(RUNS), [0, 1, 2])
+    found = summary_of(results)
+    assert float(found["link_prediction/tiny/mrr", ""]["random"]) == pytest.approx(0.255)
+    assert found["bias/tiny/ab", ""]["random"] == ""
+
+
 def test_one_seed_keeps_the_interval_over_examples(tmp_path):
     results = write_study(tmp_path, [4])
     summarize_study(results, list(RUNS), [4])

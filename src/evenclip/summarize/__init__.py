@@ -168,9 +168,15 @@ def _over_seeds(run: str, measured: list[Measured], by_cell: dict[tuple[str, str
             **(_mean(run, layout, rows[0]) if layout and run in layout.runs else {}),
             "n_seeds": len(rows),
             "n": min(row.n for row in rows),
-            "random": rows[0].random,
+            "random": _mean_chance(rows),
             "people": rows[0].people,
         }
+
+
+def _mean_chance(rows: list[MetricRow]) -> float | None:
+    """Over seeds: some draw what they ask, and so have a chance of their own."""
+    chance = [row.random for row in rows if row.random is not None]
+    return statistics.fmean(chance) if chance else None
 
 
 def _mean(run: str, layout: Layout, first: MetricRow) -> dict[str, Any]:
