@@ -1,6 +1,5 @@
 """Hard negatives in a batch: InfoNCE as the open end, false negatives, the queue, false captions, fair shares."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -170,7 +169,7 @@ def test_false_captions_are_drawn_for_the_pairs_that_have_any_and_carry_a_gradie
     drawn = set()
     for position in range(30):
         step = make_step(position=position)
-        step.encode_text, step.disturbed = lambda tokens: table[tokens[:, 0]], nullcontext
+        step.encode_beside = lambda tokens: table[tokens[:, 0]]
         found = false.of(step)
         assert found.row.tolist() == [1, 4] and found.is_false.all()
         assert (found.caption - 40 == -1 - found.number).all()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,6 +75,17 @@ def test_two_processes_have_a_methods_gradients_of_one(
     expected = method_gradients(folder / "methods", Ranks(), **METHODS[case])
     for found in by_two_processes:
         assert_equal(found[case], expected)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 9])
+def test_ranks_share_what_all_of_them_need(folder: Path, n: int):
+    engine, size = make_engine(folder, Ranks()), 4
+    parts = []
+    for rank in range(size):
+        engine.ranks = Ranks(rank, size)
+        parts.append(engine._my_part(n))
+    assert {len(part) for part in parts} == {-(-n // size)}
+    assert np.concatenate(parts)[:n].tolist() == list(range(n))  # in order, what is done twice behind
 
 
 @pytest.mark.parametrize("n_at_once", [1, 5, 15, 16])

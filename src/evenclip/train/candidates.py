@@ -69,7 +69,7 @@ class FalseCaptions:
         first, end = np.searchsorted(self._rows, pairs), np.searchsorted(self._rows, pairs, side="right")
         drawn = (rng.random(len(pairs)) < self._share) & (end > first)
         chosen = (first + (rng.random(len(pairs)) * (end - first)).astype(np.int64))[drawn]
-        with step.disturbed():  # or they could be told from true captions by being undisturbed
-            text = step.encode_text(self._tokens[chosen]) if len(chosen) else step.text[:0]
+        # beside the batch's own: or they could be told from true captions by being undisturbed
+        text = step.encode_beside(self._tokens[chosen]) if len(chosen) else step.text[:0]
         columns = (self._first + chosen, self._rows[chosen], -1 - chosen)
         return Texts(text, *(torch.from_numpy(c).to(text.device) for c in columns))

@@ -93,8 +93,7 @@ class Engine:
     @torch.no_grad()
     def embed(self, modality: str, rows: np.ndarray) -> np.ndarray:
         """Unit ``"image"`` or ``"text"`` features of pairs by the model as it is, shape (n_rows, d), float32."""
-        n, size = len(rows), self.ranks.size
-        mine = rows[(np.arange(-(-n // size) * size) % n)[self.ranks.share(-(-n // size) * size)]]
+        n, mine = len(rows), rows[self._my_part(len(rows))]
         self.module.eval()
         features = []
         for some in np.array_split(mine, -(-len(mine) // EMBED_ROWS)):
@@ -198,8 +197,8 @@ class Engine:
             logit_scale=self.module.logit_scale.exp(),
             load_images=inputs.images,
             encode_image=self._encode_image,
-            encode_text=lambda tokens: self._encode_text(trim(self.module, self._vocabulary.narrow(tokens))),
-            disturbed=lambda: self._disturbed(self.ranks.size, 0),  # equal on all ranks, and no rank's own
+            encode_text=self._encode_further,
+            encode_beside=self._encode_beside,
             autocast=self._autocast,
         )
 
@@ -224,6 +223,21 @@ class Engine:
     def _encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         with self._autocast():
             return encode_text(self.module, tokens.to(self.device))
+
+    def _encode_further(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Unit features of texts in the whole vocabulary."""
+        return self._encode_text(trim(self.module, self._vocabulary.narrow(tokens)))
+
+    def _encode_beside(self, tokens: torch.Tensor) -> torch.Tensor:
+        """See `Step.encode_beside`."""
+        mine = tokens[self._my_part(len(tokens))]
+        with self._disturbed(self.ranks.size, self.ranks.rank):  # no stream that the batch itself was encoded with
+            return self.ranks.gather(self._encode_further(mine))[: len(tokens)]
+
+    def _my_part(self, n: int) -> np.ndarray:
+        """Which of ``n`` > 0 things this rank does; as many on each rank, so that some may be done twice."""
+        size = self.ranks.size
+        return (np.arange(-(-n // size) * size) % n)[self.ranks.share(-(-n // size) * size)]
 
     def _autocast(self) -> torch.autocast:
         dtype = AUTOCAST.get(self.options.precision)

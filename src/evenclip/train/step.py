@@ -60,8 +60,9 @@ class Step:
     """Unit features, float32, shape (k, d), of normalised images, shape (k, 3, h, w), on the device."""
     encode_text: Callable[[torch.Tensor], torch.Tensor]
     """Unit features, float32, shape (k, d), of rows, shape (k, context), of what `Setting.tokens` gave."""
-    disturbed: Callable[[], AbstractContextManager]
-    """The context in which the batch was encoded: texts that stand beside its own are encoded as they were."""
+    encode_beside: Callable[[torch.Tensor], torch.Tensor]
+    """`encode_text` of texts that stand beside the batch's own, disturbed as these were. Every rank gives the same
+    texts, encodes its share of them and has the features of all."""
     autocast: Callable[[], AbstractContextManager]
     """The context of the training's precision, for a term's own layers."""
 
