@@ -39,7 +39,7 @@ def check_references(study: "Study", where: str) -> None:
         for path in study.model_files(run, seed)
     ]
     for key, path in files:
-        if not Path(path).is_file() and not path.startswith("results/"):  # of another study: Snakemake asks for it
+        if not Path(path).is_file() and not path.startswith("results/"):  # of a training: Snakemake asks for it
             raise InputError(f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder")
     for run in study.runs:
         if study.uses_graph(run) and study.config.graph is None:

@@ -51,6 +51,33 @@ def test_a_method_learns_and_continues_from_the_middle_of_an_epoch(
     assert [restored.step().loss.item() for _ in range(N_STEPS - 5)] == losses[5:]
 
 
+def test_texts_beside_the_batch_are_disturbed_as_it_is_and_carry_a_gradient(folder: Path):
+    disturbing, plain = (
+        make_methods_engine(folder, **({"efficientcl": {"text_end": 0.5}} if on else {})) for on in (1, 0)
+    )
+    tokens = plain.setting.tokens(["a red square of no colour", "green"])
+    for engine in (disturbing, plain):
+        engine.setting.tokens(["a red square of no colour", "green"])
+        engine.position = N_STEPS - 1
+    undisturbed = plain._encode_further(tokens)
+    assert torch.equal(plain._encode_beside(tokens), undisturbed)
+    beside = disturbing._encode_beside(tokens)
+    assert (beside - undisturbed).abs().max() > 1e-3
+    beside[:, 0].sum().backward()
+    assert disturbing.module.token_embedding.weight.grad.abs().max() > 0
+
+
+def test_a_stage_embeds_for_its_own_epochs_only(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Six steps an epoch, of which four are trained; then nine, of which five are left of the first and three come."""
+    monkeypatch.chdir(folder)
+    engine, seen = make_methods_engine(folder, **METHODS["two stages of simclip"]), []
+    embed = engine.embed
+    engine.embed = lambda modality, rows: (seen.append(engine.position), embed(modality, rows))[1]
+    for _ in range(N_STEPS):
+        engine.step()
+    assert seen == [0, 4]
+
+
 def test_mined_negatives_are_logged_and_told_as_examples(folder: Path):
     trained = make_methods_engine(folder, ahnm={"queue": 24, "top_k": 10, "strength_start": 1})
     outcomes = [trained.step() for _ in range(3)]

@@ -57,7 +57,7 @@ class Counted:
         yield
 
 
-class Refreshed(WeightedBatches):
+class Looking(WeightedBatches):
     """Weighted batches that look at all embeddings at the start of each epoch, and know no batch of the next."""
 
     def __init__(self, *arguments):
@@ -81,7 +81,7 @@ class Refreshed(WeightedBatches):
         return {"n_rows": float(sum(len(batch.rows) for batch in batches))}
 
     def state(self):
-        return {"n_refreshed": len(self.embedded)}
+        return {"n_looks": len(self.embedded)}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[Parts]:
     made = []
 
     def make(setting: Setting) -> Parts:
-        batches = Refreshed(setting.pairs.copies, setting.options.batch_size, setting.seed)
+        batches = Looking(setting.pairs.copies, setting.options.batch_size, setting.seed)
         made.append(Parts(batches, augmentation=Counted(), terms=[Pull(setting)]))
         return made[-1]
 
@@ -130,7 +130,7 @@ def test_a_term_is_trained_with_its_own_rate_and_logged(folder: Path, parts: lis
     assert torch.allclose(moved, torch.full((16,), 1e-2), rtol=0.05)  # AdamW's first step is the learning rate
 
 
-def test_the_batches_see_all_pairs_as_the_model_is_at_the_start_of_each_epoch(folder: Path, parts: list[Parts]):
+def test_the_batches_see_all_pairs_as_the_model_is_now(folder: Path, parts: list[Parts]):
     trained = make_engine(folder)
     for _ in range(4):
         trained.step()
@@ -160,7 +160,7 @@ def test_the_state_holds_what_the_parts_remember(folder: Path, parts: list[Parts
     losses = [straight.step().loss.item() for _ in range(4)]
     for _ in range(2):
         broken.step()
-    assert broken.state()["batches"] == {"n_refreshed": 1}
+    assert broken.state()["batches"] == {"n_looks": 1}
     restored.restore(broken.state())
     assert parts[2].terms[0].n_seen == 2
     assert [restored.step().loss.item() for _ in range(2)] == losses[2:]

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import faiss
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -150,6 +152,7 @@ def test_batches_are_the_same_again_from_any_step(online: bool, stop: int):
         rows.append(straight.at(step).rows.tolist())
     for step in range(stop):
         broken.prepare(step, model_again.embed)
+    assert len(broken.state()) <= 2  # past epochs are forgotten
     restored.restore(broken.state())
     for step in range(stop, 20):
         restored.prepare(step, model_again.embed)
@@ -173,6 +176,28 @@ def test_nothing_is_searched_for_an_epoch_that_does_not_come():
     for step in range(7):
         batches.prepare(step, model.embed)
     assert len(model.seen) == 1
+
+
+def test_nothing_is_embedded_before_a_warm_up_has_clusters():
+    """Batches of 16 with clusters of 8: none before the share has doubled to a half, at three quarters of the steps."""
+    options = SimClipOptions(cluster_size=8, doublings=3)
+    batches, model, n_seen = SimClipBatches(np.ones(80, int), np.arange(80), 16, 0, Clock(40), options), Model(), []
+    for step in range(40):
+        batches.prepare(step, model.embed)
+        n_seen.append(len(model.seen))
+        assert len(set(batches.at(step).rows)) == 16
+    assert [batches.n_clusters(step) for step in (0, 19, 20, 39)] == [0, 0, 1, 2]
+    assert n_seen.index(1) == 17  # for the epoch of the steps 20 to 24, in the middle of the one before
+
+
+def test_the_search_takes_as_many_threads_as_torch_may():
+    before = torch.get_num_threads()
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            assert start()._worker.submit(faiss.omp_get_max_threads).result() == n_threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_one_search_serves_a_training_that_is_not_online():

@@ -17,10 +17,13 @@ class Told(WeightedBatches):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.steps = []
+        self.steps, self.restored = [], []
 
     def prepare(self, step, embed):
         self.steps.append(step)
+
+    def restore(self, state):
+        self.restored.append(state)
 
     def known_until(self, step):
         return self.steps[-1] + 10
@@ -46,6 +49,7 @@ def test_each_stage_is_told_of_its_own_steps_and_nothing_of_the_second_is_known_
         assert batches.known_until(step) == (min(step + 10, switch) if step < switch else step + 10)
     assert batches._first.steps == list(range(switch))
     assert batches._second.steps == list(range(switch, N_STEPS))
+    assert batches._first.restored == [{}] * (switch < N_STEPS) and not batches._second.restored  # it is forgotten
     first, second = WeightedBatches(FIRST, 8, 0), WeightedBatches(SECOND, 4, 0)
     assert sorted(set(epochs)) == list(range(epochs[-1] + 1))  # counted through
     assert epochs[-1] + 1 == len({first.epoch(s) for s in range(switch)}) + len(

@@ -27,7 +27,7 @@ class Grid:
 class TokenTap:
     """Keeps the token-level features of what the two towers encoded last, of calls with gradients only.
 
-    A batch is encoded before any loss, so that a loss finds its tokens here; embedding a data set between epochs,
+    A batch is encoded before any loss, so that a loss finds its tokens here; embedding a data set,
     without gradients, leaves nothing.
 
     Parameters

@@ -176,7 +176,7 @@ def _over_seeds(run: str, measured: list[Measured], by_cell: dict[tuple[str, str
 def _mean_chance(rows: list[MetricRow]) -> float | None:
     """Over seeds: some draw what they ask, and so have a chance of their own."""
     chance = [row.random for row in rows if row.random is not None]
-    return statistics.fmean(chance) if chance else None
+    return statistics.mean(chance) if chance else None
 
 
 def _mean(run: str, layout: Layout, first: MetricRow) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Batches(ABC):
         """Called before each step: the time to embed what later batches depend on."""
 
     def known_until(self, step: int) -> float:
-        """The first step whose batch does not follow yet from what was prepared before ``step``."""
+        """The first step whose batch is not known yet, once ``step`` was prepared."""
         return math.inf
 
     def logged(self, batches: Sequence[Batch]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from evenclip.train.neighbourhood import Neighbourhood, NeighbourSampler
 from evenclip.train.setting import Setting
 from evenclip.train.step import Step, Term
 from evenclip.train.training_graph import load_training_graph
-from evenclip.train.triple_batches import TripleBatches
+from evenclip.train.triple_batches import TripleBatches, places
 from evenclip.train.triple_encoding import EncodedTriples, TripleEncoding
 
 LOSSES = ("e2e", "e2r", "g2e")
@@ -67,7 +67,7 @@ class Knowledge(Term):
         batch = self._batches.at(step.position, step.batch.rows[step.mine])
         if batch is None:
             return step.image.new_zeros(()), {f"{name}_loss": 0.0 for name in self._weights}
-        around = self._neighbours.around(batch.entities, step.position) if self._options.g2e else None
+        around = self._neighbours.around(np.unique(batch.entities), step.position) if self._options.g2e else None
         encoded = self._encoding.encode(step, self.encoder, batch, around)
         with step.autocast():
             losses = self._losses(encoded, around)
@@ -128,10 +128,11 @@ class Knowledge(Term):
         edge_index = encoded.tensor(np.stack([around.source, around.target]))
         relation = encoded.edge * encoded.tensor(around.sign)[:, None]
         described = F.normalize(self.graph_encoder(encoded.node, edge_index, relation).float(), dim=-1)
-        signature = around.signatures(graph.entity_text)
+        place = places(batch.entities, around.nodes)  # an entity shown as text and as image is one node
+        signature, described = around.signatures(graph.entity_text)[place], described[encoded.tensor(place)]
         # the text of a region is no node: it stands for all that are called so
         is_node = (batch.contents >= len(graph.texts)) | ~graph.is_particular[batch.entities]
-        usable = is_node & (signature[: len(is_node)] != 0)
+        usable = is_node & (signature != 0)
         losses = []
         for key in keys:
             kept = usable[key.rows]

@@ -9,6 +9,7 @@ import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import faiss
 import numpy as np
 import torch
 
@@ -37,8 +38,8 @@ class SimClipBatches(Batches):
     ``cluster_size * neighbourhood`` nearest that are not in the batch yet. Pairs of one kind (equal captions) are one
     neighbour: in each epoch one of them, drawn by copies, stands for all.
 
-    Nearest by features of the middle of the epoch before: so the search goes on beside the training. Only the first
-    epoch waits for its own.
+    Nearest by features of the middle of the epoch before: so the search goes on beside the training. The first epoch
+    waits for its own, as do epochs of so few steps that the search takes longer than half of them.
 
     Parameters
     ----------
@@ -60,13 +61,13 @@ class SimClipBatches(Batches):
         self._end = clock.n_steps if end is None else end
         self._shown = np.flatnonzero(copies)
         self._kind = np.full(len(copies), -1)
-        _, self._kind[self._shown] = np.unique(kind[self._shown], return_inverse=True)
+        _, first, self._kind[self._shown] = np.unique(kind[self._shown], return_index=True, return_inverse=True)
+        self._of_kind = self._shown[first]  # the first pair of each kind
         self._copies = copies[self._shown]
         self._kind_copies = np.bincount(self._kind[self._shown], self._copies)
-        self._of_kind = np.empty(len(self._kind_copies), np.int64)
-        self._of_kind[self._kind[self._shown[::-1]]] = self._shown[::-1]  # the first pair of each kind
         self._epoch, self._stand_in = -1, self._shown[:0]
-        self._worker = ThreadPoolExecutor(1, "neighbours")
+        # a new thread would have faiss take all cores, whatever torch may take
+        self._worker = ThreadPoolExecutor(1, "neighbours", lambda: faiss.omp_set_num_threads(torch.get_num_threads()))
         self._searches: dict[int, Future[Found]] = {}  # by the epoch that they are for
 
     def n_clusters(self, step: int) -> int:
@@ -80,11 +81,13 @@ class SimClipBatches(Batches):
         """Embed and start the searches that are due: of this epoch, and from its middle on of the next."""
         now, soon = self._searched_for(step), self._searched_for(step + -(-self.steps_per_epoch // 2))
         self._searches = {epoch: found for epoch, found in self._searches.items() if epoch >= now}
-        due = [epoch for epoch in range(now, soon + 1) if epoch not in self._searches]
-        due = [epoch for epoch in due if epoch * self.steps_per_epoch < self._end]
-        features = embed(self._options.modality, self._of_kind) if due else None
-        for epoch in due:
-            self._searches[epoch] = self._worker.submit(self._search, features, self._pivot_kinds(epoch))
+        coming = range(now, min(soon, (self._end - 1) // self.steps_per_epoch) + 1)
+        kinds = {epoch: self._pivot_kinds(epoch) for epoch in coming if epoch not in self._searches}
+        index = None
+        if any(map(len, kinds.values())):  # early in a warm-up there may be no pivots
+            index = self._worker.submit(Neighbours, embed(self._options.modality, self._of_kind), self._seed)
+        for epoch, asked in kinds.items():
+            self._searches[epoch] = self._worker.submit(self._search, index, asked)
 
     def known_until(self, step: int) -> float:
         """The end of the last epoch that neighbours are searched for."""
@@ -139,9 +142,10 @@ class SimClipBatches(Batches):
         steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
         return np.unique(self._kind[np.concatenate([self._dealt(step)[0] for step in steps])])
 
-    def _search(self, features: np.ndarray, kinds: np.ndarray) -> Found:
-        depth = min(DEPTH * self._reach, len(features) - 1)
-        return kinds, Neighbours(features, self._seed).search(kinds, depth).astype(np.int32)
+    def _search(self, index: Future[Neighbours] | None, kinds: np.ndarray) -> Found:
+        depth = min(DEPTH * self._reach, len(self._of_kind) - 1)
+        found = index.result().search(kinds, depth) if len(kinds) else np.empty((0, depth))
+        return kinds, found.astype(np.int32)
 
     def _searched_for(self, step: int) -> int:
         """The epoch whose search found the neighbours of ``step``: the first, if that is the only search."""

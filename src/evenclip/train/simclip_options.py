@@ -19,6 +19,6 @@ class SimClipOptions(Options):
     modality: Literal["text", "image"] = "text"
     """What is similar; pairs with equal captions are one neighbour."""
     online: bool = True
-    """Embed anew in the middle of each epoch, for the next one; false: once, with the starting model."""
+    """Embed anew in the middle of each epoch, for the next one; false: once, before the first batch."""
     doublings: Annotated[int, Field(ge=0)] = 0
     """Warm-up: how often `share` doubles, at equal distances, before it is full; 0 = full from the start."""

@@ -31,7 +31,9 @@ class StagedBatches(Batches):
         return self._stage(step).at(step)
 
     def prepare(self, step: int, embed: Embed) -> None:
-        """Tell the stage of ``step``."""
+        """Tell the stage of ``step``; what the first remembers is not kept beyond it."""
+        if step == self._switch:
+            self._first.restore({})
         self._stage(step).prepare(step, embed)
 
     def known_until(self, step: int) -> float:

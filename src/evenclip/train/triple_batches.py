@@ -19,8 +19,8 @@ class TripleBatch:
     """t triples with the c different things that they show.
 
     ``triples`` (t,) their numbers; ``as_image`` (2, t) whether head and tail are shown as images; ``contents`` (c,)
-    sorted numbers of `ShownGraph.content`; ``entities`` (c,) one entity that each stands for; ``head``, ``tail``
-    (t,) rows of ``contents``; ``relation`` (t,).
+    sorted numbers of `ShownGraph.content`; ``entities`` (c,) one entity that each stands for, maybe one twice: as text
+    and as image; ``head``, ``tail`` (t,) rows of ``contents``; ``relation`` (t,).
     """
 
     triples: np.ndarray
