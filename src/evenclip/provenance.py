@@ -52,11 +52,11 @@ def code_fingerprint(*modules: str) -> str:
         if name in seen or (path := _module_path(name)) is None:
             continue
         seen.add(name)
-        pending += _package_imports(name, path)
+        pending += _imports_and_code(name, path)[0]
     digest = hashlib.sha256()
     for name in sorted(seen):
         path = _module_path(name)
-        digest.update(f"{name}\n{_bare_ast(path)}\n".encode())
+        digest.update(f"{name}\n{_imports_and_code(name, path)[1]}\n".encode())
         if path.name == "__init__.py" and name != PACKAGE:
             for data in sorted(p for p in path.parent.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc")):
                 digest.update(f"{data.name}\n".encode() + data.read_bytes())
@@ -221,11 +221,23 @@ def _module_path(name: str) -> Path | None:
     return None
 
 
-def _package_imports(name: str, path: Path) -> set[str]:
-    """Modules of this package that ``path`` imports, also inside functions, and the packages they lie in."""
+@cache  # a workflow asks for the fingerprints of many stages, which share most of their modules
+def _imports_and_code(name: str, path: Path) -> tuple[set[str], str]:
+    """What a module imports of this package, see `_package_imports`, and its AST without docstrings."""
+    nodes = list(ast.walk(tree := ast.parse(path.read_text(encoding="utf-8"))))
+    imports = _package_imports(name, path.name == "__init__.py", nodes)
+    for node in nodes:
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            # every bare string statement: docstrings, and the attribute docstrings of option blocks
+            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]  # fmt: skip  # noqa: E501
+    return imports, ast.dump(tree)
+
+
+def _package_imports(name: str, is_package: bool, nodes: list[ast.AST]) -> set[str]:
+    """Modules of this package that ``nodes`` import, also inside functions, and the packages they lie in."""
     found: set[str] = set()
-    is_package = path.name == "__init__.py"
-    for node in ast.walk(_tree(path)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -237,22 +249,6 @@ def _package_imports(name: str, path: Path) -> set[str]:
     inside = {module for module in found if module.split(".")[0] == PACKAGE}
     parents = {".".join(module.split(".")[:i]) for module in inside for i in range(2, module.count(".") + 1)}
     return inside | parents - {PACKAGE}
-
-
-@cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@cache
-def _bare_ast(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
-            # every bare string statement: docstrings, and the attribute docstrings of option blocks
-            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]  # fmt: skip  # noqa: E501
-    return ast.dump(tree)
 
 
 def _iso(seconds: float) -> str:

@@ -26,13 +26,11 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "SOURCE", tmp_path)
 
     def measure(stage):
-        provenance._tree.cache_clear()
-        provenance._bare_ast.cache_clear()
+        provenance._imports_and_code.cache_clear()
         return code_fingerprint(f"evenclip.{stage}")
 
     yield root, measure
-    provenance._tree.cache_clear()
-    provenance._bare_ast.cache_clear()
+    provenance._imports_and_code.cache_clear()
 
 
 def test_comment_docstring_and_format_change_nothing(package):

@@ -19,7 +19,7 @@ ONE_RUN = {"train": 1, "embed": 1, "evaluate": 3, "vqa": 1, **GATHER}
 def test_finished_study_has_nothing_to_do(finished):
     started = time.monotonic()
     assert finished.planned() == {}
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20  # 7 on a slow machine; importing torch for it would take as long again
 
 
 def test_touched_files_rerun_nothing(project):
