@@ -20,9 +20,7 @@ def test_finished_study_has_nothing_to_do(finished):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert finished.planned() == {}
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert (
-        after.ru_utime - before.ru_utime < 10
-    )  # seconds of processor time, which others on the machine do not lengthen
+    assert after.ru_utime - before.ru_utime < 10  # s of processor time: others here do not matter
 
 
 def test_touched_files_rerun_nothing(project):
