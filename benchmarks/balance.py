@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenclip.balance import BalanceOptions, M4Balancer
-from evenclip.balance.cells import count_cells
-from evenclip.balance.exact import certify_multipliers, solve
 from evenclip.balance.groups import contrasts
 from evenclip.balance.moments import Moments, build_moments
-from evenclip.balance.source import Source
+from evenclip.balance.solvers.exact import certify_multipliers, solve
 from evenclip.balance.stochastic import StochasticDual, examples
+from evenclip.balance.table.cells import count_cells
+from evenclip.balance.table.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "results" / "balance.csv"
@@ -283,9 +283,8 @@ def baselines_case() -> list[dict]:
 
 def real_case() -> None:
     """Captions of real data sets: bias before and after, and the largest retention; see docs/balance.md."""
-    from evenclip.label.from_captions import label_captions
+    from evenclip.label.from_captions import Matcher, label_captions
     from evenclip.label.lexicon import read_lexicon
-    from evenclip.label.matching import Matcher
 
     folder = Path(os.environ.get("EVENCLIP_REAL_DATA", ROOT.parent / "shared" / "data"))
     rows = []

@@ -18,10 +18,9 @@ import faiss
 import numpy as np
 from balance import row, write_csv
 
-from evenclip.train.clock import Clock
-from evenclip.train.neighbours import Neighbours
-from evenclip.train.simclip import SimClipBatches
-from evenclip.train.simclip_options import SimClipOptions
+from evenclip.train.methods.simclip import Neighbours, SimClipBatches
+from evenclip.train.options import SimClipOptions
+from evenclip.train.plugin import Clock
 
 TABLE = Path(__file__).parent / "results" / "batches.csv"
 WIDTH, RANK, NOISE = 512, 64, 0.02

@@ -245,7 +245,7 @@ def our_recall(pairs: dict[str, np.ndarray]) -> dict[str, float]:
     from evenclip.evaluate.bootstrap import Bootstrap
     from evenclip.evaluate.embedded import EmbeddedSet
     from evenclip.evaluate.measurement import EvaluateOptions
-    from evenclip.evaluate.retrieval import Retrieval
+    from evenclip.evaluate.metrics.retrieval import Retrieval
 
     for name in ("image", "text"):
         pairs[name] /= np.linalg.norm(pairs[name], axis=1, keepdims=True)

@@ -22,16 +22,15 @@ import pyarrow as pa
 import torch
 
 from evenclip.data.options import WorldOptions
-from evenclip.data.synthesize import synthesize
+from evenclip.data.world.synthesize import synthesize
 from evenclip.graph import GraphOptions, GraphSource, build_graph
 from evenclip.model.clip import create_clip, save_clip
-from evenclip.records import WEIGHTS_SCHEMA, write_table
+from evenclip.tables import WEIGHTS_SCHEMA, write_table
 from evenclip.train import TrainOptions
-from evenclip.train.clock import Clock
+from evenclip.train.data import load_pairs
+from evenclip.train.distributed import Ranks
 from evenclip.train.engine import Engine
-from evenclip.train.pairs import load_pairs
-from evenclip.train.parallel import Ranks
-from evenclip.train.setting import Setting
+from evenclip.train.plugin import Clock, Setting
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "knowledge.csv"

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.graph.link_prediction import Scorer, filtered_ranks, frequency_scorer, link_metrics
 from evenclip.graph.text_scorer import TextScorerOptions, train_text_scorer
+from evenclip.links.ranking import Scorer, filtered_ranks, frequency_scorer, link_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT, RESULTS = ROOT / "docs" / "graph.md", ROOT / "benchmarks" / "results" / "link_prediction.csv"

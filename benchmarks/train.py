@@ -32,16 +32,14 @@ from PIL import Image
 from evenclip.data.importing import import_dataset
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import iterate_images, read_pairs
-from evenclip.model.clip import create_clip
-from evenclip.model.hardware import resolve_precision
+from evenclip.model.clip import create_clip, resolve_precision
 from evenclip.model.images import normalise, pixel_transform
-from evenclip.records import WEIGHTS_SCHEMA, write_table
+from evenclip.tables import WEIGHTS_SCHEMA, write_table
 from evenclip.train import TrainOptions
-from evenclip.train.clock import Clock
-from evenclip.train.crop import crop, draw_crops
+from evenclip.train.data import crop, draw_crops, load_pairs
 from evenclip.train.engine import Engine
 from evenclip.train.methods import Setting
-from evenclip.train.pairs import load_pairs
+from evenclip.train.plugin import Clock
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "results" / "train.csv"

@@ -13,14 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from evenclip.data.registry import Count, DatasetEntry, RawFile, read_registry
-from evenclip.evaluate import sensitivity
-from evenclip.evaluate.definitions import Definition
-from evenclip.evaluate.measurement import BiasMeasurement
+from evenclip.data.fetch.registry import Count, DatasetEntry, RawFile, read_registry
+from evenclip.evaluate import prompt_sensitivity as sensitivity
+from evenclip.evaluate.measurement import BiasMeasurement, Definition
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.links import options as links
-from evenclip.study_file import StudyConfig
+from evenclip.study.schema import StudyConfig
 from evenclip.vqa import options as vqa
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from example_study import write_example_study
-
-ROOT = Path(__file__).resolve().parents[1]
+from support.example_study import write_example_study
+from support.project import REAL_DATA
 
 # elsewhere examples are drawn anew in every run; CI must say the same of the same commit
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -20,10 +19,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real data sets; skips, saying why, where it is missing."""
-    folder = Path(os.environ.get("EVENCLIP_REAL_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set EVENCLIP_REAL_DATA")
-    return folder
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real data at {REAL_DATA}; set EVENCLIP_REAL_DATA")
+    return REAL_DATA
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any, Self
 import pandas as pd
 
 from evenclip.errors import InputError
-from evenclip.records import read_table
+from evenclip.tables import read_table
 
 SUMMARY_COLUMNS = (
     "run",

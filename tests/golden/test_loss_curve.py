@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evenclip.train import TrainOptions, train_model
-from tiny_training import write_model, write_squares, write_weights
+from support.tiny_training import write_model, write_squares, write_weights
 
 ON_RECORD = Path(__file__).with_name("loss_curve.json")
 COLUMNS = ("loss", "grad_norm", "lr", "logit_scale")

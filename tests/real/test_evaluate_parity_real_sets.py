@@ -12,16 +12,16 @@ from evenclip.embed import EmbedOptions
 from evenclip.embed.cache import EmbeddingCache
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.measurement import EvaluateOptions
+from evenclip.evaluate.metrics.retrieval import Retrieval
+from evenclip.evaluate.metrics.zeroshot import ZeroShot
 from evenclip.evaluate.reading import read_embedded_set
-from evenclip.evaluate.retrieval import Retrieval
-from evenclip.evaluate.zeroshot import ZeroShot
 from evenclip.model.clip import create_clip, save_clip
 from evenclip.prompts import read_prompts
 from evenclip.train import TrainOptions, train_model
-from tiny_training import write_weights
+from support.tiny_training import write_weights
 
 pytest.importorskip("clip_benchmark", reason="clip-benchmark is not installed (evenclip[bench])")
-from clip_benchmark_peer import needs_old_numpy, peer_retrieval, peer_zeroshot
+from support.clip_benchmark_peer import needs_old_numpy, peer_retrieval, peer_zeroshot
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
 MODEL = "config/models/photos_small.json"

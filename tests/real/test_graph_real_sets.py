@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from evenclip.data.vqa import write_questions_table
+from evenclip.data.vqa_questions import write_questions_table
 from evenclip.graph import GraphOptions, GraphSource, build_graph
 
 pytestmark = pytest.mark.real

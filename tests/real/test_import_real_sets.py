@@ -12,9 +12,10 @@ from evenclip.data.shards import read_manifest, read_pairs
 from evenclip.data.verify import verify_dataset
 from evenclip.label import LabelOptions, label_dataset
 from evenclip.options import read_yaml
+from support.project import ROOT
 
 pytestmark = pytest.mark.real
-CONFIG = Path(__file__).resolve().parents[2] / "config"
+CONFIG = ROOT / "config"
 STUDY = CONFIG / "studies" / "flickr8k.yaml"
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from support.project import ROOT
+
 pytestmark = pytest.mark.real
-CASES = Path(__file__).resolve().parents[1] / "unit" / "real_caption_cases.tsv"
+CASES = ROOT / "tests/unit/label/real_caption_cases.tsv"
 
 
 def texts_of(folder: Path) -> list[str]:

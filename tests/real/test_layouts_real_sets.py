@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evenclip.data.candidates import Reject
 from evenclip.data.importing import LAYOUTS, import_dataset
+from evenclip.data.layouts.base import Reject
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import read_manifest, read_pairs
 from evenclip.data.source import Source

@@ -1,11 +1,9 @@
 """The doctor finds this installation fine, and says what is missing."""
 
 import importlib.metadata
-from pathlib import Path
 
 from evenclip import doctor
-
-ROOT = Path(__file__).resolve().parents[2]
+from support.project import ROOT
 
 
 def test_this_installation_is_fine():

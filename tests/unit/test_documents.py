@@ -1,9 +1,8 @@
 """What the documents take from the code is in step with it."""
 
 import importlib.util
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.project import ROOT
 
 
 def test_generated_documents_are_in_step():

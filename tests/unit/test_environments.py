@@ -3,12 +3,12 @@
 import importlib.util
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.project import ROOT
+
 LOCKS = [ROOT / "requirements.txt", ROOT / "requirements-uv.txt"]
 
 

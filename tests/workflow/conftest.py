@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.project import ROOT
+
 PARTS = ["Snakefile", "workflow", "profiles", "config", "src", "tests/workflow/smoke.yaml", "tests/workflow/smoke.tsv"]
 SMOKE = "tests/workflow/smoke.yaml"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.project import ROOT
+
 pytestmark = pytest.mark.workflow
 
 ENVIRONMENT = {
@@ -32,13 +34,12 @@ def run(folder: Path, *command: str) -> str:
 @pytest.fixture(scope="module")
 def pinned(finished, tmp_path_factory) -> Path:
     """The smoke study's project under git and DVC, its results pushed to a local remote."""
-    root = Path(__file__).resolve().parents[2]
     folder = tmp_path_factory.mktemp("pinned") / "project"
     run(folder.parent, "cp", "-a", str(finished.folder), str(folder))
     for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes((root / name).read_bytes())
-    pipeline = (root / "dvc.yaml").read_text()
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    pipeline = (ROOT / "dvc.yaml").read_text()
     pipeline = pipeline.replace("snakemake --cores all", "snakemake --cores 2 --configfile tests/workflow/smoke.yaml")
     (folder / "dvc.yaml").write_text(pipeline.replace("results/demo", "results/smoke"))
     run(folder, "git", "init", "--quiet")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_training import TINY_MODEL, write_model, write_squares, write_weights
+from support.tiny_training import TINY_MODEL, write_model, write_squares, write_weights
 
 pytestmark = pytest.mark.workflow
 N_KILLS = int(os.environ.get("EVENCLIP_KILLS", "3"))

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from evenclip.track import live
 from evenclip.track.live import EXPERIMENT, live_log
 from evenclip.train import TrainOptions, train_model
-from tiny_training import write_model, write_squares, write_weights
+from support.tiny_training import write_model, write_squares, write_weights
 
 pytestmark = pytest.mark.workflow
 N_STEPS = 200

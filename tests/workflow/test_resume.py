@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evenclip.train import TrainOptions, train_model
-from tiny_training import TINY_MODEL, write_model, write_squares, write_weights
+from support.tiny_training import TINY_MODEL, write_model, write_squares, write_weights
 
 pytestmark = pytest.mark.workflow
 N = 256

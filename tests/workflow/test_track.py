@@ -15,7 +15,7 @@ from evenclip.report import write_report
 from evenclip.results import StudyResults
 from evenclip.track import sync
 from evenclip.track.plan import metric_name, plan_study, thin
-from example_study import EFFECT, SEEDS, STRATEGIES, example_metrics
+from support.example_study import EFFECT, SEEDS, STRATEGIES, example_metrics
 
 pytestmark = pytest.mark.workflow
 KEYS = {"report", *STRATEGIES, *(f"{name}/seed{seed}" for name in STRATEGIES for seed in SEEDS)}

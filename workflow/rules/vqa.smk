@@ -6,7 +6,7 @@ rule questions:
         manifest=f"{RESULTS}/questions/{{dataset}}/{{split}}.json",
     params:
         options=lambda w: STUDY.question_arguments(w.dataset, w.split),
-        code=code_fingerprint("evenclip.data.vqa"),
+        code=code_fingerprint("evenclip.data.vqa_questions"),
     log:
         f"{LOGS}/questions/{{dataset}}_{{split}}.log",
     benchmark:

@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from evenclip.balance.cells import Cells, count_cells
-from evenclip.balance.columns import short_name
 from evenclip.balance.groups import Contrast, contrasts
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import number
-from evenclip.balance.rows import CodedRows
-from evenclip.balance.source import Source, as_table, check_key_type
+from evenclip.balance.table.cells import Cells, count_cells
+from evenclip.balance.table.coding import CodedRows
+from evenclip.balance.table.columns import short_name
+from evenclip.balance.table.source import Source, as_table, check_key_type
 from evenclip.errors import InputError
-from evenclip.records import check_unique_keys, read_table
+from evenclip.tables import check_unique_keys, read_table
 
 N_BOOTSTRAP = 1000
 MIN_GROUP = 30  # rows a group needs on both sides of a contrast before its bias is called measured

@@ -4,13 +4,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from evenclip.balance.cells import count_cells
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import describe
-from evenclip.balance.rows import CodedRows
 from evenclip.balance.run import weigh_rows
-from evenclip.balance.source import Source
 from evenclip.balance.strategies import weigh
+from evenclip.balance.table.cells import count_cells
+from evenclip.balance.table.coding import CodedRows
+from evenclip.balance.table.source import Source
 
 
 class M4Balancer:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenclip.balance.cells import Cells
-from evenclip.balance.columns import short_name
+from evenclip.balance.table.cells import Cells
+from evenclip.balance.table.columns import short_name
 from evenclip.errors import InputError
 
 

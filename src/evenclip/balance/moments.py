@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from evenclip.balance.cells import Cells
-from evenclip.balance.columns import short_name
 from evenclip.balance.groups import Contrast
 from evenclip.balance.options import BalanceOptions
+from evenclip.balance.table.cells import Cells
+from evenclip.balance.table.columns import short_name
 
 _BLOCK_ELEMENTS = 4_000_000  # label pairs or signal products held at once by `gram`
 _CACHED_PAIRS = 60_000_000  # label pairs kept between calls of `gram`

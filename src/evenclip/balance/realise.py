@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from evenclip.balance.arrow import as_arrow
+from evenclip.balance.table.coding import as_arrow
 from evenclip.errors import InputError
-from evenclip.records import WEIGHTS_SCHEMA
+from evenclip.tables import WEIGHTS_SCHEMA
 
 MAX_COPIES = 255
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from evenclip.balance.columns import short_name
-from evenclip.balance.exact import FEASIBLE_RESIDUAL
 from evenclip.balance.groups import Bias, bias
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.realise import Plan
+from evenclip.balance.solvers.exact import FEASIBLE_RESIDUAL
 from evenclip.balance.strategies import Balanced, blocking_pair
+from evenclip.balance.table.columns import short_name
 
 
 def describe(balanced: Balanced) -> dict[str, Any]:

@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evenclip.balance.cells import Cells, count_cells
-from evenclip.balance.keys import KeyCheck, hash_strings
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan, ranks, weights_batch
 from evenclip.balance.report import describe, peak_memory_mb
-from evenclip.balance.rows import CodedBatch, CodedRows
-from evenclip.balance.source import Source, ahead
 from evenclip.balance.strategies import weigh
+from evenclip.balance.table.cells import Cells, count_cells
+from evenclip.balance.table.coding import CodedBatch, CodedRows
+from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
+from evenclip.balance.table.source import Source, ahead
 from evenclip.provenance import Manifest, atomic_folder, write_json
-from evenclip.records import WEIGHTS_SCHEMA
+from evenclip.tables import WEIGHTS_SCHEMA
 
 
 def balance(labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: int = 0) -> dict[str, Any]:

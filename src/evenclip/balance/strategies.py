@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evenclip.balance.baselines import rake, reweigh
-from evenclip.balance.cells import Cells
-from evenclip.balance.exact import (
+from evenclip.balance.groups import Contrast, check_contrasts, contrasts
+from evenclip.balance.moments import Moments, build_moments
+from evenclip.balance.options import BalanceOptions
+from evenclip.balance.realise import Plan
+from evenclip.balance.solvers.exact import (
     AUTO_MARGIN,
     FEASIBLE_RESIDUAL,
     GAP_TOLERANCE,
@@ -18,11 +21,8 @@ from evenclip.balance.exact import (
     largest_retention,
     solve,
 )
-from evenclip.balance.groups import Contrast, check_contrasts, contrasts
-from evenclip.balance.moments import Moments, build_moments
-from evenclip.balance.options import BalanceOptions
-from evenclip.balance.realise import Plan
 from evenclip.balance.stochastic import one_pass
+from evenclip.balance.table.cells import Cells
 from evenclip.errors import InputError
 
 _LEAST_RETENTION = 1e-3  # below it there is nothing left to train on

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from evenclip.evaluate import sensitivity
-from evenclip.evaluate.definitions import Definition
+from evenclip.evaluate import prompt_sensitivity as sensitivity
+from evenclip.evaluate.measurement import Definition
 from evenclip.evaluate.options import KINDS
 from evenclip.links import options as links
 from evenclip.vqa import options as vqa

@@ -131,12 +131,12 @@ def audit(
 
     from evenclip.balance import BalanceOptions
     from evenclip.balance import audit as audit_labels
-    from evenclip.balance.audit_text import as_text
+    from evenclip.balance.audit_report import as_text
 
     options = BalanceOptions.from_arguments([*option, *_target_option(target)], "audit")
     found = audit_labels(labels, weights, options, seed=seed)
     print(json.dumps(found, indent=1) if as_json else as_text(found))
     if figures:
-        from evenclip.balance.figures import write_figures
+        from evenclip.balance.audit_report import write_figures
 
         write_figures(found, figures)

@@ -23,7 +23,7 @@ def data_synthesize(
 ) -> None:
     """Draw a split of the embedded world into image-text shards."""
     from evenclip.data.options import WorldOptions
-    from evenclip.data.synthesize import synthesize
+    from evenclip.data.world.synthesize import synthesize
 
     synthesize(out, split, n, seed, WorldOptions.from_arguments(option))
 
@@ -75,7 +75,7 @@ def data_unpack(
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Unpack an archive safely; `data import` reads archives without."""
-    from evenclip.data.archives import UnpackOptions, unpack
+    from evenclip.data.fetch.archives import UnpackOptions, unpack
 
     print(f"{out}: {unpack(archive, out, UnpackOptions.from_arguments(option))} files")
 
@@ -105,6 +105,6 @@ def data_questions(
     data: Annotated[Path | None, typer.Option(help="Folder of image-text shards with the pictures.")] = None,
 ) -> None:
     """Write VQA v2's questions and answers as one table."""
-    from evenclip.data.vqa import write_questions_table
+    from evenclip.data.vqa_questions import write_questions_table
 
     print(f"{out}: {write_questions_table(questions, annotations, data, out)} questions")

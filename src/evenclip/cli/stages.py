@@ -195,7 +195,7 @@ def doctor() -> None:
 @config_app.command("check")
 def config_check(study: Path) -> None:
     """Check a study file and list its runs."""
-    from evenclip.config import load_study
+    from evenclip.study.commands import load_study
 
     for run in load_study(study).runs.values():
         print(f"{run.name}\tstrategy={run.strategy}\t{' '.join(f'{k}={v}' for k, v in run.overrides.items())}".rstrip())
@@ -205,6 +205,6 @@ def config_check(study: Path) -> None:
 def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) -> None:
     """Write the JSON schema of study files, generated from the option blocks."""
     from evenclip.provenance import write_json
-    from evenclip.study_file import StudyConfig
+    from evenclip.study.schema import StudyConfig
 
     write_json(StudyConfig.model_json_schema(), out)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from evenclip.data.candidates import Reject, one_line
+from evenclip.data.layouts.base import Reject, one_line
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
 from evenclip.data.source import Source

@@ -14,27 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from evenclip.data import (
-    layout_aro,
-    layout_celeba,
-    layout_cifar100,
-    layout_coco,
-    layout_cub200,
-    layout_fairface,
-    layout_flickr8k,
-    layout_folder,
-    layout_imagenet_val,
-    layout_karpathy,
-    layout_miap,
-    layout_oxford_pets,
-    layout_sugarcrepe,
-    layout_valse,
-    layout_visual_genome,
-    layout_vlchecklist,
-    layout_webdataset,
-)
-from evenclip.data.candidates import Candidate, Reject
 from evenclip.data.images import MAX_BYTES, BadImage, JpegImage, quiet_decoding, to_jpeg
+from evenclip.data.layouts import aro as layout_aro
+from evenclip.data.layouts import celeba as layout_celeba
+from evenclip.data.layouts import cifar100 as layout_cifar100
+from evenclip.data.layouts import coco as layout_coco
+from evenclip.data.layouts import cub200 as layout_cub200
+from evenclip.data.layouts import fairface as layout_fairface
+from evenclip.data.layouts import flickr8k as layout_flickr8k
+from evenclip.data.layouts import folder as layout_folder
+from evenclip.data.layouts import imagenet_val as layout_imagenet_val
+from evenclip.data.layouts import karpathy as layout_karpathy
+from evenclip.data.layouts import miap as layout_miap
+from evenclip.data.layouts import oxford_pets as layout_oxford_pets
+from evenclip.data.layouts import sugarcrepe as layout_sugarcrepe
+from evenclip.data.layouts import valse as layout_valse
+from evenclip.data.layouts import visual_genome as layout_visual_genome
+from evenclip.data.layouts import vlchecklist as layout_vlchecklist
+from evenclip.data.layouts import webdataset as layout_webdataset
+from evenclip.data.layouts.base import Candidate, Reject
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import ShardWriter, write_shards
 from evenclip.data.source import Source, UnreadableFile

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from evenclip.data.tar_writer import TarWriter
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
-from evenclip.records import QUARANTINE_SCHEMA, check_unique_keys, read_table
+from evenclip.tables import QUARANTINE_SCHEMA, check_unique_keys, read_table
 
 PAIR_COLUMNS = ("key", "caption", "captions", "width", "height", "sha256")
 

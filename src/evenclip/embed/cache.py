@@ -50,7 +50,7 @@ class EmbeddingCache:
         return paths
 
     def _write(self, path: Path, source: Path, prompts: Prompts | None) -> None:
-        from evenclip.embed.arrays import embed_data, embed_prompts
+        from evenclip.embed.encoder import embed_data, embed_prompts
 
         encoder = self._encoder
         arrays = embed_data(encoder, source) if prompts is None else embed_prompts(encoder, source, prompts)
@@ -79,7 +79,7 @@ class EmbeddingCache:
         """What all embeddings of this model depend on, beside what is embedded."""
         options = self._options.model_dump(mode="json", exclude={"threads"})
         version = importlib.metadata.version("open_clip_torch")
-        return [self.model_identity, options, version, code_fingerprint("evenclip.embed.arrays")]
+        return [self.model_identity, options, version, code_fingerprint("evenclip.embed.encoder")]
 
     def _path(self, source: Path) -> Path:
         # the prompt arrays carry the file's stem in their names

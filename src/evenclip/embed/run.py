@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from evenclip.data.shards import read_manifest
-from evenclip.embed.arrays import embed_data, embed_prompts
-from evenclip.embed.encoder import Encoder
+from evenclip.embed.encoder import Encoder, embed_data, embed_prompts
 from evenclip.embed.options import EmbedOptions, EmbedSet
 from evenclip.errors import InputError
 from evenclip.model.clip import load_clip

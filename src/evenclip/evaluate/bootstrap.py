@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
-from evenclip.records import MetricRow
+from evenclip.tables import MetricRow
 
 # maps means, shape (..., n_strata, n_values), to a metric, shape (...)
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -132,3 +133,39 @@ def reflected_row(
     """A row with the 95 % basic interval of ``replicates``, shape (resamples,), in the metric's range ``within``."""
     low, high = np.clip(2 * value - np.quantile(replicates, [0.975, 0.025]), *within)
     return MetricRow(metric, float(value), float(min(low, value)), float(max(high, value)), int(n), group, random)
+
+
+def clustered_row(
+    metric: str, values: np.ndarray, clusters: np.ndarray, bootstrap: Bootstrap, group: str = "",
+    random: float | None = None,
+) -> MetricRow:  # fmt: skip
+    """The mean of ``values``, shape (n,), its bootstrap over ``clusters``, shape (n,): what each example belongs to.
+
+    Examples of one cluster are alike: resampled one by one they would give an interval that is too short.
+    """
+    _, cluster = np.unique(clusters, return_inverse=True)
+    means = bootstrap.means(np.stack([np.bincount(cluster, values), np.bincount(cluster)], axis=1))
+    return means.row(metric, lambda m: m[..., 0, 0] / m[..., 0, 1], len(values), group, random)
+
+
+def share_row(
+    metric: str, hits: np.ndarray, group: str = "", random: float | None = None, independent: int | None = None
+) -> MetricRow:
+    """The mean of ``hits`` with Wilson's 95 % interval.
+
+    Parameters
+    ----------
+    metric : str
+    hits : ndarray, shape (n,)
+        In [0, 1]; values between (ties) vary less than Wilson's interval supposes, which is then wide.
+    group : str
+    random : float, optional
+    independent : int, optional
+        Number of independent examples; default n.
+    """
+    n, z = independent or len(hits), float(ndtri(0.975))
+    share = float(np.mean(hits, dtype=float))
+    centre, scale = (share + z**2 / (2 * n)), 1 + z**2 / n
+    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low, high = (float(np.clip((centre + side * half) / scale, 0, 1)) for side in (-1, 1))
+    return MetricRow(metric, share, min(low, share), max(high, share), len(hits), group, random)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from evenclip.embed.cache import EmbeddingCache
 from evenclip.errors import InputError
-from evenclip.evaluate.embedder import Embedder
-from evenclip.evaluate.evaluation import evaluate_set
 from evenclip.evaluate.measurement import EvaluateOptions
 from evenclip.evaluate.options import Task, train_split
+from evenclip.evaluate.run import Embedder, evaluate_set
 
 
 def evaluate_model(

@@ -8,7 +8,7 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.evaluate.embedded import Columns, EmbeddedSet
 from evenclip.evaluate.measurement import insufficient
-from evenclip.records import MetricRow
+from evenclip.tables import MetricRow
 
 
 @dataclass(frozen=True)

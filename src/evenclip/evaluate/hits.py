@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.tables import MetricRow
+
 
 def hit_probability(k: int, ahead: np.ndarray, own: np.ndarray | int, tied: np.ndarray | int) -> np.ndarray:
     """Probability that one of ``own`` right candidates is among the first k, when ties are broken at random.
@@ -48,3 +51,31 @@ def top_k_hits(k: int, scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     """
     best = scores[np.arange(len(scores)), right][:, None]
     return hit_probability(k, (scores > best).sum(axis=1), 1, (scores == best).sum(axis=1) - 1)
+
+
+SMALLEST_STRATUM = 5  # a resample of one example is that example: strata of few give intervals that are too short
+
+
+def mean_recall_row(metric: str, hits: np.ndarray, codes: np.ndarray, bootstrap: Bootstrap, random: float) -> MetricRow:
+    """Mean over the classes that have images of the share that is right.
+
+    The bootstrap is stratified by class. Where a class has fewer than `SMALLEST_STRATUM` images it is over all images
+    instead, each weighing 1 / (size of its class), and so says how the mean varies over classes too.
+
+    Parameters
+    ----------
+    metric : str
+    hits : ndarray, shape (n,)
+        In [0, 1].
+    codes : ndarray of int, shape (n,)
+        Class of each image.
+    bootstrap : Bootstrap
+    random : float
+    """
+    _, strata, sizes = np.unique(codes, return_inverse=True, return_counts=True)
+    if sizes.min() >= SMALLEST_STRATUM:
+        means = bootstrap.means(hits[:, None], strata)
+        return means.row(metric, lambda m: m[..., 0].mean(axis=-1), len(hits), random=random)
+    weights = 1 / sizes[strata]
+    means = bootstrap.means(np.stack([hits * weights, weights], axis=1))
+    return means.row(metric, lambda m: m[..., 0, 0] / m[..., 0, 1], len(hits), random=random)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -9,10 +10,25 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.evaluate.definitions import Definition
 from evenclip.evaluate.embedded import Columns, EmbeddedSet, as_columns
 from evenclip.options import Options
-from evenclip.records import MetricRow
+from evenclip.tables import MetricRow
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Definition of one metric.
+
+    ``name`` is the metric without the set, e.g. `zeroshot/acc1`, with placeholders such as `{k}`; ``interval`` the
+    values it can take; ``random`` what a model that knows nothing scores; ``source`` the paper or project it is from.
+    """
+
+    name: str
+    meaning: str
+    formula: str
+    interval: str
+    random: str
+    source: str
 
 
 class EvaluateOptions(Options):

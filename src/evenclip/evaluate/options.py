@@ -12,21 +12,21 @@ import yaml
 from pydantic import ConfigDict, Field, RootModel
 
 from evenclip.errors import InputError
-from evenclip.evaluate.association import Association
-from evenclip.evaluate.bias_at_k import BiasAtK
-from evenclip.evaluate.compositional import Compositional
-from evenclip.evaluate.fairness import Fairness
-from evenclip.evaluate.harm import Harm
-from evenclip.evaluate.linear_probe import LinearProbe
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
-from evenclip.evaluate.pairwise import Pairwise
-from evenclip.evaluate.parity import Parity
-from evenclip.evaluate.recognition import Recognition
-from evenclip.evaluate.representation import Representation
-from evenclip.evaluate.retrieval import Retrieval
-from evenclip.evaluate.retrieval_entropy import RetrievalEntropy
-from evenclip.evaluate.skew import Skew
-from evenclip.evaluate.zeroshot import ZeroShot
+from evenclip.evaluate.metrics.association import Association
+from evenclip.evaluate.metrics.bias_at_k import BiasAtK
+from evenclip.evaluate.metrics.compositional import Compositional
+from evenclip.evaluate.metrics.fairness import Fairness
+from evenclip.evaluate.metrics.harm import Harm
+from evenclip.evaluate.metrics.linear_probe import LinearProbe
+from evenclip.evaluate.metrics.pairwise import Pairwise
+from evenclip.evaluate.metrics.parity import Parity
+from evenclip.evaluate.metrics.recognition import Recognition
+from evenclip.evaluate.metrics.representation import Representation
+from evenclip.evaluate.metrics.retrieval import Retrieval
+from evenclip.evaluate.metrics.retrieval_entropy import RetrievalEntropy
+from evenclip.evaluate.metrics.skew import Skew
+from evenclip.evaluate.metrics.zeroshot import ZeroShot
 
 __all__ = ["EvaluateOptions", "Task"]
 

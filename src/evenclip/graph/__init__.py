@@ -6,6 +6,6 @@ folder; writes triples, entities, relations as tables. Command: `evenclip graph 
 
 from evenclip.graph.build import build_graph
 from evenclip.graph.options import GraphOptions
-from evenclip.graph.source import Format, GraphSource
+from evenclip.graph.sources import Format, GraphSource
 
 __all__ = ["Format", "GraphOptions", "GraphSource", "build_graph"]

@@ -4,25 +4,50 @@ Read every source, link the entities, leave out what is redundant or outside the
 """
 
 import os
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
+from scipy.sparse import csgraph
 
-from evenclip.data.pictures import PictureKeys
+from evenclip.data.picture_keys import PictureKeys
 from evenclip.errors import InputError
+from evenclip.graph.captions.negatives import write_negatives
 from evenclip.graph.linking import link, merge
-from evenclip.graph.negatives import write_negatives
 from evenclip.graph.options import GraphOptions
-from evenclip.graph.redundancy import find_redundant
-from evenclip.graph.restriction import spoken_of, within_hops
 from evenclip.graph.scenes import read_scenes
-from evenclip.graph.source import GraphSource, read_source
-from evenclip.graph.splitting import SPLITS, split_triples
-from evenclip.graph.statistics import describe
+from evenclip.graph.selection import SPLITS, find_redundant, split_triples, spoken_of, within_hops
+from evenclip.graph.sources import GraphSource, read_source
 from evenclip.graph.tables import ENTITIES_SCHEMA, RELATIONS_SCHEMA, TRIPLES_SCHEMA, Entities, Graph, Triples, modality
 from evenclip.provenance import Manifest, atomic_folder, sha256_file, write_json
-from evenclip.records import write_table
+from evenclip.tables import write_table
+
+N_RELATIONS, N_HUBS = 50, 20
+
+
+def describe(entities: Entities, triples: Triples, split: np.ndarray, texts: list[str]) -> dict[str, Any]:
+    """Statistics of the triples and of the entities that they speak of; the most frequent relations and entities."""
+    ends = np.concatenate([triples.head, triples.tail])
+    used, degree = np.unique(ends, return_counts=True)
+    sizes = np.bincount(triples.relation)
+    relations = [row for row in np.argsort(-sizes, kind="stable") if sizes[row]]
+    hubs = np.argsort(-degree, kind="stable")[:N_HUBS]
+    n = len(entities.ids)
+    links = sparse.coo_array((np.ones(len(triples), dtype=np.int8), (triples.head, triples.tail)), (n, n))
+    component = np.bincount(csgraph.connected_components(links, directed=False)[1][used])
+    component = component[component > 0]
+    modalities = Counter(modality(entities.texts[i], entities.image_keys[i]) for i in used.tolist())
+    return {
+        "splits": {name: int(k) for name, k in zip(SPLITS, np.bincount(split, minlength=3), strict=True)},
+        "modalities": dict(modalities),
+        "relations": {texts[row]: int(sizes[row]) for row in relations[:N_RELATIONS]},
+        "hubs": {entities.ids[used[k]]: int(degree[k]) for k in hubs},
+        "degree": {"mean": float(degree.mean()), "median": float(np.median(degree)), "max": int(degree.max())},
+        "n_components": len(component),
+        "largest_component_share": float(component.max() / len(used)),
+    }
 
 
 def build_graph(

@@ -1,7 +1,7 @@
 """A graph folder as PyTorch Geometric's `HeteroData`, for people with models of their own; no compiled extras.
 
 Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. What Knowledge-CLIP trains on are neighbourhoods,
-drawn by `evenclip.train.neighbourhood`: PyG's own `NeighborLoader` needs `pyg-lib` or `torch-sparse`.
+drawn by `evenclip.train.methods.knowledge`: PyG's own `NeighborLoader` needs `pyg-lib` or `torch-sparse`.
 
 Node types are the modalities (text, image, both). Edges carry the row of their relation; every triple gives an edge
 from its tail to its head as well, whose relation is ``row + n_relations``: messages flow both ways.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from evenclip.errors import InputError
-from evenclip.records import read_table
+from evenclip.tables import read_table
 
 with warnings.catch_warnings():  # PyG scripts a tuple while it is imported, which newer torch calls deprecated
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)

@@ -11,8 +11,7 @@ from math import log
 import numpy as np
 
 from evenclip.graph.linking import normal_form, singular
-from evenclip.graph.relations import HAS_ATTRIBUTE, IS_A, OPPOSITES, inverse_of
-from evenclip.graph.tables import Box, Entities, Triples
+from evenclip.graph.tables import HAS_ATTRIBUTE, IS_A, OPPOSITES, Box, Entities, Triples, inverse_of
 
 MAX_RELATIVES = 10
 

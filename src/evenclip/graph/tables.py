@@ -1,14 +1,48 @@
-"""The tables of a knowledge graph, and what collects its rows while a source is read."""
+"""The tables of a knowledge graph, the vocabulary of relations, and what collects rows while a source is read."""
 
+import csv
+import re
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from evenclip.graph.relations import text_of
+IMAGE_OF, CAPTION_OF = "is an image of", "is a caption of"
+HAS_ATTRIBUTE = "has attribute"
+IS_A = "is a"
+OPPOSITES = ("is the opposite of", "is distinct from")
+"""Texts of the relations between terms of which at most one holds."""
+
+_WORD_STARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\-/]+")
+
+
+def in_words(name: str) -> str:
+    """A relation's name as words: AtLocation -> at location, _has_part -> has part, is-a -> is a."""
+    return " ".join(_WORD_STARTS.sub(" ", name).lower().split())
+
+
+def text_of(name: str) -> str:
+    """The text of a relation, for people and for a text encoder: AtLocation -> is located at."""
+    words = in_words(name)
+    return _table()[0].get(words, words)
+
+
+def inverse_of(text: str) -> str | None:
+    """The text that says the same from the tail to the head; None where it is not known."""
+    return _table()[1].get(text)
+
+
+@cache
+def _table() -> tuple[dict[str, str], dict[str, str]]:
+    with open(Path(__file__).with_name("relations.tsv"), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return {row["name"]: row["text"] for row in rows}, {row["text"]: row["inverse"] for row in rows if row["inverse"]}
+
 
 BOX = pa.list_(pa.int32())  # x, y, w, h; of fixed length, Parquet would not read nulls back
 TRIPLES_SCHEMA = pa.schema([(name, pa.string()) for name in ("head", "relation", "tail", "source", "split")])

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from evenclip.graph.link_prediction import Scorer, Side
+from evenclip.links.ranking import Scorer, Side
 from evenclip.options import Options
 
 N_BUCKETS = 2**17
@@ -97,7 +97,7 @@ class TextScorer(nn.Module):
         return self.scale.exp() * cosine + self.prior(answers).T
 
     def scorer(self) -> Scorer:
-        """As `evenclip.graph.link_prediction` asks for it; with the present weights."""
+        """As `evenclip.links.ranking` asks for it; with the present weights."""
         with torch.no_grad():
             vectors = self.embed(torch.arange(len(self._length)))
 

@@ -17,7 +17,7 @@ from evenclip.errors import InputError
 from evenclip.label.from_captions import N_EXAMPLES
 from evenclip.label.run import warn_of_empty
 from evenclip.provenance import Manifest, atomic_file
-from evenclip.records import read_table
+from evenclip.tables import read_table
 
 
 def gather_labels(parts: Sequence[str | os.PathLike], out: str | os.PathLike) -> int:

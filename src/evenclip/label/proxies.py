@@ -21,7 +21,7 @@ from evenclip.errors import InputError
 from evenclip.label.lexicon import Lexicon, normalise, read_lexicon, with_plurals
 from evenclip.options import Options
 from evenclip.provenance import atomic_file
-from evenclip.records import read_table
+from evenclip.tables import read_table
 
 
 class ProxyOptions(Options):

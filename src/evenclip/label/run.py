@@ -18,14 +18,13 @@ import pyarrow.compute as pc
 from evenclip.data.shards import WHOLE, Part, read_pairs
 from evenclip.errors import InputError
 from evenclip.label.embeddings import Embeddings, read_embeddings
-from evenclip.label.from_captions import label_captions
+from evenclip.label.from_captions import Matcher, label_captions
 from evenclip.label.lexicon import read_lexicon
-from evenclip.label.matching import Matcher
 from evenclip.label.noise import flip
 from evenclip.label.options import AttributeSet, LabelOptions
 from evenclip.label.quality import captions_of, lowest, utility
 from evenclip.provenance import Manifest
-from evenclip.records import QUARANTINE_SCHEMA, write_table
+from evenclip.tables import QUARANTINE_SCHEMA, write_table
 
 SENSITIVE = "sensitive."
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from evenclip.evaluate.definitions import Definition
+from evenclip.evaluate.measurement import Definition
 from evenclip.options import Options
 
 SOURCE = "Bordes et al. 2013; ties as Berrendorf et al. 2020"

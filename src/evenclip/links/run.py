@@ -18,21 +18,19 @@ import torch
 
 from evenclip.data.shards import read_manifest, read_pairs
 from evenclip.errors import InputError
-from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.evaluate.clusters import clustered_row
+from evenclip.evaluate.bootstrap import Bootstrap, clustered_row
 from evenclip.evaluate.measurement import insufficient
-from evenclip.graph.link_prediction import HITS, Scorer, Side, chance_of, filtered_ranks, frequency_scorer
 from evenclip.links.encoding import EncodedGraph, Pictures, encode_graph
 from evenclip.links.options import LinkOptions
 from evenclip.links.questions import Questions, answers_among, draw_questions
-from evenclip.model.clip import load_clip
-from evenclip.model.hardware import resolve_device
+from evenclip.links.ranking import HITS, Scorer, Side, chance_of, filtered_ranks, frequency_scorer
+from evenclip.model.clip import load_clip, resolve_device
 from evenclip.model.identity import model_identity
 from evenclip.model.multimodal import HEAD, TAIL, MultiModalEncoder, load_multimodal
 from evenclip.model.shown_graph import ShownGraph, read_shown_graph
 from evenclip.progress import track
 from evenclip.provenance import Manifest, write_json
-from evenclip.records import MetricRow, read_table
+from evenclip.tables import MetricRow, read_table
 
 NO_ANSWER = -2.0  # below every cosine and every count
 

@@ -1,9 +1,4 @@
-"""Build, load and save CLIP models through open_clip's public interface.
-
-Reads an open_clip name, a JSON model configuration (`config/models/*.json`), a checkpoint or a run folder. Writes
-`model.safetensors`, `open_clip_config.json` (with both, ``open_clip.create_model_from_pretrained("local-dir:RUN")``
-loads the model, its preprocessing included) and `model.json`, the same description with what training adds to it.
-"""
+"""Build, load and save CLIP models through open_clip's public interface; what `auto` device and precision are."""
 
 import difflib
 import json
@@ -21,6 +16,25 @@ from safetensors.torch import save_file
 
 from evenclip.errors import InputError
 from evenclip.provenance import write_json
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that ``auto`` stands for; `InputError` for a CUDA device that is not there."""
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise InputError("torch finds no CUDA device", "device", "write device: auto or cpu")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """What ``auto`` stands for: bf16 where the processor multiplies bfloat16 itself; elsewhere it is slow."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if any(able.get(unit) for unit in ("avx512_bf16", "amx_bf16", "arm_bf16")) else "fp32"
+
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 HUB = "hf-hub:"  # open_clip reads configuration and weights of such a name from there

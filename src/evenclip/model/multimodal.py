@@ -20,8 +20,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evenclip.errors import InputError
-from evenclip.model.regions import WHOLE
-from evenclip.model.tokens import Grid, region_tokens
+from evenclip.model.tokens import WHOLE, Grid, region_tokens
 from evenclip.provenance import write_json
 
 HEAD, RELATION, TAIL = range(3)

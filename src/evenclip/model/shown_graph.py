@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from evenclip.data.shards import read_pairs
 from evenclip.errors import InputError
-from evenclip.model.regions import WHOLE, boxes_in_view
-from evenclip.records import read_table
+from evenclip.model.tokens import WHOLE, boxes_in_view
+from evenclip.tables import read_table
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array, csgraph
 from sklearn.manifold import smacof
 
-from evenclip.records import read_table
 from evenclip.report.drawing import COLORS, GREY, Picture, finish, panel
 from evenclip.report.tables import Table
 from evenclip.report.words import number
 from evenclip.results import StudyResults
+from evenclip.tables import read_table
 
 N_NODES, N_LINKS_OF_START, N_LINKS_OF_OTHERS, N_RELATIONS, N_LETTERS = 14, 6, 3, 12, 22
 

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from evenclip.data.shards import read_manifest
-from evenclip.records import LABEL_PREFIXES, read_table
 from evenclip.report import words
 from evenclip.results import StudyResults
+from evenclip.tables import LABEL_PREFIXES, read_table
 
 N_SAMPLES, SIDE_PX = 12, 192
 START, END = "<!-- samples -->", "<!-- /samples -->"

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evenclip.records import LABEL_PREFIXES
 from evenclip.report import words
 from evenclip.report.words import number
 from evenclip.results import Estimate, StudyResults
+from evenclip.tables import LABEL_PREFIXES
 
 N_WORDS = 10  # that made a label; a lexicon may have hundreds
 FAMILIES = {

@@ -15,13 +15,13 @@ from typing import Any
 
 from evenclip.errors import InputError
 from evenclip.provenance import atomic_file, write_json
-from evenclip.records import MetricRow
 from evenclip.summarize.claims import read_claims
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, layouts
 from evenclip.summarize.inference import Layout
 from evenclip.summarize.reading import LINKS, Measured, read_json, read_measured, read_sets, read_training
 from evenclip.summarize.roles import RunFacts
 from evenclip.summarize.verdicts import judge
+from evenclip.tables import MetricRow
 
 SUMMARY_COLUMNS = (
     "study", "run", "strategy", "metric", "group", "mean", "sd", "ci_low", "ci_high", "interval", "df",

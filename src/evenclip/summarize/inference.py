@@ -1,7 +1,7 @@
 """Statistics of runs trained with the same few seeds: one metric is a table of runs by seeds, with no empty cell.
 
 Few seeds per run say little about the spread, so each variance is moderated by the others of the metric
-(`evenclip.summarize.moderation`). Runs may differ in spread; what is assumed is that it is about normal. Runs with one
+(`evenclip.summarize.inference`). Runs may differ in spread; what is assumed is that it is about normal. Runs with one
 seed share initialisation and order of data, so differences between runs are paired by seed.
 
 References: Smyth 2004 (moderated t); Satterthwaite 1946 (degrees of freedom of a sum of mean squares); Hedges 1981 (g);
@@ -14,9 +14,53 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
-from evenclip.summarize.moderation import NO_SPREAD, Prior
+NO_SPREAD = 1e-24  # variances up to here are rounding errors of values that agree
+SMALLEST_HALF_DF = 1e-3
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the other variances of a metric say of one: ``variance``, worth ``df`` degrees of freedom.
+
+    ``variance`` is NaN where there is no spread anywhere.
+    """
+
+    variance: float
+    df: float
+
+    @classmethod
+    def fit(cls, variances: np.ndarray, df: int) -> "Prior":
+        """Method of moments on the logarithms: their spread beyond that of chi-square tells the prior's worth.
+
+        Parameters
+        ----------
+        variances : numpy.ndarray of float, shape (n,)
+            n >= 1; those without spread say nothing of the others and are left out.
+        df : int
+            Degrees of freedom of each, >= 1; also the most that the prior may be worth.
+        """
+        seen = variances[variances > NO_SPREAD]
+        if not len(seen):
+            return cls(math.nan, df)
+        logs = np.log(seen) - special.digamma(df / 2) + math.log(df / 2)
+        spread = logs.var(ddof=1) - special.polygamma(1, df / 2) if len(seen) > 1 else 0.0
+        if spread <= special.polygamma(1, df / 2):
+            return cls(float(seen.mean()), df)
+        half = optimize.brentq(lambda x: special.polygamma(1, x) - spread, SMALLEST_HALF_DF, df / 2)
+        return cls(math.exp(logs.mean() + special.digamma(half) - math.log(half)), 2 * half)
+
+    def moderate(self, variance: float, df: int) -> float:
+        """Posterior of a variance with ``df`` degrees of freedom.
+
+        Seeds that agree exactly do so because a metric is coarse or saturated, not because there is no noise: there the
+        prior stands alone.
+        """
+        if variance <= NO_SPREAD:
+            return self.variance
+        return (self.df * self.variance + df * variance) / (self.df + df)
+
 
 LEVEL = 0.05
 POWER = 0.8

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenclip.errors import InputError
-from evenclip.records import MetricRow, read_table
+from evenclip.tables import MetricRow, read_table
 
 LINKS = "links"  # the one set that not all runs have
 # one run at one seed: (metric, group) -> row

@@ -16,7 +16,7 @@ __all__ = ["TrainOptions", "train_model"]
 def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
                 labels: Path | None = None, graph: Path | None = None,
                 watch: Callable[[Mapping[str, Any]], None] | None = None) -> None:  # fmt: skip
-    """Train one model; see `evenclip.train.loop.train_model`, imported here so that options load without torch."""
-    from evenclip.train.loop import train_model as train
+    """Train one model; see `evenclip.train.trainer.train_model`, imported here so that options load without torch."""
+    from evenclip.train.trainer import train_model as train
 
     train(data, weights, out, seed, state, options, labels, graph, watch)

@@ -1,7 +1,7 @@
 """One training in memory: its model, its parts, its optimiser and where it is; `step` does one batch.
 
 A step depends on (seed, step), on the weights so far and on what the parts remember, on nothing else: no generator's
-state has to be saved. How a method plugs in: `evenclip.train.step`.
+state has to be saved. How a method plugs in: `evenclip.train.plugin`.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -16,17 +16,14 @@ from torch import nn
 from evenclip.model.images import normalise
 from evenclip.model.towers import NarrowVocabulary, compile_towers, encode_image, encode_text, freeze_towers, trim
 from evenclip.train.batches import Batch
-from evenclip.train.crop import draw_crops
-from evenclip.train.gradcache import CachedFeatures
-from evenclip.train.inputs import Inputs
+from evenclip.train.bias_probe import BiasProbe
+from evenclip.train.data import Inputs, draw_crops
+from evenclip.train.distributed import Ranks
+from evenclip.train.loss import CachedFeatures, contrastive_loss
 from evenclip.train.methods import make_parts
-from evenclip.train.objectives import contrastive_loss
-from evenclip.train.parallel import Ranks
+from evenclip.train.optimizer_step import Update
 from evenclip.train.pixels import Ahead
-from evenclip.train.probe import BiasProbe
-from evenclip.train.setting import Setting
-from evenclip.train.step import Step
-from evenclip.train.update import Update
+from evenclip.train.plugin import Setting, Step
 
 CROPS = 1  # names the stream of random numbers that crops are drawn from
 EMBED_ROWS = 256  # pairs embedded at a time

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from evenclip.errors import InputError
+from evenclip.train.checkpoint import SavedState
 from evenclip.train.engine import Engine, Outcome
-from evenclip.train.state import SavedState
 
 KEYS_NAMED = 8  # keys of a batch that an error message names
 

@@ -15,8 +15,7 @@ from evenclip.errors import InputError
 from evenclip.model.clip import Clip
 from evenclip.model.images import decode_images, normalise
 from evenclip.model.multimodal import TAIL, MultiModalEncoder
-from evenclip.model.regions import WHOLE
-from evenclip.model.tokens import TokenTap, last_text_tokens, region_tokens
+from evenclip.model.tokens import WHOLE, TokenTap, last_text_tokens, region_tokens
 from evenclip.model.towers import encode_image, encode_text, trim
 
 ROWS = 256  # images or questions that the towers encode at once

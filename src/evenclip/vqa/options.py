@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from evenclip.errors import InputError
-from evenclip.evaluate.definitions import Definition
+from evenclip.evaluate.measurement import Definition
 from evenclip.options import Options
 
 DEFINITION = Definition(

@@ -15,17 +15,15 @@ from torch.nn import functional as F
 
 from evenclip.data.shards import read_manifest
 from evenclip.errors import InputError
-from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.evaluate.clusters import clustered_row
+from evenclip.evaluate.bootstrap import Bootstrap, clustered_row
 from evenclip.evaluate.measurement import insufficient
-from evenclip.model.clip import Clip, load_clip
-from evenclip.model.hardware import resolve_device
+from evenclip.model.clip import Clip, load_clip, resolve_device
 from evenclip.model.identity import model_identity
 from evenclip.model.multimodal import MultiModalEncoder, load_multimodal
 from evenclip.model.tokens import token_widths
 from evenclip.progress import track
 from evenclip.provenance import Manifest, write_json
-from evenclip.records import MetricRow, read_table
+from evenclip.tables import MetricRow, read_table
 from evenclip.vqa.answers import normalise_answer, property_of, soft_accuracy, soft_targets
 from evenclip.vqa.head import AnswerHead, Encoded, encode
 from evenclip.vqa.options import QuestionSet, VqaOptions

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from evenclip.data.registry import RawFile
+from evenclip.data.fetch.registry import RawFile
 from evenclip.errors import InputError
 from evenclip.provenance import write_json
 

@@ -13,11 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from evenclip.data.fetch.checksums import Expected, Locked, check_content
-from evenclip.data.fetch.download import Download
+from evenclip.data.fetch.download import Download, Part
 from evenclip.data.fetch.http import Client
 from evenclip.data.fetch.options import FetchOptions
-from evenclip.data.fetch.part import Part
-from evenclip.data.registry import REGISTRY, DatasetEntry, RawFile, read_registry
+from evenclip.data.fetch.registry import REGISTRY, DatasetEntry, RawFile, read_registry
 from evenclip.errors import InputError
 from evenclip.progress import track
 

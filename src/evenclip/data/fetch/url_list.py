@@ -5,9 +5,12 @@ under its reason and stands in the quarantine table, and the manifest says how m
 that are done are kept in `.<folder>.partial` until all are, so that a fetch that was interrupted goes on there.
 """
 
+import hashlib
 import os
+import re
 import shutil
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,17 +21,60 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import urllib3
 
-from evenclip.data.candidates import one_line
-from evenclip.data.fetch.http import Client, Trouble
+from evenclip.data.fetch.http import Client, Trouble, content_length
 from evenclip.data.fetch.options import UrlListOptions
-from evenclip.data.fetch.web_image import fetch_image
-from evenclip.data.images import JpegImage, quiet_decoding
+from evenclip.data.images import BadImage, JpegImage, quiet_decoding, to_jpeg
+from evenclip.data.layouts.base import one_line
 from evenclip.data.shards import PAIR_COLUMNS, read_manifest, write_shards
 from evenclip.errors import InputError
 from evenclip.progress import track
 from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
-from evenclip.records import QUARANTINE_SCHEMA
+from evenclip.tables import QUARANTINE_SCHEMA
+
+LONGEST_S = 120.0  # no image is worth more
+OPT_OUT = frozenset(("noai", "noimageai", "noindex", "noimageindex"))  # what img2dataset respects too
+
+
+def fetch_image(url: str, client: Client, max_bytes: int, max_px: int | None) -> tuple[JpegImage, str]:
+    """The image at ``url`` as JPEG, and the SHA-256 sum of the bytes that came; raise `Trouble` if there is none."""
+    failures = 0
+    while True:
+        try:
+            content = _get(url, client, max_bytes)
+            return to_jpeg(content, max_px), hashlib.sha256(content).hexdigest()
+        except BadImage as error:
+            raise Trouble(error.reason, error.detail) from None
+        except Trouble as trouble:
+            failures += 1
+            if not trouble.passing or failures >= client.options.attempts:
+                raise
+        client.pause(failures)
+
+
+def _get(url: str, client: Client, max_bytes: int) -> bytes:
+    start = time.monotonic()
+    with client.get(url) as response:
+        _check_offer(response, max_bytes)
+        content = bytearray()
+        for chunk in client.body(response):
+            content += chunk
+            if len(content) > max_bytes:
+                raise Trouble("image_too_large", f"more than {max_bytes} bytes")
+            if time.monotonic() - start > LONGEST_S:
+                raise Trouble("timeout", f"more than {LONGEST_S:g} s")
+    return bytes(content)
+
+
+def _check_offer(response: urllib3.BaseHTTPResponse, max_bytes: int) -> None:
+    if opted_out := OPT_OUT & set(re.split(r"[\s,:]+", response.headers.get("X-Robots-Tag", "").lower())):
+        raise Trouble("opted_out", f"X-Robots-Tag: {', '.join(sorted(opted_out))}")
+    if "html" in response.headers.get("Content-Type", ""):
+        raise Trouble("web_page", "answers with a web page")
+    if (content_length(response) or 0) > max_bytes:
+        raise Trouble("image_too_large", f"{content_length(response)} bytes")
+
 
 AHEAD = 2048  # images fetched before the first of them is written: one slow server must not hold up the others
 CONTENT_OPTIONS = ("columns", "max_image_mb", "max_px", "shard_size")  # those that decide what is in a shard

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from evenclip.data.fetch.checksums import Locked, check_content
-from evenclip.data.registry import REGISTRY, Count, RawFile, read_registry
+from evenclip.data.fetch.registry import REGISTRY, Count, RawFile, read_registry
 from evenclip.data.source import File, Source
 from evenclip.errors import InputError
 from evenclip.progress import track

@@ -1,0 +1,1 @@
+"""Solvers of the moment-matching programme of M4."""

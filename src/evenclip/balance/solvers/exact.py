@@ -1,0 +1,228 @@
+"""M4 solved exactly (paper: M4, ICLR 2024, section 3): weights, certificate, and the largest feasible retention.
+
+Primal, over weights q of cells:  min 1/2 E[(q - eta u)^2] + V sum_j max(0, |E[q a_j]| - eta eps_j)
+s.t. E[q] = eta, 0 <= q <= Q. Its dual maximises, over |lambda_j| <= V and mu,
+D = E[1/2 (q - eta u)^2 + (sum_j lambda_j a_j + mu) q] - eta mu - eta sum_j eps_j |lambda_j|
+with q = clip(eta u - sum_j lambda_j a_j - mu, 0, Q). Any multipliers bound the optimum from below, so
+(primal - D) / primal certifies the weights whatever way they were found.
+
+The result is exact when the rows of each cell share their utility (always so without a utility column). Otherwise
+rows get the weight of their bin's mean utility; as q is a projection of eta u, which does not expand distances, the
+weights are off by at most eta / 2^(utility_bits + 1) in root mean square, and the constraints hold all the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError
+
+from evenclip.balance.moments import Moments
+from evenclip.balance.solvers.interior_point import Solution, interior_point
+from evenclip.balance.solvers.newton import newton_steps
+
+FEASIBLE_RESIDUAL = 1e-7  # how far, relative to a moment's size, a held constraint may be exceeded
+GAP_TOLERANCE = 1e-8
+ERROR_FLOOR = 1e-11  # what double precision can be asked for
+MAX_FINISHING_STEPS = 8
+RETENTION_TOLERANCE = 1e-5  # the largest feasible retention is bracketed this closely
+AUTO_MARGIN = 1e-3  # `retention: auto` stays below the largest feasible one by this factor
+PENALTY = 100.0  # V, where constraints cannot hold and none is given
+_SCALE_FLOOR = 1e-3  # a gap is relative to max(primal, this * eta^2): the primal of balanced data is 0
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Weights of cells with their certificate.
+
+    Attributes
+    ----------
+    weight : numpy.ndarray, shape (n_cells,)
+        q in [0, Q].
+    retention : float
+        eta = E[q].
+    objective, dual_bound : float
+        Primal value (with penalties, if any) and the lower bound that its multipliers prove.
+    relative_gap : float
+        (objective - dual_bound) / max(objective, eta^2 / 1000).
+    multiplier : numpy.ndarray, shape (J,)
+        lambda.
+    mean_multiplier : float
+        mu.
+    steps : int
+        Newton steps taken.
+    """
+
+    weight: np.ndarray
+    retention: float
+    objective: float
+    dual_bound: float
+    relative_gap: float
+    multiplier: np.ndarray
+    mean_multiplier: float
+    steps: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether the certificate is as tight as `GAP_TOLERANCE`."""
+        return bool(abs(self.relative_gap) <= GAP_TOLERANCE)
+
+
+def solve(
+    moments: Moments, retention: float, cap: float, price: float = np.inf, start: Weighting | None = None
+) -> Weighting:
+    """Solve M4 at a given retention.
+
+    Parameters
+    ----------
+    moments : Moments
+    retention : float
+        eta in (0, Q]; with hard constraints it must be feasible: see `largest_retention`.
+    cap : float
+        Q.
+    price : float
+        V; infinite = hard constraints.
+    start : Weighting, optional
+        The solution of a nearby problem with the same moments; saves the interior-point method where it is near enough.
+    """
+    if retention >= cap * (1 - 1e-9):
+        return _everything(moments, cap, price)
+    problem = _Problem(moments, retention, cap, price)
+    if start is not None:
+        warm = problem.finish(start.multiplier, start.mean_multiplier, start.steps)
+        if problem.error(warm) <= GAP_TOLERANCE:
+            return warm
+    best = None
+    for found in interior_point(moments, cap, retention, price, stop=problem.proved_infeasible):
+        interior = problem.certify(found.weight, found.multiplier, found.mean_multiplier, found.steps)
+        implied = problem.finish(found.multiplier, found.mean_multiplier, found.steps)
+        best = min((w for w in (implied, interior, best) if w is not None), key=problem.error)
+        if problem.error(best) <= ERROR_FLOOR:
+            break
+    return best
+
+
+def certify_multipliers(
+    moments: Moments, retention: float, cap: float, price: float, multiplier: np.ndarray, mean_multiplier: float
+) -> Weighting:
+    """The weights that given multipliers imply, with their certificate; whoever found them."""
+    problem = _Problem(moments, retention, cap, price)
+    return problem.certify(problem.implied(multiplier, mean_multiplier), multiplier, mean_multiplier, 0)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    moments: Moments
+    retention: float
+    cap: float
+    price: float
+
+    def implied(self, multiplier: np.ndarray, mean_multiplier: float) -> np.ndarray:
+        """The weights that minimise the Lagrangian."""
+        pull = self.moments.combine(multiplier) + mean_multiplier
+        return np.clip(self.retention * self.moments.utility - pull, 0, self.cap)
+
+    def certify(self, weight: np.ndarray, multiplier: np.ndarray, mean_multiplier: float, steps: int) -> Weighting:
+        """Primal value of ``weight``, the dual bound of the multipliers, and the gap between them."""
+        moments, price = self.moments, self.price
+        centre, eps = self.retention * moments.utility, self.retention * moments.tolerance.ravel()
+        multiplier = np.clip(multiplier, -price, price)
+        primal = 0.5 * moments.mean((weight - centre) ** 2)
+        if np.isfinite(price):
+            primal += price * float(np.maximum(np.abs(moments.expect(weight)) - eps, 0).sum())
+        q = self.implied(multiplier, mean_multiplier)
+        pull = moments.combine(multiplier) + mean_multiplier
+        dual = moments.mean(0.5 * (q - centre) ** 2 + pull * q)
+        dual -= self.retention * mean_multiplier + float(eps @ np.abs(multiplier))
+        gap = (primal - dual) / max(primal, _SCALE_FLOOR * self.retention**2)
+        return Weighting(weight, self.retention, primal, dual, gap, multiplier, mean_multiplier, steps)
+
+    def proved_infeasible(self, found: Solution) -> bool:
+        """Whether the multipliers of an iterate, rescaled, bound the feasible retentions below this one."""
+        if np.isfinite(self.price):
+            return False
+        nu = found.multiplier
+        scale = -found.mean_multiplier - float(self.moments.tolerance.ravel() @ np.abs(nu))
+        return scale > 0 and _retention_bound(self.moments, self.cap, nu / scale) < self.retention * (1 - 1e-9)
+
+    def error(self, weighting: Weighting) -> float:
+        """The largest of gap, missed mean and (with hard constraints) violation; infinite if not a number."""
+        missed = abs(self.moments.mean(weighting.weight) - self.retention)
+        violation = 0.0 if np.isfinite(self.price) else excess(self.moments, weighting)
+        worst = max(abs(weighting.relative_gap), missed, violation)
+        return worst if np.isfinite(worst) else np.inf
+
+    def finish(self, multiplier: np.ndarray, mean_multiplier: float, steps: int) -> Weighting:
+        """The best of the weights that the multipliers imply, and of those after a few Newton steps."""
+        best = self.certify(self.implied(multiplier, mean_multiplier), multiplier, mean_multiplier, steps)
+        centre = self.retention * self.moments.utility
+        proposals = newton_steps(
+            self.moments, centre, self.cap, self.retention, self.price, multiplier, mean_multiplier
+        )
+        for _ in range(MAX_FINISHING_STEPS):
+            if self.error(best) <= ERROR_FLOOR:
+                break
+            try:
+                nu, mu = next(proposals)
+            except LinAlgError:  # no cell strictly between 0 and Q pins these multipliers down
+                break
+            steps += 1
+            better = self.certify(self.implied(nu, mu), nu, mu, steps)
+            if self.error(better) < self.error(best):
+                best = better
+        return best
+
+
+def excess(moments: Moments, weighting: Weighting) -> float:
+    """Largest violation of a constraint, relative to its moment's root mean square; 0 = all hold."""
+    over = moments.residual(weighting.weight, weighting.retention) - moments.tolerance
+    return float(np.maximum(over.ravel() / np.maximum(moments.size, 1e-12), 0).max())
+
+
+@dataclass(frozen=True)
+class RetentionBound:
+    """The largest feasible retention, bracketed.
+
+    Attributes
+    ----------
+    lower, upper : float
+        A retention that is feasible, and a proven bound above which none is.
+    multiplier : numpy.ndarray, shape (J,)
+        The proof; its largest entries (times the moments' size) are what blocks more retention.
+    """
+
+    lower: float
+    upper: float
+    multiplier: np.ndarray
+
+
+def largest_retention(moments: Moments, cap: float) -> RetentionBound:
+    """Largest eta <= 1 at which all constraints can hold: the linear programme max E[q], |E[q a_j]| <= eps_j E[q].
+
+    Feasible retentions form an interval [0, eta_max], since weights can be scaled down. For any multipliers nu,
+    eta_max <= Q E[max(0, 1 + sum_j eps_j |nu_j| - sum_j nu_j a_j)]. Both bounds are capped at 1.
+    """
+    everything = np.ones(len(moments.weight))
+    if (moments.residual(everything, 1.0) <= moments.tolerance).all():
+        return RetentionBound(1.0, 1.0, np.zeros(moments.n_moments))
+    *_, found = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10])
+    upper = _retention_bound(moments, cap, found.multiplier)
+    lower = moments.mean(found.weight)
+    over = moments.expect(found.weight) / lower
+    violation = (np.abs(over) - moments.tolerance.ravel()) / np.maximum(moments.size, 1e-12)
+    lower = lower if violation.max() <= RETENTION_TOLERANCE else 0.0  # else nothing was shown to be feasible
+    return RetentionBound(min(lower, 1.0), min(upper, 1.0), found.multiplier)
+
+
+def _retention_bound(moments: Moments, cap: float, nu: np.ndarray) -> float:
+    slope = 1.0 + float(moments.tolerance.ravel() @ np.abs(nu)) - moments.combine(nu)
+    return cap * moments.mean(np.maximum(slope, 0))
+
+
+def _everything(moments: Moments, cap: float, price: float) -> Weighting:
+    """eta = Q leaves one choice: every weight is Q; the multipliers follow in closed form."""
+    weight = np.full(len(moments.weight), cap)
+    moment = moments.expect(weight)
+    violated = np.abs(moment) > cap * moments.tolerance.ravel()
+    nu = np.where(violated, np.sign(moment), 0.0) * (price if np.isfinite(price) else 0.0)
+    mu = float((cap * moments.utility - moments.combine(nu)).min()) - cap
+    return _Problem(moments, cap, cap, price).certify(weight, nu, mu, 0)

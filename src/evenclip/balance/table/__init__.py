@@ -1,0 +1,1 @@
+"""Labels tables of any size as counted cells."""

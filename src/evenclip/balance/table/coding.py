@@ -1,0 +1,170 @@
+"""Code rows of a labels table (one bit per boolean column and per null, then the utility's bin), and keep the codes."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenclip.balance.table.columns import Columns
+from evenclip.errors import InputError
+
+
+def as_arrow(values: np.ndarray) -> pa.Array:
+    """Numbers, shape (n,), as an Arrow array of the same type."""
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def as_numpy(array: pa.Array) -> np.ndarray:
+    """Numbers without nulls as a read-only array, shape (n,), of the same type."""
+    return np.from_dlpack(array)
+
+
+UTILITY_BITS = 24  # resolution of utilities: 2**-24, that of float32 near 1
+UTILITY_ONE = 1 << UTILITY_BITS
+
+
+class RowCoder:
+    """Turns rows into codes; the same columns and bits give the same codes everywhere."""
+
+    def __init__(self, columns: Columns, utility_bits: int):
+        self.columns, self.utility_bits = columns, utility_bits
+        self._n_bits = len(columns.boolean) + len(columns.sensitive)
+        self._flag_bytes = -(-self._n_bits // 8)
+        used = self._flag_bytes + (UTILITY_BITS // 8 if columns.utility else 0)
+        self.width = max(8, used)
+
+    def encode(self, batch: pa.RecordBatch, where: str, first_row: int = 0) -> tuple[pa.Array, np.ndarray | None]:
+        """Codes of the rows, and their utilities as integers (None without a utility column).
+
+        ``first_row`` is where the batch starts in the table, for errors.
+        """
+        n = len(batch)
+        columns = [batch.column(name) for name in self.columns.boolean]
+        sensitive = columns[: len(self.columns.sensitive)]
+        known = [_validity_bits(column) for column in sensitive]
+        values = [_value_bits(column) for column in columns]
+        values[: len(known)] = [bits & mask for bits, mask in zip(values, known, strict=False)]
+        for name, column in zip(self.columns.boolean[len(sensitive) :], columns[len(sensitive) :], strict=True):
+            if column.null_count:
+                raise InputError(
+                    f"{column.null_count} values are null", f"{where}, column {name}", "write false, or drop the rows"
+                )
+        code = np.zeros((-(-n // 8) * 8, self.width), np.uint8)
+        planes = values + known
+        for byte in range(self._flag_bytes):
+            code[:, byte] = _transpose_bits(planes[8 * byte : 8 * byte + 8])
+        code = code[:n]
+        utility = self._utility(batch, where, first_row) if self.columns.utility else None
+        if utility is not None:
+            binned = np.minimum(utility, UTILITY_ONE - 1) >> (UTILITY_BITS - self.utility_bits)
+            for byte in range(UTILITY_BITS // 8):
+                code[:, self._flag_bytes + byte] = binned >> (8 * byte) & 255
+        kind = pa.uint64() if self.width == 8 else pa.binary(self.width)
+        return pa.Array.from_buffers(kind, n, [None, pa.py_buffer(code)]), utility
+
+    def _utility(self, batch: pa.RecordBatch, where: str, first_row: int) -> np.ndarray:
+        column = batch.column("utility")
+        values = as_numpy(pc.fill_null(column, 1.0)).astype(float)
+        bad = ~((values >= 0) & (values <= 1))
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(
+                f"utility {values[row]} is not in [0, 1]",
+                f"{where}, row {first_row + row} (the first is 0), column utility",
+                "rescale it, or leave it null (= 1)",
+            )
+        return np.rint(values * UTILITY_ONE).astype(np.int64)
+
+
+def _bits(buffer: pa.Buffer, offset: int, n: int) -> np.ndarray:
+    """Bit-packed bytes that start at bit ``offset``; bits after the n-th are arbitrary."""
+    packed = np.frombuffer(buffer, np.uint8)
+    if offset % 8 == 0:
+        return packed[offset // 8 : offset // 8 + -(-n // 8)]
+    return np.packbits(np.unpackbits(packed, bitorder="little")[offset : offset + n], bitorder="little")
+
+
+def _value_bits(column: pa.Array) -> np.ndarray:
+    return _bits(column.buffers()[1], column.offset, len(column))
+
+
+def _validity_bits(column: pa.Array) -> np.ndarray:
+    if column.null_count == 0:
+        return np.full(-(-len(column) // 8), 255, np.uint8)
+    return _bits(column.buffers()[0], column.offset, len(column))
+
+
+def _transpose_bits(planes: list[np.ndarray]) -> np.ndarray:
+    """Bit j of byte i of the result is bit i of plane j: up to 8 bit-packed columns become one byte per row."""
+    block = np.zeros((len(planes[0]), 8), np.uint8)
+    for j, plane in enumerate(planes):
+        block[:, j] = plane
+    x = block.view("<u8").ravel()
+    for shift, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0)):
+        swap = (x ^ (x >> np.uint64(shift))) & np.uint64(mask)
+        x ^= swap ^ (swap << np.uint64(shift))
+    return x.view(np.uint8)
+
+
+IN_MEMORY = 512 << 20
+
+
+@dataclass(frozen=True)
+class CodedBatch:
+    """Rows of a batch as places among the batch's distinct codes.
+
+    Attributes
+    ----------
+    codes : pyarrow.Array, shape (n_codes,)
+        Distinct; see `RowCoder`.
+    place : numpy.ndarray, shape (n_rows,), uint16
+        Of each row's code in ``codes``.
+    """
+
+    codes: pa.Array
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, codes: pa.Array) -> Self:
+        """A batch of at most 2**16 rows with the given codes."""
+        encoded = codes.dictionary_encode()
+        return cls(encoded.dictionary, as_numpy(encoded.indices).astype(np.uint16))
+
+    def total(self, value: np.ndarray | None = None) -> np.ndarray:
+        """Shape (n_codes,) int64: rows of each code, or the sum of their values (integers; exact below 2**53)."""
+        return np.bincount(self.place, value, len(self.codes)).astype(np.int64)
+
+
+class CodedRows:
+    """Coded batches in order; a context manager, which forgets them at its end."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by __exit__
+        self._kinds: list[pa.DataType] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def append(self, batch: CodedBatch) -> None:
+        """Keep a batch."""
+        codes = batch.codes
+        width = codes.type.bit_width // 8
+        data = np.frombuffer(codes.buffers()[1], np.uint8)[codes.offset * width :][: len(codes) * width]
+        for array in (data, batch.place):
+            np.save(self._file, array)
+        self._kinds.append(codes.type)
+
+    def __iter__(self) -> Iterator[CodedBatch]:
+        self._file.seek(0)
+        for kind in self._kinds:
+            data, place = np.load(self._file), np.load(self._file)
+            n_codes = len(data) // (kind.bit_width // 8)
+            yield CodedBatch(pa.Array.from_buffers(kind, n_codes, [None, pa.py_buffer(data)]), place)

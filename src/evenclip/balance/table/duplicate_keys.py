@@ -1,0 +1,73 @@
+"""Find duplicate keys in tables that do not fit in memory: 8 bytes per row, and a second look only if needed."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenclip.balance.table.source import ahead
+from evenclip.errors import InputError
+
+_RANGES = 16  # of hashes, looked through one by one: bounds the memory of sorting them
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+def hash_strings(keys: pa.Array) -> np.ndarray:
+    """Shape (n,) uint64: a hash of each string, eight bytes at a time over all strings at once."""
+    keys = keys.cast(pa.large_string())
+    if len(keys) == 0:
+        return np.zeros(0, np.uint64)
+    _, offsets, data = keys.buffers()
+    offsets = np.frombuffer(offsets, np.int64)[keys.offset : keys.offset + len(keys) + 1]
+    start, length = offsets[:-1] - offsets[0], np.diff(offsets)
+    text = np.zeros(int(offsets[-1] - offsets[0]) + 8, np.uint8)
+    text[:-8] = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data is not None else 0
+    words = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))  # the word that starts at each byte
+    result = length.astype(np.uint64) * _MULTIPLIER
+    for first in range(0, int(length.max()), 8):
+        left = length - first
+        rows = slice(None) if left.min() > 0 else np.flatnonzero(left > 0)
+        word = words[start[rows] + first]
+        unused = np.clip(8 - left[rows], 0, 7).astype(np.uint64) * np.uint64(8)
+        word = (word << unused) ^ result[rows]
+        word *= _MULTIPLIER
+        result[rows] = word ^ (word >> np.uint64(29))
+    return result
+
+
+class KeyCheck:
+    """Collects hashes of keys batch by batch; `finish` raises `InputError` naming the first key that occurs twice."""
+
+    def __init__(self, where: str):
+        self.where, self._runs = where, []
+
+    def add(self, keys: pa.Array, hashes: np.ndarray) -> None:
+        """Note the keys of a batch and their `hash_strings`, sorted; `InputError` for null keys."""
+        if keys.null_count:
+            raise InputError(f"{keys.null_count} keys are null", f"{self.where}, column key", "give every row a key")
+        self._runs.append(hashes)
+
+    def finish(self, reread: Callable[[], Iterator[pa.Array]]) -> None:
+        """Raise `InputError` if a key occurred twice; ``reread`` yields the same keys again."""
+        suspects = np.concatenate(list(ahead(self._repeated, range(_RANGES))))
+        self._runs = []
+        if len(suspects) == 0:
+            return
+        seen: set[str] = set()
+        for keys in reread():
+            for key in keys.filter(pc.is_in(pa.array(hash_strings(keys)), value_set=pa.array(suspects))).to_pylist():
+                if key in seen:
+                    raise InputError(
+                        f"the key '{key}' occurs more than once", f"{self.where}, column key", "make keys unique"
+                    )
+                seen.add(key)
+
+    def _repeated(self, part: int) -> np.ndarray:
+        """Hashes that occur more than once, among those of one of `_RANGES` equal ranges."""
+        width = 2**64 // _RANGES
+        first, last = np.uint64(part * width), np.uint64((part + 1) * width - 1)
+        pieces = [run[np.searchsorted(run, first) : np.searchsorted(run, last, "right")] for run in self._runs]
+        hashes = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
+        hashes.sort(kind="stable")  # it merges what is sorted already
+        return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])

@@ -1,0 +1,1 @@
+"""Layouts: the official formats of data sets, one module each."""

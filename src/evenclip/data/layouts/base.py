@@ -1,0 +1,174 @@
+"""What a layout finds among a data set's files: candidate pairs, rejected records with the reason, items of tests.
+
+A layout is one module of this package with a function ``find_pairs(source, split, options)``.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar
+
+from evenclip.data.json_stream import iterate_items
+from evenclip.data.options import ImportOptions
+from evenclip.data.source import IMAGE_ENDINGS, File, Source
+from evenclip.errors import InputError
+
+Reason = Literal[
+    "unreadable_image", "image_too_large", "missing_image", "missing_caption", "duplicate_image", "duplicate_key",
+    "stray_name", "malformed_row", "other_file",
+]  # fmt: skip
+MAX_KEY_BYTES = 90  # with its ending it must fit into a tar header's 100
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair whose image has not been looked at yet; ``columns`` are the truth or metadata columns.
+
+    ``box`` is the part of the image that counts: left, top, width, height in pixels; None = all of it. ``content`` is
+    the image where it is no file of its own.
+    """
+
+    file: File
+    key: str
+    captions: list[str]
+    columns: dict[str, str] = field(default_factory=dict)
+    box: tuple[int, int, int, int] | None = None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that cannot become a pair; ``name`` is as its user knows it."""
+
+    name: str
+    reason: Reason
+    detail: str = ""
+
+
+def with_value_names(item: Candidate | Reject, values: Mapping[str, Mapping[str, str]]) -> Candidate | Reject:
+    """Names for the values of columns; a value that has none is as stray as a file's name that fits no pattern."""
+    if isinstance(item, Reject):
+        return item
+    columns = dict(item.columns)
+    for column, names in values.items():
+        if columns[column] not in names:
+            return Reject(item.file.name, "stray_name", f"{column}={columns[column]} is not among `values`")
+        columns[column] = names[columns[column]]
+    return replace(item, columns=columns)
+
+
+def check_values(columns: set[str], values: Mapping[str, Mapping[str, str]]) -> None:
+    """`InputError` if names are given for the values of a column that is not there."""
+    if unknown := set(values) - columns:
+        raise InputError(f"no column '{min(unknown)}'", "values", f"columns: {', '.join(sorted(columns)) or 'none'}")
+
+
+def key_of(path: str) -> str:
+    """The key of an image: its path without the ending, and without dots, at which WebDataset readers would cut it."""
+    ending = PurePosixPath(path).suffix
+    stem = path[: -len(ending)] if ending.lower() in IMAGE_ENDINGS else path
+    return short_key(stem.replace(".", "_"))
+
+
+def short_key(key: str) -> str:
+    """The key itself, or its start and a digest of all of it where it would not fit into a tar's header."""
+    if len(key.encode()) <= MAX_KEY_BYTES:
+        return key
+    start = key.encode()[: MAX_KEY_BYTES - 17].decode(errors="ignore")
+    return f"{start}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space, line ends too, as one space; halves of Unicode pairs become "?"."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode()
+
+
+T = TypeVar("T")
+
+
+class ImageIndex:
+    """Images by name, where tables spell more or less of the path than there is."""
+
+    def __init__(self, files: Iterable[File]):
+        self._by_base: dict[str, list[File]] = {}
+        for file in files:
+            if file.is_image:
+                self._by_base.setdefault(file.base, []).append(file)
+
+    def fitting(self, name: str) -> list[File]:
+        """The image of that path; if there is none, all whose path ends as ``name`` does, or the other way round."""
+        alike = [file for file in self._by_base.get(name.rpartition("/")[2], []) if _same_file(name, file)]
+        return [file for file in alike if file.name == name] or alike
+
+
+def _same_file(name: str, file: File) -> bool:
+    return f"/{file.name}".endswith(f"/{name}") or f"/{name}".endswith(f"/{file.name}")
+
+
+def annotation_files(source: Source, options: ImportOptions) -> list[File]:
+    """The JSON file that the option `captions` names, or those in the folder it names; else all that lie loose."""
+    chosen = options.captions and options.captions.strip("/")
+    there = [file for file in source.files() if file.name.lower().endswith(".json")]
+    if chosen is None:
+        found = [file for file in there if file.member is None]
+    else:
+        found = [file for file in there if file.name == chosen or file.name.startswith(f"{chosen}/")]
+    if not found:
+        raise InputError(f"no .json file at '{chosen or '.'}'", str(source.root), "set captions: its path below")
+    return found
+
+
+def read_items(source: Source, file: File) -> Iterator[tuple[str, Any]]:
+    """The items of a JSON file, one at a time (`iterate_items`)."""
+    with source.open_text(file) as text:
+        yield from iterate_items(text, str(source.root / file.name))
+
+
+class MalformedItem(Exception):
+    """An item that is not as its format promises; `or_reject` makes a record for the quarantine of it."""
+
+
+def member(item: Any, name: str, kind: type) -> Any:
+    """The member ``name`` of a JSON object; `MalformedItem` if it is not there or not of that kind."""
+    if isinstance(item, dict) and isinstance(item.get(name), kind):
+        return item[name]
+    raise MalformedItem(f"no '{name}' of type {kind.__name__}")
+
+
+def or_reject(read: Callable[[], T], name: str) -> T | Reject:
+    """What ``read`` finds in an item; one bad item among many costs no more than itself."""
+    try:
+        return read()
+    except MalformedItem as error:
+        return Reject(name, "malformed_row", str(error))
+
+
+def stem(file: File) -> str:
+    """The file's name without folder and ending."""
+    return PurePosixPath(file.name).stem
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One item; ``name`` tells it from the others of its ``probe``; ``box`` as in `Candidate`."""
+
+    probe: str
+    name: str
+    image: str
+    caption: str
+    foil: str
+    columns: dict[str, str] = field(default_factory=dict)
+    box: tuple[int, int, int, int] | None = None
+
+    def candidate(self, images: ImageIndex) -> Candidate | Reject:
+        """The pair with the columns `probe`, `foil` and `image`; its key is the probe and the item's name."""
+        key = short_key(f"{self.probe}_{self.name}".replace(".", "_").replace("/", "_"))
+        fitting = images.fitting(self.image)
+        caption, foil = one_line(self.caption), one_line(self.foil)
+        if len(fitting) != 1:
+            return Reject(f"{self.probe} {self.name}", "missing_image", f"{self.image}: {len(fitting)} files")
+        if not caption or not foil:
+            return Reject(f"{self.probe} {self.name}", "missing_caption", "caption or foil is empty")
+        columns = {"probe": self.probe, "foil": foil, "image": fitting[0].name} | self.columns
+        return Candidate(fitting[0], key, [caption], columns, self.box)

@@ -1,0 +1,73 @@
+"""COCO Captions as distributed: `annotations/captions_<split>.json` beside folders, tars or zips of images.
+
+The JSON has `images` ({id, file_name, ...}) and `annotations` ({id, image_id, caption}); it is read as a stream. Image
+ids become a column. The split `all` takes the only captions file, or the one that the option `captions` names.
+"""
+
+from evenclip.data.layouts.base import (
+    Candidate,
+    ImageIndex,
+    MalformedItem,
+    Reject,
+    annotation_files,
+    key_of,
+    member,
+    one_line,
+    read_items,
+    stem,
+)
+from evenclip.data.options import ImportOptions
+from evenclip.data.source import File, Source
+from evenclip.errors import InputError
+
+PREFIX = "captions_"
+
+
+def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
+    """The images of ``split`` in the file's order, captions by annotation id."""
+    file = _captions_file(source, split, options)
+    names, captions, found = _read(source, file)
+    images = ImageIndex(source.files())
+    for image_id, name in names.items():
+        fitting = images.fitting(name)
+        said = [text for _, text in sorted(captions.pop(image_id, []))]
+        if len(fitting) != 1:
+            found.append(Reject(name, "missing_image", f"{len(fitting)} files of that name" if fitting else ""))
+        elif not said:
+            found.append(Reject(name, "missing_caption"))
+        else:
+            found.append(Candidate(fitting[0], key_of(fitting[0].base), said, {"image_id": str(image_id)}))
+    for image_id in captions:
+        found.append(
+            Reject(f"{file.base}: image {image_id}", "malformed_row", "captions of an image that is not listed")
+        )
+    return found
+
+
+def _captions_file(source: Source, split: str, options: ImportOptions) -> File:
+    files = [file for file in annotation_files(source, options) if stem(file).startswith(PREFIX)]
+    chosen = [file for file in files if split == "all" or stem(file) == f"{PREFIX}{split}"]
+    if len(chosen) != 1:
+        there = ", ".join(stem(file).removeprefix(PREFIX) for file in files) or "none"
+        raise InputError(f"{len(chosen)} files {PREFIX}{split}.json", str(source.root), f"splits there: {there}")
+    return chosen[0]
+
+
+def _read(source: Source, file: File) -> tuple[dict[int, str], dict[int, list[tuple[int, str]]], list]:
+    """File names and numbered captions by image id, and the rows that cannot be read."""
+    names: dict[int, str] = {}
+    captions: dict[int, list[tuple[int, str]]] = {}
+    rejects: list[Candidate | Reject] = []
+    for number, (part, item) in enumerate(read_items(source, file)):
+        try:
+            if part == "images":
+                names[member(item, "id", int)] = member(item, "file_name", str)
+            elif part == "annotations":
+                image_id, said = member(item, "image_id", int), (member(item, "id", int), member(item, "caption", str))
+                if caption := one_line(said[1]):
+                    captions.setdefault(image_id, []).append((said[0], caption))
+        except MalformedItem as error:
+            rejects.append(Reject(f"{file.base}: {part}, item {number}", "malformed_row", str(error)))
+    if not names:
+        raise InputError("no `images`", file.name, "give a captions_<split>.json of COCO")
+    return names, captions, rejects

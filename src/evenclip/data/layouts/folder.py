@@ -1,0 +1,105 @@
+"""A folder of images, with or without a captions file; labels may stand in the file names.
+
+The captions file is CSV or TSV with a header, or JSON lines; it may have several rows for an image, and its other
+columns become columns of the pairs. `name_pattern` must match each image's whole path below the root; its named groups
+become columns, and an image whose path does not match is stray. A column `split`, from either, selects rows.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from os.path import commonpath
+from pathlib import PurePosixPath
+
+from evenclip.data.captions_file import CaptionedImage, read_captions
+from evenclip.data.layouts.base import Candidate, ImageIndex, Reject, check_values, key_of, with_value_names
+from evenclip.data.options import ImportOptions
+from evenclip.data.shards import PAIR_COLUMNS
+from evenclip.data.source import Source
+from evenclip.errors import InputError
+
+
+def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
+    """All images, in the source's order, with what the captions file and the names say of them."""
+    files = source.files()
+    images = [file for file in files if file.is_image]
+    if not images:
+        raise InputError("no image is there", str(source.root), "images end in .jpg, .png, .webp, .gif, .bmp or .tif")
+    others = [file for file in files if not file.is_image and file.name != options.captions]
+    rejects: list[Candidate | Reject] = [Reject(file.name, "other_file", "not an image's ending") for file in others]
+    top = commonpath([PurePosixPath("/", file.name).parent for file in images])
+    pairs = [Candidate(file, key_of(f"/{file.name}".removeprefix(top).lstrip("/")), []) for file in images]
+    found: list[Candidate | Reject] = list(pairs)
+    if options.captions is not None:
+        rows, malformed = read_captions(source, options)
+        found, unused = _captioned(pairs, rows)
+        rejects += [*malformed, *unused]
+    if options.name_pattern is not None:
+        pattern = _compiled(options.name_pattern)
+        found = [_named(item, pattern) for item in found]
+    columns = {name for item in found if isinstance(item, Candidate) for name in item.columns}
+    _check(columns, split, options)
+    return rejects + [with_value_names(item, options.values) for item in _of_split(found, split)]
+
+
+def _compiled(pattern: str) -> re.Pattern:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"not a regular expression ({error})", f"name_pattern: {pattern}", "mend it") from None
+    if not compiled.groupindex:
+        raise InputError("no named group", f"name_pattern: {pattern}", "write e.g. (?P<label>[a-z]+)/")
+    return compiled
+
+
+def _captioned(
+    images: list[Candidate], rows: dict[str, CaptionedImage]
+) -> tuple[list[Candidate | Reject], list[Reject]]:
+    """Join rows to images by path, or by as much of its end as either gives; and the rows that fit no one image."""
+    index = ImageIndex(image.file for image in images)
+    said: dict[str, list[CaptionedImage]] = {}
+    unused = []
+    for name, row in rows.items():
+        fitting = {file.name for file in index.fitting(name)}
+        if len(fitting) == 1:
+            said.setdefault(fitting.pop(), []).append(row)
+        else:
+            detail = f"{len(fitting)} images are called so" if fitting else "named in the captions file"
+            unused.append(Reject(name, "missing_image", detail))
+    joined: list[Candidate | Reject] = []
+    for image in images:
+        its_rows = said.get(image.file.name, [])
+        captions = [caption for row in its_rows for caption in row.captions]
+        if captions:
+            columns = {name: value for row in reversed(its_rows) for name, value in row.columns.items()}
+            joined.append(replace(image, captions=captions, columns=columns))
+        else:
+            detail = "its rows have none" if its_rows else "no row of the captions file"
+            joined.append(Reject(image.file.name, "missing_caption", detail))
+    return joined, unused
+
+
+def _named(item: Candidate | Reject, pattern: re.Pattern) -> Candidate | Reject:
+    if isinstance(item, Reject):
+        return item
+    match = pattern.fullmatch(item.file.name)
+    if match is None:
+        return Reject(item.file.name, "stray_name", "does not match name_pattern")
+    return replace(item, columns=item.columns | {name: value or "" for name, value in match.groupdict().items()})
+
+
+def _check(columns: set[str], split: str, options: ImportOptions) -> None:
+    if taken := columns & set(PAIR_COLUMNS):
+        raise InputError(f"a column cannot be called '{min(taken)}'", "name_pattern", "rename the group")
+    if split != "all" and "split" not in columns:
+        raise InputError(
+            f"nothing says which images are of the split '{split}'", "layout folder",
+            "import the split 'all', or give a column or a named group 'split'",
+        )  # fmt: skip
+    check_values(columns, options.values)
+
+
+def _of_split(found: Iterable[Candidate | Reject], split: str) -> list[Candidate | Reject]:
+    if split == "all":
+        return list(found)
+    return [item for item in found if isinstance(item, Reject) or item.columns["split"] == split]

@@ -1,0 +1,60 @@
+"""MIAP, the people of Open Images: `open_images_extended_miap_boxes_<split>.csv`, one row a person, and the images.
+
+A pair is an image. Columns: gender and age, where all people in it are perceived alike ("" where they are not, or where
+annotators did not say), and n_people. Values are MIAP's: "Predominantly Feminine", "Young" and so on.
+"""
+
+import csv
+from collections.abc import Iterable
+
+from evenclip.data.layouts.base import Candidate, ImageIndex, Reject, check_values, key_of, with_value_names
+from evenclip.data.options import ImportOptions
+from evenclip.data.source import Source
+from evenclip.errors import InputError
+
+PREFIX = "open_images_extended_miap_boxes_"
+NEEDED = ("ImageID", "GenderPresentation", "AgePresentation")
+UNSAID = "Unknown"
+
+
+def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
+    """The images of ``split`` (train, val or test), in the table's order."""
+    files = source.files()
+    tables = [file for file in files if file.base == f"{PREFIX}{split}.csv"]
+    if len(tables) != 1:
+        raise InputError(f"{len(tables)} files {PREFIX}{split}.csv", str(source.root), "splits: train, val, test")
+    rows = csv.DictReader(source.read_text(tables[0]).splitlines())
+    if missing := [name for name in NEEDED if name not in (rows.fieldnames or ())]:
+        raise InputError(f"no column '{missing[0]}'", tables[0].name, "give MIAP's table of boxes")
+    check_values({"gender", "age", "n_people"}, options.values)
+    people: dict[str, list[dict[str, str]]] = {}
+    found: list[Candidate | Reject] = []
+    for row in rows:
+        if None in row or None in row.values() or not row["ImageID"]:
+            found.append(Reject(f"{tables[0].base}:{rows.line_num}", "malformed_row", "not of the header's fields"))
+            continue
+        people.setdefault(row["ImageID"], []).append(row)
+    images = ImageIndex(files)
+    for image_id, boxes in people.items():
+        fitting = images.fitting(f"{image_id}.jpg")
+        if len(fitting) != 1:
+            found.append(Reject(f"{image_id}.jpg", "missing_image", f"{len(fitting)} files" if fitting else ""))
+            continue
+        columns = {
+            "gender": _alike(box["GenderPresentation"] for box in boxes),
+            "age": _alike(box["AgePresentation"] for box in boxes),
+            "n_people": str(len(boxes)),
+        }
+        candidate = Candidate(fitting[0], key_of(f"{image_id}.jpg"), [], columns)
+        found.append(with_value_names(candidate, _with_nothing(options.values)))
+    return found
+
+
+def _alike(values: Iterable[str | None]) -> str:
+    distinct = {value or UNSAID for value in values}
+    return distinct.pop() if len(distinct) == 1 and UNSAID not in distinct else ""
+
+
+def _with_nothing(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """An empty value keeps being empty, whatever names the others get."""
+    return {column: {"": "", **names} for column, names in values.items()}

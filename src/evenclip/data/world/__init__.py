@@ -1,0 +1,1 @@
+"""The embedded world: drawn scenes with known bias."""

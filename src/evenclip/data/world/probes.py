@@ -1,0 +1,63 @@
+"""Compositional probes of the embedded world: a caption against a foil that differs in one thing.
+
+Probes come as twins: two scenes, each one's caption being the other's foil. So whoever does not look at the picture is
+right on exactly one of each pair of twins: text alone is at chance by construction.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from evenclip.data.world.captions import compose
+from evenclip.data.world.scene import COLORS, OPPOSITE, Scene, Thing, object_scene, pick, unlike
+
+PROBES = ("color", "position", "size", "negation", "relation")
+
+
+def draw_probe(rng: np.random.Generator, twin: int, side: int) -> tuple[str, Scene, str, str]:
+    """Draw a probe.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The same for both sides of a twin.
+    twin : int
+        Number of the pair of twins; the kinds of `PROBES` take turns.
+    side : {0, 1}
+        Which of the two scenes is shown.
+
+    Returns
+    -------
+    tuple
+        The kind of probe, the scene, its caption and the foil.
+    """
+    probe = PROBES[twin % len(PROBES)]
+    scenes, captions = _twins(rng, probe)
+    return probe, scenes[side], captions[side], captions[1 - side]
+
+
+def _twins(rng: np.random.Generator, probe: str) -> tuple[tuple[Scene, Scene], tuple[str, str]]:
+    scene = object_scene(rng, n_things=2 if probe == "relation" else 1)
+    thing = scene.things[0]
+    if probe == "negation":
+        other = replace(unlike(rng, thing), size=thing.size, x=thing.x, y=thing.y)
+        twin = replace(scene, things=(other,))
+        return (scene, twin), (compose(scene, absent=other.name), compose(twin, absent=thing.name))
+    if probe == "relation":
+        twin, parts = replace(scene, things=_exchanged(scene)), {"place", "companion"}
+    elif probe == "position":
+        mirrored = replace(thing, x=1 - thing.x, y=1 - thing.y)
+        twin, parts = replace(scene, things=(mirrored,), place=OPPOSITE[scene.place]), {"place"}
+    elif probe == "size":
+        size = {"small": "large", "large": "small"}[thing.size]
+        twin, parts = replace(scene, things=(replace(thing, size=size),)), {"size"}
+    else:
+        color = pick(rng, tuple(c for c in COLORS if c != thing.color))
+        twin, parts = replace(scene, things=(replace(thing, color=color),)), set()
+    return (scene, twin), (compose(scene, frozenset(parts)), compose(twin, frozenset(parts)))
+
+
+def _exchanged(scene: Scene) -> tuple[Thing, Thing]:
+    """The two objects, each in the other's place, named in the other order."""
+    first, second = scene.things
+    return replace(second, x=first.x, y=first.y), replace(first, x=second.x, y=second.y)

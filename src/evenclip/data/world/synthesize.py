@@ -1,0 +1,169 @@
+"""Draw a split of the embedded world into image-text shards, and write down what is known about it.
+
+Writes a data folder (`evenclip.data.shards`) with, for some splits, a sub-folder `knowledge/`
+(`evenclip.data.world.knowledge`); reads nothing. A pair depends on (seed, split, index) and on the world's options
+only, not on how many are drawn. Command: `evenclip data synthesize --split train --n 6000 --out DIR`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from evenclip.data.options import WorldOptions
+from evenclip.data.shards import write_shards
+from evenclip.data.world.captions import full_caption, web_caption
+from evenclip.data.world.drawing import draw_jpeg
+from evenclip.data.world.knowledge import write_choices, write_common_sense, write_entities, write_scene_graphs
+from evenclip.data.world.probes import draw_probe
+from evenclip.data.world.questions import write_questions
+from evenclip.data.world.scene import (
+    GROUPS,
+    OBJECT_CLASSES,
+    OCCUPATIONS,
+    SETTINGS,
+    Figure,
+    Scene,
+    draw_even_scene,
+    draw_scene,
+    figure_scene,
+    object_scene,
+    pick,
+)
+from evenclip.errors import InputError
+from evenclip.provenance import Manifest
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A scene with its caption, and columns that only its split has."""
+
+    scene: Scene
+    caption: str
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+def synthesize(out: Path, split: str, n: int, seed: int, options: WorldOptions) -> None:
+    """Write the first ``n`` pairs of ``split`` into the folder ``out``.
+
+    Parameters
+    ----------
+    out : Path
+        Data folder; replaced as a whole.
+    split : str
+        `train` (biased as the options say), `people`, `unmarked`, `objects`, `mixed` (unbiased test sets) or `probes`.
+    n : int
+        Number of pairs; the test sets are exactly even at multiples of 128 (people), 64 (unmarked), 36 (objects) and
+        10 (probes).
+    seed : int
+        At least 0.
+    options : WorldOptions
+        The world's knobs.
+
+    Raises
+    ------
+    InputError
+        Unknown split, or ``n`` or ``seed`` out of range.
+    """
+    if split not in SPLITS:
+        raise InputError(f"there is no split '{split}'", "--split", f"splits: {', '.join(SPLITS)}")
+    if n < 1 or seed < 0:
+        raise InputError(f"n = {n}, seed = {seed}", "--n, --seed", "n must be at least 1, seed at least 0")
+    manifest = Manifest("data", {"split": split, "n": n, "world": options.model_dump(mode="json")}, {}, seed)
+    side = options.image_px
+    samples = [draw_sample(split, index, seed, options) for index in range(n)]
+    with write_shards(out, manifest) as writer:
+        for index, sample in enumerate(samples):
+            image = draw_jpeg(sample.scene, _generator(seed, split, index, "paint"), side, options.noise)
+            columns, digest = sample.scene.columns | sample.columns, hashlib.sha256(image).hexdigest()
+            writer.add(_key(index), image, [sample.caption], columns, width=side, height=side, sha256=digest)
+        _write_knowledge(writer.folder / "knowledge", split, samples, seed, side)
+
+
+def _write_knowledge(folder: Path, split: str, samples: list[Sample], seed: int, image_px: int) -> None:
+    scenes, keys = [sample.scene for sample in samples], [_key(index) for index in range(len(samples))]
+    if split not in ("train", "mixed", "probes"):
+        return
+    folder.mkdir()
+    if split == "probes":
+        write_choices(folder, keys, [sample.caption for sample in samples], [sample.columns for sample in samples])
+        return
+    write_scene_graphs(folder, scenes, image_px)
+    write_questions(folder, split, scenes, [_generator(seed, split, index, "ask") for index in range(len(samples))])
+    if split == "train":
+        write_common_sense(folder)
+        write_entities(folder, scenes, keys)
+
+
+def draw_sample(split: str, index: int, seed: int, options: WorldOptions) -> Sample:
+    """The ``index``-th scene of ``split`` with its caption; see `synthesize`."""
+    return SPLITS[split](index, seed, options)
+
+
+def _train(index: int, seed: int, options: WorldOptions) -> Sample:
+    rng = _generator(seed, "train", index, "scene")
+    scene = draw_scene(rng, options)
+    is_stray = rng.random() < options.low_quality_share
+    told = draw_scene(rng, options) if is_stray else scene
+    return Sample(
+        scene, web_caption(told, rng, options.caption_dropout), {"caption_of": "other" if is_stray else "own"}
+    )
+
+
+def _mixed(index: int, seed: int, options: WorldOptions) -> Sample:
+    rng = _generator(seed, "mixed", index, "scene")
+    scene = draw_even_scene(rng, options)
+    return Sample(scene, full_caption(scene, rng))
+
+
+def _people(index: int, seed: int, options: WorldOptions) -> Sample:
+    """Twins 2i and 2i+1 differ in the group alone; occupations and settings are crossed evenly."""
+    twin = index // len(GROUPS)
+    rng = _generator(seed, "people", twin, "scene")
+    occupation = OCCUPATIONS[twin % len(OCCUPATIONS)]
+    setting = SETTINGS[twin // len(OCCUPATIONS) % len(SETTINGS)]
+    scene = figure_scene(rng, Figure(GROUPS[index % len(GROUPS)], occupation), setting)
+    return Sample(scene, full_caption(scene, rng))
+
+
+def _unmarked(index: int, seed: int, options: WorldOptions) -> Sample:
+    """Figures whose group cannot be seen: which group does a model see there? Occupations and settings are even."""
+    rng = _generator(seed, "unmarked", index, "scene")
+    occupation, setting = OCCUPATIONS[index % len(OCCUPATIONS)], SETTINGS[index // len(OCCUPATIONS) % len(SETTINGS)]
+    scene = figure_scene(rng, Figure(pick(rng, GROUPS), occupation, marked=False), setting)
+    return Sample(scene, full_caption(scene, rng))
+
+
+def _objects(index: int, seed: int, options: WorldOptions) -> Sample:
+    rng = _generator(seed, "objects", index, "scene")
+    scene = object_scene(rng, n_things=1, name=OBJECT_CLASSES[index % len(OBJECT_CLASSES)])
+    return Sample(scene, full_caption(scene, rng))
+
+
+def _probes(index: int, seed: int, options: WorldOptions) -> Sample:
+    rng = _generator(seed, "probes", index // 2, "scene")
+    probe, scene, caption, foil = draw_probe(rng, twin=index // 2, side=index % 2)
+    return Sample(scene, caption, {"probe": probe, "foil": foil})
+
+
+SPLITS: dict[str, Callable[[int, int, WorldOptions], Sample]] = {
+    "train": _train,
+    "people": _people,
+    "unmarked": _unmarked,
+    "objects": _objects,
+    "mixed": _mixed,
+    "probes": _probes,
+}
+_STREAMS = ("scene", "paint", "ask")
+
+
+def _key(index: int) -> str:
+    return f"{index:09d}"
+
+
+def _generator(seed: int, split: str, index: int, stream: str) -> np.random.Generator:
+    """One independent generator for each scene, so that a scene does not depend on those drawn before it."""
+    key = (list(SPLITS).index(split), _STREAMS.index(stream), index)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

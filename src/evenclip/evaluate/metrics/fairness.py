@@ -1,0 +1,138 @@
+"""Group fairness of zero-shot classification: the worst group, equal treatment, equal opportunity.
+
+Reads the truth columns of the classes and of perceived attributes, and the classes' prompts; yields
+bias/<set>/{worst_group_accuracy, demographic_parity_difference, equal_opportunity_difference}.
+The values are those of fairlearn's MetricFrame; the intervals are ours, since its bootstrap is not vectorised and
+loses small groups.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from evenclip.evaluate.bootstrap import Bootstrap, norm_row
+from evenclip.evaluate.chance import chance_of
+from evenclip.evaluate.embedded import EmbeddedSet
+from evenclip.evaluate.groups import Groups, find_groups
+from evenclip.evaluate.hits import top_k_hits
+from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement
+from evenclip.tables import MetricRow
+
+FAIRLEARN = "fairlearn (Weerts et al. 2023), arXiv 2303.16626"
+METRICS = ("worst_group_accuracy", "demographic_parity_difference", "equal_opportunity_difference")
+
+
+class Fairness(GroupMeasurement):
+    """Group fairness of the zero-shot classification of a truth column."""
+
+    metrics: ClassVar = (
+        Definition("bias/worst_group_accuracy", "accuracy in the group where it is lowest", "min_g P(y' = y | g)",
+                   "[0, 1]", "mean over random deals of the groups",
+                   "Sagawa et al. 2020, arXiv 1911.08731; " + FAIRLEARN),
+        Definition("bias/demographic_parity_difference", "largest difference between groups in how often they are "
+                   "assigned to a class", "max_c (max_g P(y' = c | g) - min_g P(y' = c | g))", "[0, 1]",
+                   "mean over random deals of the groups", FAIRLEARN),
+        Definition("bias/equal_opportunity_difference", "largest difference between groups in the recall of a class",
+                   "max_c (max_g P(y' = c | y = c, g) - min_g P(y' = c | y = c, g))", "[0, 1]",
+                   "mean over random deals of the groups", "Hardt et al. 2016, arXiv 1610.02413; " + FAIRLEARN),
+    )  # fmt: skip
+
+    kind: Literal["fairness"] = "fairness"
+    """Group fairness of zero-shot classification."""
+    target: str
+    """Truth column with the class of each image."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The classes' column and the attributes'."""
+        return (self.target, *super().columns)
+
+    def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
+        """Worst-group accuracy, demographic parity difference and equal opportunity difference; ranges [0, 1].
+
+        Multi-class forms: the latter two are the largest difference over the classes c. Groups that are too small are
+        left out and marked; for equal opportunity a group counts for a class if it has enough images OF that class,
+        and a class if two groups do; without such a class the metric is marked. Classes that tie for the best
+        prediction count in equal parts. What it does not say: none of the three is implied by another, and equal
+        opportunity trusts the labels. The bootstrap is stratified by group (and class).
+        `random`: what a model comes to that is right as often but does not see the groups.
+        """
+        codes = data.codes(self.target, data.classes(self.prompts).names)
+        groups = find_groups(data, self.column, self.values, options.minimum_group, among=codes >= 0)
+        worst, parity, opportunity = (f"bias/{data.name}/{metric}" for metric in METRICS)
+        yield from groups.marks([worst, parity, opportunity])
+        if not groups.comparable:
+            return
+        rows, strata = groups.rows, groups.strata
+        hits = top_k_hits(1, data.similarity(self.prompts)[rows], codes[rows])[:, None]
+        choices = data.choices(self.prompts)[rows]
+        yield _worst(worst, hits, strata, bootstrap)
+        value = _frame(choices, strata).difference(method="between_groups").max()
+        random = chance_of(_largest_difference, choices, strata, bootstrap.seed)
+        means = bootstrap.means(choices, strata)
+        changes = _largest_difference(means.replicates - means.point)
+        yield norm_row(parity, value, _largest_difference(means.replicates), changes, groups.n, random)
+        yield _opportunity(opportunity, hits, codes[rows], groups, bootstrap, options.minimum_group)
+
+
+def _worst(metric: str, hits: np.ndarray, strata: np.ndarray, bootstrap: Bootstrap) -> MetricRow:
+    """Accuracy of the worst group = 1 - the largest share of errors, which is a norm."""
+    value, errors = _frame(hits, strata).group_min().iloc[0], 1 - hits
+    means = bootstrap.means(errors, strata)
+    random = 1 - chance_of(_largest, errors, strata, bootstrap.seed)
+    row = norm_row(metric, 1 - value, _largest(means.replicates), _largest(means.replicates - means.point), len(hits))
+    return replace(row, value=float(value), ci_low=1 - row.ci_high, ci_high=1 - row.ci_low, random=random)
+
+
+def _opportunity(
+    metric: str, hits: np.ndarray, codes: np.ndarray, groups: Groups, bootstrap: Bootstrap, minimum: int
+) -> MetricRow:
+    """Equal opportunity difference over the classes that two groups at least have enough images of.
+
+    The strata are the groups of each such class; groups are dealt within the classes, in all of them at once.
+    """
+    cells = codes * len(groups.names) + groups.strata
+    found, sizes = np.unique(cells, return_counts=True)
+    found = found[sizes >= minimum]
+    classes, n_groups = np.unique(found // len(groups.names), return_counts=True)
+    found = found[np.isin(found // len(groups.names), classes[n_groups > 1])]
+    if not len(found):
+        return MetricRow(metric, None, None, None, len(codes), "all classes (insufficient)")
+    rows = np.isin(cells, found)
+    strata, codes, hits = np.searchsorted(found, cells[rows]), codes[rows], hits[rows]
+    starts = np.flatnonzero(np.diff(found // len(groups.names), prepend=-1))  # first group of each class
+
+    def largest(m: np.ndarray) -> np.ndarray:
+        high, low = (reduce.reduceat(m[..., 0], starts, axis=-1) for reduce in (np.maximum, np.minimum))
+        return (high - low).max(axis=-1)
+
+    values = (
+        _frame(hits[codes == code], strata[codes == code]).difference(method="between_groups").iloc[0]
+        for code in np.unique(codes)
+    )
+    random = chance_of(largest, hits, strata, bootstrap.seed, blocks=codes)
+    means = bootstrap.means(hits, strata)
+    changes = largest(means.replicates - means.point)
+    return norm_row(metric, max(values), largest(means.replicates), changes, len(hits), random)
+
+
+def _frame(values: np.ndarray, strata: np.ndarray):
+    """fairlearn's MetricFrame of the means of ``values``, shape (n, n_values), by group."""
+    from fairlearn.metrics import MetricFrame  # imports scikit-learn and pandas, which other tasks do without
+
+    def mean(column: int):
+        return lambda _, rows: values[rows, column].mean()
+
+    index = np.arange(len(values))
+    metrics = {str(column): mean(column) for column in range(values.shape[1])}
+    return MetricFrame(metrics=metrics, y_true=index, y_pred=index, sensitive_features=strata)
+
+
+def _largest(means: np.ndarray) -> np.ndarray:
+    return np.abs(means[..., 0]).max(axis=-1)
+
+
+def _largest_difference(means: np.ndarray) -> np.ndarray:
+    return np.ptp(means, axis=-2).max(axis=-1)

@@ -1,0 +1,61 @@
+"""Representation bias of a model: which value of an attribute its zero-shot head sees, over all images of a set.
+
+Reads the prompts of the attribute's values; yields bias/<set>/rb and bias/<set>/rb_hard. The images need not show
+people: random images are the published use.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.embedded import EmbeddedSet
+from evenclip.evaluate.measurement import (
+    BiasMeasurement,
+    Definition,
+    EvaluateOptions,
+    TargetShares,
+    insufficient,
+    target_vector,
+)
+from evenclip.tables import MetricRow
+
+
+class Representation(BiasMeasurement):
+    """Model RB: distance of the mean prediction from the target shares."""
+
+    metrics: ClassVar = (
+        Definition("bias/rb", "distance of the mean zero-shot distribution from the target shares",
+                   "max_k |pi_k - E_x[f_k(x)]|", "[0, 1]", "that of equal predictions for all values",
+                   "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"),
+        Definition("bias/rb_hard", "the same, each image counted for its best value alone",
+                   "max_k |pi_k - share of images assigned to k|", "[0, 1]", "that of equal predictions for all values",
+                   "Tschannen et al. 2025 (SigLIP 2), arXiv 2502.14786"),
+    )  # fmt: skip
+
+    kind: Literal["representation"] = "representation"
+    """Representation bias."""
+    targets: TargetShares = None
+    """Target share of each value, summing to 1; default: equal shares."""
+
+    def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
+        """max_k |pi_k - mean_x f_k(x)| with f the zero-shot distribution (rb), or the best value alone (rb_hard).
+
+        Range [0, 1]. rb: model representation bias of M4 (arXiv 2403.04547). rb_hard: the form that SigLIP 2 prints; an
+        image whose best values tie counts in equal parts. `random`: what equal predictions for all values come to.
+        """
+        names = data.classes(self.prompts).names
+        uniform = np.full(len(names), 1 / len(names))
+        target = target_vector(self.targets, names, uniform, f"representation of {data.name}, targets")
+        random = float(np.abs(target - uniform).max())
+        for metric, f in (("rb", data.probabilities(self.prompts)), ("rb_hard", data.choices(self.prompts))):
+            name = f"bias/{data.name}/{metric}"
+            if data.n < options.minimum_group:
+                yield insufficient(name, "all images", data.n)
+            else:
+                yield bootstrap.means(f - target).norm_row(name, _largest, data.n, random)
+
+
+def _largest(means: np.ndarray) -> np.ndarray:
+    return np.abs(means[..., 0, :]).max(axis=-1)

@@ -1,0 +1,147 @@
+"""One evaluation: read the set's embeddings and truth, measure every task, write the metrics.
+
+Reads `<set>.npz` and the data folder; writes `results/<study>/evaluate/<run>/seed<k>/<set>.json` =
+``{"manifest": {...}, "metrics": [MetricRow, ...]}``. Command: `evenclip evaluate`.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from evenclip.errors import InputError
+from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.evaluate.embedded import EmbeddedSet
+from evenclip.evaluate.measurement import BiasMeasurement, Measurement
+from evenclip.evaluate.options import EvaluateOptions, Task, train_split
+from evenclip.evaluate.prompt_sensitivity import over_templates
+from evenclip.evaluate.reading import read_embedded_set
+from evenclip.provenance import Manifest, write_json
+from evenclip.tables import MetricRow
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A model: its name as given, what it is (`evenclip.model.identity.model_identity`), and how it embedded."""
+
+    name: str
+    identity: dict[str, str]
+    precision: str
+    device: str
+
+    @classmethod
+    def beside(cls, embeddings: Iterable[Path]) -> Self | None:
+        """The model of `.npz` files, from the manifests of `evenclip embed` beside them; None where there are none.
+
+        Raises
+        ------
+        InputError
+            The files are of different models.
+        """
+        found = [each for folder in dict.fromkeys(path.parent for path in embeddings) if (each := cls._of(folder))]
+        for each in found[1:]:
+            if each.identity != found[0].identity:
+                what = f"embeddings of '{found[0].name}' and of another model, '{each.name}'"
+                raise InputError(what, ", ".join(map(str, embeddings)), "evaluate the embeddings of one model")
+        return found[0] if found else None
+
+    @classmethod
+    def _of(cls, folder: Path) -> Self | None:
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            options = manifest["options"]
+            return cls(options["model"], manifest["model_identity"], options["precision"], manifest["device"])
+        except (OSError, ValueError, KeyError, TypeError):  # none, or that of something else
+            return None
+
+    def as_manifest(self) -> dict[str, Any]:
+        """Entries of an evaluation's manifest."""
+        embedding = {"precision": self.precision, "device": self.device}
+        return {"model": self.name, "model_identity": self.identity, "embedding": embedding}
+
+
+def evaluate_set(
+    dataset: Path, embeddings: list[Path], name: str, tasks: list[Task], out: Path, seed: int,
+    options: EvaluateOptions, train_embeddings: list[Path] | None = None, embedder: Embedder | None = None,
+) -> dict:  # fmt: skip
+    """Measure ``tasks`` on one set and write ``out``.
+
+    Parameters
+    ----------
+    dataset : Path
+        Data folder with the truth columns; every key of the embeddings must be in it.
+    embeddings : list of Path
+        `.npz` files of the set, one or more; `read_embedded_set` says what they hold.
+    name : str
+        Name of the set in the metrics.
+    tasks : list of Task
+        What to measure.
+    out : Path
+        JSON file to write.
+    seed : int
+        Seed of the bootstrap.
+    options : EvaluateOptions
+    train_embeddings : list of Path, optional
+        `.npz` files of the split that a linear probe trains on; its data folder lies beside ``dataset``.
+    embedder : Embedder, optional
+        What embedded the set, for the manifest; default: what the manifest beside ``embeddings`` says.
+
+    Returns
+    -------
+    dict
+        The document that was written.
+
+    Raises
+    ------
+    InputError
+        A file, column, class or task is wrong, or two tasks measure the same metric.
+    """
+    if not name or "/" in name:
+        raise InputError(f"'{name}' cannot name a set", "--name", "use letters, digits and _, e.g. world_people")
+    embedder = embedder or Embedder.beside([*embeddings, *(train_embeddings or [])])
+    described = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], **options.model_dump()}
+    columns = sorted({column for task in tasks for column in task.root.columns})
+    data = read_embedded_set(dataset, embeddings, name, columns)
+    inputs = {"dataset": dataset} | _named("embeddings", embeddings)
+    split = train_split(tasks)
+    if split and train_embeddings:
+        needed = sorted({column for task in tasks if task.root.learns_from for column in task.root.columns})
+        train = read_embedded_set(dataset.parent / split, train_embeddings, f"{name}_{split}", needed)
+        data = replace(data, train=train)
+        inputs |= {"train": dataset.parent / split} | _named("train embeddings", train_embeddings)
+    manifest = Manifest("evaluate", described, inputs, seed)
+    bootstrap = Bootstrap(options.resamples, seed)
+    rows = [row for task in tasks for row in measure_task(task.root, data, bootstrap, options)]
+    _check_distinct(rows, name)
+    about = embedder.as_manifest() if embedder else {}
+    recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding, **about)
+    document = {"manifest": recorded, "metrics": [row.as_dict() for row in rows]}
+    write_json(document, out)
+    return document
+
+
+def _named(name: str, paths: list[Path]) -> dict[str, Path]:
+    return {f"{name} {i}" if i else name: path for i, path in enumerate(paths)}
+
+
+def measure_task(
+    task: Measurement, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions
+) -> list[MetricRow]:
+    """All rows of one task: what it measures and, for a bias metric, how far that depends on the prompts' wording."""
+    if task.suffix:
+        data = replace(data, name=f"{data.name}_{task.suffix}")
+    rows = list(task.measure(data, bootstrap, options))
+    if options.prompt_sensitivity and isinstance(task, BiasMeasurement):
+        rows += over_templates(task, data, bootstrap.seed, options)
+    return [replace(row, people=task.people) for row in rows]
+
+
+def _check_distinct(rows: list[MetricRow], name: str) -> None:
+    seen = set()
+    for row in rows:
+        if (row.metric, row.group) in seen:
+            raise InputError(
+                f"two tasks measure {row.metric}", f"the tasks of {name}", "give one of them a suffix, e.g. by_race"
+            )
+        seen.add((row.metric, row.group))

@@ -1,0 +1,1 @@
+"""Captions as knowledge: a parser, its words, and false variants."""

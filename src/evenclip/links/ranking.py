@@ -1,0 +1,132 @@
+"""Link prediction: how high the true tail (or head) of a triple ranks among all entities, filtered.
+
+The rank is the realistic one: the mean of the optimistic and the pessimistic rank, so that ties count as the middle of
+their places (Berrendorf et al. 2020, as in PyKEEN). Filtered (Bordes et al. 2013): other answers that are known to be
+true, in whatever split, take no part. MRR and Hits@k are means over both sides of every triple; intervals are
+bootstrapped over triples.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+
+from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.tables import MetricRow
+
+HITS = (1, 3, 10)
+BATCH = 256
+
+Side = Literal["head", "tail"]
+Scorer = Callable[[np.ndarray, np.ndarray, Side], np.ndarray]
+"""Maps entities and relations, each of shape (n,), and the side that is asked for, to scores of shape (n, n_entities).
+
+For "tail" the entities are heads. Higher is better; scores are finite."""
+
+
+def realistic_ranks(scores: np.ndarray, answers: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+    """The rank of each answer, from 1 on.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n, n_entities)
+    answers : ndarray of int, shape (n,)
+    is_known : ndarray of bool, shape (n, n_entities)
+        Answers that are true; the asked one may be among them or not.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    own = scores[np.arange(len(scores)), answers][:, None]
+    takes_part = ~is_known
+    takes_part[np.arange(len(scores)), answers] = False
+    n_better = ((scores > own) & takes_part).sum(axis=1)
+    n_equal = ((scores == own) & takes_part).sum(axis=1)
+    return 1 + n_better + n_equal / 2
+
+
+def filtered_ranks(scorer: Scorer, test: np.ndarray, known: np.ndarray, n_entities: int) -> np.ndarray:
+    """Ranks of the heads and the tails of test triples.
+
+    Parameters
+    ----------
+    test : ndarray of int, shape (n, 3)
+        Rows of head, relation, tail.
+    known : ndarray of int, shape (n_known, 3)
+        All triples that are true, of every split.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, 2)
+        Of the head, of the tail.
+    """
+    ranks = np.empty((len(test), 2))
+    for column, side, asked in ((0, "head", 2), (1, "tail", 0)):
+        answers = _answers(known, asked, column * 2)
+        for rows in _batches(len(test)):
+            part = test[rows]
+            is_known = np.zeros((len(part), n_entities), dtype=bool)
+            for k, (entity, relation) in enumerate(part[:, [asked, 1]].tolist()):
+                is_known[k, answers.get((entity, relation), [])] = True
+            scores = scorer(part[:, asked], part[:, 1], side)
+            ranks[rows, column] = realistic_ranks(scores, part[:, column * 2], is_known)
+    return ranks
+
+
+def link_metrics(ranks: np.ndarray, name: str, n_entities: int, bootstrap: Bootstrap) -> list[MetricRow]:
+    """``link_prediction/<name>/mrr`` and ``hits_at_<k>`` with intervals; chance is that of random ranks.
+
+    Parameters
+    ----------
+    ranks : ndarray, shape (n, 2)
+    """
+    columns = {"mrr": (1 / ranks).mean(axis=1), **{f"hits_at_{k}": (ranks <= k).mean(axis=1) for k in HITS}}
+    chance = chance_of(np.array([n_entities]))
+    means = bootstrap.means(np.stack(list(columns.values()), axis=1))
+    return [
+        means.row(f"link_prediction/{name}/{metric}", lambda m, k=k: m[..., 0, k], len(ranks), random=chance[metric])
+        for k, metric in enumerate(columns)
+    ]
+
+
+def chance_of(n_answers: np.ndarray) -> dict[str, float]:
+    """Means of the metrics if the true one of so many answers, shape (n,), has any rank alike."""
+    sizes, times = np.unique(n_answers, return_counts=True)
+    reciprocal = np.cumsum(1 / np.arange(1, int(sizes.max()) + 1))[sizes.astype(int) - 1] / sizes
+    each = {"mrr": reciprocal, **{f"hits_at_{k}": np.minimum(k / sizes, 1) for k in HITS}}
+    return {metric: float(values @ times / times.sum()) for metric, values in each.items()}
+
+
+def frequency_scorer(train: np.ndarray, n_entities: int) -> Scorer:
+    """The baseline that does not look at the entity asked of: how often each answer has the relation in train.
+
+    An end of ``train``, shape (n, 3), that is below 0 is no answer.
+    """
+    tables = {}
+    for column, side in ((0, "head"), (2, "tail")):
+        inside = train[train[:, column] >= 0]
+        tables[side] = np.unique(inside[:, 1] * n_entities + inside[:, column], return_counts=True)
+
+    def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
+        codes, counts = tables[side]
+        scores = np.zeros((len(relations), n_entities), np.float32)
+        starts, ends = (np.searchsorted(codes, (relations + more) * n_entities) for more in (0, 1))
+        for row, start, end in zip(scores, starts, ends, strict=True):
+            row[codes[start:end] % n_entities] = counts[start:end]
+        return scores
+
+    return score
+
+
+def _answers(known: np.ndarray, asked: int, answer: int) -> dict[tuple[int, int], np.ndarray]:
+    """The known answers by (entity asked of, relation)."""
+    order = np.lexsort((known[:, answer], known[:, 1], known[:, asked]))
+    keys = known[order][:, [asked, 1]]
+    starts = np.flatnonzero(np.any(np.diff(keys, axis=0, prepend=-1), axis=1))
+    groups = np.split(known[order, answer], starts[1:])
+    return {(entity, relation): group for (entity, relation), group in zip(keys[starts].tolist(), groups, strict=True)}
+
+
+def _batches(n: int) -> Iterator[slice]:
+    return (slice(start, start + BATCH) for start in range(0, n, BATCH))

@@ -1,0 +1,1 @@
+"""Studies: one YAML file and its ablation sheet = one reproducible table."""

@@ -1,0 +1,148 @@
+"""The training set: captions tokenised once, only pairs that are shown; crops and inputs of a batch."""
+
+import math
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from evenclip.data.shards import iterate_images, locate_images, read_pairs
+from evenclip.errors import InputError
+from evenclip.model.clip import Clip
+from evenclip.model.images import decode_images, normalise
+from evenclip.progress import track
+from evenclip.tables import check_unique_keys, read_table
+from evenclip.train.batches import Batch
+from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards
+
+LOG_RATIO = math.log(4 / 3)  # aspect ratios 3/4 to 4/3, as torchvision's RandomResizedCrop
+
+
+def draw_crops(n: int, scale_min: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw ``n`` crops that keep at least ``scale_min``, in (0, 1], of the area: affine maps, float32, (n, 2, 3)."""
+    scale = rng.uniform(scale_min, 1, n)
+    ratio = np.exp(rng.uniform(-LOG_RATIO, LOG_RATIO, n) / 2)
+    sides = np.minimum(np.sqrt(scale)[:, None] * np.stack([ratio, 1 / ratio], 1), 1)  # (n, 2): width, height
+    centres = (1 - sides) * rng.uniform(-1, 1, (n, 2))  # in [-1, 1], where the whole image spans [-1, 1]
+    theta = np.zeros((n, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 1, 1] = sides[:, 0], sides[:, 1]
+    theta[:, :, 2] = centres
+    return theta
+
+
+def crop(images: torch.Tensor, crops: np.ndarray) -> torch.Tensor:
+    """Crop each image, shape (b, 3, h, w), float, by its map of `draw_crops`, back to its size (bilinear)."""
+    theta = torch.from_numpy(crops).to(images.device)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """``pixels``: uint8, shape (n, 3, h, w), on the CPU; ``tokens``: int64, shape (n, l), on the device.
+
+    ``crops``: affine maps, shape (n, 2, 3), of `draw_crops`; None = images as they are.
+    """
+
+    pixels: torch.Tensor
+    tokens: torch.Tensor
+    crops: np.ndarray | None
+    preprocess_cfg: dict
+
+    def images(self, rows: slice = slice(None)) -> torch.Tensor:
+        """Normalised and cropped images of ``rows``, float32, shape (n_rows, 3, h, w), on the tokens' device."""
+        pixels = self.pixels[rows].to(self.tokens.device, non_blocking=True)
+        images = normalise(pixels, self.preprocess_cfg)
+        return images if self.crops is None else crop(images, self.crops[rows])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """n image-text pairs with their m different captions.
+
+    ``keys`` (n,) str; ``copies`` (n,) int; ``first_copies`` those of a first stage, if there is one: of a pair, one of
+    the two is at least 1; ``pixels`` their images; ``tokens`` (m, context) int64; pair i has the captions
+    ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
+    """
+
+    keys: np.ndarray
+    copies: np.ndarray
+    pixels: Pixels
+    tokens: torch.Tensor
+    captions: np.ndarray
+    starts: np.ndarray
+    n_without_caption: int
+    first_copies: np.ndarray | None = None
+
+    def captions_of(self, batch: Batch) -> np.ndarray:
+        """The row of ``tokens`` that each pair of ``batch`` is shown with, shape (b,)."""
+        first, end = self.starts[batch.rows], self.starts[batch.rows + 1]
+        return self.captions[first + (batch.draws * (end - first)).astype(np.int64)]
+
+
+def load_pairs(
+    data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf, first: Path | None = None
+) -> Pairs:
+    """Read the pairs that ``weights``, or those of a ``first`` stage, show at least once.
+
+    Images stay in the shards if they need over ``cache_mb``. A pair without a caption cannot be trained on; it is left
+    out and counted.
+
+    Raises
+    ------
+    InputError
+        ``weights`` names a key that the data lacks, shows no pair at all, or an image is damaged.
+    """
+    table = read_pairs(data, ["key", "captions"])
+    keys, captions = np.array(table["key"].to_pylist()), table["captions"].to_pylist()
+    copies = _copies(keys, weights, str(data))
+    first_copies = _copies(keys, first, str(data)) if first else np.zeros_like(copies)
+    is_shown = (copies > 0) | (first_copies > 0)
+    has_caption = np.array([bool(texts) for texts in captions])
+    shown = np.flatnonzero(is_shown & has_caption)
+    if not len(shown):
+        raise InputError("no pair with a caption is shown", str(weights), "see the report of `evenclip balance`")
+    texts = [captions[i] for i in shown]
+    distinct = sorted({text for several in texts for text in several})
+    index = {text: row for row, text in enumerate(distinct)}
+    return Pairs(
+        keys=keys[shown],
+        copies=copies[shown],
+        pixels=_open_pixels(data, set(keys[shown]), clip.preprocess_cfg, threads, cache_mb),
+        tokens=clip.tokenizer(distinct),
+        captions=np.array([index[text] for several in texts for text in several]),
+        starts=np.cumsum([0, *(len(several) for several in texts)]),
+        n_without_caption=int((is_shown & ~has_caption).sum()),
+        first_copies=first_copies[shown] if first else None,
+    )
+
+
+def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:
+    """Copies of each of ``keys`` per nominal epoch; 0 for those that ``weights`` lacks."""
+    table = read_table(weights, ["key", "copies"])
+    check_unique_keys(table["key"], str(weights))
+    row = {key: i for i, key in enumerate(keys)}
+    copies = np.zeros(len(keys), np.int64)
+    for key, count in zip(table["key"].to_pylist(), table["copies"].to_pylist(), strict=True):
+        if key not in row:
+            raise InputError(f"the key '{key}' is not in {data}", str(weights), "balance the labels of this data")
+        copies[row[key]] = count
+    return copies
+
+
+def _open_pixels(data: Path, shown: set[str], preprocess_cfg: dict[str, Any], threads: int, cache_mb: float) -> Pixels:
+    size = preprocess_cfg["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if len(shown) * 3 * height * width / 2**20 > cache_mb:
+        places = [place for place in track(locate_images(data), "find images") if place.key in shown]
+        return PixelsInShards(places, preprocess_cfg, threads)
+    images = ((key, content) for key, content in iterate_images(data) if key in shown)
+    decoded = decode_images(images, preprocess_cfg, str(data), threads)
+    pixels = np.empty((len(shown), 3, height, width), np.uint8)
+    for i, image in enumerate(track(decoded, "decode images", len(shown))):
+        pixels[i] = image
+    return PixelsInMemory(pixels)

@@ -1,0 +1,1 @@
+"""AHNM: adaptive hard negative mining."""

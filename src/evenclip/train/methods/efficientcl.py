@@ -1,0 +1,153 @@
+"""EfficientCL: hidden states of one layer are cut and jittered while a batch is encoded.
+
+Reads and writes nothing. Source: "Efficient contrastive learning via novel data augmentation and curriculum learning",
+EMNLP 2021, arXiv 2109.05941. Ours: hooks at a layer of the model itself instead of a second stack, in both towers, and
+never at the class, start and end tokens.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from evenclip.errors import InputError
+from evenclip.model.towers import has_causal_text
+from evenclip.train.options import EfficientClOptions
+from evenclip.train.plugin import ramp
+
+LengthsOf = Callable[[torch.Tensor], torch.Tensor]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def draw_spans(n_free: torch.Tensor, length: int, rate: float) -> torch.Tensor:
+    """A contiguous span of each sequence's tokens 1 to ``n_free``, about ``rate`` of them, uniformly placed.
+
+    Parameters
+    ----------
+    n_free : Tensor of shape (b,), int
+        Tokens that may be cut: token 0 and those behind them may not.
+    length : int
+        Tokens of a sequence.
+    rate : float
+        Share of the free tokens, in [0, 1]; rounded at random, so that it holds on average for short sequences too.
+
+    Returns
+    -------
+    Tensor of shape (b, length), bool
+    """
+    n_cut = (rate * n_free + torch.rand(n_free.shape, device=n_free.device)).floor()
+    start = 1 + (torch.rand(n_free.shape, device=n_free.device) * (n_free - n_cut + 1)).floor()
+    place = torch.arange(length, device=n_free.device)
+    return (place >= start[:, None]) & (place < (start + n_cut)[:, None])
+
+
+def pca_jitter(hidden: torch.Tensor, valid: torch.Tensor, rate: float) -> torch.Tensor:
+    r"""Add one random vector along the principal directions of each sequence to its tokens, and restore their norms.
+
+    With covariance :math:`C = P \Lambda P^T` of the sequence's valid tokens, the vector is
+    :math:`P (\alpha \circ \lambda), \alpha \sim N(0, rate^2 I)` (Krizhevsky et al. 2012, section 4.1). That is
+    :math:`N(0, rate^2 C^2)`, which :math:`rate\, C z, z \sim N(0, I)` has too: no decomposition is needed.
+
+    Parameters
+    ----------
+    hidden : Tensor of shape (b, l, w)
+    valid : Tensor of shape (b, l), bool
+        Tokens that are looked at and jittered; the others stay.
+    rate : float
+
+    Returns
+    -------
+    Tensor of shape (b, l, w)
+        No gradient goes through the vector.
+    """
+    with torch.no_grad():
+        weight = valid.unsqueeze(2).float()
+        n_valid = weight.sum(dim=1, keepdim=True)  # (b, 1, 1)
+        states = hidden.float() * weight
+        centred = (states - states.sum(dim=1, keepdim=True) / n_valid.clamp(min=1)) * weight
+        z = torch.randn(len(hidden), hidden.shape[2], 1, device=hidden.device)
+        vector = (centred.transpose(1, 2) @ (centred @ z)).transpose(1, 2) / (n_valid - 1).clamp(min=1)  # (b, 1, w)
+    moved = hidden + rate * (vector * weight).to(hidden.dtype)
+    norms = (states.norm(dim=2, keepdim=True), moved.detach().float().norm(dim=2, keepdim=True).clamp(min=1e-6))
+    return torch.where(valid.unsqueeze(2), moved * (norms[0] / norms[1]).to(hidden.dtype), hidden)
+
+
+class HiddenAugmentation:
+    """Cutoff and PCA jitter at the entrance of one block of each tower, drawn anew for each batch.
+
+    The span that is cut is zeroed, and no later layer attends to it.
+
+    Parameters
+    ----------
+    options : EfficientClOptions
+    module : nn.Module
+        The model; `InputError` if its towers are not open_clip's own transformers.
+    """
+
+    def __init__(self, options: EfficientClOptions, module: nn.Module):
+        self._options = options
+        has_image = isinstance(getattr(module, "visual", None), open_clip.transformer.VisionTransformer)
+        if not (has_image and has_causal_text(module)):
+            what = "efficientcl needs a vision transformer and a causal text transformer"
+            raise InputError(what, "train.efficientcl", "choose another model, or leave efficientcl out")
+
+    @contextmanager
+    def applied(self, module: nn.Module, position: int, progress: float) -> Iterator[None]:
+        """Disturb what ``module`` encodes in the context."""
+        options = self._options
+        rates = [ramp(progress, options.start, end, options.levels) for end in (options.image_end, options.text_end)]
+        ends: list[torch.Tensor] = []  # of the captions, seen where they enter the text tower
+
+        def see_tokens(embedding: nn.Module, arguments: tuple[torch.Tensor]) -> None:
+            ends[:] = [arguments[0].argmax(dim=1)]
+
+        with ExitStack() as stack:
+            stack.enter_context(_removed(module.token_embedding.register_forward_pre_hook(see_tokens)))
+            image, text = module.visual.transformer.resblocks, module.transformer.resblocks
+            stack.enter_context(_disturbed(image, rates[0], lambda x: x.new_full(x.shape[:1], x.shape[1] - 1)))
+            stack.enter_context(_disturbed(text, rates[1], lambda x: ends[0] - 1))
+            yield
+
+
+@contextmanager
+def _disturbed(blocks: nn.ModuleList, rate: float, n_free: LengthsOf) -> Iterator[None]:
+    """Disturb one hidden layer of ``blocks``; ``n_free`` gives the free tokens of each sequence that enters it."""
+    layer = int(torch.randint(1, len(blocks), ())) if len(blocks) > 1 else 0
+    masks: list[torch.Tensor] = []
+
+    def enter(block: nn.Module, arguments: tuple, named: dict[str, Any]) -> Arguments:
+        hidden, *rest = arguments
+        free = n_free(hidden)
+        cut = draw_spans(free, hidden.shape[1], rate)
+        place = torch.arange(hidden.shape[1], device=hidden.device)
+        valid = (place >= 1) & (place <= free[:, None]) & ~cut
+        masks[:] = [_attention_mask(cut, named.get("attn_mask"), block.attn.num_heads)]
+        hidden = pca_jitter(hidden.masked_fill(cut.unsqueeze(2), 0), valid, rate)
+        return (hidden, *rest), named | {"attn_mask": masks[0]}
+
+    def pass_on(block: nn.Module, arguments: tuple, named: dict[str, Any]) -> Arguments:
+        return arguments, named | {"attn_mask": masks[0]}
+
+    with ExitStack() as stack:
+        for block, hook in zip(blocks[layer:], [enter] + [pass_on] * (len(blocks) - layer - 1), strict=True):
+            stack.enter_context(_removed(block.register_forward_pre_hook(hook, with_kwargs=True)))
+        yield
+
+
+def _attention_mask(cut: torch.Tensor, plain: torch.Tensor | None, n_heads: int) -> torch.Tensor:
+    """``plain``, shape (l, l), and nothing attends to what is cut: shape (b * n_heads, l, l), added to scores."""
+    b, length = cut.shape
+    mask = torch.zeros(cut.shape, device=cut.device).masked_fill_(cut, -torch.inf)[:, None, None, :]
+    mask = mask if plain is None else mask + plain.float()
+    return mask.expand(b, n_heads, length, length).reshape(b * n_heads, length, length)
+
+
+@contextmanager
+def _removed(hook: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,1 @@
+"""Knowledge-CLIP: learning from the triples of a knowledge graph."""

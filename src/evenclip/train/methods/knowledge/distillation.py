@@ -1,0 +1,85 @@
+"""Distillation: the image-text distribution of the model that a training starts from is kept (Knowledge-CLIP's KD).
+
+Reads and writes nothing.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from evenclip.errors import InputError
+from evenclip.model.images import normalise
+from evenclip.model.towers import encode_image, encode_text, trim
+from evenclip.progress import track
+from evenclip.train.data import Pairs
+from evenclip.train.methods.knowledge.losses import distillation
+from evenclip.train.options import KnowledgeOptions
+from evenclip.train.plugin import Setting, Step, Term
+
+ROWS = 256  # images or captions that the teacher embeds at once
+
+
+class Distillation(Term):
+    """KL divergence of the model's image-text distribution of a batch from the starting model's, both ways.
+
+    Parameters
+    ----------
+    setting : Setting
+        Its module must still be as the training found it.
+    weight : float
+    options : KnowledgeOptions
+
+    Raises
+    ------
+    InputError
+        The training starts from random weights.
+    """
+
+    def __init__(self, setting: Setting, weight: float, options: KnowledgeOptions):
+        super().__init__()
+        if setting.options.init == "random":
+            what = "a model that starts at random knows nothing that could be kept"
+            raise InputError(what, "train.knowledge.kd", "set it to 0, or name a trained model as train.init")
+        self.weight, self.lr = weight, options.lr
+        self._pairs = setting.pairs
+        self._scale = setting.clip.module.logit_scale.detach().exp().clone()
+        teacher = copy.deepcopy(setting.clip.module).eval().requires_grad_(False)
+        if options.teacher == "cached":
+            self._cached = _embed(teacher, setting)
+        else:
+            self._cached, self._teacher = None, [teacher]  # in a list: no sub-module, so neither trained nor saved
+
+    def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+        """The divergence, also as ``kd_loss``."""
+        image, text = self._features(step)
+        student = step.logit_scale * step.image[step.mine] @ step.text[step.mine].T
+        loss = distillation(student, self._scale * image @ text.T)
+        return loss, {"kd_loss": loss.detach()}
+
+    def _features(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        """The teacher's unit features of the images and captions of the rows `Step.mine`, shape (b, d) each."""
+        rows = torch.from_numpy(step.batch.rows[step.mine])
+        captions = torch.from_numpy(self._pairs.captions_of(step.batch)[step.mine])
+        if self._cached is not None:
+            image, text = self._cached
+            return image[rows].to(step.image.device), text[captions].to(step.image.device)
+        teacher, device = self._teacher[0], step.image.device
+        with torch.no_grad(), step.autocast():
+            text = encode_text(teacher, trim(teacher, self._pairs.tokens[captions]).to(device))
+            return encode_image(teacher, step.images), text
+
+
+def _embed(teacher: nn.Module, setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
+    """The teacher's unit features of all images and captions, float32, shapes (n, d) and (m, d), in main memory."""
+    pairs: Pairs = setting.pairs
+    image, text = [], []
+    with torch.no_grad():
+        rows = np.arange(len(pairs.keys))
+        for some in track(np.array_split(rows, -(-len(rows) // ROWS)), "embed images with the starting model"):
+            images = normalise(pairs.pixels.at(some).to(setting.device), setting.clip.preprocess_cfg)
+            image.append(encode_image(teacher, images).cpu())
+        for tokens in pairs.tokens.split(ROWS):
+            text.append(encode_text(teacher, trim(teacher, tokens).to(setting.device)).cpu())
+    return torch.cat(image), torch.cat(text)

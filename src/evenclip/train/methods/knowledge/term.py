@@ -1,0 +1,175 @@
+"""Knowledge-CLIP: what a model learns from the triples of a knowledge graph, as a term of the training.
+
+Reads the folder of `evenclip graph`; `save` writes `multimodal.safetensors` and `multimodal.json` beside the model.
+Source: Pan et al., "Contrastive language-image pre-training with knowledge graphs", NeurIPS 2022, section 3.3. Choices
+of ours: the entity that a query is matched with is the multi-modal encoder's own view of it, the other two slots
+masked; several right answers to a query are no negatives of each other; triples about images are those of the batch.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from evenclip.errors import InputError
+from evenclip.model.multimodal import HEAD, RELATION, TAIL, MultiModalEncoder, save_multimodal
+from evenclip.model.shown_graph import KnownTriples, ShownGraph, read_shown_graph
+from evenclip.model.tokens import token_widths
+from evenclip.train.methods.knowledge.losses import masked_cross_entropy, symmetric_contrast
+from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, places
+from evenclip.train.methods.knowledge.triple_encoding import EncodedTriples, TripleEncoding
+from evenclip.train.options import KnowledgeOptions
+from evenclip.train.plugin import Setting, Step, Term
+
+
+def load_training_graph(setting: Setting) -> ShownGraph:
+    """Read what a training may see of its graph.
+
+    Raises
+    ------
+    InputError
+        The training has no graph, crops its images, or a table is missing or names what the others lack.
+    """
+    if setting.graph is None or setting.data is None:
+        raise InputError("knowledge needs a graph", "train.knowledge", "give --graph, the folder of `evenclip graph`")
+    if setting.options.crop_scale_min < 1:
+        raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for knowledge")
+    graph = read_shown_graph(setting.graph, setting.pairs.keys, setting.data, setting.clip.preprocess_cfg)
+    return graph.of_split("train")
+
+
+LOSSES = ("e2e", "e2r", "g2e")
+FIRST_LOG_SCALE, LAST_LOG_SCALE = math.log(1 / 0.07), math.log(100)
+"""Start and bound of the logarithm of what cosines are multiplied by: CLIP's."""
+
+
+class Knowledge(Term):
+    """E2E, E2R and G2E; what belongs to a loss of weight 0 is not built.
+
+    Parameters
+    ----------
+    setting : Setting
+    options : KnowledgeOptions
+    """
+
+    weight = 1.0
+
+    def __init__(self, setting: Setting, options: KnowledgeOptions):
+        super().__init__()
+        self.lr, self._options = options.lr, options
+        self._weights = {name: getattr(options, name) for name in LOSSES if getattr(options, name)}
+        self._graph = graph = load_training_graph(setting)
+        self._known = KnownTriples(graph)
+        self._batches = TripleBatches(graph, options.triples_per_batch, options.image_share, setting.seed)
+        widths, d = token_widths(setting.clip.module, setting.clip.preprocess_cfg), setting.clip.model_cfg["embed_dim"]
+        self._encoding = TripleEncoding(setting, graph, options.region_side)
+        self.encoder = MultiModalEncoder(*widths, max(widths), options.layers, d)
+        self.log_scale = nn.Parameter(torch.tensor(FIRST_LOG_SCALE))
+        if options.e2r:
+            self.to_relation = nn.Linear(max(widths), len(graph.relations))
+        if options.g2e:
+            from evenclip.model.gnn import GraphEncoder  # PyTorch Geometric: a second to import
+
+            self._neighbours = NeighbourSampler(graph, options.neighbours, options.graph_layers, setting.seed)
+            self.graph_encoder = GraphEncoder(d, options.graph_layers)
+
+    def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+        """The weighted sum of the losses, and each of them."""
+        batch = self._batches.at(step.position, step.batch.rows[step.mine])
+        if batch is None:
+            return step.image.new_zeros(()), {f"{name}_loss": 0.0 for name in self._weights}
+        around = self._neighbours.around(np.unique(batch.entities), step.position) if self._options.g2e else None
+        encoded = self._encoding.encode(step, self.encoder, batch, around)
+        with step.autocast():
+            losses = self._losses(encoded, around)
+        total = sum(weight * losses[name] for name, weight in self._weights.items())
+        return total, {f"{name}_loss": losses[name].detach() for name in self._weights}
+
+    def save(self, folder: Path) -> None:
+        """Write the multi-modal part beside the model."""
+        save_multimodal(self.encoder, folder, region_side=self._options.region_side, scale=self._scale().item())
+
+    def _losses(self, encoded: EncodedTriples, around: Neighbourhood | None) -> dict[str, torch.Tensor]:
+        weights, losses = self._weights, {}
+        head, relation, tail = encoded.ends(HEAD), encoded.relations, encoded.ends(TAIL)
+        entity_queries = [(None, relation, tail), (head, relation, None)] if "e2e" in weights else []
+        relation_queries = [(head, None, tail)] if "e2r" in weights else []
+        read = list(self.encoder(*entity_queries, *relation_queries)) if entity_queries or relation_queries else []
+        if "e2e" in weights or "g2e" in weights:
+            keys = self._keys(encoded)
+        if "e2e" in weights:
+            both = [self._entity(encoded, read.pop(0)[:, key.slot], key) for key in keys]
+            losses["e2e"] = sum(both) / len(both)
+        if "e2r" in weights:
+            losses["e2r"] = self._relation(encoded, read.pop(0)[:, RELATION])
+        if "g2e" in weights:
+            losses["g2e"] = self._described(encoded, around, keys)
+        return losses
+
+    def _keys(self, encoded: EncodedTriples) -> "tuple[_Keys, _Keys]":
+        """The different heads and the different tails of a batch, each encoded with the two other slots masked."""
+        places = [np.unique(of, return_inverse=True) for of in (encoded.batch.head, encoded.batch.tail)]
+        head, tail = (encoded.shown.rows(encoded.tensor(rows)) for rows, _ in places)
+        read = self.encoder((head, None, None), (None, None, tail))
+        return tuple(
+            _Keys(slot, *place, self.encoder.entity(features[:, slot]))
+            for slot, place, features in zip((HEAD, TAIL), places, read, strict=True)
+        )
+
+    def _entity(self, encoded: EncodedTriples, read: torch.Tensor, keys: "_Keys") -> torch.Tensor:
+        """E2E with the slot of ``keys`` masked: -mean log P(the masked entity | the others), among the batch's."""
+        batch = encoded.batch
+        candidates = batch.contents[keys.rows]
+        h, t = batch.contents[batch.head][:, None], batch.contents[batch.tail][:, None]
+        h, t = (candidates, t) if keys.slot == HEAD else (h, candidates)
+        masked = encoded.tensor(self._known.holds(h, batch.relation[:, None], t))
+        logits = self._scale() * self.encoder.entity(read) @ keys.features.T
+        return masked_cross_entropy(logits, encoded.tensor(keys.target), masked)
+
+    def _relation(self, encoded: EncodedTriples, read: torch.Tensor) -> torch.Tensor:
+        """E2R: -mean log P(relation | head, tail), among the graph's."""
+        batch = encoded.batch
+        h, t = batch.contents[batch.head][:, None], batch.contents[batch.tail][:, None]
+        masked = self._known.holds(h, np.arange(len(self._graph.relations)), t)
+        return masked_cross_entropy(self.to_relation(read), encoded.tensor(batch.relation), encoded.tensor(masked))
+
+    def _described(self, encoded: EncodedTriples, around: Neighbourhood, keys: "tuple[_Keys, _Keys]") -> torch.Tensor:
+        """G2E: an entity's features are contrasted with what the graph network says of it, and the reverse."""
+        batch, graph = encoded.batch, self._graph
+        edge_index = encoded.tensor(np.stack([around.source, around.target]))
+        relation = encoded.edge * encoded.tensor(around.sign)[:, None]
+        described = F.normalize(self.graph_encoder(encoded.node, edge_index, relation).float(), dim=-1)
+        place = places(batch.entities, around.nodes)  # an entity shown as text and as image is one node
+        signature, described = around.signatures(graph.entity_text)[place], described[encoded.tensor(place)]
+        # the text of a region is no node: it stands for all that are called so
+        is_node = (batch.contents >= len(graph.texts)) | ~graph.is_particular[batch.entities]
+        usable = is_node & (signature != 0)
+        losses = []
+        for key in keys:
+            kept = usable[key.rows]
+            rows = key.rows[kept]
+            if len(rows) > 1:
+                same = encoded.tensor(signature[rows][:, None] == signature[rows])
+                first, second = key.features[encoded.tensor(kept)], described[encoded.tensor(rows)]
+                losses.append(symmetric_contrast(first, second, self._scale(), same))
+        return sum(losses) / len(losses) if losses else described.sum() * 0
+
+    def _scale(self) -> torch.Tensor:
+        return self.log_scale.clamp(max=LAST_LOG_SCALE).exp()
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The different things at one ``slot`` of a batch's triples.
+
+    ``rows`` (k,) of `TripleBatch.contents`; ``target`` (t,) the key of each triple; ``features`` (k, d), unit.
+    """
+
+    slot: int
+    rows: np.ndarray
+    target: np.ndarray
+    features: torch.Tensor

@@ -1,0 +1,73 @@
+"""The control of Knowledge-CLIP: the same triples as captions of their images, in CLIP's own loss, and no new losses.
+
+Reads the folder of `evenclip graph`. Triples of texts alone have no image, so they are left out.
+"""
+
+import numpy as np
+import torch
+
+from evenclip.model.shown_graph import ShownGraph
+from evenclip.train.methods.knowledge.losses import symmetric_contrast
+from evenclip.train.methods.knowledge.term import load_training_graph
+from evenclip.train.methods.knowledge.triple_batches import TripleBatches, places
+from evenclip.train.options import KnowledgeOptions
+from evenclip.train.plugin import Setting, Step, Term
+
+
+class TripleCaptions(Term):
+    """The softmax loss over (image, sentence of a triple) instead of (image, caption), on the batch's images.
+
+    A sentence that a triple of the graph makes true of an image is no negative of it, as in E2E.
+
+    Parameters
+    ----------
+    setting : Setting
+    options : KnowledgeOptions
+    """
+
+    def __init__(self, setting: Setting, options: KnowledgeOptions):
+        super().__init__()
+        self.weight, self.lr, self._graph = options.as_captions, options.lr, load_training_graph(setting)
+        self._batches = TripleBatches(self._graph, options.triples_per_batch, options.image_share, setting.seed)
+        sentences, self._sentence = _sentences(self._graph)
+        self._tokens, self._n_sentences = setting.tokens(sentences), len(sentences)
+        graph = self._graph
+        pairs = np.concatenate([graph.entity_pair[graph.head], graph.entity_pair[graph.tail]])
+        self._true = np.unique(self._codes(pairs, np.tile(self._sentence, 2))[pairs >= 0])
+
+    def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+        """The loss, also as ``triple_caption_loss``."""
+        rows, device = step.batch.rows[step.mine], step.image.device
+        batch = self._batches.at(step.position, rows)
+        if batch is None or not batch.as_image.any():
+            return step.image.new_zeros(()), {"triple_caption_loss": 0.0}
+        has_image = batch.as_image.any(axis=0)
+        triples, head_is_image = batch.triples[has_image], batch.as_image[0, has_image]
+        pair = self._graph.entity_pair[np.where(head_is_image, self._graph.head[triples], self._graph.tail[triples])]
+        sentence = self._sentence[triples]
+        texts, place = np.unique(sentence, return_inverse=True)
+        features = step.encode_text(self._tokens[torch.from_numpy(texts)])
+        image = step.image[step.mine][torch.from_numpy(places(pair, rows)).to(device)]
+        true = np.isin(self._codes(pair[:, None], sentence), self._true)
+        text = features[torch.from_numpy(place).to(device)]
+        loss = symmetric_contrast(image, text, step.logit_scale, torch.from_numpy(true).to(device))
+        return loss, {"triple_caption_loss": loss.detach()}
+
+    def _codes(self, pair: np.ndarray, sentence: np.ndarray) -> np.ndarray:
+        return pair * self._n_sentences + sentence
+
+
+def _sentences(graph: ShownGraph) -> tuple[list[str], np.ndarray]:
+    """The different sentences of the triples about images, and the one of each triple, shape (n,), -1 = none.
+
+    An entity without text is the image itself; then the other entity's text is the caption.
+    """
+    numbers: dict[str, int] = {}
+    sentence = np.full(len(graph.head), -1)
+    about_image = (graph.entity_pair[graph.head] >= 0) | (graph.entity_pair[graph.tail] >= 0)
+    for triple in np.flatnonzero(about_image):
+        head, tail = (graph.entity_text[ends[triple]] for ends in (graph.head, graph.tail))
+        parts = [head, graph.relation_text[graph.relation[triple]], tail] if min(head, tail) >= 0 else [max(head, tail)]
+        words = " ".join(graph.texts[part] for part in parts if part >= 0)
+        sentence[triple] = numbers.setdefault(words, len(numbers))
+    return list(numbers), sentence

@@ -1,0 +1,110 @@
+"""From a loss to new weights: backward, mean over processes, clipping, AdamW and its schedule, moving average."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from evenclip.train.distributed import Ranks
+from evenclip.train.loss import CachedFeatures
+from evenclip.train.options import TrainOptions
+from evenclip.train.plugin import Term
+
+BETAS = (0.9, 0.98)  # Radford et al. 2021, table 18 (ViT)
+EPSILON = 1e-6
+MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5: larger scales made training unstable
+
+
+def make_optimizer(module: nn.Module, options: TrainOptions, terms: Iterable[Term] = ()) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only: parameters of fewer dimensions are gains, biases and scales.
+
+    Each group keeps its highest learning rate as ``"peak"``: the training's for the model, a term's own for a term.
+    """
+    groups = _groups(module, options.lr, options.weight_decay)
+    for term in terms:
+        groups += _groups(term, term.lr, options.weight_decay)
+    return torch.optim.AdamW(groups, lr=options.lr, betas=BETAS, eps=EPSILON, fused=True)
+
+
+def _groups(module: nn.Module, peak: float, weight_decay: float) -> list[dict[str, Any]]:
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+    decays = ((matrices, weight_decay), (others, 0.0))
+    return [{"params": group, "weight_decay": decay, "peak": peak} for group, decay in decays if group]
+
+
+def make_schedule(options: TrainOptions, n_steps: int) -> Callable[[int, float], float]:
+    """Learning rate by step, from 0, and peak: a linear rise over the warm-up, then a cosine to 0 at ``n_steps``."""
+    n_warmup = round(options.warmup_share * n_steps)
+
+    def rate(step: int, peak: float) -> float:
+        if step < n_warmup:
+            return peak * (step + 1) / n_warmup
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup)))
+
+    return rate
+
+
+@torch.no_grad()
+def clamp_logit_scale(module: nn.Module) -> None:
+    """Keep the logit scale, a logarithm, in [0, log 100]."""
+    module.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+
+class Update:
+    """Updates a model and the terms that are trained with it.
+
+    Parameters
+    ----------
+    module : nn.Module
+    terms : nn.ModuleList
+    options : TrainOptions
+    n_steps : int
+    ranks : Ranks
+    """
+
+    def __init__(self, module: nn.Module, terms: nn.ModuleList, options: TrainOptions, n_steps: int, ranks: Ranks):
+        self._module, self._clip_norm, self._lr, self._ranks = module, options.clip_norm, options.lr, ranks
+        self._optimizer = make_optimizer(module, options, terms)
+        self._parameters = [p for p in (*module.parameters(), *terms.parameters()) if p.requires_grad]
+        self._rate = make_schedule(options, n_steps)
+        # float16 has no room below 6e-8: gradients are taken of a loss that is scaled up
+        self._scaler = torch.amp.GradScaler(module.logit_scale.device.type, enabled=options.precision == "fp16")
+        averaging = {"multi_avg_fn": get_ema_multi_avg_fn(options.ema)} if options.ema else {}
+        self._average = AveragedModel(module, **averaging) if options.ema else None
+
+    def __call__(self, position: int, loss: torch.Tensor, features: CachedFeatures) -> tuple[torch.Tensor, float]:
+        """Do step ``position``; returns the gradient's norm before clipping, on the device, and the learning rate."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate(position, group["peak"])
+        features.backward(self._scaler.scale(loss))
+        self._ranks.share_gradients(self._parameters)
+        self._scaler.unscale_(self._optimizer)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+        clamp_logit_scale(self._module)
+        if self._average:
+            self._average.update_parameters(self._module)
+        return norm.detach(), self._rate(position, self._lr)
+
+    def finish(self) -> None:
+        """Put the moving average, if there is one, into the model."""
+        if self._average:
+            self._module.load_state_dict(self._average.module.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs beside the weights themselves."""
+        average = self._average.state_dict() if self._average else {}
+        return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict(), "average": average}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where ``state`` was saved."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._average:
+            self._average.load_state_dict(state["average"])

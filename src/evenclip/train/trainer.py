@@ -1,0 +1,176 @@
+"""Train one model from start to outputs: read, continue or begin, step, record, write.
+
+The outputs appear whole or not at all; a training that is killed at any moment continues with the same command and
+ends in the same weights, bit by bit (same machine, same number of threads and processes, on a CPU). Under `torchrun`
+several processes train one model (`evenclip.train.distributed`); the first of them reads and writes the state and the
+outputs.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from safetensors import SafetensorError
+
+from evenclip.data.shards import read_manifest
+from evenclip.errors import InputError
+from evenclip.model.clip import create_clip, resolve_device, resolve_precision, save_clip
+from evenclip.progress import track
+from evenclip.provenance import Manifest, atomic_folder, code_fingerprint
+from evenclip.tables import read_table, write_table
+from evenclip.train.checkpoint import SavedState, only_training
+from evenclip.train.data import load_pairs
+from evenclip.train.distributed import Ranks, check_shares, joined_ranks
+from evenclip.train.engine import Engine
+from evenclip.train.history import check_finite, history_row, peak_memory_mb
+from evenclip.train.options import TrainOptions
+from evenclip.train.plugin import Clock, Setting
+
+Watch = Callable[[Mapping[str, Any]], None]
+
+
+def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
+                labels: Path | None = None, graph: Path | None = None,
+                watch: Watch | None = None) -> None:  # fmt: skip
+    """Train a CLIP model.
+
+    Parameters
+    ----------
+    data : Path
+        Folder of image-text shards.
+    weights : Path
+        `weights.parquet` of `evenclip balance`, for this data.
+    out : Path
+        Run folder; replaced as a whole.
+    seed : int
+        At least 0; decides initial weights, batches, captions and crops.
+    state : Path
+        Folder of interrupted trainings.
+    options : TrainOptions
+    labels : Path, optional
+        Labels table of this data, for methods that look at perceived attributes.
+    graph : Path, optional
+        Folder of `evenclip graph`, for methods that use knowledge.
+    watch : callable, optional
+        Called with each row of the history as soon as it is known, by the first process.
+
+    Raises
+    ------
+    InputError
+        Model, weights and data do not fit each other, another process trains this model, the loss stops being a number,
+        or there is no room to write.
+    """
+    device = resolve_device(options.device)
+    asked, precision = options, resolve_precision(options.precision, device)
+    options = asked.of_seed(seed).model_copy(update={"precision": precision})
+    torch.set_num_threads(options.threads)
+    named = {"labels": labels, "graph": graph}
+    named |= {name: Path(path) for name, path in options.files().items()}
+    read_manifest(data)  # this and the next say what is wrong with a path
+    read_table(weights, ["key", "copies"])
+    inputs = {"data": data, "weights": weights} | {name: path for name, path in named.items() if path}
+    manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
+    with joined_ranks(device) as ranks, only_training(state, out) if ranks.is_first else nullcontext():
+        check_shares(options.batch_size, ranks)
+        saved = SavedState(state, _identity(manifest, out, options, device, ranks)) if ranks.is_first else None
+        torch.manual_seed(seed)
+        clip = create_clip(options.model, options.init, options.objective)
+        first = Path(options.stages.first) if options.stages else None
+        pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first)
+        clock = Clock(-(-options.samples_seen // options.batch_size))
+        engine = Engine(Setting(options, clip, pairs, seed, clock, device, data, labels, graph), ranks)
+        history = _run(engine, saved, watch)
+        engine.finish()
+        if saved:
+            _write(engine, history, out, manifest, weights)
+            saved.remove()
+
+
+def _run(engine: Engine, saved: SavedState | None, watch: Watch | None) -> list[dict[str, Any]]:
+    """Do the steps that are left; returns the history of all. Only the first process has a ``saved`` state."""
+    history: list[dict[str, Any]] = []
+    if found := engine.ranks.from_first(saved.load() if saved else None):
+        engine.restore(found["engine"])
+        history = found["history"]
+        if saved:
+            print(f"continuing at step {engine.position + 1} of {engine.n_steps}", file=sys.stderr)
+    options, pending = engine.options, []
+    logged_at = saved_at = time.monotonic()
+    for _ in track(range(engine.position, engine.n_steps), f"train seed {engine.seed}"):
+        pending.append(engine.step())
+        if len(pending) < options.log_every and engine.position < engine.n_steps:
+            continue
+        check_finite(engine, pending, saved)
+        row = history_row(engine, pending)
+        now = time.monotonic()
+        history.append(row | {"samples_per_second": len(pending) * options.batch_size / (now - logged_at)})
+        if watch and saved:
+            watch(history[-1])
+        pending, logged_at = [], now
+        if saved and now - saved_at >= options.save_every_s and engine.position < engine.n_steps:
+            saved.save({"engine": engine.state(), "history": history})
+            saved_at = time.monotonic()
+    return history
+
+
+def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: Manifest, weights: Path) -> None:
+    clip = engine.clip
+    tokenizer = {"tokenizer": type(clip.tokenizer).__name__, "context_length": clip.tokenizer.context_length}
+    names = dict.fromkeys(name for row in history for name in row)
+    table = pa.table({name: [row.get(name) for row in history] for name in names})
+    try:
+        with atomic_folder(out) as folder:
+            save_clip(clip, folder, objective=engine.options.objective, **tokenizer)
+            for term in engine.terms:
+                term.save(folder)
+            write_table(table, folder / "history.parquet")
+            for name, further in engine.tables().items():
+                write_table(further, folder / f"{name}.parquet")
+            manifest.write(folder / "manifest.json", **_facts(engine, history, weights))
+    except (OSError, SafetensorError) as error:
+        again = "make room; the same command then continues from the last saved state"
+        raise InputError(
+            f"the outputs cannot be written ({getattr(error, 'strerror', error)})", str(out), again
+        ) from None
+
+
+def _identity(
+    manifest: Manifest, out: Path, options: TrainOptions, device: torch.device, ranks: Ranks
+) -> dict[str, Any]:
+    """All that decides the final weights."""
+    return {
+        "out": str(out.resolve()),
+        "option": options.model_dump(mode="json", exclude={"device", "save_every_s", "cache_mb"}),
+        "seed": manifest.seed,
+        "input": {name: entry["sha256"][:12] for name, entry in manifest.inputs.items()},
+        "code": code_fingerprint("evenclip.train.trainer"),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "n_processes": ranks.size,
+    }
+
+
+def _facts(engine: Engine, history: list[dict[str, Any]], weights: Path) -> dict[str, Any]:
+    """What only the training knows, for the manifest."""
+    balanced = weights.resolve().parent  # the strategy's name is its folder's: two may be of one kind
+    strategy = balanced.name if (balanced / "report.json").is_file() else None
+    seen = [row["samples_seen"] for row in history]
+    n_each = [b - a for a, b in zip([0, *seen], seen, strict=False)]
+    seconds = sum(n / row["samples_per_second"] for n, row in zip(n_each, history, strict=True))
+    return {
+        "strategy": strategy,
+        "device": engine.device.type,
+        "dtype": {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[engine.options.precision],
+        "n_processes": engine.ranks.size,
+        "samples_seen": seen[-1],
+        "samples_per_second": round(seen[-1] / seconds, 1),
+        **{f"peak_{name}": round(value, 1) for name, value in peak_memory_mb(engine.device).items()},
+        "n_pairs": len(engine.pairs.keys),
+        "n_without_caption": engine.pairs.n_without_caption,
+        "n_parameters": sum(p.numel() for p in engine.module.parameters()),
+    }

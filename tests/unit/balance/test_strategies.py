@@ -1,0 +1,355 @@
+"""Baselines against independent formulas, the stochastic solver, copies, moments, and the audit's statistics."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from evenclip.balance import BalanceOptions, M4Balancer, audit
+from evenclip.balance.audit_report import write_figures
+from evenclip.balance.groups import contrasts
+from evenclip.balance.moments import build_moments
+from evenclip.balance.realise import Plan, integers_along, ranks
+from evenclip.balance.solvers.exact import certify_multipliers, solve
+from evenclip.balance.stochastic import one_pass
+from evenclip.balance.table.cells import count_cells
+from evenclip.balance.table.duplicate_keys import hash_strings
+from evenclip.balance.table.source import Source
+from evenclip.errors import InputError
+
+
+def tilted_table(n: int = 3000, seed: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    a, b = rng.random(n) < 0.7, rng.random(n) < 0.3
+    return pa.table({
+        "key": [str(i) for i in range(n)],
+        "sensitive.a.yes": a,
+        "sensitive.b.yes": b,
+        "target.x": rng.random(n) < 0.1 + 0.2 * a,
+        "target.y": rng.random(n) < 0.2 + 0.3 * b,
+    })  # fmt: skip
+
+
+def moments_of(table: pa.Table, **options):
+    cells = count_cells(Source(table), 8)
+    chosen = BalanceOptions(**options)
+    return cells, build_moments(cells, contrasts(cells, chosen.attribute_coding, chosen.target), chosen)
+
+
+def test_raking_agrees_with_fitting_the_cross_table():
+    table = tilted_table()
+    found = M4Balancer(strategy="raking", target={"a.yes": 0.5, "b.yes": 0.4}).fit(table)
+    a, b = (table.column(f"sensitive.{name}.yes").to_numpy() for name in "ab")
+    grid = np.array([[np.sum((a == i) & (b == j)) for j in (0, 1)] for i in (0, 1)], float)
+    fitted = grid.copy()
+    for _ in range(200):  # the textbook algorithm on the 2 x 2 table
+        fitted *= (np.array([0.5, 0.5]) * grid.sum() / fitted.sum(1))[:, None]
+        fitted *= np.array([0.6, 0.4]) * grid.sum() / fitted.sum(0)
+    expected = (fitted / grid)[a.astype(int), b.astype(int)]
+    assert found.weight_ / found.weight_.mean() == pytest.approx(expected, rel=1e-5)
+    assert found.report_["rb_after"] < 1e-9 and found.weight_.max() == pytest.approx(1.0)
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # ipfn's own, about pandas 4
+def test_raking_agrees_with_ipfn():
+    ipfn = pytest.importorskip("ipfn.ipfn", reason="ipfn is an optional peer (evenclip[bench])")
+    import pandas as pd
+
+    table = tilted_table(500)
+    frame = pd.DataFrame({n: table.column(f"sensitive.{n}.yes").to_numpy() for n in "ab"}).value_counts().reset_index()
+    frame = frame.rename(columns={"count": "total"}).astype({"total": float})
+    count = frame["total"].copy()
+    margins = [
+        pd.Series([250.0, 250.0], index=pd.Index([False, True], name="a")),
+        pd.Series([250.0, 250.0], index=pd.Index([False, True], name="b")),
+    ]
+    fitted = ipfn.ipfn(frame, margins, [["a"], ["b"]], convergence_rate=1e-12).iteration()
+    found = M4Balancer(strategy="raking").fit(table)
+    mine = dict(zip(zip(*(table.column(f"sensitive.{n}.yes").to_pylist() for n in "ab"), strict=True),
+                    (found.weight_ / found.weight_.mean()).tolist(), strict=True))  # fmt: skip
+    for (_, row), n in zip(fitted.iterrows(), count, strict=True):
+        assert mine[(row["a"], row["b"])] == pytest.approx(row["total"] / n, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # what the peer imports and calls warns about versions to come
+def test_raking_agrees_with_the_balance_package():
+    peer = pytest.importorskip("balance.weighting_methods.rake", reason="optional peer (evenclip[bench])")
+    import pandas as pd
+
+    table = tilted_table(2000)
+    frame = pd.DataFrame({n: table.column(f"sensitive.{n}.yes").to_numpy().astype(str) for n in "ab"})
+    target = pd.DataFrame({"a": ["True", "False"] * 5, "b": ["True"] * 4 + ["False"] * 6})  # margins 0.5 and 0.4
+    ones = [pd.Series(np.ones(len(each))) for each in (frame, target)]
+    expected = peer.rake(
+        frame, ones[0], target, ones[1], transformations=None, convergence_rate=1e-12, weight_trimming_mean_ratio=None
+    )["weight"].to_numpy()
+    found = M4Balancer(strategy="raking", target={"a.yes": 0.5, "b.yes": 0.4}).fit(table).weight_
+    assert found / found.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
+
+
+def test_raking_says_when_the_targets_contradict_each_other():
+    same = np.arange(100) < 60
+    table = pa.table({"sensitive.a.yes": same, "sensitive.b.yes": same, "target.x": [True] * 100})
+    with pytest.raises(InputError, match="did not settle"):
+        M4Balancer(strategy="raking", target={"a.yes": 0.3, "b.yes": 0.6}).fit(table)
+
+
+def test_reweighing_is_kamiran_and_calders_and_makes_one_pair_independent():
+    table = tilted_table().select(["sensitive.a.yes", "target.x"])
+    found = M4Balancer(strategy="reweighing").fit(table)
+    a, x = table.column("sensitive.a.yes").to_numpy(), table.column("target.x").to_numpy()
+    # AIF360's Reweighing: w = n_group * n_label / (n * n_group_label)
+    expected = np.array([(a == i).sum() * (x == j).sum() / (len(a) * ((a == i) & (x == j)).sum())
+                         for i, j in zip(a, x, strict=True)])  # fmt: skip
+    assert found.weight_ / found.weight_.mean() == pytest.approx(expected, rel=1e-5)
+    assert found.report_["ab_after"] < 1e-9
+    assert found.report_["groups"][0]["share_after"] == pytest.approx(a.mean())
+
+
+@pytest.mark.filterwarnings("ignore")  # what the peer imports and calls warns about versions to come
+def test_reweighing_agrees_with_aif360():
+    preprocessing = pytest.importorskip("aif360.algorithms.preprocessing", reason="optional peer (evenclip[bench])")
+    import pandas as pd
+    from aif360.datasets import BinaryLabelDataset
+
+    table = tilted_table().select(["sensitive.a.yes", "target.x"])
+    columns = {"a": "sensitive.a.yes", "x": "target.x"}
+    frame = pd.DataFrame({name: table.column(column).to_numpy().astype(float) for name, column in columns.items()})
+    dataset = BinaryLabelDataset(df=frame, label_names=["x"], protected_attribute_names=["a"])
+    expected = preprocessing.Reweighing([{"a": 0.0}], [{"a": 1.0}]).fit_transform(dataset).instance_weights
+    found = M4Balancer(strategy="reweighing").fit(table).weight_
+    assert found / found.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
+
+
+def test_a_cap_that_raking_exceeds_is_refused_with_the_retention_that_fits():
+    with pytest.raises(InputError, match="needs weights up to") as error:
+        M4Balancer(strategy="raking", retention=0.95).fit(tilted_table())
+    assert "at most 0." in error.value.instead
+
+
+def test_stochastic_solver_approaches_the_exact_multipliers():
+    cells, moments = moments_of(tilted_table(20_000), eps_rel=0.2, eps_rep=0.02)
+    exact = solve(moments, 0.4, 1.0, 100.0)
+    dual = one_pass(moments, cells.count, 0.4, 1.0, 100.0, 1.0, seed=0)
+    weighting = certify_multipliers(moments, 0.4, 1.0, 100.0, dual.multiplier, dual.mean_multiplier)
+    before = moments.residual(np.full(len(cells), 0.4), 0.4)
+    after = moments.residual(weighting.weight, moments.mean(weighting.weight))
+    assert dual.seen == 20_000
+    assert after[:, 0].max() < 0.25 * before[:, 0].max()
+    assert exact.objective >= weighting.dual_bound - 1e-9  # any multipliers bound the optimum from below
+    assert weighting.dual_bound > 0.5 * exact.objective
+    assert (weighting.weight >= 0).all() and (weighting.weight <= 1).all()
+
+
+def test_stochastic_strategy_reports_that_it_has_not_converged():
+    report, other = (
+        M4Balancer(seed, solver="stochastic", retention=0.4).fit(tilted_table()).report_ for seed in (0, 1)
+    )
+    assert not report["converged"] and report["rb_after"] < report["rb_before"]
+    assert report["dual_bound"] != other["dual_bound"]  # another seed sees the examples in another order
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 50), min_size=1, max_size=40).filter(lambda x: sum(x) > 1), st.floats(0, 0.999))
+def test_integers_along_sum_up_and_stay_within_one(expected, start):
+    expected = np.array(expected)
+    total = round(expected.sum())
+    found = integers_along(expected, total, start)
+    assert found.sum() == total and (found >= 0).all()
+    running = np.cumsum(expected) * total / expected.sum()
+    assert (np.abs(np.cumsum(found) - running) <= 1 + 1e-9).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 30), st.floats(0, 3)), min_size=1, max_size=20), st.integers(0, 99))
+def test_copies_follow_the_weights_as_closely_as_integers_can(cells, seed):
+    count, weight = (np.array(column) for column in zip(*cells, strict=True))
+    if weight.sum() < 0.5:
+        return
+    plan = Plan.of_weights(count, weight, seed)
+    owner = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(count)), count))
+    parts, seen = [], np.zeros(len(count), np.int64)
+    for part in np.array_split(owner, 3):
+        in_part = np.bincount(part, minlength=len(count))
+        parts.append(plan.rows(part, ranks(part.astype(np.uint16), in_part, seen)))
+        seen += in_part
+    copies = np.concatenate([part[1] for part in parts])
+    n = count.sum()
+    per_cell = np.bincount(owner, copies, minlength=len(count))
+    expected = count * weight * n / (count @ weight)
+    assert copies.sum() == n
+    assert (np.abs(per_cell - expected) <= 1 + 1e-6).all()
+    for cell in range(len(count)):
+        assert np.ptp(copies[owner == cell]) <= 1  # rows of a cell differ by at most one
+
+
+def test_realised_moments_are_within_the_stated_bound():
+    table = tilted_table(5000)
+    balancer = M4Balancer(retention=0.4).fit(table)
+    a, x = table.column("sensitive.a.yes").to_numpy() - 0.5, table.column("target.x").to_numpy()
+    solved = (balancer.weight_ * a * x).mean() / balancer.weight_.mean()
+    assert abs((balancer.copies_ * a * x).mean() - solved) <= balancer.n_cells_ * 0.5 / 5000
+
+
+def test_too_many_copies_are_refused():
+    with pytest.raises(InputError, match="the limit is 255"):
+        Plan.of_weights(np.array([1, 1000]), np.array([1.0, 0.0]), 0)
+
+
+@pytest.mark.parametrize("n_labels", [1, 7])
+def test_moment_operators_equal_the_matrix_of_moments(n_labels):
+    rng = np.random.default_rng(n_labels)
+    table = pa.table({f"sensitive.a{k}.yes": rng.random(300) < 0.4 for k in range(3)}
+                     | {f"target.y{r}": rng.random(300) < 0.3 for r in range(n_labels)})  # fmt: skip
+    cells, moments = moments_of(table)
+    labels = moments.labels.toarray()
+    matrix = np.einsum("ik,ir->ikr", moments.signal, labels).reshape(len(cells), -1)
+    value, multiplier = rng.random(len(cells)), rng.normal(size=moments.n_moments)
+    assert moments.combine(multiplier) == pytest.approx(matrix @ multiplier)
+    assert moments.expect(value) == pytest.approx(matrix.T @ (moments.weight * value))
+    gram = matrix.T @ (matrix * (moments.weight * value)[:, None])
+    assert moments.gram(value) == pytest.approx(gram)
+    assert moments.gram(value) == pytest.approx(gram)  # once more, from the cached pairs
+    assert moments.size == pytest.approx(np.sqrt(matrix.T**2 @ moments.weight))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=50), st.integers(0, 5))
+def test_equal_strings_have_equal_hashes_and_others_do_not(strings, offset):
+    hashes = hash_strings(pa.array(["x"] * offset + strings)[offset:])
+    for i, left in enumerate(strings):
+        for j, right in enumerate(strings):
+            assert (hashes[i] == hashes[j]) == (left == right)
+
+
+def test_hashes_of_many_similar_keys_do_not_collide():
+    keys = pa.array([f"{i:09d}" for i in range(200_000)] + [f"{i}" for i in range(200_000)])
+    assert len(np.unique(hash_strings(keys))) == len(set(keys.to_pylist()))
+
+
+def test_audit_intervals_cover_and_small_groups_are_marked(tmp_path):
+    table = tilted_table(2000)
+    rare = np.arange(2000) < 20
+    table = table.append_column("sensitive.c.rare", pa.array(rare))
+    found = audit(table, seed=1)
+    groups = {row["group"]: row for row in found["groups"]}
+    assert groups["c.rare"]["status"] == "insufficient" and groups["a.yes"]["status"] == "ok"
+    assert found["rb"]["before"]["value"] < 0.3  # the rare group, 0.49 off, is left out of the maximum
+    for row in (*found["groups"], *found["associations"]):
+        value = row["before"]
+        assert value["ci_low"] <= value["value"] <= value["ci_high"]
+    a, x = table.column("sensitive.a.yes").to_numpy(), table.column("target.x").to_numpy()
+    pair = next(row for row in found["associations"] if row["group"] == "a.yes" and row["label"] == "x")
+    p, r = x[a].mean(), x[~a].mean()
+    assert pair["before"]["value"] == pytest.approx(p - r)
+    assert pair["before"]["smd"] == pytest.approx((p - r) / np.sqrt((p * (1 - p) + r * (1 - r)) / 2))
+    width = pair["before"]["ci_high"] - pair["before"]["ci_low"]
+    assert width == pytest.approx(2 * 1.96 * np.sqrt(p * (1 - p) / a.sum() + r * (1 - r) / (~a).sum()), rel=0.1)
+    json.dumps(found, allow_nan=False)
+
+
+def test_audit_takes_weights_in_any_order_and_refuses_those_of_other_rows(tmp_path):
+    table = tilted_table(1000)
+    rng = np.random.default_rng(0)
+    weights = pa.table({"key": table.column("key"), "weight": rng.random(1000).astype(np.float32)})
+    shuffled = weights.take(rng.permutation(1000))
+    first, second = (audit(table, w, n_bootstrap=10) for w in (weights, shuffled))
+    assert first == second
+    a = table.column("sensitive.a.yes").to_numpy()
+    share = next(row for row in first["groups"] if row["group"] == "a.yes")["after"]["value"]
+    assert share == pytest.approx(np.average(a, weights=weights.column("weight").to_numpy().astype(float)))
+    with pytest.raises(InputError, match="has no weight"):
+        audit(table, weights[:999])
+    with pytest.raises(InputError, match="1000 weights for 999 rows"):
+        audit(table[:999], weights)
+    for wrong, words in (
+        (weights.set_column(1, "weight", pa.array([-1.0] * 1000, pa.float32())), "not negative"),
+        (weights.set_column(1, "weight", pa.array(["1"] * 1000)), "type is string, not a number"),
+        (weights.set_column(0, "key", pa.array([[1]] * 1000)), "column key: type is list"),
+        (weights[:0], "not all 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            audit(table, wrong)
+
+
+def test_the_interval_of_a_maximum_is_that_of_the_pair_that_attains_it_and_hangs_on_the_seed():
+    rng = np.random.default_rng(0)
+    a = rng.random(2000) < 0.5
+    leaning = {f"target.y{r}": rng.random(2000) < 0.2 + 0.3 * a for r in range(4)}  # any of which may lead in a draw
+    table = pa.table({"sensitive.a.yes": a} | leaning)
+    first, again, other = (audit(table, n_bootstrap=50, seed=seed) for seed in (1, 1, 2))
+    assert first == again and first["ab"]["before"]["value"] == other["ab"]["before"]["value"]
+    assert first["ab"]["before"]["ci_low"] != other["ab"]["before"]["ci_low"]
+    leader = max((row["before"] for row in first["associations"]), key=lambda value: abs(value["value"]))
+    assert leader["ci_low"] > 0  # so that the interval of its absolute value is its own
+    assert first["ab"]["before"] == {name: leader[name] for name in ("value", "ci_low", "ci_high")}
+
+
+def test_an_audit_does_not_hang_on_the_order_in_which_threads_group_rows():
+    table = tilted_table(500)
+    rows = pa.table({"key": table.column("key"), "weight": np.arange(500) % 7 + 1.0, "copies": np.arange(500) % 5})
+    backwards = table.take(np.arange(500)[::-1])
+    assert audit(table, rows, n_bootstrap=20) == audit(backwards, rows, n_bootstrap=20)
+
+
+def test_audit_intervals_hold_the_truth_as_often_as_they_say():
+    rng, held = np.random.default_rng(0), []
+    for _ in range(120):
+        a = rng.random(400) < 0.6
+        x = rng.random(400) < np.where(a, 0.3, 0.15)
+        found = audit(pa.table({"sensitive.a.yes": a, "target.x": x}), n_bootstrap=100, seed=len(held))
+        for row, truth in ((found["groups"][0], 0.6), (found["associations"][0], 0.15)):
+            held.append(row["before"]["ci_low"] <= truth <= row["before"]["ci_high"])
+    assert 0.90 < np.mean(held) < 0.985
+
+
+def test_figures_are_written_as_png_and_one_page(tmp_path):
+    table = tilted_table(500)
+    balancer = M4Balancer(retention=0.4).fit(table)
+    weights = pa.table({"key": table.column("key"), "weight": balancer.weight_, "copies": balancer.copies_})
+    write_figures(audit(table, weights, n_bootstrap=10), tmp_path / "figures")
+    for name in ("love_plot.png", "pairs.png"):
+        assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "figures/audit.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 and "http" not in page and "a.yes" in page
+
+
+def test_the_commands_run_and_wrong_input_ends_with_status_2(tmp_path, monkeypatch, capsys):
+    from evenclip.cli import app, main
+
+    labels, out = tmp_path / "labels.parquet", tmp_path / "out"
+    pq.write_table(tilted_table(), labels)
+    run = CliRunner().invoke
+    arguments = ["balance", str(labels), "--out", str(out), "--target", "a.yes=0.5", "--retention", "0.4",
+                 "--option", "eps_rep=0.01", "--option", "target={b.yes: 0.4}"]  # fmt: skip
+    assert run(app, arguments[:-2]).exit_code == 0
+    assert json.loads((out / "manifest.json").read_text())["options"]["target"] == {"a.yes": 0.5}
+    result = run(app, ["audit", str(labels), "--weights", str(out / "weights.parquet"), "--json"])
+    assert result.exit_code == 0 and json.loads(result.stdout)["n"] == 3000
+    assert "share of a.yes" in run(app, ["audit", str(labels)]).stdout
+    result = run(app, ["audit", str(labels), "--target", "a.yes=0.7", "--json"])
+    assert json.loads(result.stdout)["groups"][0]["target"] == 0.7
+    monkeypatch.setattr("sys.argv", ["evenclip", "balance", str(labels), "--out", str(out), "--retention", "0.99"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2 and "largest feasible retention" in capsys.readouterr().err
+    told = run(app, [*arguments[:4], "--retention", "0.99", "--allow-infeasible"])
+    assert told.exit_code == 0 and "do NOT hold" in told.stdout
+    for wrong, words in (
+        (["--target", "a.yes"], "'a.yes' is not of the form NAME=SHARE"),
+        (["--retention", "-1"], "'retention': Input should be 'auto', or: Input should be greater than 0"),
+    ):
+        monkeypatch.setattr("sys.argv", ["evenclip", *arguments[:4], *wrong])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_options_survive_the_command_line():
+    options = BalanceOptions(strategy="m4", target={"gender.woman": 0.4}, cap=2, retention=0.9, proxies=True)
+    assert BalanceOptions.from_arguments(options.to_arguments()) == options

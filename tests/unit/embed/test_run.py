@@ -1,0 +1,145 @@
+"""Embeddings are those of plain open_clip, in the order of the shards, with all that evaluations need beside them."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from evenclip.data.shards import iterate_images, read_pairs, write_shards
+from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+from evenclip.errors import InputError
+from evenclip.model.clip import create_clip, save_clip
+from evenclip.provenance import Manifest
+from support.tiny_training import square_jpeg, write_model, write_squares
+
+N = 14
+PROMPTS = """
+templates: ["a {} square", "a picture of something {}"]
+classes: {red: [red], green or blue: [green, blue], white: [white]}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, two sets, one of them with foils, and a prompt file."""
+    root = tmp_path_factory.mktemp("embed")
+    torch.manual_seed(0)
+    (root / "run").mkdir()
+    save_clip(create_clip(str(write_model(root / "tiny.json")), objective="siglip"), root / "run")
+    write_squares(root / "plain", N)
+    write_squares(root / "probes", N, foils=True)
+    (root / "colors.yaml").write_text(PROMPTS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def files(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    sets = [EmbedSet("plain", folder / "plain", (folder / "colors.yaml",)), EmbedSet("probes", folder / "probes")]
+    embed_sets(str(folder / "run"), sets, folder / "out", EmbedOptions(batch_size=5, device="cpu"))
+    return {path.stem: dict(np.load(path)) for path in (folder / "out").glob("*.npz")}
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path):
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder / 'run'}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder / 'run'}")
+
+    def texts(*several: str) -> np.ndarray:
+        with torch.inference_mode():
+            return model.eval().encode_text(tokenizer(list(several)), normalize=True).numpy()
+
+    def image(jpeg: bytes) -> np.ndarray:
+        with torch.inference_mode():
+            return (
+                model.eval()
+                .encode_image(transform(Image.open(io.BytesIO(jpeg))).unsqueeze(0), normalize=True)[0]
+                .numpy()
+            )
+
+    return texts, image
+
+
+def test_images_and_captions_are_plain_open_clips_in_the_order_of_the_shards(folder: Path, files: dict, plain):
+    texts, image = plain
+    pairs, found = read_pairs(folder / "plain").to_pylist(), files["plain"]
+    assert found["key"].tolist() == [pair["key"] for pair in pairs]
+    expected = np.stack([image(jpeg) for _, jpeg in iterate_images(folder / "plain")])
+    np.testing.assert_allclose(found["image"], expected, atol=2e-6)
+    captions = [(i, text) for i, pair in enumerate(pairs) for text in pair["captions"]]
+    assert found["text_image"].tolist() == [i for i, _ in captions]
+    np.testing.assert_allclose(found["text"], texts(*(text for _, text in captions)), atol=2e-6)
+    assert found["image"].dtype == found["text"].dtype == np.float32
+
+
+def test_prompts_average_the_texts_of_a_class_and_keep_templates_apart(files: dict, plain):
+    texts, _ = plain
+    found = files["plain"]["prompt/colors"]
+    assert found.shape == (2, 3, 16) and found.dtype == np.float32
+    assert files["plain"]["prompt/colors/classes"].tolist() == ["red", "green or blue", "white"]
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-6)
+    np.testing.assert_allclose(found[0, 0], texts("a red square")[0], atol=2e-6)
+    mean = texts("a picture of something green", "a picture of something blue").mean(axis=0)
+    np.testing.assert_allclose(found[1, 1], mean / np.linalg.norm(mean), atol=2e-6)
+
+
+def test_foils_are_embedded_where_the_set_has_them(files: dict, plain):
+    texts, _ = plain
+    assert "foil" not in files["plain"] and "prompt/colors" not in files["probes"]
+    foil = files["probes"]["foil"]
+    np.testing.assert_allclose(foil[0], texts("a green square")[0], atol=2e-6)
+    assert np.isnan(foil[-1]).all() and not np.isnan(foil[:-1]).any()
+
+
+def test_scale_bias_and_manifest_say_how_similarities_are_read(folder: Path, files: dict):
+    assert float(files["plain"]["logit_scale"]) == pytest.approx(10)
+    assert float(files["plain"]["logit_bias"]) == pytest.approx(-10)
+    manifest = json.loads((folder / "out" / "manifest.json").read_text())
+    assert set(manifest["inputs"]) >= {"model", "set plain", "set probes"}
+
+
+def test_a_set_without_captions_has_no_text(folder: Path, tmp_path: Path):
+    with write_shards(tmp_path / "data", Manifest("data", {}, {})) as writer:
+        writer.add("a", square_jpeg("red", np.random.default_rng(0)), [], {}, width=32, height=32, sha256="")
+    embed_sets(str(folder / "run"), [EmbedSet("x", tmp_path / "data")], tmp_path / "out", EmbedOptions(device="cpu"))
+    found = np.load(tmp_path / "out" / "x.npz")
+    assert found["text"].shape == (0, 16) and found["text_image"].shape == (0,) and found["image"].shape == (1, 16)
+
+
+def test_arguments_name_sets():
+    assert EmbedSet.from_argument("a=data/x") == EmbedSet("a", Path("data/x"))
+    assert EmbedSet.from_argument("a=data/x:p.yaml,q.yaml").prompts == (Path("p.yaml"), Path("q.yaml"))
+    for wrong in ("data/x", "=data", "a=", "a b=data"):
+        with pytest.raises(InputError, match="NAME=DATA"):
+            EmbedSet.from_argument(wrong)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("templates: [a]\nclasses: {b: [c]}", "templates"),
+    ("", "classes"),
+    ("templates: ['a {}']\nclasses: {b: [c], d: []}", "'classes.d'"),
+    ("templates: ['a {}']\nclasses: {b: [c], d: ['']}", "'classes.d.0'"),
+    ("templates: ['a {}']\nclasses: {b: [c], d: }", "'classes.d'"),
+])  # fmt: skip
+def test_a_prompt_file_that_names_no_class_is_an_error(folder: Path, tmp_path: Path, text: str, message: str):
+    (tmp_path / "bad.yaml").write_text(text)
+    sets = [EmbedSet("x", folder / "plain", (tmp_path / "bad.yaml",))]
+    with pytest.raises(InputError, match=message):
+        embed_sets(str(folder / "run"), sets, tmp_path / "out", EmbedOptions())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_data_folder_is_an_error(folder: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="not a data folder"):
+        embed_sets(str(folder / "run"), [EmbedSet("x", tmp_path / "none")], tmp_path / "out", EmbedOptions())
+
+
+def test_options_and_sets_load_without_torch():
+    code = "import sys, evenclip.embed, evenclip.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,186 @@
+"""`evenclip evaluate` as a tool: a model or embeddings, suites or tasks, a table or JSON, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from evenclip.cli import app
+from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+from evenclip.errors import InputError
+from evenclip.evaluate.suites import SUITES, DatasetSuites, Suites, find_set, read_suites
+from evenclip.evaluate.table import as_text
+from evenclip.model.clip import create_clip, save_clip
+from evenclip.model.identity import model_identity
+from evenclip.prompts import read_prompts
+from support.evaluate_example import arrays, truth_rows, write_data
+from support.tiny_training import write_model
+
+N = 120
+PROMPTS = {"templates": ["a {}", "one {}"], "classes": {f"object{c}": [f"thing {c}"] for c in range(6)}}
+SUITE = """
+datasets:
+  things:
+    data: things/all
+    suites:
+      quality: [{kind: zeroshot, column: object, prompts: objects}]
+      bias: [{kind: association, column: group, prompts: objects}]
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a data set, embeddings, a model, prompts and suites."""
+    root = tmp_path_factory.mktemp("command")
+    write_data(root / "data" / "things" / "all", truth_rows(N))
+    np.savez(root / "s.npz", **arrays(N))
+    torch.manual_seed(0)
+    (root / "run").mkdir()
+    save_clip(create_clip(str(write_model(root / "tiny.json"))), root / "run")
+    (root / "config" / "prompts").mkdir(parents=True)
+    (root / "config" / "prompts" / "objects.yaml").write_text(yaml.safe_dump(PROMPTS))
+    (root / "config" / "suites.yaml").write_text(SUITE)
+    return root
+
+
+@pytest.fixture
+def evaluate(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run the command in the working folder; returns what it printed."""
+    monkeypatch.chdir(root)
+
+    def run(*arguments: str, out: Path = tmp_path / "s.json") -> str:
+        command = ["evaluate", "--out", str(out), "--option", "resamples=100", *arguments]
+        return CliRunner().invoke(app, command, catch_exceptions=False).stdout
+
+    return run
+
+
+def test_a_model_by_its_suite_writes_json_and_prints_a_table(evaluate, tmp_path):
+    printed = evaluate("--model", "run", "--dataset", "things")
+    document = json.loads((tmp_path / "s.json").read_text())
+    manifest = document["manifest"]
+    assert manifest["model"] == "run" and manifest["embedding"] == {"precision": "fp32", "device": "auto"}
+    assert manifest["model_identity"] == model_identity("run") and "model" in manifest["model_identity"]
+    assert {row["metric"] for row in document["metrics"] if not row["people"]} == {
+        f"zeroshot/things/{metric}" for metric in ("acc1", "acc5", "mean_per_class_recall")
+    }
+    about_people, things = printed.split("not about people")
+    assert "bias/things/ab_max" in about_people and "zeroshot/things/acc1" in things
+    assert "zeroshot" not in about_people and "random" in things
+
+
+def test_one_suite_as_json_on_embeddings(evaluate):
+    document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", "things", "--suite", "bias", "--json"))
+    families = {row["metric"].partition("/")[0] for row in document["metrics"]}
+    assert families == {"bias"} and "model" not in document["manifest"]
+
+
+def test_tasks_on_a_folder_need_no_suite(evaluate):
+    folder = str(Path("data/things/all"))
+    document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", folder, "--task", "retrieval", "--json",
+                                   "--suites", "nowhere.yaml", "--name", "mine"))  # fmt: skip
+    assert {row["metric"].split("/")[1] for row in document["metrics"]} == {"mine"}
+
+
+def test_embeddings_of_embed_say_whose_they_are(evaluate, root, tmp_path):
+    for name in ("one", "two"):
+        embed_sets("run", [EmbedSet("s", Path("data/things/all"))], tmp_path / name, EmbedOptions(device="cpu"))
+    command = ("--dataset", "data/things/all", "--task", "retrieval", "--name", "s", "--json")
+    manifest = json.loads(evaluate("--embeddings", str(tmp_path / "one" / "s.npz"), *command))["manifest"]
+    assert (manifest["model"], manifest["embedding"]["device"]) == ("run", "cpu")
+    assert manifest["model_identity"] == model_identity("run")
+    other = tmp_path / "two" / "manifest.json"
+    other.write_text(other.read_text().replace(manifest["model_identity"]["model"], "0" * 64))
+    with pytest.raises(InputError, match="and of another model"):
+        evaluate("--embeddings", f"{tmp_path}/one/s.npz", "--embeddings", f"{tmp_path}/two/s.npz", *command)
+
+
+def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
+    whole = arrays(N)
+    prompts = {name: array for name, array in whole.items() if name.startswith("prompt/")}
+    np.savez(tmp_path / "prompts.npz", **prompts)
+    np.savez(tmp_path / "images.npz", **{name: array for name, array in whole.items() if name not in prompts})
+    common = ("--dataset", "things", "--suite", "quality", "--json")
+    parts = json.loads(
+        evaluate("--embeddings", f"{tmp_path}/images.npz", "--embeddings", f"{tmp_path}/prompts.npz", *common)
+    )
+    assert parts["metrics"] == json.loads(evaluate("--embeddings", "s.npz", *common))["metrics"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--dataset", "things"], "give --model or --embeddings"),
+    (["--dataset", "things", "--model", "run", "--embeddings", "s.npz"], "give --model or --embeddings"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--embed-option", "precision=bf16"], "--embed-option has no eff"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--prompts", "config/prompts"], "--prompts has no effect"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--cache", "here"], "--cache has no effect"),
+    (["--dataset", "things", "--model", "run", "--train-embeddings", "s.npz"], "--train-embeddings has no effect"),
+    (["--dataset", "things", "--model", "run", "--suites", "nowhere.yaml"], "no such file of suites"),
+    (["--dataset", "things", "--model", "run", "--prompts", "nowhere"], "no folder with the prompts 'objects'"),
+    (["--dataset", "thngs", "--embeddings", "s.npz"], "did you mean 'things'"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--suite", "biass"], "'things' has no suite 'biass'"),
+    (["--dataset", "data", "--embeddings", "s.npz"], "no suite is built in for it"),
+    (["--dataset", "things", "--model", "run", "--task", "zeroshot:{column: object, prompts: nope}"], "no such file"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--embeddings", "s.npz"], "another file has too"),
+])  # fmt: skip
+def test_what_cannot_be_evaluated_is_one_clear_error(evaluate, tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(*arguments)
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_a_known_set_without_its_data_is_an_error(root, tmp_path, monkeypatch):
+    suites = read_suites(root / "config" / "suites.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the data folder of 'things' is not there"):
+        find_set("things", suites)
+
+
+def test_a_folder_finds_its_suite_by_its_place_and_its_name_by_its_path(root, tmp_path):
+    suites = read_suites(root / "config" / "suites.yaml")
+    found = find_set(str(root / "data" / "things" / "all"), suites)
+    assert found.name == "things" and set(found.suites) == {"quality", "bias"}
+    (tmp_path / "my-set" / "test").mkdir(parents=True)
+    assert find_set(str(tmp_path / "my-set" / "test"), suites).name == "my_set_test"
+
+
+def test_the_built_in_suites_name_files_and_classes_that_are_there():
+    for name, known in read_suites(SUITES).datasets.items():
+        assert isinstance(known, DatasetSuites)
+        for suite, tasks in known.suites.items():
+            for task in tasks:
+                for stem in task.prompt_stems():
+                    assert len(read_prompts(Path("config/prompts") / f"{stem}.yaml").classes) > 1, (name, suite)
+            distinct = [(task.root.kind, task.root.suffix, getattr(task.root, "shots", None)) for task in tasks]
+            assert len(set(distinct)) == len(distinct), f"{name}, {suite}: two tasks measure one metric"
+
+
+def test_every_image_set_of_the_registry_has_a_suite_or_is_known_to_lack_one():
+    from evenclip.data.fetch.registry import read_registry
+
+    no_images_to_evaluate = {"karpathy_splits", "visual_genome", "conceptnet", "visualsem", "cc3m", "cc12m", "vqa_v2"}
+    no_class_names_here = {"caltech101", "cub200"}
+    known = set(read_suites(SUITES).datasets)
+    missing = set(read_registry().datasets) - known - no_images_to_evaluate - no_class_names_here
+    assert not missing
+
+
+def test_a_table_says_insufficient_and_leaves_nothing_out():
+    rows = [
+        {"metric": "bias/s/ab_max", "group": "tolo (insufficient)", "value": None, "ci_low": None, "ci_high": None,
+         "n": 7, "random": None, "people": True},
+        {"metric": "zeroshot/s/acc1", "group": "", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 90,
+         "random": 0.25, "people": False},
+    ]  # fmt: skip
+    text = as_text({"metrics": rows})
+    assert text.splitlines()[0] == "about people" and "insufficient" in text and "[0.4000, 0.6000]" in text
+    assert len(text.splitlines()) == 7
+    assert as_text({"metrics": rows[1:]}).startswith("not about people")
+
+
+def test_a_wrong_suite_file_names_the_key():
+    with pytest.raises(InputError, match="did you mean 'suites'"):
+        Suites.parse({"datasets": {"x": {"data": "x/all", "suite": {}}}}, "suites.yaml")

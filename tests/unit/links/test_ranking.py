@@ -1,0 +1,158 @@
+"""Filtered ranking equals independent computations, and the text scorer learns what texts tell."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evenclip.evaluate.bootstrap import Bootstrap
+from evenclip.graph.text_scorer import TextScorer, TextScorerOptions, text_features, train_text_scorer
+from evenclip.links.ranking import filtered_ranks, frequency_scorer, link_metrics, realistic_ranks
+
+N_ENTITIES, N_RELATIONS = 30, 3
+
+
+@pytest.fixture
+def triples() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.unique(rng.integers(0, [N_ENTITIES, N_RELATIONS, N_ENTITIES], (300, 3)), axis=0)
+
+
+@pytest.fixture
+def scorer():
+    """Scores of few different values, so that there are ties."""
+    table = np.random.default_rng(1).integers(0, 6, (2, N_ENTITIES, N_RELATIONS, N_ENTITIES)).astype(np.float32)
+    return lambda entities, relations, side: table[int(side == "tail"), entities, relations]
+
+
+def slow_ranks(scorer, test: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """One triple, one candidate at a time, by the definition."""
+    said = set(map(tuple, known.tolist()))
+    found = []
+    for h, r, t in test.tolist():
+        pair = []
+        for side, asked, answer in (("head", t, h), ("tail", h, t)):
+            scores = scorer(np.array([asked]), np.array([r]), side)[0]
+            others = [
+                e for e in range(N_ENTITIES)
+                if e != answer and ((e, r, t) if side == "head" else (h, r, e)) not in said
+            ]  # fmt: skip
+            best = 1 + sum(scores[e] > scores[answer] for e in others)
+            worst = 1 + sum(scores[e] >= scores[answer] for e in others)
+            pair.append((best + worst) / 2)
+        found.append(pair)
+    return np.array(found)
+
+
+def test_ranks_equal_the_slow_computation(triples, scorer):
+    ranks = filtered_ranks(scorer, triples[:60], triples, N_ENTITIES)
+    assert np.array_equal(ranks, slow_ranks(scorer, triples[:60], triples))
+    assert ranks.min() >= 1 and (ranks % 1 == 0.5).any()
+
+
+def test_metrics_equal_pykeens_evaluator(triples, scorer):
+    evaluation = pytest.importorskip("pykeen.evaluation", reason="PyKEEN is in an environment of its own")
+    test = triples[:80]
+    evaluator = evaluation.RankBasedEvaluator(filtered=True)
+    for side, column in (("head", 0), ("tail", 2)):
+        scores = scorer(test[:, 2 - column], test[:, 1], side)
+        said = triples[:, None, [1, 2 - column]] == test[None, :, [1, 2 - column]]
+        positive = np.zeros((len(test), N_ENTITIES), dtype=bool)
+        known, row = said.all(axis=2).nonzero()
+        positive[row, triples[known, column]] = True
+        true = torch.from_numpy(scores[np.arange(len(test)), test[:, column]])[:, None]
+        filtered = torch.from_numpy(np.where(positive, np.nan, scores))
+        filtered[torch.arange(len(test)), torch.from_numpy(test[:, column])] = true[:, 0]
+        evaluator.process_scores_(torch.from_numpy(test), target=side, true_scores=true, scores=filtered)
+    theirs = evaluator.finalize()
+    ranks = filtered_ranks(scorer, test, triples, N_ENTITIES)
+    ours = {row.metric.rpartition("/")[2]: row.value for row in link_metrics(ranks, "g", N_ENTITIES, Bootstrap(10, 0))}
+    assert ours["mrr"] == pytest.approx(theirs.get_metric("both.realistic.inverse_harmonic_mean_rank"), abs=1e-6)
+    for k in (1, 3, 10):
+        assert ours[f"hits_at_{k}"] == pytest.approx(theirs.get_metric(f"both.realistic.hits_at_{k}"), abs=1e-6)
+
+
+def test_ties_are_in_the_middle_and_known_answers_take_no_part():
+    scores = np.array([[1.0, 1.0, 1.0, 1.0], [3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0]])
+    known = np.zeros((3, 4), dtype=bool)
+    known[2, [0, 1]] = True
+    assert realistic_ranks(scores, np.array([2, 1, 2]), known).tolist() == [2.5, 2, 1]
+
+
+@given(st.integers(0, 5))
+def test_ranks_follow_the_order_alone(seed):
+    rng = np.random.default_rng(seed)
+    scores, answers = rng.normal(size=(6, 9)), rng.integers(0, 9, 6)
+    known = rng.random((6, 9)) < 0.3
+    ranks = realistic_ranks(scores, answers, known)
+    assert np.array_equal(ranks, realistic_ranks(np.exp(3 * scores), answers, known))
+    reversed_ranks = realistic_ranks(-scores, answers, known)
+    known[np.arange(6), answers] = True
+    assert np.allclose(ranks + reversed_ranks, 2 + (~known).sum(axis=1))
+
+
+def test_metrics_have_intervals_and_chance():
+    ranks = np.array([[1, 3], [2, 11], [1, 1]], dtype=float)
+    rows = {row.metric: row for row in link_metrics(ranks, "kg", 100, Bootstrap(200, 0))}
+    assert rows["link_prediction/kg/mrr"].value == pytest.approx((1 + 1 / 3 + 1 / 2 + 1 / 11 + 2) / 6)
+    assert rows["link_prediction/kg/hits_at_1"].value == pytest.approx(3 / 6)
+    assert rows["link_prediction/kg/hits_at_3"].value == pytest.approx(5 / 6)
+    assert rows["link_prediction/kg/hits_at_10"].ci_low < 5 / 6 <= rows["link_prediction/kg/hits_at_10"].ci_high
+    assert (
+        rows["link_prediction/kg/mrr"].random == pytest.approx(sum(1 / np.arange(1, 101)) / 100)
+        and rows["link_prediction/kg/mrr"].n == 3
+    )
+
+
+def test_the_frequency_baseline_counts_answers_by_relation_and_side():
+    score = frequency_scorer(np.array([[0, 0, 1], [2, 0, 1], [0, 1, 2]]), 3)
+    assert score(np.array([2]), np.array([0]), "tail").tolist() == [[0, 2, 0]]
+    assert score(np.array([2]), np.array([0]), "head").tolist() == [[1, 0, 1]]
+
+
+# --- the text scorer ------------------------------------------------------------------------------------------------
+
+
+def test_texts_that_share_words_share_features():
+    assert text_features("Fire Truck") == text_features("fire truck")
+    assert len(set(text_features("fire truck")) & set(text_features("fire engine"))) >= 6
+    assert not set(text_features("dog")) & set(text_features("cat"))
+
+
+def named_graph() -> tuple[list[str], np.ndarray]:
+    """Each "red thing" is a thing and has the colour red; who is asked for the 20 unseen ones must read."""
+    colors = ["red", "green", "blue", "black", "white", "brown", "pink", "grey"]
+    things = ["dog", "horse", "table", "window", "button", "carpet", "yacht", "melon", "violin", "jumper"]
+    texts = [*colors, *things, *(f"{color} {thing}" for color in colors for thing in things)]
+    rows = [(18 + 10 * c + t, k, [c, 8 + t][k]) for c in range(8) for t in range(10) for k in range(2)]
+    return texts, np.array(rows)
+
+
+def test_the_text_scorer_reads_entities_that_it_was_not_trained_on():
+    texts, rows = named_graph()
+    is_test = rows[:, 0] % 4 == 3
+    options = TextScorerOptions(width=32, epochs=25, batch_size=32, n_drawn=16, lr=2e-2)
+    model = train_text_scorer(texts, rows[~is_test], 2, options, seed=0)
+    ranks = filtered_ranks(model.scorer(), rows[is_test], rows, len(texts))
+    frequency = filtered_ranks(frequency_scorer(rows[~is_test], len(texts)), rows[is_test], rows, len(texts))
+    assert (1 / ranks[:, 1]).mean() > 0.9 > 0.5 > (1 / frequency[:, 1]).mean()
+    again = train_text_scorer(texts, rows[~is_test], 2, options, seed=0)
+    assert torch.equal(model.buckets.weight, again.buckets.weight)
+
+
+def test_scores_are_those_of_the_module_text():
+    torch.manual_seed(0)
+    model = TextScorer(["red dog", "dog", "cat"], 2, 8)
+    with torch.no_grad():
+        model.matrix.normal_()
+        model.bias.normal_()
+        e = model.embed(torch.arange(3)).double()
+        query = e[0] + model.matrix[1].double() @ e[0] + model.bias[1].double()
+        cosine = (e @ query) / e.norm(dim=1) / query.norm()
+        prior = (e @ model.prior.weight[0].double()) + model.prior.bias.double()
+        expected = model.scale.double().exp() * cosine + prior
+    found = model.scorer()(np.array([0]), np.array([1]), "tail")[0]
+    assert np.allclose(found[1:], expected.numpy()[1:], atol=1e-5)
+    assert found[0] < found[1:].min()  # an entity is not its own answer
+    assert not np.allclose(found, model.scorer()(np.array([0]), np.array([1]), "head")[0], atol=1e-3)

@@ -1,0 +1,241 @@
+"""Claims: their file, and their verdicts on made-up results with a known truth."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from evenclip.errors import InputError
+from evenclip.provenance import write_json
+from evenclip.summarize import summarize_study
+from evenclip.summarize.claims import Claim, read_claims
+from evenclip.summarize.inference import Layout, holm
+from evenclip.summarize.verdicts import judge
+from support.claims_example import M4, NONE, RUNS, claim
+from support.example_study import SEEDS, STRATEGIES
+from support.project import ROOT
+
+
+def table(seed: int, **means) -> dict[str, list[float]]:
+    noise = np.random.default_rng(seed).normal(0, 0.01, size=(len(means), 5))
+    return {run: (mean + noise[i]).tolist() for i, (run, mean) in enumerate(means.items())}
+
+
+def verdict_of(one: Claim, **tables) -> dict:
+    (found,) = judge([one], RUNS, {name.replace("__", "/"): Layout(values) for name, values in tables.items()})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "margin", "d", "expected"),
+    [
+        ("lower", 0, -0.1, "supported"),
+        ("lower", 0, 0.1, "refuted"),
+        ("lower", 0, 0.0, "undecided"),
+        ("lower", 0.2, -0.1, "refuted"),
+        ("higher", 0, 0.1, "supported"),
+        ("higher", 0.05, 0.0, "refuted"),
+        ("not_lower", 0.05, 0.0, "supported"),
+        ("not_lower", 0.05, -0.2, "refuted"),
+        ("not_higher", 0.05, 0.0, "supported"),
+        ("not_higher", 0.05, 0.2, "refuted"),
+        ("equivalent", 0.05, 0.0, "supported"),
+        ("equivalent", 0.05, 0.2, "refuted"),
+        ("equivalent", 0.05, -0.2, "refuted"),
+        ("equivalent", 0.005, 0.0, "undecided"),
+    ],
+)
+def test_each_kind_finds_the_truth(kind, margin, d, expected):
+    found = verdict_of(claim(kind=kind, margin=margin), bias__set__rb=table(0, base=0.5, even=0.5 + d, sig=0.4))
+    assert found["verdict"] == expected
+    assert found["runs"] == {"run": "even", "reference": "base"} and found["metric"] == "bias/set/rb"
+    assert found["ci_low"] < found["estimate"] < found["ci_high"]
+    assert (found["n"], found["df"], found["reason"]) == (5, 8, None)
+
+
+def test_p_of_a_claim_without_margin_is_that_of_the_two_sided_t_test():
+    values = table(1, base=0.5, even=0.49)
+    found = verdict_of(claim(), bias__set__rb=values)
+    assert found["p"] == pytest.approx(stats.ttest_rel(values["even"], values["base"]).pvalue)
+
+
+PARETO = {"kind": "pareto", "metric": "bias/*/ab_max", "against": "zeroshot/*/acc1", "reference": None}
+
+
+@pytest.mark.parametrize(
+    ("bias", "quality", "expected"),
+    [(0.1, 0.7, "supported"), (0.4, 0.3, "refuted"), (0.1, 0.3, "supported"), (0.2, 0.5, "undecided")],
+)
+def test_pareto_is_refuted_by_one_run_that_is_better_in_both(bias, quality, expected):
+    low = table(2, base=0.5, sig=0.2, even=bias)
+    high = table(3, base=0.7, sig=0.5, even=quality)
+    found = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
+    assert found["verdict"] == expected
+    assert found["runs"]["run"] == "even"
+    assert (found["metric"], found["against"]["metric"]) == ("bias/set/ab_max", "zeroshot/set/acc1")
+
+
+def test_pareto_names_the_rival_that_decides_with_its_difference_in_both_metrics():
+    """Refuted: the run that is better in both, though another is better in one by far."""
+    low = table(2, base=0.01, sig=0.2, even=0.4)
+    high = table(3, base=0.1, sig=0.5, even=0.3)
+    found = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
+    assert (found["verdict"], found["runs"]) == ("refuted", {"run": "even", "reference": "sig"})
+    assert found["estimate"] == pytest.approx(np.mean(low["even"]) - np.mean(low["sig"]))
+    assert found["against"]["estimate"] == pytest.approx(np.mean(high["even"]) - np.mean(high["sig"]))
+    assert found["against"]["ci_low"] < found["against"]["estimate"] < found["against"]["ci_high"]
+
+
+def test_a_claim_may_leave_out_what_is_about_people():
+    metrics = {f"zeroshot/{name}/acc1": Layout(table(0, base=0.5, even=0.6)) for name in ("objects", "people")}
+    one = claim(kind="higher", metric="zeroshot/*/acc1", people=False)
+    (found,) = judge([one], RUNS, metrics, ["zeroshot/people/acc1"])
+    assert found["metric"] == "zeroshot/objects/acc1"
+    metrics["bias/s/ab_max"] = Layout(table(1, base=0.5, even=0.2))
+    (found,) = judge([claim(**PARETO, people=True)], RUNS, metrics, ["zeroshot/people/acc1"])
+    assert (found["metric"], found["against"]["metric"]) == ("bias/s/ab_max", "zeroshot/people/acc1")
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [([-0.1, -0.1], "supported"), ([-0.1, 0.0], "undecided"), ([-0.1, 0.0, 0.1], "refuted"), ([], "not tested here")],
+)
+def test_a_claim_speaks_of_all_its_metrics(differences, expected):
+    metrics = {f"bias/s{i}/rb": Layout(table(7, base=0.5, even=0.5 + d)) for i, d in enumerate(differences)}
+    saturated = {"bias/full/rb": Layout({"base": [1.0] * 5, "even": [1.0] * 5})}  # no test, and does not count
+    found = judge([claim()], RUNS, metrics | saturated)
+    assert {entry["claim_verdict"] for entry in found} == {expected}
+    assert [entry["verdict"] for entry in found][-1] == "not tested here"
+
+
+def test_detectable_is_what_the_strictest_test_of_the_list_would_find():
+    metrics = {f"bias/s{i}/rb": Layout(table(i, base=0.5, even=0.5)) for i in range(4)}
+    found = judge([claim()], RUNS, metrics)
+    for entry in found:
+        alone = metrics[entry["metric"]].difference("even", "base")
+        assert entry["detectable"] == alone.detectable(0.05 / 4) > alone.detectable()
+
+
+@pytest.mark.parametrize("kind", ["lower", "equivalent", "pareto"])
+def test_verdicts_err_in_at_most_5_percent_where_nothing_is_different(kind):
+    one = claim(**PARETO) if kind == "pareto" else claim(kind=kind, margin=0 if kind == "lower" else 0.001)
+    rng, wrong = np.random.default_rng(5), 0
+    for _ in range(400):
+        values = {name: {run: rng.normal(0.5, 0.01, 5).tolist() for run in ("base", "even", "sig")} for name in "ab"}
+        metrics = {"bias/s/rb": Layout(values["a"]), "bias/s/ab_max": Layout(values["a"])}
+        (found,) = judge([one], RUNS, metrics | {"zeroshot/s/acc1": Layout(values["b"])})
+        wrong += found["verdict"] != "undecided"
+    assert wrong / 400 <= 0.08
+
+
+def test_holm_runs_over_all_tests_of_the_study_and_every_fitting_metric_is_one():
+    metrics = {f"bias/s{i}/rb": Layout(table(i, base=0.5, even=0.49)) for i in range(3)}
+    found = judge([claim(), claim(id="d", kind="higher")], RUNS, metrics)
+    assert [entry["metric"] for entry in found] == ["bias/s0/rb", "bias/s1/rb", "bias/s2/rb"] * 2
+    assert [entry["p_holm"] for entry in found] == pytest.approx(holm([entry["p"] for entry in found]))
+
+
+def test_what_cannot_be_tested_is_listed_with_the_reason():
+    reasons = {
+        "no run has train.simclip.share 0.9": claim(run={"train.simclip.share": 0.9}),
+        "even and base: no vqa/*/accuracy": claim(metric="vqa/*/accuracy"),
+        "even: no zeroshot/*/acc1": claim(**PARETO | {"metric": "bias/*/rb"}),
+    }
+    found = judge(list(reasons.values()), RUNS, {"bias/set/rb": Layout(table(0, base=0.5, even=0.1))})
+    assert [entry["reason"] for entry in found] == list(reasons)
+    assert {entry["verdict"] for entry in found} == {"not tested here"}
+    assert {entry["p"] for entry in found} == {None}
+    one_seed = verdict_of(claim(), bias__set__rb={"base": [0.5], "even": [0.1]})
+    assert one_seed["reason"] == "bias/set/rb of even and base: one seed gives no test"
+    equal = verdict_of(claim(), bias__set__rb={"base": [0.5, 0.5], "even": [0.1, 0.1]})
+    assert "no spread" in equal["reason"]
+
+
+def test_a_study_writes_its_claims_as_the_contract_says(example_root):
+    found = json.loads((example_root / "results" / "demo" / "claims.json").read_text())
+    stated = read_claims(ROOT / "config/claims.yaml")
+    assert list(dict.fromkeys(entry["id"] for entry in found)) == [one.id for one in stated]
+    fields = {
+        "id",
+        "name",
+        "source",
+        "statement",
+        "metric",
+        "runs",
+        "estimate",
+        "ci_low",
+        "ci_high",
+        "n",
+        "p",
+        "verdict",
+    }
+    assert all(fields <= set(entry) for entry in found)
+    tested = {entry["id"]: entry for entry in found if entry["verdict"] != "not tested here"}
+    assert tested["m4_lowers_ab"]["runs"] == {"run": "m4", "reference": "none"}
+    assert "no run has balance.strategy m4 and balance.proxies on" in {entry["reason"] for entry in found}
+
+
+def test_without_a_file_of_claims_the_list_is_empty(study_folder):
+    summarize_study(study_folder, list(STRATEGIES), list(SEEDS))
+    assert json.loads((study_folder / "claims.json").read_text()) == []
+
+
+def test_the_labels_of_a_claim_are_those_that_were_balanced(study_folder):
+    """A labels table of an older study beside them, or of another data set, says nothing."""
+    path = study_folder / "label" / "world.json"
+    labels = json.loads(path.read_text())
+    write_json({"options": labels["options"] | {"drop_lowest_similarity": 0.3}}, path.with_name("z_stale.json"))
+    summarize_study(study_folder, list(STRATEGIES), list(SEEDS), claims=ROOT / "config/claims.yaml")
+    found = {entry["id"]: entry for entry in json.loads((study_folder / "claims.json").read_text())}
+    reason = "no run has balance.strategy m4 and label.drop_lowest_similarity on"
+    assert found["quality_filter_undoes_loss"]["reason"] == reason
+
+
+def test_a_balance_manifest_without_labels_is_one_clear_error(study_folder):
+    path = study_folder / "balance" / "m4" / "manifest.json"
+    write_json(json.loads(path.read_text()) | {"inputs": {}}, path)
+    with pytest.raises(InputError, match="the manifest lacks 'labels'"):
+        summarize_study(study_folder, list(STRATEGIES), list(SEEDS), claims=ROOT / "config/claims.yaml")
+
+
+def test_kinds_of_two_words_have_claims_too():
+    assert claim(metric="linear_probe/*/acc1").metric == "linear_probe/*/acc1"
+
+
+FULL = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "metric": "bias/*/rb",
+        "run": M4, "reference": NONE}  # fmt: skip
+FAULTS = {
+    "did you mean 'margin'": FULL | {"margn": 0.1},
+    "did you mean 'metric'": {key: value for key, value in FULL.items() if key != "metric"} | {"metrics": "bias/*/rb"},
+    "'claims.0.kind'": FULL | {"kind": "smaller"},
+    "'claims.0.metric'": FULL | {"metric": "rb"},
+    "'strategy' is no option": FULL | {"run": {"strategy": "m4"}},
+    "give a `reference`": {key: value for key, value in FULL.items() if key != "reference"},
+    "`against` belongs to kind pareto": FULL | {"against": "zeroshot/*/acc1"},
+    "equivalent needs a `margin`": FULL | {"kind": "equivalent"},
+    "'claims.0.margin'": FULL | {"margin": -1},
+    "'claims.0.id'": FULL | {"id": "M4 lowers"},
+}
+
+
+@pytest.mark.parametrize(("message", "values"), FAULTS.items(), ids=list(FAULTS))
+def test_a_wrong_claim_is_one_clear_error(tmp_path, message, values):
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": [values]}))
+    with pytest.raises(InputError) as error:
+        read_claims(path)
+    assert message in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a", "is a mapping"), ("claims: {", "not valid YAML"), ("", "is a mapping"),
+     (yaml.safe_dump({"claims": [FULL, FULL]}), "two claims have the id 'c'")],
+)  # fmt: skip
+def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_claims(path)

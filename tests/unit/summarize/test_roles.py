@@ -1,0 +1,168 @@
+"""Which runs a claim is tested on: in a made-up study, and in those that come with the project."""
+
+from pathlib import Path
+
+from evenclip.balance.options import BalanceOptions
+from evenclip.label.options import LabelOptions
+from evenclip.study.commands import load_study
+from evenclip.summarize.claims import Claim, read_claims
+from evenclip.summarize.roles import RunFacts, find_pair, find_run
+from evenclip.train.options import TrainOptions
+from support.claims_example import M4, NONE, RUNS, claim, facts
+from support.project import ROOT
+
+STAGE_OPTIONS = {"balance": BalanceOptions, "train": TrainOptions, "label": LabelOptions}
+
+
+def pair(**changes) -> tuple[str, str] | str:
+    found = find_pair(claim(**changes), RUNS)
+    return found if isinstance(found, str) else (found[0].name, found[1].name)
+
+
+def test_runs_are_found_by_what_they_have_switched_on():
+    assert pair() == ("even", "base")  # tolerances belong to the strategy; of four fitting pairs the plainest
+    assert pair(run=M4 | {"balance.proxies": True}, reference=M4) == ("even_wide", "even")
+    assert pair(run={"train.simclip": True}, reference={"train.simclip": False}) == ("similar", "base")
+    assert pair(run=M4 | {"train.objective": "siglip"}, reference=NONE | {"train.objective": "siglip"}) == (
+        "even_sig",
+        "sig",
+    )
+    assert pair(run={"train.simclip.share": 0.5}, reference={"train.simclip": False}) == ("similar", "base")
+
+
+def test_a_pair_must_agree_in_all_that_the_claim_does_not_name():
+    assert find_pair(claim(), [RUNS[0], RUNS[3]]) == "even_sig and base differ also in train.objective"
+
+
+KNOWN = facts("known", knowledge={"as_captions": False, "e2e": 1.0})
+
+
+def test_naming_a_block_that_both_runs_have_frees_none_of_its_other_options():
+    roles = {"run": {"train.knowledge": True, "train.knowledge.as_captions": False},
+             "reference": {"train.knowledge": True, "train.knowledge.as_captions": True}}  # fmt: skip
+    other = facts("other", knowledge={"as_captions": True, "e2e": 0.0})
+    control = facts("control", knowledge={"as_captions": True, "e2e": 1.0})
+    assert find_pair(claim(**roles), [KNOWN, other]) == "known and other differ also in train.knowledge.e2e"
+    assert find_pair(claim(**roles), [KNOWN, other, control]) == (KNOWN, control)
+
+
+def test_naming_one_option_of_a_block_frees_the_block_where_one_run_lacks_it():
+    one = claim(run={"train.knowledge.as_captions": False, "train.knowledge": True}, reference={"train.lr": 1e-3})
+    assert find_pair(one, [RUNS[0], KNOWN]) == (KNOWN, RUNS[0])
+
+
+def test_a_tie_goes_to_the_fewest_differences_and_then_to_the_first_run():
+    runs = [facts("base"), facts("a", simclip={"share": 0.2, "online": True}),
+            facts("b", simclip={"share": 0.2, "online": False}), facts("c", simclip={"share": 0.5, "online": False}),
+            facts("d", simclip={"share": 0.5, "online": False})]  # fmt: skip
+    roles = {"run": {"train.simclip": True, "train.simclip.online": False},
+             "reference": {"train.simclip.share": 0.2, "train.simclip.online": True}}  # fmt: skip
+    assert find_pair(claim(**roles), runs) == (runs[2], runs[1])
+    by_share = {"run": {"train.simclip.share": 0.5}, "reference": {"train.simclip.share": 0.2}}
+    assert find_pair(claim(**by_share), runs) == (
+        runs[3],
+        runs[2],
+    )  # c and d are equal; b differs from c in share alone
+
+
+def test_a_first_stage_goes_by_the_name_of_its_strategy():
+    found = facts("two", stages={"first": "results/claims/balance/m4/weights.parquet", "share": 0.9})
+    assert found.has("train.stages.first", "m4")
+    elsewhere = facts("two", stages={"first": "weights/mine.parquet", "share": 0.9})
+    assert elsewhere.has("train.stages.first", "weights/mine.parquet")
+
+
+def test_an_empty_list_is_off():
+    assert facts("x", freeze=[]).has("train.freeze", False) and facts("x", freeze=["text"]).has("train.freeze", True)
+
+
+def test_missing_runs_are_named():
+    assert pair(run={"train.simclip.share": 0.9}) == "no run has train.simclip.share 0.9"
+    assert find_pair(claim(run={"train.simclip": True}), RUNS[:2]) == "no run has train.simclip on"
+    assert find_pair(claim(run=NONE), RUNS[:1]) == "run and reference are the same run"
+    assert find_run({"balance.proxies": True}, RUNS).name == "even_wide"
+
+
+def test_the_claims_name_options_that_there_are():
+    for one in read_claims(ROOT / "config/claims.yaml"):
+        for key in {**one.run, **(one.reference or {})}:
+            stage, _, rest = key.partition(".")
+            schema = STAGE_OPTIONS[stage].model_json_schema()
+            properties = schema["properties"]
+            for part in rest.split("."):
+                assert part in properties, f"claim {one.id}: {key}"
+                blocks = [choice.get("$ref", "") for choice in properties[part].get("anyOf", [])]
+                properties = {
+                    name: field
+                    for block in blocks if block
+                    for name, field in schema["$defs"][block.rpartition("/")[2]].get("properties", {}).items()
+                }  # fmt: skip
+
+
+PAIRS = {
+    "m4_lowers_rb": ("m4", "baseline"),
+    "m4_lowers_ab": ("m4", "baseline"),
+    "proxies_help_rb": ("m4_proxies", "m4"),
+    "proxies_hurt_ab": ("m4_proxies", "m4"),
+    "rb_follows_last_data": ("m4_90_then_none", "none_90_then_m4"),
+    "ab_follows_most_data": ("m4_90_then_none", "none_90_then_m4"),
+    "classification_gains": ("m4", "baseline"),
+    "retrieval_loses": ("m4", "baseline"),
+    "siglip_undoes_loss": ("m4_siglip", "siglip"),
+    "quality_filter_undoes_loss": "no run has balance.strategy m4 and label.drop_lowest_similarity on",
+    "recognition_unharmed": ("m4", "baseline"),
+    "simclip_over_random": ("simclip", "masked"),
+    "efficientcl_over_none": ("efficientcl", "baseline"),
+    "curriculum_over_constant": ("efficientcl", "efficientcl_constant"),
+    "ahnm_over_clip": ("ahnm", "masked"),
+    "ahnm_over_uniform": ("ahnm", "ahnm_uniform"),
+    "ahnm_over_static": ("ahnm", "ahnm_static"),
+    "ahnm_fair_shares": ("ahnm", "ahnm_unfair"),
+    "fcl_lowers_ab": ("fcl", "baseline"),
+    "knowledge_color": ("knowledge", "baseline"),
+    "knowledge_position": ("knowledge", "baseline"),
+    "knowledge_negation": ("knowledge", "baseline"),
+    "knowledge_vqa": ("knowledge", "baseline"),
+    "knowledge_retrieval": ("knowledge", "baseline"),
+    "knowledge_over_captions": ("knowledge", "triples_as_captions"),
+    "bo_k_clip_pareto": "bo_k_clip",
+}
+
+
+def facts_of_study(name: str) -> tuple[list[RunFacts], list[Claim]]:
+    study = load_study(ROOT / f"config/studies/{name}.yaml")
+    runs = [
+        RunFacts.of(
+            run.name,
+            balance=study.config.balance[run.strategy].model_dump(mode="json"),
+            train=study.train_options(run.name).model_dump(mode="json"),
+            label=study.config.label.options.model_dump(mode="json"),
+        )
+        for run in study.runs.values()
+    ]
+    return runs, read_claims(Path(study.claims[0]))
+
+
+def chosen(one: Claim, runs: list[RunFacts]) -> tuple[str, str] | str:
+    """Names of what a claim is tested on; or, why it is not."""
+    found = find_run(one.run, runs) if one.kind == "pareto" else find_pair(one, runs)
+    if isinstance(found, str):
+        return found
+    return found.name if isinstance(found, RunFacts) else (found[0].name, found[1].name)
+
+
+def test_every_claim_is_tested_on_the_run_and_the_control_that_it_means():
+    runs, claims = facts_of_study("claims")
+    assert {one.id: chosen(one, runs) for one in claims} == PAIRS
+
+
+def test_the_study_of_filtered_data_has_the_pair_of_its_claim():
+    runs, claims = facts_of_study("claims_filtered")
+    assert chosen(next(one for one in claims if one.id == "quality_filter_undoes_loss"), runs) == ("m4", "baseline")
+
+
+def test_the_study_of_knowledge_compares_the_full_method_with_its_control():
+    runs, claims = facts_of_study("knowledge")
+    by_id = {one.id: chosen(one, runs) for one in claims}
+    assert by_id["knowledge_over_captions"] == ("knowledge", "triples_as_captions")
+    assert by_id["knowledge_color"] == ("knowledge", "clip")
