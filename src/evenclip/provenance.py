@@ -39,13 +39,16 @@ def code_fingerprint(*modules: str) -> str:
     Parameters
     ----------
     *modules : str
-        Dotted names such as ``"evenclip.train"``; a package stands for its ``__init__`` only.
+        Dotted names such as ``"evenclip.train"``; a package stands for its ``__init__`` only, unless that finds its
+        parts with `evenclip.plugins.modules_of`: then for all its modules.
 
     Returns
     -------
     str
         16 hexadecimal digits.
     """
+    if unknown := [name for name in modules if _module_path(name) is None]:
+        raise ValueError(f"no module {unknown[0]}")
     pending, seen = list(modules), set()
     while pending:
         name = pending.pop()
@@ -226,6 +229,8 @@ def _imports_and_code(name: str, path: Path) -> tuple[set[str], str]:
     """What a module imports of this package, see `_package_imports`, and its AST without docstrings."""
     nodes = list(ast.walk(tree := ast.parse(path.read_text(encoding="utf-8"))))
     imports = _package_imports(name, path.name == "__init__.py", nodes)
+    if any(isinstance(node, ast.Call) and getattr(node.func, "id", "") == "modules_of" for node in nodes):
+        imports |= {f"{name}.{part.stem}" for part in path.parent.glob("*.py") if part != path}  # see evenclip.plugins
     for node in nodes:
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:

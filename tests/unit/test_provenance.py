@@ -60,9 +60,25 @@ def test_a_template_counts_as_code(package):
     assert measure("report") != before
 
 
+def test_a_part_found_by_existing_counts_as_code(package):
+    root, measure = package
+    (root / "report/__init__.py").write_text("PARTS = modules_of(__name__)\n")
+    (root / "report/table.py").write_text("from evenclip import records\n")
+    before = measure("report")
+    (root / "report/table.py").write_text("from evenclip import records\nWIDTH = 3\n")
+    edited = measure("report")
+    (root / "report/figure.py").write_text("HEIGHT = 3\n")
+    assert len({before, edited, measure("report")}) == 3
+
+
+def test_the_fingerprint_of_no_module_is_an_error():
+    with pytest.raises(ValueError, match=r"no module evenclip\.balanced"):
+        code_fingerprint("evenclip.balanced")
+
+
 def test_every_stage_has_a_fingerprint_of_its_own():
     stages = [
-        "data.synthesize",
+        "data.world.synthesize",
         "data.importing",
         "label",
         "balance",

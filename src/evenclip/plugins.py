@@ -1,0 +1,29 @@
+"""Families of parts that are found by existing: each module of a package is one part (a strategy, a layout, a metric).
+
+A family is a package whose ``__init__`` calls ``modules_of(__name__)`` and reads what it needs off the modules. So a
+part is added by adding its file, and no list has to name it. `evenclip.provenance.code_fingerprint` knows this call:
+all modules of such a package belong to the code of whoever imports the package.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+
+def modules_of(package: str) -> dict[str, ModuleType]:
+    """Import every module of a package, and give them by name in alphabetical order.
+
+    Parameters
+    ----------
+    package : str
+        Dotted name of the package: ``__name__`` in its ``__init__``.
+
+    Returns
+    -------
+    dict of str to module
+        Without sub-packages, private modules (``_name``) and ``base``, which holds what the parts share.
+    """
+    folder = importlib.import_module(package).__path__
+    names = sorted(info.name for info in pkgutil.iter_modules(folder) if not info.ispkg)
+    parts = (name for name in names if name != "base" and not name.startswith("_"))
+    return {name: importlib.import_module(f"{package}.{name}") for name in parts}
