@@ -289,7 +289,7 @@ def real_case() -> None:
     folder = Path(os.environ.get("EVENCLIP_REAL_DATA", ROOT.parent / "shared" / "data"))
     rows = []
     for name, lexicon, captions in real_captions(folder):
-        matcher = Matcher(read_lexicon(ROOT / "config" / "prompts" / f"{lexicon}.yaml"))
+        matcher = Matcher(read_lexicon(ROOT / "config" / "lexicons" / f"{lexicon.removesuffix('_lexicon')}.yaml"))
         labels, _ = label_captions(captions, matcher, "any")
         table = pa.table({column: labels[:, j] for j, column in enumerate(matcher.columns)})
         pair = [c for c in table.column_names if c.startswith("sensitive.gender.")]

@@ -38,7 +38,7 @@ from evenclip.label.lexicon import normalise, with_plurals
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "results" / "data.csv"
 CONTESTANTS = Path(__file__).with_name("data_contestants.py")
-LEXICON = ROOT / "config" / "prompts" / "people_lexicon.yaml"
+LEXICON = ROOT / "config" / "lexicons" / "people.yaml"
 N_RUNS = 3
 SHRUNK_PX = 256
 NOISE = 4.0  # grey levels: an enlarged photo alone would have too few coefficients to decode

@@ -35,7 +35,7 @@ from evenclip.options import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "data.md"
-LEXICON = ROOT / "config" / "prompts" / "people_lexicon.yaml"
+LEXICON = ROOT / "config" / "lexicons" / "people.yaml"
 SIDE_PX, N_COMPONENTS = 32, 128
 IMAGENET_PX = 160
 SHOWN = ("sensitive.gender.woman", "sensitive.gender.man", "sensitive.age.child", "sensitive.age.old", "target.athlete",

@@ -301,7 +301,7 @@ def methods_case() -> list[dict]:
         folder, seconds = Path(name), {method: [] for method in methods}
         prepare(folder, 128)
         label = ["label", "--data", folder / "data", "--out", folder / "labels.parquet"]
-        label += ["--lexicon", ROOT / "config" / "prompts" / "flickr8k_lexicon.yaml"]
+        label += ["--lexicon", ROOT / "config" / "lexicons" / "flickr8k.yaml"]
         subprocess.run([sys.executable, "-m", "evenclip", *map(str, label)], check=True, capture_output=True)
         for _ in range(N_RUNS):
             for method, options in methods.items():

@@ -35,10 +35,11 @@ One study file = one reproducible table. `config/config.yaml` is the default, th
 
     snakemake --cores all --configfile config/studies/flickr8k.yaml
 
-- `config/ablations/*.tsv`: one row = one run. Columns: `run` (its name), `strategy` (a key of `balance`), and any
-  `train.<option>` that differs between runs.
+- `config/studies/<name>.tsv`, beside the study file: one row = one run. Columns: `run` (its name), `strategy` (a key of
+  `balance`), and any `train.<option>` that differs between runs. The demo's is `config/demo.tsv`.
 - `config/models/*.json`: model configurations in open_clip's format.
-- `config/prompts/*.yaml`: class names with templates for zero-shot heads, and lexicons of words for labels.
+- `config/prompts/*.yaml`: class names with templates for zero-shot heads.
+- `config/lexicons/*.yaml`: the words by which captions are labelled.
 
 `evenclip config check FILE` checks a study file and lists its runs; an unknown key is an error that names the nearest.
 

@@ -89,7 +89,7 @@ def test_idenprof(real_data, tmp_path):
 def test_flickr8k_is_skewed_as_its_source_says(target, men_only, women_only, flickr8k, tmp_path_factory):
     out = tmp_path_factory.getbasetemp() / "labels" / "flickr8k.parquet"
     if not out.exists():
-        label_dataset(flickr8k, CONFIG / "prompts" / "flickr8k_lexicon.yaml", out, LabelOptions())
+        label_dataset(flickr8k, CONFIG / "lexicons" / "flickr8k.yaml", out, LabelOptions())
     labels = pq.read_table(out)
     man, woman = labels.column("sensitive.gender.man"), labels.column("sensitive.gender.woman")
     there = labels.column(f"target.{target}")

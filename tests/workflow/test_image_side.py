@@ -17,7 +17,7 @@ EMBEDDING = """
 
 def test_labels_have_an_image_side(project):
     shutil.copytree(project.folder / "results/smoke/train/none/seed0", project.folder / "models/world")
-    lexicon = "  lexicon: config/prompts/world_lexicon.yaml\n"
+    lexicon = "  lexicon: config/lexicons/world.yaml\n"
     project.edit("tests/workflow/smoke.yaml", lexicon, lexicon.rstrip() + EMBEDDING)
     assert project.planned(LABELS) == {"label_embed": 1, "label": 1}
     project.snakemake(LABELS)

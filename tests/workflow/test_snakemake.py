@@ -20,7 +20,7 @@ def test_snakemake_report_is_written_offline(finished, tmp_path):
         ("batch_size: 100", "batchsize: 100", ["unknown key 'train.batchsize'", "did you mean 'batch_size'?"]),
         ("column: group", "column: group, colour: 1", ["unknown key", "colour"]),
         ("data: world/mixed", "data: world/mixt", ["unknown data 'world/mixt'", "world/mixed"]),
-        ("world_lexicon.yaml", "lexicon.yaml", ["no such file", "label.lexicon"]),
+        ("lexicons/world.yaml", "lexicons/nosuch.yaml", ["no such file", "label.lexicon"]),
         ("samples_seen: 800", "samples_seen: many", ["train.samples_seen"]),
         ("strategy: m4}", "strategy: m5}", ["balance.m4.strategy"]),
     ],

@@ -19,7 +19,7 @@ def test_flickr8k_captions_are_balanced_with_a_certificate(real_data, request):
     with path.open(encoding="utf-8", newline="") as file:
         for image, *_, caption in list(csv.reader(file))[1:]:
             images.setdefault(image, []).append(caption)
-    matcher = Matcher(read_lexicon(request.config.rootpath / "config" / "prompts" / "flickr8k_lexicon.yaml"))
+    matcher = Matcher(read_lexicon(request.config.rootpath / "config" / "lexicons" / "flickr8k.yaml"))
     labels, _ = label_captions(list(images.values()), matcher, "any")
     report = M4Balancer().fit(pa.table({name: labels[:, j] for j, name in enumerate(matcher.columns)})).report_
     assert report["converged"] and report["feasible"] and 0.5 < report["largest_retention"] < 0.95

@@ -24,8 +24,8 @@ def read_cases() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def matchers(request) -> dict[str, Matcher]:
-    folder = request.config.rootpath / "config" / "prompts"
-    return {name: Matcher(read_lexicon(folder / f"{name}_lexicon.yaml")) for name in ("people", "flickr8k")}
+    folder = request.config.rootpath / "config" / "lexicons"
+    return {name: Matcher(read_lexicon(folder / f"{name}.yaml")) for name in ("people", "flickr8k")}
 
 
 def holds(matcher: Matcher, caption: str, column: str) -> bool:

@@ -203,7 +203,7 @@ def test_a_wrong_lexicon_is_an_input_error_that_says_where(tmp_path, text, messa
 
 @pytest.mark.parametrize("name", ["people", "flickr8k", "world"])
 def test_the_shipped_lexicons_are_valid_and_every_column_can_be_named(name, request):
-    lexicon = read_lexicon(request.config.rootpath / "config" / "prompts" / f"{name}_lexicon.yaml")
+    lexicon = read_lexicon(request.config.rootpath / "config" / "lexicons" / f"{name}.yaml")
     matcher = Matcher(lexicon)
     for block in lexicon.blocks():
         for column, words in block.items():

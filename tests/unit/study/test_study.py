@@ -16,7 +16,7 @@ from evenclip.train.options import TrainOptions
 from support.project import ROOT
 
 STUDIES = [ROOT / "config/config.yaml", *sorted((ROOT / "config/studies").glob("*.yaml"))]
-LABEL = {"dataset": "world", "lexicon": "config/prompts/world_lexicon.yaml"}
+LABEL = {"dataset": "world", "lexicon": "config/lexicons/world.yaml"}
 
 
 @pytest.fixture(autouse=True)
