@@ -13,17 +13,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from evenclip.card.metrics import definitions
 from evenclip.data.fetch.registry import Count, DatasetEntry, RawFile, read_registry
-from evenclip.evaluate import prompt_sensitivity as sensitivity
 from evenclip.evaluate.measurement import BiasMeasurement, Definition
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
-from evenclip.links import options as links
 from evenclip.study.schema import StudyConfig
-from evenclip.vqa import options as vqa
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
+NOT_TASKS = {
+    "prompt_sensitivity": "all of these", "vqa": "`evenclip vqa`", "link_prediction": "`evenclip links`",
+}  # fmt: skip
 MAX_COLUMNS = 4  # runs beside each other in a table of results; more are lines
 CONFIG_INTRODUCTION = """\
 # Configuration
@@ -219,27 +220,21 @@ def _size(files: list[RawFile]) -> str:
 
 
 def metrics_table() -> str:
-    """Definitions of all metrics: those about people first."""
-    about_people = [kind for kind in KINDS.values() if issubclass(kind, BiasMeasurement)]
-    others = [kind for kind in KINDS.values() if kind not in about_people]
-    header = "| task | metric | meaning | formula | range | random | source |"
+    """Definitions of all metrics: those about people first, each part by what measures them."""
+    about_people = [kind for kind, task in KINDS.items() if issubclass(task, BiasMeasurement)] + ["prompt_sensitivity"]
+    quality = [kind for kind in definitions() if kind not in about_people]
     lines = []
-    for title, kinds in (("About people", about_people), ("Quality", others)):
-        lines += [f"**{title}**", "", header, "|---" * 7 + "|"]
-        for kind in kinds:
-            lines += [_metric_line(kind.model_fields["kind"].default, each) for each in kind.metrics]
-        if kinds is about_people:
-            lines += [_metric_line("all of these", each) for each in sensitivity.DEFINITIONS]
-        else:
-            lines.append(_metric_line("`evenclip vqa`", vqa.DEFINITION))
-            lines += [_metric_line("`evenclip links`", each) for each in reversed(links.DEFINITIONS)]
+    for title, kinds in (("About people", about_people), ("Quality", quality)):
+        lines += [f"**{title}**", "", "| task | metric | meaning | formula | range | random | source |"]
+        lines += ["|---" * 7 + "|", *(_metric_line(kind, metric) for kind in kinds for metric in definitions()[kind])]
         lines.append("")
     return "\n".join(lines).strip()
 
 
-def _metric_line(task: str, each: Definition) -> str:
-    cells = [f"`{task}`" if task in KINDS else task, f"`{each.name}`", each.meaning, f"`{each.formula}`", each.interval,
-             each.random, each.source]  # fmt: skip
+def _metric_line(kind: str, metric: Definition) -> str:
+    task = NOT_TASKS.get(kind, f"`{kind}`")
+    cells = [task, f"`{metric.name}`", metric.meaning, f"`{metric.formula}`", metric.interval, metric.random,
+             metric.source]  # fmt: skip
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

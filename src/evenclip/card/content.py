@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evenclip.card.metrics import Known, known_metrics, not_measured
+from evenclip.card.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.card.model import one_model
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
@@ -55,7 +55,7 @@ class Card:
     interval: str
     measured: list[Measured]
     insufficient: list[str]
-    missing: list[Known]
+    missing: list[KnownMetric]
     data: list[dict[str, str]]
     facts: dict[str, str]
     reference: str = ""

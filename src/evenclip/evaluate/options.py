@@ -12,41 +12,12 @@ import yaml
 from pydantic import ConfigDict, Field, RootModel
 
 from evenclip.errors import InputError
-from evenclip.evaluate.measurement import EvaluateOptions, Measurement
-from evenclip.evaluate.metrics.association import Association
-from evenclip.evaluate.metrics.bias_at_k import BiasAtK
-from evenclip.evaluate.metrics.compositional import Compositional
-from evenclip.evaluate.metrics.fairness import Fairness
-from evenclip.evaluate.metrics.harm import Harm
-from evenclip.evaluate.metrics.linear_probe import LinearProbe
-from evenclip.evaluate.metrics.pairwise import Pairwise
-from evenclip.evaluate.metrics.parity import Parity
-from evenclip.evaluate.metrics.recognition import Recognition
-from evenclip.evaluate.metrics.representation import Representation
-from evenclip.evaluate.metrics.retrieval import Retrieval
-from evenclip.evaluate.metrics.retrieval_entropy import RetrievalEntropy
-from evenclip.evaluate.metrics.skew import Skew
-from evenclip.evaluate.metrics.zeroshot import ZeroShot
+from evenclip.evaluate.measurement import EvaluateOptions
+from evenclip.evaluate.metrics import KINDS
 
-__all__ = ["EvaluateOptions", "Task"]
+__all__ = ["KINDS", "EvaluateOptions", "Task", "train_split"]
 
-KINDS: dict[str, type[Measurement]] = {
-    "zeroshot": ZeroShot,
-    "linear_probe": LinearProbe,
-    "retrieval": Retrieval,
-    "compositional": Compositional,
-    "representation": Representation,
-    "parity": Parity,
-    "association": Association,
-    "pairwise": Pairwise,
-    "recognition": Recognition,
-    "fairness": Fairness,
-    "skew": Skew,
-    "bias_at_k": BiasAtK,
-    "retrieval_entropy": RetrievalEntropy,
-    "harm": Harm,
-}
-Kind = Union[tuple(KINDS.values())]  # noqa: UP007  (made from the table, which is then the only list of kinds)
+Kind = Union[tuple(KINDS.values())]  # noqa: UP007  (made from the modules that are there)
 
 
 class Task(RootModel):

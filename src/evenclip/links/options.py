@@ -10,13 +10,13 @@ from evenclip.options import Options
 SOURCE = "Bordes et al. 2013; ties as Berrendorf et al. 2020"
 DEFINITIONS = (
     Definition(
-        "link_prediction/{shown}_to_{asked}_{mrr or hits_at_k}_counting",
-        "the same by how often each answer stands with the relation in the training split, ties broken at random",
+        "link_prediction/{shown}_to_{asked}_{mrr or hits_at_k}",
+        "how high the hidden end of a held-out triple ranks among all texts, or all pictures and regions; filtered",
         "mean of 1 / rank; share with rank <= k", "[0, 1]", "that of random ranks", SOURCE,
     ),
     Definition(
-        "link_prediction/{shown}_to_{asked}_{mrr or hits_at_k}",
-        "how high the hidden end of a held-out triple ranks among all texts, or all pictures and regions; filtered",
+        "link_prediction/{shown}_to_{asked}_{mrr or hits_at_k}_counting",
+        "the same by how often each answer stands with the relation in the training split, ties broken at random",
         "mean of 1 / rank; share with rank <= k", "[0, 1]", "that of random ranks", SOURCE,
     ),
 )  # fmt: skip

@@ -16,10 +16,7 @@ from evenclip.report.words import interval
 from evenclip.results import Estimate, StudyResults
 
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")  # as `drawing.MARKERS`
-FAMILIES = (
-    "bias", "zeroshot", "retrieval", "compositional", "recognition", "linear_probe", "few_shot", "vqa",
-    "link_prediction",
-)  # fmt: skip
+NOT_OF_THE_MODEL = ("data", "train")  # families of metrics
 
 
 def plotly_library() -> str:
@@ -34,7 +31,8 @@ def explorer_data(study: StudyResults, x: str, y: str) -> str | None:
     ``x`` and ``y`` are the metrics shown first. None where there are fewer than two metrics to choose from.
     """
     table = study.summary
-    shown = (table["group"] == "") & table["mean"].notna() & table["metric"].str.partition("/")[0].isin(FAMILIES)
+    of_the_model = ~table["metric"].str.partition("/")[0].isin(NOT_OF_THE_MODEL)
+    shown = (table["group"] == "") & table["mean"].notna() & of_the_model
     names = list(dict.fromkeys(table["metric"][shown]))
     if len(names) < 2:
         return None

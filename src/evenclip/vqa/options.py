@@ -10,10 +10,12 @@ from evenclip.errors import InputError
 from evenclip.evaluate.measurement import Definition
 from evenclip.options import Options
 
-DEFINITION = Definition(
-    "vqa/accuracy", "official soft accuracy of answers to questions, in all and by the property asked for",
-    "mean of min(people who gave the answer / 3, 1)", "[0, 1]", "the usual answer to each type of question",
-    "Antol et al. 2015, arXiv 1505.00468",
+DEFINITIONS = (
+    Definition(
+        "vqa/accuracy", "official soft accuracy of answers to questions, in all and by the property asked for",
+        "mean of min(people who gave the answer / 3, 1)", "[0, 1]", "the usual answer to each type of question",
+        "Antol et al. 2015, arXiv 1505.00468",
+    ),
 )  # fmt: skip
 Count = Annotated[int, Field(ge=1)]
 

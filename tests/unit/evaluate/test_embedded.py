@@ -87,7 +87,7 @@ def test_every_kind_has_a_name_a_measurement_and_a_test_here():
     ("argument", "message"),
     [
         ("zeroshoot:{column: a, prompts: b}", "did you mean 'zeroshot'"),
-        ("zzz", "the kinds are zeroshot, linear_probe"),
+        ("zzz", "the kinds are association, bias_at_k"),
         ("zeroshot:{colum: a, prompts: b}", "did you mean 'column'"),
         ("zeroshot:{column: a}", "'prompts': Field required"),
         ("zeroshot:{column: a", "not a YAML mapping"),
