@@ -9,13 +9,12 @@ import importlib.metadata
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from evenclip.data.shards import read_manifest
+from evenclip.embed.npz import write_embeddings
 from evenclip.embed.options import EmbedOptions
 from evenclip.model.identity import model_identity
 from evenclip.prompts import Prompts, read_prompts
-from evenclip.provenance import atomic_file, code_fingerprint, fingerprint, input_digest
+from evenclip.provenance import code_fingerprint, fingerprint, input_digest
 
 
 class EmbeddingCache:
@@ -54,8 +53,7 @@ class EmbeddingCache:
 
         encoder = self._encoder
         arrays = embed_data(encoder, source) if prompts is None else embed_prompts(encoder, source, prompts)
-        with atomic_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+        write_embeddings(path, arrays)
 
     @property
     def options(self) -> EmbedOptions:

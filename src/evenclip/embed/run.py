@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from evenclip.data.shards import read_manifest
 from evenclip.embed.encoder import Encoder, embed_data, embed_prompts
+from evenclip.embed.npz import write_embeddings
 from evenclip.embed.options import EmbedOptions, EmbedSet
 from evenclip.errors import InputError
 from evenclip.model.clip import load_clip
@@ -51,6 +50,6 @@ def embed_sets(model: str, sets: list[EmbedSet], out: Path, options: EmbedOption
             arrays = embed_data(encoder, each.data)
             for path in each.prompts:
                 arrays |= prompt_arrays[path]
-            np.savez(folder / f"{each.name}.npz", **arrays)
+            write_embeddings(folder / f"{each.name}.npz", arrays)
         made = {"device": encoder.device.type, "dtype": options.precision, "model_identity": model_identity(model)}
         manifest.write(folder / "manifest.json", **made)

@@ -17,9 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from evenclip.data.shards import read_pairs
+from evenclip.embed.npz import Embeddings, read_embeddings
 from evenclip.errors import InputError
 from evenclip.label.agreement import share_with_interval
-from evenclip.label.embeddings import Embeddings, read_embeddings
 from evenclip.label.options import AttributeSet
 
 HELD_OUT = 0.2

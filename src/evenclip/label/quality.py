@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evenclip.embed.npz import Embeddings, unit_rows
 from evenclip.label.lexicon import normalise
 from evenclip.label.options import LabelOptions
 
@@ -103,6 +104,15 @@ def wording_share(captions: list[list[str]], function_words: Collection[str]) ->
     n = np.array([len(texts) for texts in captions], dtype=np.int64)
     total = np.bincount(np.repeat(np.arange(len(n)), n), passed, minlength=len(n))
     return np.divide(total, n, out=np.zeros(len(n)), where=n > 0)
+
+
+def image_text_similarity(embedded: Embeddings) -> np.ndarray:
+    """Mean cosine of each image and its captions, shape (n,), in [-1, 1]; NaN where it has none."""
+    image, text = unit_rows(embedded.image.copy()), unit_rows(embedded.text.copy())
+    cosine = np.einsum("md,md->m", image[embedded.text_image], text)
+    n_captions = np.bincount(embedded.text_image, minlength=len(image))
+    total = np.bincount(embedded.text_image, cosine, minlength=len(image))
+    return np.divide(total, n_captions, out=np.full(len(image), np.nan), where=n_captions > 0)
 
 
 def rank_share(similarity: np.ndarray) -> np.ndarray:

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.data.shards import WHOLE, Part, read_pairs
+from evenclip.embed.npz import Embeddings, read_embeddings
 from evenclip.errors import InputError
-from evenclip.label.embeddings import Embeddings, read_embeddings
 from evenclip.label.from_captions import Matcher, label_captions
 from evenclip.label.lexicon import read_lexicon
 from evenclip.label.noise import flip
 from evenclip.label.options import AttributeSet, LabelOptions
-from evenclip.label.quality import captions_of, lowest, utility
+from evenclip.label.quality import captions_of, image_text_similarity, lowest, utility
 from evenclip.provenance import Manifest
 from evenclip.tables import QUARANTINE_SCHEMA, write_table
 
@@ -194,7 +194,7 @@ def _with_noise(columns: Mapping[str, Any], shards: list[dict[str, Any]], option
 def _by_pair(embedded: Embeddings, pairs: pa.Table) -> np.ndarray:
     """Image-text similarity of each pair, NaN where it is not embedded or has no caption."""
     rows = embedded.rows(pairs.column("key").to_pylist())
-    return np.where(rows >= 0, embedded.similarity()[rows], np.nan)
+    return np.where(rows >= 0, image_text_similarity(embedded)[rows], np.nan)
 
 
 def _write_quarantine(pairs: pa.Table, similarity: np.ndarray, dropped: np.ndarray, path: Path) -> None:
