@@ -4,9 +4,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import jinja2
+from markupsafe import Markup
 
 from evenclip.card.content import Card, Measured, about_people
+from evenclip.pages import render
 
 USES = (
     "Research on how training data and training methods shape bias and quality of image-text models.",
@@ -26,12 +27,12 @@ LIMITS = (
 
 def as_html(card: Card) -> str:
     """One self-contained page, readable on a phone and on paper."""
-    return _render("card.html.j2", card, autoescape=True)
+    return _render("card.html.j2", card)
 
 
 def as_markdown(card: Card) -> str:
     """The same in Markdown."""
-    return _render("card.md.j2", card, autoescape=False)
+    return _render("card.md.j2", card)
 
 
 def as_json(card: Card) -> str:
@@ -40,28 +41,22 @@ def as_json(card: Card) -> str:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _render(template: str, card: Card, autoescape: bool) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=autoescape,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"number": _number, "interval": _interval, "place": _place}
+def _render(template: str, card: Card) -> str:
     parts = {"About people": about_people(card.measured, True), "Not about people": about_people(card.measured, False)}
-    content = {"uses": USES, "not_for": NOT_FOR, "limits": LIMITS, "parts": parts}
-    return environment.get_template(template).render(content, card=card)
+    content = {"card": card, "uses": USES, "not_for": NOT_FOR, "limits": LIMITS, "parts": parts}
+    return render(
+        Path(__file__).parent / template, content, number=_number, interval=_interval, percent=_percent_of_range
+    )
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _interval(row: Measured) -> str:
-    return "" if row.ci_low is None else f"[{row.ci_low:.3f}, {row.ci_high:.3f}]"
+def _interval(row: Measured) -> Markup:
+    return Markup("" if row.ci_low is None else f"[{row.ci_low:.3f}, {row.ci_high:.3f}]")
 
 
-def _place(value: float, row: Measured) -> float:
-    """Where a value lies in the metric's range, in percent."""
+def _percent_of_range(value: float, row: Measured) -> float:
+    """Position of a value in the metric's range, in percent."""
     return round(100 * min(max((value - row.low) / (row.high - row.low), 0.0), 1.0), 2)

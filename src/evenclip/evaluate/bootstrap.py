@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
+from evenclip.intervals import wilson_interval
 from evenclip.tables import MetricRow
 
 # maps means, shape (..., n_strata, n_values), to a metric, shape (...)
@@ -163,9 +163,6 @@ def share_row(
     independent : int, optional
         Number of independent examples; default n.
     """
-    n, z = independent or len(hits), float(ndtri(0.975))
     share = float(np.mean(hits, dtype=float))
-    centre, scale = (share + z**2 / (2 * n)), 1 + z**2 / n
-    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    low, high = (float(np.clip((centre + side * half) / scale, 0, 1)) for side in (-1, 1))
+    low, high = wilson_interval(share, independent or len(hits))
     return MetricRow(metric, share, min(low, share), max(high, share), len(hits), group, random)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
+
+from evenclip.intervals import wilson_interval
 
 
 @dataclass(frozen=True)
@@ -73,5 +74,5 @@ def share_with_interval(hits: int, n: int) -> dict[str, float | int | None]:
     """A share with its Wilson 95 % interval, and the number it is of; None where that is 0."""
     if n == 0:
         return {"value": None, "ci_low": None, "ci_high": None, "n": 0}
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return {"value": hits / n, "ci_low": float(interval.low), "ci_high": float(interval.high), "n": n}
+    low, high = wilson_interval(hits / n, n)
+    return {"value": hits / n, "ci_low": low, "ci_high": high, "n": n}

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from evenclip import pages
 from evenclip.balance import BalanceOptions, audit
 from evenclip.errors import InputError
 from evenclip.report import along_training, explorer, figures, forest, knowledge, tables
@@ -31,7 +30,7 @@ def render(study: StudyResults) -> tuple[str, list[Picture]]:
     """The page, and the figures in it."""
     content = gather(study) | explore(study)  # first, since drawing takes seconds and finding a missing file should not
     pictures = draw(study)
-    page = _template().render(content, pictures=pictures)
+    page = pages.render(Path(__file__).parent / "page.html.j2", content | {"pictures": pictures}, data_uri=_data_uri)
     return page, [picture for group in pictures.values() for picture in group]
 
 
@@ -116,16 +115,8 @@ def _audit(study: StudyResults, strategy: str) -> dict[str, Any]:
     return audit(labels, study.folder / "balance" / strategy / "weights.parquet", options)
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["data_uri"] = lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-    return environment.get_template("page.html.j2")
+def _data_uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
 def _measured(study: StudyResults, pattern: str) -> list[str]:

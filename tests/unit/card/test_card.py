@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from evenclip.card import write_evaluation_card, write_study_cards
 from evenclip.card.content import METHODS
@@ -251,3 +252,35 @@ def test_faults_are_one_clear_error_and_write_nothing(study_folder: Path, tmp_pa
 def test_nothing_to_make_a_card_of_is_an_error(tmp_path: Path):
     with pytest.raises(InputError, match="no evaluation"):
         write_evaluation_card([], tmp_path / "card")
+
+
+HOSTILE = ("a | b", "<b>bold", "[x](http://e)", "`tick` *star*", "&lt;", "two\nlines", "C# \\|")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_cannot_break_the_markdown_card(study_folder: Path, tmp_path: Path, name: str):
+    path = evaluations(study_folder.parent.parent)[0]
+    document = json.loads(path.read_text())
+    document["metrics"][0]["metric"] = f"bias/{name}/rb"
+    document["metrics"][-1]["group"] = f"{name} (insufficient)"
+    document["manifest"]["model"] = name
+    path.write_text(json.dumps(document))
+    write_evaluation_card([path], tmp_path / "card")
+    tokens = MarkdownIt("commonmark").enable("table").parse((tmp_path / "card" / "card.md").read_text())
+    inline = [token for token in tokens if token.type == "inline"]
+    assert not any(token.type.startswith("html") for token in tokens)
+    kinds = {child.type for token in inline for child in token.children}
+    assert kinds <= {"text", "code_inline", "strong_open", "strong_close", "softbreak", "text_special"}
+    texts = ["".join(child.content for child in token.children) for token in inline]
+    one_line = name.replace("\n", " ")
+    assert f"Bias card: {one_line}" in texts and f"bias/{one_line}/rb".replace("`", "'") in texts
+    assert any(f"recognition/people/acc1 of {one_line} (n = 3)" in text for text in texts)
+    columns = [sum(t.type in ("th_open", "td_open") for t in row) for row in rows_of(tokens)]
+    assert set(columns) == {2, 6}
+
+
+def rows_of(tokens: list) -> list[list]:
+    """The tokens of each row of a table."""
+    starts = [i for i, token in enumerate(tokens) if token.type == "tr_open"]
+    ends = [i for i, token in enumerate(tokens) if token.type == "tr_close"]
+    return [tokens[start:end] for start, end in zip(starts, ends, strict=True)]

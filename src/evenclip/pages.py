@@ -1,0 +1,49 @@
+"""Filled page templates: the one Jinja set-up of the report and the cards."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+# what would end a table's cell, or begin a code span, emphasis, a link, a tag or an entity
+_MARKDOWN = re.compile(r"[\\`*\[\]<|]|&(?=#?\w+;)")
+
+
+def render(template: Path, content: Mapping[str, Any], **filters: Callable) -> str:
+    """Fill a template; every value is escaped as its language asks.
+
+    Parameters
+    ----------
+    template : Path
+        `<name>.html.j2` or `<name>.md.j2`.
+    content : mapping
+        The template's variables; using one that is not there is an error.
+    **filters : callable
+        Jinja filters by name; what returns `Markup` is not escaped.
+    """
+    is_html = template.name.endswith(".html.j2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=is_html,
+        finalize=None if is_html else as_markdown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"code": code_span, **filters}
+    return environment.get_template(template.name).render(content)
+
+
+def as_markdown(value: Any) -> Any:
+    """A value as Markdown text of one line, which may stand in a table."""
+    if isinstance(value, Markup | jinja2.Undefined):
+        return value
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(str(value).split("\n")))
+
+
+def code_span(text: str) -> Markup:
+    """A Markdown code span, which may stand in a table; a backtick, which would end it, becomes an apostrophe."""
+    return Markup("`" + " ".join(text.split("\n")).replace("`", "'").replace("|", r"\|") + "`")
