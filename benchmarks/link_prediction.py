@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from contestants.text_scorer import TextScorerOptions, train_text_scorer
 
 from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.graph.text_scorer import TextScorerOptions, train_text_scorer
 from evenclip.links.ranking import Scorer, filtered_ranks, frequency_scorer, link_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,9 +92,9 @@ def write_table(rows: list[dict]) -> None:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     lines = [f"| set | scorer | {' | '.join(metrics)} |", "|---|---|" + "---|" * len(metrics)]
     for name, scorer in dict.fromkeys((row["set"], row["scorer"]) for row in rows):
-        found = [row for row in rows if (row["set"], row["scorer"]) == (name, scorer)]
-        cells = " | ".join(f"{row['value']:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]" for row in found)
-        lines.append(f"| {name} ({found[0]['n']:,} triples) | {scorer} | {cells} |")
+        metric_rows = [row for row in rows if (row["set"], row["scorer"]) == (name, scorer)]
+        cells = " | ".join(f"{row['value']:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]" for row in metric_rows)
+        lines.append(f"| {name} ({metric_rows[0]['n']:,} triples) | {scorer} | {cells} |")
     text = DOCUMENT.read_text(encoding="utf-8")
     before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
     table = "\n".join(lines)

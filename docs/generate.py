@@ -3,7 +3,8 @@
 Writes config/README.md and workflow/schemas/config.schema.json (from the option blocks), README.md's rule graph (from
 Snakemake) and its results tables (from docs/results/<study>/summary.csv), docs/results/README.md's tables of claims
 (from claims.json), docs/datasets.md's tables (from config/datasets.yaml) and docs/evaluate.md's (from the metrics'
-definitions and config/suites.yaml). `--check` only says what is out of step.
+definitions and config/suites.yaml), docs/graph.md's (from the formats of graph sources). `--check` only says what is
+out of step.
 """
 
 import csv
@@ -18,6 +19,7 @@ from evenclip.data.fetch.registry import Count, DatasetEntry, RawFile, read_regi
 from evenclip.evaluate.measurement import BiasMeasurement, Definition
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
+from evenclip.graph.sources import FORMATS
 from evenclip.study.schema import StudyConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -248,7 +250,14 @@ def suites_table() -> str:
     return "\n".join(lines)
 
 
+def graph_formats_table() -> str:
+    """The formats of graph sources."""
+    lines = ["| format | files: entities |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {module.DESCRIPTION} |" for name, module in FORMATS.items())])
+
+
 SECTIONS = {
+    "graph_formats": graph_formats_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
     "claims": claims_table, "datasets": dataset_overview, "dataset_sections": dataset_sections,
 }  # fmt: skip
@@ -271,7 +280,7 @@ def files() -> dict[Path, str]:
     schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
     with_sections = [
         ROOT / "README.md",
-        *(ROOT / f"docs/{name}.md" for name in ("datasets", "evaluate", "results/README")),
+        *(ROOT / f"docs/{name}.md" for name in ("datasets", "evaluate", "graph", "results/README")),
     ]
     return {
         ROOT / "config/README.md": config_reference(),

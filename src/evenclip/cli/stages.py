@@ -22,7 +22,7 @@ def graph(
         typer.Option(
             "--source",
             metavar="FORMAT=PATH",
-            help="conceptnet, wordnet, mkg, visual_genome, visualsem; captions or pairs of a data folder; repeat.",
+            help="Format and file or folder, e.g. conceptnet=a.csv.gz; docs/graph.md lists the formats; repeat.",
         ),
     ],
     out: OutFolder,

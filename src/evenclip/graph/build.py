@@ -20,6 +20,7 @@ from evenclip.graph.options import GraphOptions
 from evenclip.graph.scenes import read_scenes
 from evenclip.graph.selection import SPLITS, find_redundant, split_triples, spoken_of, within_hops
 from evenclip.graph.sources import GraphSource, read_source
+from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import ENTITIES_SCHEMA, RELATIONS_SCHEMA, TRIPLES_SCHEMA, Entities, Graph, Triples, modality
 from evenclip.provenance import Manifest, atomic_folder, sha256_file, write_json
 from evenclip.tables import write_table
@@ -80,13 +81,13 @@ def build_graph(
     for source in sources:
         if not source.path.exists():
             raise InputError("no such file or folder", str(source.path), "check the path")
-    inputs = {f"{each.format} {path.name}": path for each in sources for path in each.files}
+    inputs = {f"{source.format} {path.name}": path for source in sources for path in source.files}
     inputs |= {} if data is None else {"data": data}
     manifest = Manifest("graph", options.model_dump(mode="json"), inputs, seed)
-    graph, pictures = Graph(), PictureKeys(data)
+    graph, context = Graph(), SourceContext(PictureKeys(data), options.language)
     for source in sources:
         graph.begin(source.format)
-        read_source(source, graph, pictures, options)
+        read_source(source, graph, context, options)
     entities, everything, n_linked = _link(graph)
     triples, report = _condense(graph, entities, everything, data, options)
     report["n_linked"] = n_linked

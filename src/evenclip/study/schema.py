@@ -53,7 +53,7 @@ class GraphBlock(Options):
     """The knowledge graph that the training data is tied to."""
 
     sources: Annotated[dict[Format, str], Field(min_length=1)]
-    """Format -> file or folder, the richest first; of `captions` and `pairs` a folder `data/<dataset>/<split>`."""
+    """Format -> file or folder, the richest first; `captions` and `pairs` take a folder `data/<dataset>/<split>`."""
     options: GraphOptions = GraphOptions()
     """How the sources are merged, restricted and split."""
 

@@ -130,7 +130,7 @@ def test_mkg_has_the_relation_last(tmp_path, built):
 
 def test_mkg_that_is_cut_off_is_an_error(tmp_path, built):
     folder = make_mkg(tmp_path, "3\n1 0 0\n")
-    with pytest.raises(InputError, match="3 lines announced, 1 there"):
+    with pytest.raises(InputError, match="the first line says 3, but 1 lines follow"):
         built(f"mkg={folder}")
     assert not (tmp_path / "graph").exists()
 
@@ -231,7 +231,7 @@ def test_the_embedded_world_through_the_same_readers(tmp_path, built):
         ("freebase={}", "x", "not FORMAT=PATH"),
         ("conceptnet=", "x", "not FORMAT=PATH"),
         ("conceptnet={}.none", "x", "no such file"),
-        ("conceptnet={}", "", "no triple is there"),
+        ("conceptnet={}", "", "the source has no triple"),
         ("conceptnet={}", b"\xff\xfe\x00a", "not UTF-8"),
         ("visual_genome={}", "[{", "not readable JSON"),
         ("visual_genome={}", '[{"image_id": 1}]', "1 of 1 records are malformed"),

@@ -1,27 +1,30 @@
-"""One source of a graph: a format, and the file or folder that has it."""
+"""Formats of graph sources, one module each, found by existing.
+
+A module defines ``DESCRIPTION``, one line of the files it reads and the entities they give, and ``read(path, graph,
+context)``, which adds the triples of a file or folder to a `Graph`. ``READS_DATA_FOLDER = True`` marks a format that is
+read from a data folder of image-text pairs. Study files, the command line and docs/graph.md take the names and
+descriptions from `FORMATS`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from types import ModuleType
+from typing import Literal, Self
 
-from evenclip.data.picture_keys import PictureKeys
 from evenclip.errors import InputError
 from evenclip.graph.options import GraphOptions
-from evenclip.graph.sources.captions import read_caption_triples
-from evenclip.graph.sources.conceptnet import read_conceptnet
-from evenclip.graph.sources.mkg import read_mkg
-from evenclip.graph.sources.pairs import read_pair_triples
-from evenclip.graph.sources.visual_genome import read_visual_genome
-from evenclip.graph.sources.visualsem import read_visualsem
-from evenclip.graph.sources.wordnet import read_wordnet
+from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import Graph
+from evenclip.plugins import modules_of
 
-Format = Literal["conceptnet", "wordnet", "mkg", "visual_genome", "visualsem", "captions", "pairs"]
+FORMATS: dict[str, ModuleType] = modules_of(__name__)
+"""Formats by name, in alphabetical order."""
+Format = Literal[tuple(FORMATS)]
 
 
 @dataclass(frozen=True)
 class GraphSource:
-    """One source; `captions` and `pairs` are read from a data folder."""
+    """A file or folder in one of the `FORMATS`."""
 
     format: Format
     path: Path
@@ -30,45 +33,32 @@ class GraphSource:
     def from_argument(cls, argument: str) -> Self:
         """Read ``FORMAT=PATH``."""
         name, _, path = argument.partition("=")
-        if name not in get_args(Format) or not path:
-            raise InputError(f"'{argument}' is not FORMAT=PATH", "--source", f"FORMAT: {', '.join(get_args(Format))}")
+        if name not in FORMATS or not path:
+            raise InputError(f"'{argument}' is not FORMAT=PATH", "--source", f"FORMAT: {', '.join(FORMATS)}")
         return cls(name, Path(path))
 
     @property
     def files(self) -> list[Path]:
-        """The source's files, for its fingerprint; a data folder stands for its manifest."""
-        if self.path.is_dir() and self.format not in ("captions", "pairs"):
+        """The source's files, for its fingerprint; a data folder is represented by itself."""
+        if self.path.is_dir() and not getattr(FORMATS[self.format], "READS_DATA_FOLDER", False):
             return sorted(path for path in self.path.iterdir() if path.is_file() and not path.name.startswith("."))
         return [self.path]
 
 
-def read_source(source: GraphSource, graph: Graph, pictures: PictureKeys, options: GraphOptions) -> None:
+def read_source(source: GraphSource, graph: Graph, context: SourceContext, options: GraphOptions) -> None:
     """Add a source to the graph.
 
     Raises
     ------
     InputError
-        If it cannot be read, has no triple, or more malformed records than the options allow.
+        If the source cannot be read, has no triple, or has more malformed records than the options allow.
     """
-    match source.format:
-        case "conceptnet":
-            read_conceptnet(source.path, graph, options.language)
-        case "wordnet":
-            read_wordnet(source.path, graph)
-        case "mkg":
-            read_mkg(source.path, graph)
-        case "visual_genome":
-            read_visual_genome(source.path, graph, pictures)
-        case "visualsem":
-            read_visualsem(source.path, graph, pictures, options.language)
-        case "captions":
-            read_caption_triples(source.path, graph)
-        case "pairs":
-            read_pair_triples(source.path, graph)
+    FORMATS[source.format].read(source.path, graph, context)
     counts = graph.counts[source.format]
-    n_bad, n_good = counts["malformed"], counts["read"]
-    if n_bad > options.max_malformed_share * (n_good + n_bad):
-        what = f"{n_bad} of {n_good + n_bad} records are malformed"
-        raise InputError(what, graph.malformed[-1], f"is it the format {source.format}? (or raise max_malformed_share)")
-    if not n_good:
-        raise InputError("no triple is there", str(source.path), f"is it the format {source.format}?")
+    n_malformed, n_read = counts["malformed"], counts["read"]
+    if n_malformed > options.max_malformed_share * (n_read + n_malformed):
+        what = f"{n_malformed} of {n_read + n_malformed} records are malformed"
+        hint = f"is its format {source.format}? If so, raise max_malformed_share"
+        raise InputError(what, graph.malformed[-1], hint)
+    if not n_read:
+        raise InputError("the source has no triple", str(source.path), f"is its format {source.format}?")

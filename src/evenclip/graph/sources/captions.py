@@ -1,7 +1,7 @@
 """Scene triples from the captions of a data folder, in the form of Visual Genome's scene graphs.
 
-A thing that the captions of a picture name is an entity of its own with the whole picture, an image of the term that is
-its name. All captions of a picture speak of the same thing where they use the same name, be it in the plural.
+Each object that a picture's captions mention is one entity, whose image is the whole picture; it "is an image of" the
+term that names it. Captions of one picture that use the same noun, in the singular or plural, mention the same object.
 """
 
 from pathlib import Path
@@ -9,30 +9,34 @@ from pathlib import Path
 from evenclip.data.shards import read_pairs
 from evenclip.graph.captions.parser import parse_caption
 from evenclip.graph.linking import singular
+from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import HAS_ATTRIBUTE, IMAGE_OF, Graph
 
+DESCRIPTION = "a data folder: the objects that captions mention, each with its picture; attributes as text"
+READS_DATA_FOLDER = True
 
-def read_caption_triples(data: Path, graph: Graph) -> None:
-    """Add what the captions of a data folder say."""
-    table = read_pairs(data, ["key", "captions"])
+
+def read(path: Path, graph: Graph, context: SourceContext) -> None:
+    """Add the scene triples of a data folder's captions."""
+    table = read_pairs(path, ["key", "captions"])
     keys, captions = table.column("key").to_pylist(), table.column("captions").to_pylist()
     parsed = [[parse_caption(caption) for caption in texts] for texts in captions]
-    known = {mention.name for parses in parsed for parse in parses for mention in parse.mentions}
+    names = {mention.name for parses in parsed for parse in parses for mention in parse.mentions}
     for key, parses in zip(keys, parsed, strict=True):
         for parse in parses:
-            things = [
-                _thing(graph, key, singular(mention.name, known)) if mention.is_shown else None
+            objects = [
+                _add_object(graph, key, singular(mention.name, names)) if mention.is_shown else None
                 for mention in parse.mentions
             ]
-            for mention, thing in zip(parse.mentions, things, strict=True):
-                for word, _ in mention.attributes if thing is not None else ():
-                    graph.triple(thing, HAS_ATTRIBUTE, graph.entity(f"caption:word {word}", word))
-            for each in parse.links:
-                if things[each.subject] != things[each.object]:
-                    graph.triple(things[each.subject], each.relation, things[each.object])
+            for mention, number in zip(parse.mentions, objects, strict=True):
+                for word, _ in mention.attributes if number is not None else ():
+                    graph.triple(number, HAS_ATTRIBUTE, graph.entity(f"caption:word {word}", word))
+            for link in parse.links:
+                if objects[link.subject] != objects[link.object]:
+                    graph.triple(objects[link.subject], link.relation, objects[link.object])
 
 
-def _thing(graph: Graph, key: str, name: str) -> int:
-    thing = graph.entity(f"caption:{key}/{name}", name, key, kind="thing")
-    graph.triple(thing, IMAGE_OF, graph.entity(f"caption:word {name}", name))
-    return thing
+def _add_object(graph: Graph, key: str, name: str) -> int:
+    number = graph.entity(f"caption:{key}/{name}", name, key, kind="thing")
+    graph.triple(number, IMAGE_OF, graph.entity(f"caption:word {name}", name))
+    return number

@@ -1,23 +1,25 @@
 """ConceptNet: the dump of assertions of version 5.7, or the triples of CN-100K and CN-82K.
 
-The dump has five tab-separated columns: URI, relation, start, end, JSON; concepts are `/c/<language>/<term>[/...]`, of
-which the term counts, so that senses are one entity. CN-100K has relation, head, tail [, weight].
+The dump has five tab-separated columns: URI, relation, start, end, JSON. A concept is `/c/<language>/<term>[/...]`;
+only the term is kept, so that all senses of a term are one entity. CN-100K has relation, head, tail [, weight].
 """
 
 from pathlib import Path
 
-from evenclip.graph.sources.opening import open_text
+from evenclip.graph.sources.base import SourceContext, open_text
 from evenclip.graph.tables import Graph
 
+DESCRIPTION = "the dump of 5.7 (one language), or CN-100K's triples: terms; all senses of a term are one entity"
 
-def read_conceptnet(path: Path, graph: Graph, language: str) -> None:
-    """Add the assertions between two terms of ``language``; CN-100K is English, whatever ``language`` is."""
+
+def read(path: Path, graph: Graph, context: SourceContext) -> None:
+    """Add the assertions between two terms of the context's language; CN-100K is English in any case."""
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             fields = line.rstrip("\n").split("\t")
             if len(fields) == 5 and fields[0].startswith("/a/"):
                 relation = fields[1].removeprefix("/r/")
-                head, tail = _term(fields[2], language), _term(fields[3], language)
+                head, tail = (_term(uri, context.language) for uri in fields[2:4])
                 if head is None or tail is None:
                     graph.leave_out("other_language")
                     continue
@@ -30,7 +32,7 @@ def read_conceptnet(path: Path, graph: Graph, language: str) -> None:
 
 
 def _term(uri: str, language: str) -> str | None:
-    """The words of a concept of ``language``, None for anything else (other languages, web addresses)."""
+    """The words of a concept in ``language``; None for anything else, such as other languages and web addresses."""
     parts = uri.split("/")
     if len(parts) < 4 or parts[1] != "c" or parts[2] != language or not parts[3]:
         return None

@@ -1,23 +1,28 @@
-"""The image-text pairs of a data folder as triples: a picture "is an image of" its caption, which "is a caption of" it.
+"""The image-text pairs of a data folder: a picture "is an image of" its caption, which "is a caption of" it.
 
-Both say the same, so they take turns over a picture's captions. Equal captions, but for case and spaces, are one text.
+Both triples state the same fact, so a picture's captions get one of them in turns. Captions that differ only in case
+and white space are one entity.
 """
 
 from pathlib import Path
 
 from evenclip.data.shards import read_pairs
+from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import CAPTION_OF, IMAGE_OF, Graph
 
+DESCRIPTION = 'a data folder: pictures and captions, tied by "is an image of" and "is a caption of" in turns'
+READS_DATA_FOLDER = True
 
-def read_pair_triples(data: Path, graph: Graph) -> None:
+
+def read(path: Path, graph: Graph, context: SourceContext) -> None:
     """Add the pairs of a data folder."""
-    table = read_pairs(data, ["key", "captions"])
+    table = read_pairs(path, ["key", "captions"])
     for key, captions in zip(table.column("key").to_pylist(), table.column("captions").to_pylist(), strict=True):
         picture = graph.entity(f"picture:{key}", "", key, kind="thing")
-        for turn, caption in enumerate(captions):
+        for number, caption in enumerate(captions):
             text = " ".join(caption.split())
             described = graph.entity(f"caption:{text.lower()}", text, kind="thing")
-            if turn % 2:
+            if number % 2:
                 graph.triple(described, CAPTION_OF, picture)
             else:
                 graph.triple(picture, IMAGE_OF, described)

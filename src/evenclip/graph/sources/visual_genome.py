@@ -1,25 +1,27 @@
-"""Visual Genome's `scene_graphs.json`: for each image its objects, with boxes and attributes, and their relationships.
+"""Visual Genome's `scene_graphs.json`: the objects of each image, with boxes and attributes, and their relationships.
 
-An object is a thing of its own, the part of the image in its box, with its first name as text. It is an image of its
-concept: the WordNet synset that the annotation gives, or else the term of its name. Attributes are terms, tied to the
-object by the relation `has attribute`. The file, of 740 MB, is read image by image.
+Each object is an entity: the region of the image in its box, with its first name as text. It "is an image of" its
+concept, which is the WordNet synset of the annotation or, without one, the term of its name. Attributes are terms, tied
+to the object by "has attribute". The file has 740 MB and is read image by image.
 """
 
 from pathlib import Path
 from typing import Any
 
 from evenclip.data.picture_keys import PictureKeys
-from evenclip.graph.sources.opening import need_file, read_json
+from evenclip.graph.sources.base import SourceContext, read_json, require_file
 from evenclip.graph.sources.wordnet import words
 from evenclip.graph.tables import HAS_ATTRIBUTE, IMAGE_OF, IS_A, Graph
 
+DESCRIPTION = "`scene_graphs.json`: every object, with its box in its picture and its name; attributes as text"
 
-def read_visual_genome(path: Path, graph: Graph, pictures: PictureKeys) -> None:
+
+def read(path: Path, graph: Graph, context: SourceContext) -> None:
     """Add the scene graphs of a file, or of the folder that holds it."""
-    path = need_file(path, "scene_graphs.json") if path.is_dir() else path
+    path = require_file(path, "scene_graphs.json") if path.is_dir() else path
     for number, (_, image) in enumerate(read_json(path)):
         try:
-            _add_image(image, graph, pictures)
+            _add_image(image, graph, context.pictures)
         except (KeyError, TypeError, ValueError, IndexError):
             graph.leave_out("malformed", f"{path}: image {number}")
 
@@ -29,17 +31,17 @@ def _add_image(image: dict[str, Any], graph: Graph, pictures: PictureKeys) -> No
     if key is None:
         graph.leave_out("pictures_that_are_not_there")
     objects: dict[int, int] = {}
-    for thing in image["objects"]:
-        box, name = tuple(int(thing[side]) for side in "xywh"), _clean(thing["names"][0])
-        number = graph.entity(f"vg:{thing['object_id']}", name, key, box, kind="thing")
-        objects[thing["object_id"]] = number
-        synset = next(iter(thing.get("synsets") or []), None)
+    for record in image["objects"]:
+        box, name = tuple(int(record[side]) for side in "xywh"), _clean(record["names"][0])
+        number = graph.entity(f"vg:{record['object_id']}", name, key, box, kind="thing")
+        objects[record["object_id"]] = number
+        synset = next(iter(record.get("synsets") or []), None)
         if synset is None:
             concept = graph.entity(f"vg:name {name}", name)
         else:
             concept = graph.entity(f"wn:{synset}", words(synset), kind="sense")
         graph.triple(number, IS_A if key is None else IMAGE_OF, concept)
-        for attribute in thing.get("attributes") or []:
+        for attribute in record.get("attributes") or []:
             if text := _clean(attribute):
                 graph.triple(number, HAS_ATTRIBUTE, graph.entity(f"vg:name {text}", text))
     for link in image["relationships"]:
@@ -48,5 +50,5 @@ def _add_image(image: dict[str, Any], graph: Graph, pictures: PictureKeys) -> No
 
 
 def _clean(text: str) -> str:
-    """Annotators wrote names freely: lower case, single spaces, no full stops."""
+    """An annotator's free text in lower case, with single spaces and without full stops."""
     return " ".join(text.lower().replace(".", " ").split())

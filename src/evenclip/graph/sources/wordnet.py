@@ -1,18 +1,20 @@
-"""WN18RR: lines `head<TAB>relation<TAB>tail` of WordNet synsets, named land_reform.n.01 or by their offset.
+"""WN18RR: lines `head<TAB>relation<TAB>tail` of WordNet synsets, by name (land_reform.n.01) or by offset.
 
-An offset has no words; such an entity's text is the offset. Prefer the form with names.
+Prefer the files with names: the text of a synset given by offset is only that number.
 """
 
 import re
 from pathlib import Path
 
-from evenclip.graph.sources.opening import open_text
+from evenclip.graph.sources.base import SourceContext, open_text
 from evenclip.graph.tables import Graph
+
+DESCRIPTION = "WN18RR's `train.txt`, by name or by offset: synsets; the text of an offset is its number"
 
 _SENSE = re.compile(r"\.[nvasr]\.\d+$")
 
 
-def read_wordnet(path: Path, graph: Graph) -> None:
+def read(path: Path, graph: Graph, context: SourceContext) -> None:
     """Add the triples of one file, such as train.txt."""
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
@@ -27,5 +29,5 @@ def read_wordnet(path: Path, graph: Graph) -> None:
 
 
 def words(synset: str) -> str:
-    """A synset's name as words: land_reform.n.01 -> land reform."""
+    """The words of a synset's name: land_reform.n.01 -> land reform."""
     return _SENSE.sub("", synset).replace("_", " ")

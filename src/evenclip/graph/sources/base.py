@@ -1,4 +1,4 @@
-"""Open the files of a graph's sources: plain, .gz, or a .zip with one file, as they are distributed."""
+"""What all formats of graph sources share: the context of a reading, and opening files as they are distributed."""
 
 import gzip
 import io
@@ -6,16 +6,26 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from evenclip.data.json_stream import iterate_items
+from evenclip.data.picture_keys import PictureKeys
 from evenclip.errors import InputError
+
+
+@dataclass(frozen=True)
+class SourceContext:
+    """What a source is read with: the pictures that are available, and the language (``GraphOptions.language``)."""
+
+    pictures: PictureKeys
+    language: str
 
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """The file's text; `InputError` if it cannot be read."""
+    """Open a text file: plain, .gz, or a .zip with one file in it; `InputError` if it cannot be read."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -41,13 +51,13 @@ def read_json(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
-    """The first of the files ``names`` in ``folder``, packed or not."""
-    candidates = (folder / f"{name}{packed}" for name in names for packed in ("", ".gz", ".zip"))
+    """The first of the files ``names`` in ``folder``, compressed or not; None if there is none."""
+    candidates = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz", ".zip"))
     return next((path for path in candidates if path.is_file()), None)
 
 
-def need_file(folder: Path, *names: str) -> Path:
-    """As `find_file`; `InputError` if none is there."""
+def require_file(folder: Path, *names: str) -> Path:
+    """As `find_file`; `InputError` if there is none."""
     path = find_file(folder, *names)
     if path is None:
         raise InputError(f"no {names[0]}", str(folder), "give the folder that holds it")

@@ -1,10 +1,10 @@
-"""A link predictor that knows entities by their text alone: character n-grams, and a bilinear form for each relation.
+"""A baseline for link prediction that knows entities by their text alone; part of no stage, only there to be beaten.
 
-An entity is the sum of learnt vectors of its words and of their character n-grams (fastText: Bojanowski et al. 2017),
-hashed into buckets; so unseen entities have a vector too. The query of (entity, relation) is ``e + A_r e + b_r``, with
-matrices of their own for the inverse relations; it is compared with all entities but ``e`` itself, which is nearest to
-its own text and hardly ever the answer. Training: softmax over the batch's answers and entities drawn uniformly,
-corrected for how often each is drawn (Bengio and Senecal 2008).
+An entity's vector is the sum of learnt vectors of its words and of their character n-grams (fastText: Bojanowski et al.
+2017), hashed into buckets, so that unseen entities have a vector too. The query of (entity, relation) is
+``e + A_r e + b_r``, with separate matrices for the inverse relations. It is compared with all entities except ``e``
+itself, which is nearest to its own text and hardly ever the answer. Training is a softmax over the batch's answers and
+uniformly drawn entities, corrected for the sampling probability (Bengio and Senecal 2008).
 """
 
 import zlib
@@ -39,7 +39,7 @@ class TextScorerOptions(Options):
 
 
 def text_features(text: str) -> list[int]:
-    """Buckets of a text's words, their n-grams and the whole of it."""
+    """Sorted buckets of a text: of its words, their n-grams, and the whole text."""
     words = text.lower().split()
     pieces = {f"={text.lower()}", *words}
     for word in (f"<{word}>" for word in words):
@@ -48,7 +48,7 @@ def text_features(text: str) -> list[int]:
 
 
 class TextScorer(nn.Module):
-    """Scores all entities for (entity, relation); see the module's text.
+    """Scores of all entities for (entity, relation); see the module's docstring.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ class TextScorer(nn.Module):
     def __init__(self, texts: Sequence[str], n_relations: int, width: int):
         super().__init__()
         features = [text_features(text) for text in texts]
-        lengths = np.array([len(each) for each in features])
+        lengths = np.array([len(buckets) for buckets in features])
         self.n_relations = n_relations
-        self._flat = torch.tensor([bucket for each in features for bucket in each])
+        self._flat = torch.tensor([bucket for buckets in features for bucket in buckets])
         self._start = torch.from_numpy(np.cumsum(lengths) - lengths)
         self._length = torch.from_numpy(lengths)
         times = torch.bincount(self._flat, minlength=N_BUCKETS).float()
@@ -148,10 +148,10 @@ def _both_sides(triples: Tensor, n_relations: int) -> tuple[Tensor, Tensor]:
 
 def _loss(model: TextScorer, queries: Tensor, answers: Tensor, log_share: Tensor, n_drawn: int) -> Tensor:
     """Cross entropy of the right answers among the batch's and the drawn; equal entities are one candidate."""
-    candidates, place = torch.cat([answers, torch.randint(len(log_share), (n_drawn,))]).unique(return_inverse=True)
+    candidates, index = torch.cat([answers, torch.randint(len(log_share), (n_drawn,))]).unique(return_inverse=True)
     query = model.query(model.embed(queries[:, 0]), queries[:, 1])
     scores = model.compare(query, model.embed(candidates))
     # a candidate is met about so often in a batch; its score is to say how likely it is, not how likely to be drawn
     expected = len(answers) * log_share[candidates].exp() + n_drawn / len(log_share)
     scores = scores - torch.log1p(-torch.exp(-expected))
-    return nn.functional.cross_entropy(scores, place[: len(answers)])
+    return nn.functional.cross_entropy(scores, index[: len(answers)])
