@@ -2,9 +2,9 @@
 
 Writes config/README.md and workflow/schemas/config.schema.json (from the option blocks), README.md's rule graph (from
 Snakemake) and its results tables (from docs/results/<study>/summary.csv), docs/results/README.md's tables of claims
-(from claims.json), docs/datasets.md's tables (from config/datasets.yaml) and docs/evaluate.md's (from the metrics'
-definitions and config/suites.yaml), docs/graph.md's (from the formats of graph sources). `--check` only says what is
-out of step.
+(from claims.json), docs/data.md's (from the layouts), docs/datasets.md's tables (from config/datasets.yaml) and
+docs/evaluate.md's (from the metrics' definitions and config/suites.yaml), docs/graph.md's (from the formats of graph
+sources). `--check` only says what is out of step.
 """
 
 import csv
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from evenclip.card.metrics import definitions
 from evenclip.data.fetch.registry import Count, DatasetEntry, RawFile, read_registry
+from evenclip.data.layouts import load_layouts
 from evenclip.evaluate.measurement import BiasMeasurement, Definition
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
@@ -256,10 +257,20 @@ def graph_formats_table() -> str:
     return "\n".join([*lines, *(f"| `{name}` | {module.DESCRIPTION} |" for name, module in FORMATS.items())])
 
 
+def layouts_table() -> str:
+    """What each layout of `evenclip data import` reads."""
+    lines = ["| layout | official files | splits | columns |", "|---|---|---|---|"]
+    for name, layout in load_layouts().items():
+        about = layout.DESCRIPTION
+        lines.append(f"| `{name}` | {about.files} | {about.splits} | {about.columns} |")
+    return "\n".join(lines)
+
+
 SECTIONS = {
     "graph_formats": graph_formats_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
-    "claims": claims_table, "datasets": dataset_overview, "dataset_sections": dataset_sections,
+    "claims": claims_table, "layouts": layouts_table, "datasets": dataset_overview,
+    "dataset_sections": dataset_sections,
 }  # fmt: skip
 
 
@@ -280,19 +291,3 @@ def files() -> dict[Path, str]:
     schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
     with_sections = [
         ROOT / "README.md",
-        *(ROOT / f"docs/{name}.md" for name in ("datasets", "evaluate", "graph", "results/README")),
-    ]
-    return {
-        ROOT / "config/README.md": config_reference(),
-        ROOT / "workflow/schemas/config.schema.json": schema,
-    } | {path: filled(path.read_text(encoding="utf-8")) for path in with_sections}
-
-
-if __name__ == "__main__":
-    stale = [path for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" not in sys.argv[1:]:
-        for path in stale:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(files()[path], encoding="utf-8")
-    elif stale:
-        sys.exit("out of step, run make docs: " + ", ".join(str(path.relative_to(ROOT)) for path in stale))

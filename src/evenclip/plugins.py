@@ -6,6 +6,7 @@ all modules of such a package belong to the code of whoever imports the package.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from types import ModuleType
 
@@ -23,7 +24,11 @@ def modules_of(package: str) -> dict[str, ModuleType]:
     dict of str to module
         Without sub-packages, private modules (``_name``) and ``base``, which holds what the parts share.
     """
-    folder = importlib.import_module(package).__path__
+    return {name: importlib.import_module(f"{package}.{name}") for name in names_of(package)}
+
+
+def names_of(package: str) -> list[str]:
+    """The names that `modules_of` gives, without importing anything: for option blocks and help texts."""
+    folder = importlib.util.find_spec(package).submodule_search_locations
     names = sorted(info.name for info in pkgutil.iter_modules(folder) if not info.ispkg)
-    parts = (name for name in names if name != "base" and not name.startswith("_"))
-    return {name: importlib.import_module(f"{package}.{name}") for name in parts}
+    return [name for name in names if name != "base" and not name.startswith("_")]

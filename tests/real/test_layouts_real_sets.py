@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evenclip.data.importing import LAYOUTS, import_dataset
+from evenclip.data.importing import import_dataset
+from evenclip.data.layouts import load_layouts
 from evenclip.data.layouts.base import Reject
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import read_manifest, read_pairs
@@ -78,7 +79,7 @@ def test_files_without_their_photos_name_each_of_them(folder, layout, split, n, 
         sample = real_data / folder / "list_attr_celeba.head12.txt"
         (root / "list_attr_celeba.txt").write_text(sample.read_text())
     with Source(root) as source:
-        found = list(LAYOUTS[layout](source, split, ImportOptions(layout=layout)))
+        found = list(load_layouts()[layout].find_pairs(source, split, ImportOptions(layout=layout)))
     assert all(isinstance(item, Reject) for item in found)
     counts = Counter(item.reason for item in found)
     assert counts.pop("missing_image") == n

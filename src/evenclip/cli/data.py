@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+from evenclip.plugins import names_of
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, synthesize, import and verify data sets.")
 
@@ -28,14 +29,17 @@ def data_synthesize(
     synthesize(out, split, n, seed, WorldOptions.from_arguments(option))
 
 
-@app.command("import")
+@app.command(
+    "import",
+    help="Import images and captions into image-text shards. Layouts (--option layout=NAME): "
+    + ", ".join(names_of("evenclip.data.layouts")),
+)
 def data_import(
     source: Annotated[Path, typer.Option(help="Where the files are: a folder, a tar or a zip.")],
     out: OutFolder,
     split: Annotated[str, typer.Option(help="Split to import, where the layout has splits.")] = "all",
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Import images and captions (a folder, Flickr8k's layout, WebDataset tars) into image-text shards."""
     from evenclip.data.importing import import_dataset
     from evenclip.data.options import ImportOptions
 
@@ -66,18 +70,6 @@ def data_fetch_images(
     from evenclip.data.fetch import UrlListOptions, fetch_images
 
     fetch_images(url_list, out, UrlListOptions.from_arguments(option))
-
-
-@app.command("unpack")
-def data_unpack(
-    archive: Annotated[Path, typer.Argument(help="A .tar (also .gz, .bz2, .xz) or a .zip.")],
-    out: Annotated[Path, typer.Option("--out", help="New folder for what is in it.")],
-    option: OptionPairs = [],  # noqa: B006
-) -> None:
-    """Unpack an archive safely; `data import` reads archives without."""
-    from evenclip.data.fetch.archives import UnpackOptions, unpack
-
-    print(f"{out}: {unpack(archive, out, UnpackOptions.from_arguments(option))} files")
 
 
 @app.command("verify")

@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from evenclip.options import Options
+from evenclip.plugins import names_of
 
-Layout = Literal[
-    "folder", "webdataset", "flickr8k", "coco", "karpathy", "fairface", "celeba", "miap", "imagenet_val", "cifar100",
-    "cub200", "oxford_pets", "sugarcrepe", "valse", "vlchecklist", "aro", "visual_genome",
-]  # fmt: skip
+Layout = Literal[*names_of("evenclip.data.layouts")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -40,7 +38,8 @@ class ImportOptions(Options):
     """How files become image-text pairs."""
 
     layout: Layout = "folder"
-    """`folder`: images with or without a captions file; `webdataset`: tars; the others: official layouts."""
+    """How the files lie. `folder`: images with or without a captions file; `webdataset`: tars of pairs; the others are
+    the official formats of data sets, listed in docs/data.md."""
     captions: str | None = None
     """Captions file (CSV, TSV or JSONL; None = images without captions), or the official layout's annotation file or
     folder where it is not the only one; relative to the source."""

@@ -136,6 +136,11 @@ class Source:
             line = error.object[: error.start].count(b"\n") + 1
             raise InputError("not UTF-8 text", f"{self.root / file.name}:{line}", "save the file as UTF-8") from None
 
+    def read_lines(self, file: File) -> list[str]:
+        """The lines of a text, which end at a line feed alone: captions may hold Unicode's other separators."""
+        lines = self.read_text(file).split("\n")
+        return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
     @contextmanager
     def open_text(self, file: File) -> Iterator[TextIO]:
         """The text of a ``file`` that may be too large to hold; read it to its end, and no other meanwhile."""
@@ -175,7 +180,10 @@ class Source:
                 (entry.filename, entry.file_size, entry, True) for entry in archive.infolist() if not entry.is_dir()
             ]
         else:
-            members = [member for member in _all_members(archive, path) if not member.isdir()]
+            try:
+                members = [member for member in tar_members(archive) if not member.isdir()]
+            except ARCHIVE_ERRORS as error:
+                raise InputError(f"not a whole tar ({error})", str(path), "fetch it again") from None
             entries = [(member.name, member.size, member, member.isreg()) for member in members]
         found = []
         for name, size, entry, regular in entries:
@@ -225,18 +233,14 @@ class _Hashed(io.RawIOBase):
         return self._sha256.digest()
 
 
-def _all_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
-    """All members; unlike for tarfile, only the mark of the end is the end, not a broken header or a cut."""
-    try:
-        members = archive.getmembers()
-        archive.fileobj.seek(archive.offset)
-        rest = archive.fileobj.read(tarfile.BLOCKSIZE)
-    except ARCHIVE_ERRORS as error:
-        raise InputError(f"not a whole tar ({error})", str(path), "fetch it again") from None
+def tar_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield all members; `tarfile.ReadError` for a cut or a broken header, which tarfile itself takes for the end."""
+    while (member := archive.next()) is not None:
+        yield member
+    archive.fileobj.seek(archive.offset)
+    rest = archive.fileobj.read(tarfile.BLOCKSIZE)
     if rest != bytes(tarfile.BLOCKSIZE):
-        problem = f"{'broken header' if rest else 'cut off'} at byte {archive.offset}"
-        raise InputError(f"not a whole tar ({problem})", str(path), "fetch it again")
-    return members
+        raise tarfile.ReadError(f"{'broken header' if rest else 'cut off'} at byte {archive.offset}")
 
 
 def _is_hidden(path: PurePosixPath) -> bool:

@@ -5,7 +5,6 @@ The geometric part (resize, crop) is done once and kept as 8-bit pixels; the ari
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -16,6 +15,7 @@ from PIL import Image
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from evenclip.errors import InputError
+from evenclip.threads import map_in_order
 
 BLOCK = 16  # images that a thread decodes at a time: one alone is too small a task
 AHEAD = 256  # images decoded ahead of the reader, so that a large set never lies in memory as JPEG bytes
@@ -49,11 +49,9 @@ def decode_images(
         return [decode_image(content, transform, f"{where}, key {key}") for key, content in block]
 
     iterator = iter(images)
-    with ThreadPoolExecutor(threads) as pool:
-        while chunk := list(islice(iterator, AHEAD)):
-            blocks = [chunk[start : start + BLOCK] for start in range(0, len(chunk), BLOCK)]
-            for decoded in pool.map(decode, blocks):
-                yield from decoded
+    blocks = iter(lambda: list(islice(iterator, BLOCK)), [])
+    for decoded in map_in_order(decode, blocks, threads, AHEAD // BLOCK):
+        yield from decoded
 
 
 def decode_image(content: bytes, transform: Callable[[Image.Image], Image.Image], where: str) -> np.ndarray:

@@ -1,18 +1,16 @@
 """Labels tables, wherever they are: Parquet files read in batches, or tables in memory."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenclip.errors import InputError
-
-Item, Result = TypeVar("Item"), TypeVar("Result")
+from evenclip.threads import map_in_order
 
 READ_ROWS = 1 << 20  # decoded at once
 BATCH_ROWS = 1 << 16  # worked on at once: in the processor's cache, and a place in a batch fits in 16 bits
@@ -20,7 +18,8 @@ LONG_ROWS = 20_000_000  # from here on, reading takes long enough to be watched
 WORKERS = min(4, os.cpu_count() or 1)
 _KEY_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
 _KEY_INSTEAD = "give every row a unique string `key`"
-_AHEAD = 16  # batches decoded but not yet used, so that threads have work while a million rows are decoded
+# 16 batches decoded but not yet used, so that threads have work while a million rows are decoded
+ahead = partial(map_in_order, workers=WORKERS, ahead=16)
 
 
 class Source:
@@ -136,18 +135,6 @@ def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-
-
-def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Map over items in order, a few of them ahead of the consumer, in threads: the work releases the GIL."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        pending: deque = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > _AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _files(path: Path) -> list[Path]:

@@ -81,7 +81,7 @@ def _reserve(n_bytes: int, to: Path, options: FetchOptions) -> None:
 def _fetch_all(
     name: str, files: list[RawFile], to: Path, expected: dict[str, Expected], locked: Locked, options: FetchOptions
 ) -> list[str]:
-    """Fetch several files at a time; return what went wrong, each trouble with its file."""
+    """Fetch several files at a time; return what went wrong, each failure with its file."""
     client = Client(options)
     came: queue.Queue[int] = queue.Queue()
 

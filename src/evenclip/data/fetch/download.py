@@ -12,7 +12,7 @@ import urllib3
 
 from evenclip.data.fetch.archives import check_whole
 from evenclip.data.fetch.checksums import Expected, check_content
-from evenclip.data.fetch.http import Client, Trouble, content_length
+from evenclip.data.fetch.http import Client, FetchError, content_length
 from evenclip.errors import InputError
 from evenclip.provenance import write_json
 
@@ -75,7 +75,7 @@ class Part:
             totals = {said, total, self.origin.total if self.origin else None} - {None}
             if start != offset or len(totals) > 1:
                 self.discard()
-                raise Trouble("bad_range", "the answer does not continue the part that is here", passing=True)
+                raise FetchError("bad_range", "the answer does not continue the part that is here", transient=True)
         else:
             self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,15 +161,15 @@ class Download:
             raise InputError("another process is fetching it", str(self.target), "wait for that one") from None
 
     def _from_any(self, urls: list[str]) -> tuple[str, str]:
-        troubles = []
+        failures = []
         for url in urls:
             try:
                 return url, self._from_one(url)
-            except Trouble as trouble:
-                troubles.append(f"{url}: {trouble.detail} ({trouble.reason})")
+            except FetchError as error:
+                failures.append(f"{url}: {error.detail} ({error.reason})")
         kept = "; what has come stays in the .part" if self.part.size else ""
         hint = f"try again later{kept}, or fetch it by hand and check it with `evenclip data verify`"
-        raise InputError(f"cannot be fetched; {'; '.join(troubles)}", str(self.target), hint)
+        raise InputError(f"cannot be fetched; {'; '.join(failures)}", str(self.target), hint)
 
     def _from_one(self, url: str) -> str:
         """Fetch from one address, however often it takes; return the SHA-256 sum."""
@@ -180,9 +180,9 @@ class Download:
                 if not self.part.is_complete:  # as it is when the last process died just before the check
                     self._bring(url)
                 return self._finish(resumed=before > 0)
-            except Trouble as trouble:
+            except FetchError as error:
                 failures = failures + 1 if self.part.size - before < PROGRESS else 1
-                if not trouble.passing or failures >= self.client.options.attempts:
+                if not error.transient or failures >= self.client.options.attempts:
                     raise
             self.client.pause(failures)
 
@@ -200,28 +200,28 @@ class Download:
                             self._check_start(chunk)
                         file.write(chunk)
                         self.on_bytes(len(chunk))
-        except Trouble as trouble:
-            if trouble.reason == "bad_range":  # the part is longer than the file is now
+        except FetchError as error:
+            if error.reason == "bad_range":  # the part is longer than the file is now
                 self.part.discard()
             raise
 
     def _check_offer(self, response: urllib3.BaseHTTPResponse) -> None:
         """Refuse by its headers, before any byte is kept, what cannot be the file."""
         if "html" in response.headers.get("Content-Type", "") and not self._is_page:
-            raise Trouble("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
+            raise FetchError("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise Trouble("encoded", "compresses the transfer although asked not to")
+            raise FetchError("encoded", "compresses the transfer although asked not to")
         length, wanted = content_length(response), self.expected.bytes
         if response.status == 200 and None not in (length, wanted) and length != wanted:
-            raise Trouble("wrong_length", f"offers {length} bytes, but {self.expected.source} says {wanted}")
+            raise FetchError("wrong_length", f"offers {length} bytes, but {self.expected.source} says {wanted}")
 
     def _check_start(self, chunk: bytes) -> None:
         """Refuse by its first bytes what is no archive, or a web page."""
         if chunk[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")) and not self._is_page:
-            raise Trouble("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
+            raise FetchError("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
         magic = MAGIC.get(self.target.suffix.lower(), b"")
         if not chunk.startswith(magic[: len(chunk)]):
-            raise Trouble("wrong_bytes", f"gives bytes that do not start as a {self.target.suffix}")
+            raise FetchError("wrong_bytes", f"gives bytes that do not start as a {self.target.suffix}")
 
     @property
     def _is_page(self) -> bool:
@@ -237,6 +237,6 @@ class Download:
                 differs = [error.what]
         if differs:
             self.part.discard()
-            raise Trouble("wrong_bytes", "; ".join(differs), passing=resumed)
+            raise FetchError("wrong_bytes", "; ".join(differs), transient=resumed)
         self.part.finish()
         return sha256

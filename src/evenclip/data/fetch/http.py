@@ -1,6 +1,5 @@
 """Ask servers for addresses: politely, with few connections a host, and every failure said in a few words."""
 
-import email.utils
 import random
 import re
 import threading
@@ -74,15 +73,15 @@ HEADERS = {"User-Agent": f"evenclip/{__version__} (data set fetcher)", "Accept-E
 READ_ERRORS = (urllib3.exceptions.HTTPError, OSError)
 
 
-class Trouble(Exception):
+class FetchError(Exception):
     """An address did not give what was asked for.
 
-    ``reason`` is one of a few fixed words, to be counted; ``passing`` says whether asking again may help, and
+    ``reason`` is one of a few fixed words, to be counted; ``transient`` says whether asking again may help, and
     ``wait_s`` how long the server wants to be left alone.
     """
 
-    def __init__(self, reason: str, detail: str, *, passing: bool = False, wait_s: float = 0.0):
-        self.reason, self.detail, self.passing, self.wait_s = reason, detail, passing, wait_s
+    def __init__(self, reason: str, detail: str, *, transient: bool = False, wait_s: float = 0.0):
+        self.reason, self.detail, self.transient, self.wait_s = reason, detail, transient, wait_s
         super().__init__(f"{reason}: {detail}")
 
 
@@ -103,27 +102,27 @@ class Client:
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Yield the answer (status 200 or 206) to a GET of ``url``, its body unread; raise `Trouble` otherwise."""
+        """Yield the answer (status 200 or 206) to a GET of ``url``, its body unread; raise `FetchError` otherwise."""
         _check_address(url)
         self._check_stopped()
         with self._hosts.turn(url), self._follow(url, dict(headers or {})) as response:
             try:
                 _check_status(response)
-            except Trouble as trouble:
-                if trouble.wait_s:
-                    self._hosts.hold(url, min(trouble.wait_s, self.options.longest_wait_s))
+            except FetchError as error:
+                if error.wait_s:
+                    self._hosts.hold(url, min(error.wait_s, self.options.longest_wait_s))
                 raise
             yield response
 
     def body(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        """Yield the body as it comes in; raise `Trouble` if it is cut off, or stalls."""
+        """Yield the body as it comes in; raise `FetchError` if it is cut off, or stalls."""
         received = received_before = 0
         since = time.monotonic()
         while True:
             try:
                 chunk = response.read1(CHUNK, decode_content=False)
             except READ_ERRORS as error:
-                raise _as_trouble(error, f"after {received} bytes") from None
+                raise _as_fetch_error(error, f"after {received} bytes") from None
             if not chunk:  # the end, and at the announced length: urllib3 sees to that
                 return
             received += len(chunk)
@@ -132,7 +131,7 @@ class Client:
             passed = time.monotonic() - since
             if passed > self.options.read_timeout_s:
                 if received - received_before < SLOWEST_BYTES_S * passed:
-                    raise Trouble("timeout", f"slower than {SLOWEST_BYTES_S} bytes/s", passing=True)
+                    raise FetchError("timeout", f"slower than {SLOWEST_BYTES_S} bytes/s", transient=True)
                 since, received_before = time.monotonic(), received
 
     def pause(self, failures: int) -> None:
@@ -142,12 +141,12 @@ class Client:
         self._check_stopped()
 
     def stop(self) -> None:
-        """Make the work of all threads end with a `Trouble`, soon."""
+        """Make the work of all threads end with a `FetchError`, soon."""
         self._stopped.set()
 
     def _check_stopped(self) -> None:
         if self._stopped.is_set():
-            raise Trouble("stopped", "interrupted")
+            raise FetchError("stopped", "interrupted")
 
     def _follow(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         """The first answer that is no redirect; bodies of redirects, which may be endless, are not read."""
@@ -158,12 +157,12 @@ class Client:
                     preload_content=False, decode_content=False,
                 )  # fmt: skip
             except (*READ_ERRORS, ValueError) as error:
-                raise _as_trouble(error, "at the start") from None
+                raise _as_fetch_error(error, "at the start") from None
             if response.status not in REDIRECTS:
                 return response
             response.close()
             url = _check_address(response.headers.get("Location", ""), url)
-        raise Trouble("redirects", f"more than {MAX_REDIRECTS}")
+        raise FetchError("redirects", f"more than {MAX_REDIRECTS}")
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         split = urlsplit(url)
@@ -178,14 +177,14 @@ def content_length(response: urllib3.BaseHTTPResponse) -> int | None:
 
 
 def _check_address(url: str, base: str = "") -> str:
-    """The address, taken from ``base`` where it is relative; `Trouble` unless it is one of the web."""
+    """The address, taken from ``base`` where it is relative; `FetchError` unless it is one of the web."""
     try:
         url = urljoin(base, url)
         if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname:
             return url
     except ValueError:
         pass
-    raise Trouble("bad_url", "not a web address" if not base else "redirected to what is no web address")
+    raise FetchError("bad_url", "not a web address" if not base else "redirected to what is no web address")
 
 
 def _check_status(response: urllib3.BaseHTTPResponse) -> None:
@@ -194,35 +193,33 @@ def _check_status(response: urllib3.BaseHTTPResponse) -> None:
     if status in (200, 206):
         return
     if status in (404, 410):
-        raise Trouble("not_found", said)
+        raise FetchError("not_found", said)
     if status in (401, 403, 451):
-        raise Trouble("forbidden", said)
+        raise FetchError("forbidden", said)
     if status == 416:
-        raise Trouble("bad_range", said, passing=True)
+        raise FetchError("bad_range", said, transient=True)
     if status in (408, 425, 429) or status >= 500:
-        raise Trouble("busy", said, passing=True, wait_s=_retry_after_s(response.headers.get("Retry-After", "")))
-    raise Trouble("http_error", said)
+        raise FetchError("busy", said, transient=True, wait_s=_retry_after_s(response.headers.get("Retry-After", "")))
+    raise FetchError("http_error", said)
 
 
 def _retry_after_s(text: str) -> float:
     """Seconds of a Retry-After header, which has them or a date; 0 if it has neither."""
     try:
-        if re.fullmatch("[0-9]+", text):
-            return float(text)
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
+        return urllib3.Retry().parse_retry_after(text)
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return 0.0
 
 
-def _as_trouble(error: Exception, when: str) -> Trouble:
+def _as_fetch_error(error: Exception, when: str) -> FetchError:
     if isinstance(error, urllib3.exceptions.SSLError):
-        return Trouble("tls", f"the certificate or the encryption is not in order, {when}")
+        return FetchError("tls", f"the certificate or the encryption is not in order, {when}")
     if isinstance(error, urllib3.exceptions.NameResolutionError):
-        return Trouble("no_such_host", "the host's name is not known", passing=True)
+        return FetchError("no_such_host", "the host's name is not known", transient=True)
     if isinstance(error, urllib3.exceptions.NewConnectionError):  # which urllib3 counts among the timeouts
-        return Trouble("connection", "nobody answers there", passing=True)
+        return FetchError("connection", "nobody answers there", transient=True)
     if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-        return Trouble("timeout", f"no answer, {when}", passing=True)
+        return FetchError("timeout", f"no answer, {when}", transient=True)
     if isinstance(error, ValueError):  # so are all of urllib3's errors about addresses
-        return Trouble("bad_url", "not a web address")
-    return Trouble("connection", f"{type(error).__name__}, {when}", passing=True)
+        return FetchError("bad_url", "not a web address")
+    return FetchError("connection", f"{type(error).__name__}, {when}", transient=True)

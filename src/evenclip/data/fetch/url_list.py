@@ -11,9 +11,8 @@ import re
 import shutil
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import urllib3
 
-from evenclip.data.fetch.http import Client, Trouble, content_length
+from evenclip.data.fetch.http import Client, FetchError, content_length
 from evenclip.data.fetch.options import UrlListOptions
 from evenclip.data.images import BadImage, JpegImage, quiet_decoding, to_jpeg
 from evenclip.data.layouts.base import one_line
@@ -32,23 +31,24 @@ from evenclip.errors import InputError
 from evenclip.progress import track
 from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
 from evenclip.tables import QUARANTINE_SCHEMA
+from evenclip.threads import map_in_order
 
 LONGEST_S = 120.0  # no image is worth more
 OPT_OUT = frozenset(("noai", "noimageai", "noindex", "noimageindex"))  # what img2dataset respects too
 
 
 def fetch_image(url: str, client: Client, max_bytes: int, max_px: int | None) -> tuple[JpegImage, str]:
-    """The image at ``url`` as JPEG, and the SHA-256 sum of the bytes that came; raise `Trouble` if there is none."""
+    """The image at ``url`` as JPEG, and the SHA-256 sum of the bytes that came; raise `FetchError` if there is none."""
     failures = 0
     while True:
         try:
             content = _get(url, client, max_bytes)
             return to_jpeg(content, max_px), hashlib.sha256(content).hexdigest()
         except BadImage as error:
-            raise Trouble(error.reason, error.detail) from None
-        except Trouble as trouble:
+            raise FetchError(error.reason, error.detail) from None
+        except FetchError as error:
             failures += 1
-            if not trouble.passing or failures >= client.options.attempts:
+            if not error.transient or failures >= client.options.attempts:
                 raise
         client.pause(failures)
 
@@ -61,19 +61,19 @@ def _get(url: str, client: Client, max_bytes: int) -> bytes:
         for chunk in client.body(response):
             content += chunk
             if len(content) > max_bytes:
-                raise Trouble("image_too_large", f"more than {max_bytes} bytes")
+                raise FetchError("image_too_large", f"more than {max_bytes} bytes")
             if time.monotonic() - start > LONGEST_S:
-                raise Trouble("timeout", f"more than {LONGEST_S:g} s")
+                raise FetchError("timeout", f"more than {LONGEST_S:g} s")
     return bytes(content)
 
 
 def _check_offer(response: urllib3.BaseHTTPResponse, max_bytes: int) -> None:
     if opted_out := OPT_OUT & set(re.split(r"[\s,:]+", response.headers.get("X-Robots-Tag", "").lower())):
-        raise Trouble("opted_out", f"X-Robots-Tag: {', '.join(sorted(opted_out))}")
+        raise FetchError("opted_out", f"X-Robots-Tag: {', '.join(sorted(opted_out))}")
     if "html" in response.headers.get("Content-Type", ""):
-        raise Trouble("web_page", "answers with a web page")
+        raise FetchError("web_page", "answers with a web page")
     if (content_length(response) or 0) > max_bytes:
-        raise Trouble("image_too_large", f"{content_length(response)} bytes")
+        raise FetchError("image_too_large", f"{content_length(response)} bytes")
 
 
 AHEAD = 2048  # images fetched before the first of them is written: one slow server must not hold up the others
@@ -108,17 +108,12 @@ def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: U
     manifest = Manifest("data", options.model_dump(mode="json"), inputs={"list": url_list})
     partial = out.with_name(f".{out.name}.partial")
     client, n_rows, folders = Client(options), 0, []
-    with ThreadPoolExecutor(options.at_once) as pool, quiet_decoding():
-        try:
-            rows = _read(url_list, options.columns)
-            while batch := list(islice(rows, options.shard_size)):
-                n_rows += len(batch)
-                folders.append(partial / f"{batch[0].number:09d}")
-                _fetch_shard(folders[-1], batch, manifest, client, pool, options)
-        except BaseException:
-            client.stop()
-            pool.shutdown(cancel_futures=True)
-            raise
+    with quiet_decoding():
+        rows = _read(url_list, options.columns)
+        while batch := list(islice(rows, options.shard_size)):
+            n_rows += len(batch)
+            folders.append(partial / f"{batch[0].number:09d}")
+            _fetch_shard(folders[-1], batch, manifest, client, options)
     if not folders:
         raise InputError("the list has no rows", str(url_list), "give a TSV of captions and addresses")
     links = _assemble(folders, out, manifest, n_rows)
@@ -143,14 +138,7 @@ def _read(url_list: Path, columns: list[str]) -> Iterator[Row]:
                 yield Row(number, {"url": f"{url_list.name}:{number + 1}"}, wrong)
 
 
-def _fetch_shard(
-    folder: Path,
-    batch: list[Row],
-    manifest: Manifest,
-    client: Client,
-    pool: ThreadPoolExecutor,
-    options: UrlListOptions,
-) -> None:
+def _fetch_shard(folder: Path, batch: list[Row], manifest: Manifest, client: Client, options: UrlListOptions) -> None:
     """Fetch one shard's rows, unless an earlier run did so from the same list."""
     content = {name: value for name, value in manifest.options.items() if name in CONTENT_OPTIONS}
     content |= {"list": manifest.inputs["list"]["sha256"], "rows": [batch[0].number, batch[-1].number]}
@@ -159,11 +147,14 @@ def _fetch_shard(
         return
     shown = f"fetch images of rows {batch[0].number}-{batch[-1].number}"
     with write_shards(folder, own, options.shard_size) as writer:
-        for row, found in track(_in_order(pool, batch, client, options), shown, len(batch)):
-            if isinstance(found, Trouble):
-                writer.quarantine(row.values["url"], found.reason, found.detail)
+        fetched = map_in_order(
+            lambda row: _fetch_row(row, client, options), batch, options.at_once, AHEAD, on_abort=client.stop
+        )
+        for row, result in zip(batch, track(fetched, shown, len(batch)), strict=True):
+            if isinstance(result, FetchError):
+                writer.quarantine(row.values["url"], result.reason, result.detail)
                 continue
-            image, sha256 = found
+            image, sha256 = result
             columns = dict(row.values)
             captions = [caption] if (caption := columns.pop("caption")) else []
             writer.add(
@@ -172,28 +163,15 @@ def _fetch_shard(
             )  # fmt: skip
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, batch: list[Row], client: Client, options: UrlListOptions
-) -> Iterator[tuple[Row, tuple[JpegImage, str] | Trouble]]:
-    pending: deque = deque()
-    for row in batch:
-        pending.append((row, pool.submit(_fetch_row, row, client, options)))
-        if len(pending) == AHEAD:
-            row, future = pending.popleft()
-            yield row, future.result()
-    for row, future in pending:
-        yield row, future.result()
-
-
-def _fetch_row(row: Row, client: Client, options: UrlListOptions) -> tuple[JpegImage, str] | Trouble:
+def _fetch_row(row: Row, client: Client, options: UrlListOptions) -> tuple[JpegImage, str] | FetchError:
     if row.wrong is not None:
-        return Trouble("malformed_row", row.wrong)
+        return FetchError("malformed_row", row.wrong)
     try:
         return fetch_image(row.values["url"], client, int(options.max_image_mb * 1e6), options.max_px)
-    except Trouble as trouble:
-        if trouble.reason == "stopped":
+    except FetchError as error:
+        if error.reason == "stopped":
             raise
-        return trouble
+        return error
 
 
 def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from evenclip.data.layouts.base import (
     Candidate,
     Choice,
+    Description,
     ImageIndex,
     Reject,
     annotation_files,
@@ -24,6 +25,12 @@ from evenclip.data.source import Source
 from evenclip.errors import InputError
 
 PREFIX = "visual_genome_"
+
+DESCRIPTION = Description(
+    files="`visual_genome_relation.json`, `visual_genome_attribution.json`",
+    splits="relation, attribution",
+    columns="probe, foil, image, about",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:

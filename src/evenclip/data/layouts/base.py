@@ -1,7 +1,4 @@
-"""What a layout finds among a data set's files: candidate pairs, rejected records with the reason, items of tests.
-
-A layout is one module of this package with a function ``find_pairs(source, split, options)``.
-"""
+"""What layouts share: candidate pairs, rejected records with their reason, images by name, JSON items, keys."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +16,15 @@ Reason = Literal[
     "stray_name", "malformed_row", "other_file",
 ]  # fmt: skip
 MAX_KEY_BYTES = 90  # with its ending it must fit into a tar header's 100
+
+
+@dataclass(frozen=True)
+class Description:
+    """A layout's line in docs/data.md, as Markdown."""
+
+    files: str
+    splits: str
+    columns: str
 
 
 @dataclass(frozen=True)
@@ -96,27 +102,34 @@ class ImageIndex:
             if file.is_image:
                 self._by_base.setdefault(file.base, []).append(file)
 
-    def fitting(self, name: str) -> list[File]:
+    def matching(self, name: str) -> list[File]:
         """The image of that path; if there is none, all whose path ends as ``name`` does, or the other way round."""
-        alike = [file for file in self._by_base.get(name.rpartition("/")[2], []) if _same_file(name, file)]
-        return [file for file in alike if file.name == name] or alike
+        same_end = [file for file in self._by_base.get(name.rpartition("/")[2], []) if _same_end(name, file)]
+        return [file for file in same_end if file.name == name] or same_end
+
+    def find(self, name: str) -> File | Reject:
+        """The only image that matches; else the record for the quarantine."""
+        files = self.matching(name)
+        if len(files) == 1:
+            return files[0]
+        return Reject(name, "missing_image", f"{len(files)} files of that name" if files else "")
 
 
-def _same_file(name: str, file: File) -> bool:
+def _same_end(name: str, file: File) -> bool:
     return f"/{file.name}".endswith(f"/{name}") or f"/{name}".endswith(f"/{file.name}")
 
 
 def annotation_files(source: Source, options: ImportOptions) -> list[File]:
-    """The JSON file that the option `captions` names, or those in the folder it names; else all that lie loose."""
-    chosen = options.captions and options.captions.strip("/")
-    there = [file for file in source.files() if file.name.lower().endswith(".json")]
-    if chosen is None:
-        found = [file for file in there if file.member is None]
+    """The JSON files at the option `captions`, a file or a folder; without it, all that are in no archive."""
+    path = options.captions and options.captions.strip("/")
+    files = [file for file in source.files() if file.name.lower().endswith(".json")]
+    if path is None:
+        files = [file for file in files if file.member is None]
     else:
-        found = [file for file in there if file.name == chosen or file.name.startswith(f"{chosen}/")]
-    if not found:
-        raise InputError(f"no .json file at '{chosen or '.'}'", str(source.root), "set captions: its path below")
-    return found
+        files = [file for file in files if file.name == path or file.name.startswith(f"{path}/")]
+    if not files:
+        raise InputError(f"no .json file at '{path or '.'}'", str(source.root), "set captions: its path below")
+    return files
 
 
 def read_items(source: Source, file: File) -> Iterator[tuple[str, Any]]:
@@ -151,7 +164,7 @@ def stem(file: File) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """One item; ``name`` tells it from the others of its ``probe``; ``box`` as in `Candidate`."""
+    """An item of a compositional test: the caption must beat the foil. Names are unique within a ``probe``."""
 
     probe: str
     name: str
@@ -164,11 +177,11 @@ class Choice:
     def candidate(self, images: ImageIndex) -> Candidate | Reject:
         """The pair with the columns `probe`, `foil` and `image`; its key is the probe and the item's name."""
         key = short_key(f"{self.probe}_{self.name}".replace(".", "_").replace("/", "_"))
-        fitting = images.fitting(self.image)
+        files = images.matching(self.image)
         caption, foil = one_line(self.caption), one_line(self.foil)
-        if len(fitting) != 1:
-            return Reject(f"{self.probe} {self.name}", "missing_image", f"{self.image}: {len(fitting)} files")
+        if len(files) != 1:
+            return Reject(f"{self.probe} {self.name}", "missing_image", f"{self.image}: {len(files)} files")
         if not caption or not foil:
             return Reject(f"{self.probe} {self.name}", "missing_caption", "caption or foil is empty")
-        columns = {"probe": self.probe, "foil": foil, "image": fitting[0].name} | self.columns
-        return Candidate(fitting[0], key, [caption], columns, self.box)
+        columns = {"probe": self.probe, "foil": foil, "image": files[0].name} | self.columns
+        return Candidate(files[0], key, [caption], columns, self.box)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy._core import multiarray
 from PIL import Image
 
-from evenclip.data.layouts.base import Candidate, Reject
+from evenclip.data.layouts.base import Candidate, Description, Reject
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import File, Source
 from evenclip.errors import InputError
@@ -28,6 +28,12 @@ ALLOWED = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): codecs.encode,  # how protocol 2 writes bytes
 }
+
+DESCRIPTION = Description(
+    files="`cifar-100-python.tar.gz`, its pickles read without running anything",
+    splits="train, test",
+    columns="class, superclass",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:

@@ -6,6 +6,7 @@ ids become a column. The split `all` takes the only captions file, or the one th
 
 from evenclip.data.layouts.base import (
     Candidate,
+    Description,
     ImageIndex,
     MalformedItem,
     Reject,
@@ -22,26 +23,32 @@ from evenclip.errors import InputError
 
 PREFIX = "captions_"
 
+DESCRIPTION = Description(
+    files="`captions_<split>.json`",
+    splits="val2017, train2014, ...",
+    columns="image_id",
+)
+
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
     """The images of ``split`` in the file's order, captions by annotation id."""
     file = _captions_file(source, split, options)
-    names, captions, found = _read(source, file)
+    names, captions, records = _read(source, file)
     images = ImageIndex(source.files())
     for image_id, name in names.items():
-        fitting = images.fitting(name)
-        said = [text for _, text in sorted(captions.pop(image_id, []))]
-        if len(fitting) != 1:
-            found.append(Reject(name, "missing_image", f"{len(fitting)} files of that name" if fitting else ""))
-        elif not said:
-            found.append(Reject(name, "missing_caption"))
+        image = images.find(name)
+        texts = [text for _, text in sorted(captions.pop(image_id, []))]
+        if isinstance(image, Reject):
+            records.append(image)
+        elif not texts:
+            records.append(Reject(name, "missing_caption"))
         else:
-            found.append(Candidate(fitting[0], key_of(fitting[0].base), said, {"image_id": str(image_id)}))
+            records.append(Candidate(image, key_of(image.base), texts, {"image_id": str(image_id)}))
     for image_id in captions:
-        found.append(
+        records.append(
             Reject(f"{file.base}: image {image_id}", "malformed_row", "captions of an image that is not listed")
         )
-    return found
+    return records
 
 
 def _captions_file(source: Source, split: str, options: ImportOptions) -> File:
@@ -63,9 +70,9 @@ def _read(source: Source, file: File) -> tuple[dict[int, str], dict[int, list[tu
             if part == "images":
                 names[member(item, "id", int)] = member(item, "file_name", str)
             elif part == "annotations":
-                image_id, said = member(item, "image_id", int), (member(item, "id", int), member(item, "caption", str))
-                if caption := one_line(said[1]):
-                    captions.setdefault(image_id, []).append((said[0], caption))
+                image_id, caption_id = member(item, "image_id", int), member(item, "id", int)
+                if caption := one_line(member(item, "caption", str)):
+                    captions.setdefault(image_id, []).append((caption_id, caption))
         except MalformedItem as error:
             rejects.append(Reject(f"{file.base}: {part}, item {number}", "malformed_row", str(error)))
     if not names:

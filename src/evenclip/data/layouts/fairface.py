@@ -5,12 +5,26 @@ The columns say what annotators perceived; there are no captions. Some copies wr
 
 import csv
 
-from evenclip.data.layouts.base import Candidate, ImageIndex, Reject, check_values, key_of, with_value_names
+from evenclip.data.layouts.base import (
+    Candidate,
+    Description,
+    ImageIndex,
+    Reject,
+    check_values,
+    key_of,
+    with_value_names,
+)
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
 
 COLUMNS = ("file", "age", "gender", "race", "service_test")
+
+DESCRIPTION = Description(
+    files="`fairface_label_<split>.csv`",
+    splits="train, val",
+    columns="age, gender, race, service_test",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -22,18 +36,18 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         raise InputError(f"{len(tables)} files {name}", str(source.root), "give the split train or val, and its table")
     check_values(set(COLUMNS[1:]), options.values)
     images = ImageIndex(files)
-    rows = csv.reader(source.read_text(tables[0]).splitlines())
+    rows = csv.reader(source.read_lines(tables[0]))
     if (header := tuple(next(rows, ()))) != COLUMNS:
         raise InputError(f"columns {','.join(header)}", f"{name}:1", f"FairFace has {','.join(COLUMNS)}")
-    found: list[Candidate | Reject] = []
+    records: list[Candidate | Reject] = []
     for row in rows:
         if len(row) != len(COLUMNS):
-            found.append(Reject(f"{name}:{rows.line_num}", "malformed_row", f"{len(row)} fields"))
+            records.append(Reject(f"{name}:{rows.line_num}", "malformed_row", f"{len(row)} fields"))
             continue
-        fitting = images.fitting(row[0])
-        if len(fitting) == 1:
-            candidate = Candidate(fitting[0], key_of(fitting[0].name), [], dict(zip(COLUMNS[1:], row[1:], strict=True)))
-            found.append(with_value_names(candidate, options.values))
+        image = images.find(row[0])
+        if isinstance(image, Reject):
+            records.append(image)
         else:
-            found.append(Reject(row[0], "missing_image", f"{len(fitting)} files of that name" if fitting else ""))
-    return found
+            candidate = Candidate(image, key_of(image.name), [], dict(zip(COLUMNS[1:], row[1:], strict=True)))
+            records.append(with_value_names(candidate, options.values))
+    return records

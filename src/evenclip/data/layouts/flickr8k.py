@@ -7,7 +7,7 @@ The token file is known to name a photo `2258277193_586949ec62.jpg.1`, which is 
 
 import re
 
-from evenclip.data.layouts.base import Candidate, Reject, key_of, one_line
+from evenclip.data.layouts.base import Candidate, Description, Reject, key_of, one_line
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import File, Source
 from evenclip.errors import InputError
@@ -15,6 +15,12 @@ from evenclip.errors import InputError
 TOKENS = "Flickr8k.token.txt"
 SPLIT_LIST = re.compile(r"Flickr_8k\.(\w+)Images\.txt")
 TOKEN_LINE = re.compile(r"(?P<name>[^\t]+)#(?P<number>\d+)\t(?P<caption>.*)")
+
+DESCRIPTION = Description(
+    files="`Flickr8k.token.txt`, `Flickr_8k.*Images.txt`",
+    splits="train, dev, test",
+    columns="",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -24,23 +30,23 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     photos = {file.base: file for file in files if file.is_image}
     if TOKENS not in texts:
         raise InputError(f"{TOKENS} is missing", str(source.root), "give the folder that holds Flickr8k_text")
-    captions, found = _captions(source, texts[TOKENS])
+    captions, records = _captions(source, texts[TOKENS])
     names = list(photos | dict.fromkeys(captions)) if split == "all" else _listed(source, texts, split)
     for name in names:
         key = key_of(name)
         if name not in photos:
-            found.append(Reject(name, "missing_image"))
+            records.append(Reject(name, "missing_image"))
         elif not captions.get(name):
-            found.append(Reject(name, "missing_caption"))
+            records.append(Reject(name, "missing_caption"))
         else:
-            found.append(Candidate(photos[name], key, captions[name]))
-    return found
+            records.append(Candidate(photos[name], key, captions[name]))
+    return records
 
 
 def _captions(source: Source, tokens: File) -> tuple[dict[str, list[str]], list[Candidate | Reject]]:
     captions: dict[str, list[tuple[int, str]]] = {}
     rejects: dict[str, Reject] = {}
-    for number, line in enumerate(source.read_text(tokens).splitlines(), start=1):
+    for number, line in enumerate(source.read_lines(tokens), start=1):
         if not line.strip():
             continue
         match = TOKEN_LINE.fullmatch(line)
@@ -60,5 +66,5 @@ def _listed(source: Source, texts: dict[str, File], split: str) -> list[str]:
     if split not in lists:
         there = ", ".join([*sorted(lists), "all"])
         raise InputError(f"Flickr_8k.{split}Images.txt is missing", str(source.root), f"splits there: {there}")
-    names = (line.strip() for line in source.read_text(lists[split]).splitlines())
+    names = (line.strip() for line in source.read_lines(lists[split]))
     return list(dict.fromkeys(name for name in names if name))

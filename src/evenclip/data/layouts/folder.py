@@ -12,11 +12,25 @@ from os.path import commonpath
 from pathlib import PurePosixPath
 
 from evenclip.data.captions_file import CaptionedImage, read_captions
-from evenclip.data.layouts.base import Candidate, ImageIndex, Reject, check_values, key_of, with_value_names
+from evenclip.data.layouts.base import (
+    Candidate,
+    Description,
+    ImageIndex,
+    Reject,
+    check_values,
+    key_of,
+    with_value_names,
+)
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
 from evenclip.data.source import Source
 from evenclip.errors import InputError
+
+DESCRIPTION = Description(
+    files="images; a captions file (CSV, TSV, JSON lines) or names that say labels: UTKFace, IdenProf, Caltech-101",
+    splits="by a column `split`",
+    columns="of the captions file, of `name_pattern`",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -29,17 +43,17 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     rejects: list[Candidate | Reject] = [Reject(file.name, "other_file", "not an image's ending") for file in others]
     top = commonpath([PurePosixPath("/", file.name).parent for file in images])
     pairs = [Candidate(file, key_of(f"/{file.name}".removeprefix(top).lstrip("/")), []) for file in images]
-    found: list[Candidate | Reject] = list(pairs)
+    records: list[Candidate | Reject] = list(pairs)
     if options.captions is not None:
         rows, malformed = read_captions(source, options)
-        found, unused = _captioned(pairs, rows)
+        records, unused = _captioned(pairs, rows)
         rejects += [*malformed, *unused]
     if options.name_pattern is not None:
         pattern = _compiled(options.name_pattern)
-        found = [_named(item, pattern) for item in found]
-    columns = {name for item in found if isinstance(item, Candidate) for name in item.columns}
+        records = [_named(item, pattern) for item in records]
+    columns = {name for item in records if isinstance(item, Candidate) for name in item.columns}
     _check(columns, split, options)
-    return rejects + [with_value_names(item, options.values) for item in _of_split(found, split)]
+    return rejects + [with_value_names(item, options.values) for item in _of_split(records, split)]
 
 
 def _compiled(pattern: str) -> re.Pattern:
@@ -57,18 +71,18 @@ def _captioned(
 ) -> tuple[list[Candidate | Reject], list[Reject]]:
     """Join rows to images by path, or by as much of its end as either gives; and the rows that fit no one image."""
     index = ImageIndex(image.file for image in images)
-    said: dict[str, list[CaptionedImage]] = {}
+    rows_of: dict[str, list[CaptionedImage]] = {}
     unused = []
     for name, row in rows.items():
-        fitting = {file.name for file in index.fitting(name)}
-        if len(fitting) == 1:
-            said.setdefault(fitting.pop(), []).append(row)
+        names = {file.name for file in index.matching(name)}
+        if len(names) == 1:
+            rows_of.setdefault(names.pop(), []).append(row)
         else:
-            detail = f"{len(fitting)} images are called so" if fitting else "named in the captions file"
+            detail = f"{len(names)} images are called so" if names else "named in the captions file"
             unused.append(Reject(name, "missing_image", detail))
     joined: list[Candidate | Reject] = []
     for image in images:
-        its_rows = said.get(image.file.name, [])
+        its_rows = rows_of.get(image.file.name, [])
         captions = [caption for row in its_rows for caption in row.captions]
         if captions:
             columns = {name: value for row in reversed(its_rows) for name, value in row.columns.items()}
@@ -99,7 +113,7 @@ def _check(columns: set[str], split: str, options: ImportOptions) -> None:
     check_values(columns, options.values)
 
 
-def _of_split(found: Iterable[Candidate | Reject], split: str) -> list[Candidate | Reject]:
+def _of_split(records: Iterable[Candidate | Reject], split: str) -> list[Candidate | Reject]:
     if split == "all":
-        return list(found)
-    return [item for item in found if isinstance(item, Reject) or item.columns["split"] == split]
+        return list(records)
+    return [item for item in records if isinstance(item, Reject) or item.columns["split"] == split]

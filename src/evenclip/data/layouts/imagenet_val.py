@@ -7,13 +7,19 @@ numbers' synsets and words). Columns: synset ("n01440764") and class (its first 
 import io
 import re
 
-from evenclip.data.layouts.base import Candidate, Reject, key_of
+from evenclip.data.layouts.base import Candidate, Description, Reject, key_of
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import File, Source
 from evenclip.errors import InputError
 
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+
+DESCRIPTION = Description(
+    files="`ILSVRC2012_img_val.tar`, `ILSVRC2012_devkit_t12.tar.gz`",
+    splits="val",
+    columns="synset, class",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -26,15 +32,15 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         raise InputError(f"{min(missing)} is missing", str(source.root), "put ILSVRC2012_devkit_t12.tar.gz beside it")
     numbers = source.read_text(kit[TRUTH]).split()
     synsets = _synsets(source, kit[META])
-    found: list[Candidate | Reject] = []
+    records: list[Candidate | Reject] = []
     for file in sorted((file for file in files if IMAGE.fullmatch(file.base)), key=lambda file: file.base):
         index = int(IMAGE.fullmatch(file.base)[1]) - 1
         if not 0 <= index < len(numbers) or numbers[index] not in synsets:
-            found.append(Reject(file.name, "malformed_row", f"no class in {TRUTH}"))
+            records.append(Reject(file.name, "malformed_row", f"no class in {TRUTH}"))
             continue
         synset, words = synsets[numbers[index]]
-        found.append(Candidate(file, key_of(file.base), [], {"synset": synset, "class": words.partition(",")[0]}))
-    return found
+        records.append(Candidate(file, key_of(file.base), [], {"synset": synset, "class": words.partition(",")[0]}))
+    return records
 
 
 def _synsets(source: Source, file: File) -> dict[str, tuple[str, str]]:

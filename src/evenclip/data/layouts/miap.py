@@ -7,14 +7,28 @@ annotators did not say), and n_people. Values are MIAP's: "Predominantly Feminin
 import csv
 from collections.abc import Iterable
 
-from evenclip.data.layouts.base import Candidate, ImageIndex, Reject, check_values, key_of, with_value_names
+from evenclip.data.layouts.base import (
+    Candidate,
+    Description,
+    ImageIndex,
+    Reject,
+    check_values,
+    key_of,
+    with_value_names,
+)
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
 
 PREFIX = "open_images_extended_miap_boxes_"
 NEEDED = ("ImageID", "GenderPresentation", "AgePresentation")
-UNSAID = "Unknown"
+NOT_STATED = "Unknown"
+
+DESCRIPTION = Description(
+    files="`open_images_extended_miap_boxes_<split>.csv`",
+    splits="train, val, test",
+    columns="gender, age (where all people are alike), n_people",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -23,38 +37,38 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     tables = [file for file in files if file.base == f"{PREFIX}{split}.csv"]
     if len(tables) != 1:
         raise InputError(f"{len(tables)} files {PREFIX}{split}.csv", str(source.root), "splits: train, val, test")
-    rows = csv.DictReader(source.read_text(tables[0]).splitlines())
+    rows = csv.DictReader(source.read_lines(tables[0]))
     if missing := [name for name in NEEDED if name not in (rows.fieldnames or ())]:
         raise InputError(f"no column '{missing[0]}'", tables[0].name, "give MIAP's table of boxes")
     check_values({"gender", "age", "n_people"}, options.values)
     people: dict[str, list[dict[str, str]]] = {}
-    found: list[Candidate | Reject] = []
+    records: list[Candidate | Reject] = []
     for row in rows:
         if None in row or None in row.values() or not row["ImageID"]:
-            found.append(Reject(f"{tables[0].base}:{rows.line_num}", "malformed_row", "not of the header's fields"))
+            records.append(Reject(f"{tables[0].base}:{rows.line_num}", "malformed_row", "not of the header's fields"))
             continue
         people.setdefault(row["ImageID"], []).append(row)
     images = ImageIndex(files)
     for image_id, boxes in people.items():
-        fitting = images.fitting(f"{image_id}.jpg")
-        if len(fitting) != 1:
-            found.append(Reject(f"{image_id}.jpg", "missing_image", f"{len(fitting)} files" if fitting else ""))
+        image = images.find(f"{image_id}.jpg")
+        if isinstance(image, Reject):
+            records.append(image)
             continue
         columns = {
-            "gender": _alike(box["GenderPresentation"] for box in boxes),
-            "age": _alike(box["AgePresentation"] for box in boxes),
+            "gender": _common_value(box["GenderPresentation"] for box in boxes),
+            "age": _common_value(box["AgePresentation"] for box in boxes),
             "n_people": str(len(boxes)),
         }
-        candidate = Candidate(fitting[0], key_of(f"{image_id}.jpg"), [], columns)
-        found.append(with_value_names(candidate, _with_nothing(options.values)))
-    return found
+        candidate = Candidate(image, key_of(f"{image_id}.jpg"), [], columns)
+        records.append(with_value_names(candidate, _with_empty(options.values)))
+    return records
 
 
-def _alike(values: Iterable[str | None]) -> str:
-    distinct = {value or UNSAID for value in values}
-    return distinct.pop() if len(distinct) == 1 and UNSAID not in distinct else ""
+def _common_value(values: Iterable[str | None]) -> str:
+    distinct = {value or NOT_STATED for value in values}
+    return distinct.pop() if len(distinct) == 1 and NOT_STATED not in distinct else ""
 
 
-def _with_nothing(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+def _with_empty(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """An empty value keeps being empty, whatever names the others get."""
     return {column: {"": "", **names} for column, names in values.items()}

@@ -4,13 +4,19 @@ The lists have `<image> <class id> <species> <breed id>`; columns: class ("great
 Splits: trainval, test, all (the photos in either list).
 """
 
-from evenclip.data.layouts.base import Candidate, ImageIndex, Reject, key_of
+from evenclip.data.layouts.base import Candidate, Description, ImageIndex, Reject, key_of
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
 
 SPLITS = ("trainval", "test")
 SPECIES = {"1": "cat", "2": "dog"}
+
+DESCRIPTION = Description(
+    files="`images.tar.gz`, `annotations.tar.gz`",
+    splits="trainval, test",
+    columns="class, species",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -22,21 +28,21 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         there = ", ".join([*sorted(lists), "all"])
         raise InputError(f"{missing[0]}.txt is missing", str(source.root), f"splits there: {there}")
     images = ImageIndex(files)
-    found: list[Candidate | Reject] = []
+    records: list[Candidate | Reject] = []
     for name in wanted:
-        for number, line in enumerate(source.read_text(lists[name]).splitlines(), start=1):
+        for number, line in enumerate(source.read_lines(lists[name]), start=1):
             if line.startswith("#") or not line.strip():
                 continue
             fields = line.split()
             if len(fields) != 4 or fields[2] not in SPECIES:
-                found.append(Reject(f"{name}.txt:{number}", "malformed_row", "not of four fields"))
+                records.append(Reject(f"{name}.txt:{number}", "malformed_row", "not of four fields"))
                 continue
             photo = f"{fields[0]}.jpg"
-            fitting = images.fitting(photo)
-            if len(fitting) == 1:
+            image = images.find(photo)
+            if isinstance(image, Reject):
+                records.append(image)
+            else:
                 breed = fields[0].rpartition("_")[0].replace("_", " ").lower()
                 columns = {"class": breed, "species": SPECIES[fields[2]]}
-                found.append(Candidate(fitting[0], key_of(photo), [], columns))
-            else:
-                found.append(Reject(photo, "missing_image", f"{len(fitting)} files of that name" if fitting else ""))
-    return found
+                records.append(Candidate(image, key_of(photo), [], columns))
+    return records

@@ -10,6 +10,7 @@ from typing import Any
 from evenclip.data.layouts.base import (
     Candidate,
     Choice,
+    Description,
     ImageIndex,
     Reject,
     annotation_files,
@@ -21,6 +22,12 @@ from evenclip.data.layouts.base import (
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
+
+DESCRIPTION = Description(
+    files="`swap_att.json`, ...",
+    splits="the probes",
+    columns="probe, foil, image",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:

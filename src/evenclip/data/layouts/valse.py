@@ -11,6 +11,7 @@ from typing import Any
 from evenclip.data.layouts.base import (
     Candidate,
     Choice,
+    Description,
     ImageIndex,
     Reject,
     annotation_files,
@@ -24,6 +25,12 @@ from evenclip.data.source import Source
 from evenclip.errors import InputError
 
 MIN_VOTES = 2
+
+DESCRIPTION = Description(
+    files="`plurals.json`, ...",
+    splits="valid (2 of 3 annotators agreed), all",
+    columns="probe, foil, image, votes",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:

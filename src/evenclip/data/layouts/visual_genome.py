@@ -8,12 +8,28 @@ official splits: the split is `all`. Objects and relationships are for `evenclip
 from functools import partial
 from typing import Any
 
-from evenclip.data.layouts.base import Candidate, ImageIndex, Reject, key_of, member, one_line, or_reject, read_items
+from evenclip.data.layouts.base import (
+    Candidate,
+    Description,
+    ImageIndex,
+    Reject,
+    key_of,
+    member,
+    one_line,
+    or_reject,
+    read_items,
+)
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
 from evenclip.errors import InputError
 
 NAME = "region_descriptions.json"  # also inside region_descriptions.json.zip
+
+DESCRIPTION = Description(
+    files="`region_descriptions.json`, images; all phrases of an image are its captions",
+    splits="all",
+    columns="image_id",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -32,11 +48,11 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
 
 def _pair(item: dict[str, Any], images: ImageIndex) -> Candidate | Reject:
     image_id = member(item, "id", int)
-    fitting = images.fitting(f"{image_id}.jpg")
+    image = images.find(f"{image_id}.jpg")
     phrases = [one_line(member(region, "phrase", str)) for region in member(item, "regions", list)]
     captions = list(dict.fromkeys(phrase for phrase in phrases if phrase))
-    if len(fitting) != 1:
-        return Reject(f"{image_id}.jpg", "missing_image", f"{len(fitting)} files of that name" if fitting else "")
+    if isinstance(image, Reject):
+        return image
     if not captions:
         return Reject(f"{image_id}.jpg", "missing_caption")
-    return Candidate(fitting[0], key_of(fitting[0].base), captions, {"image_id": str(image_id)})
+    return Candidate(image, key_of(image.base), captions, {"image_id": str(image_id)})

@@ -6,9 +6,15 @@ The probe is the file's path below `data`, as relation_vg_spatial. The images ar
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from evenclip.data.layouts.base import Candidate, Choice, ImageIndex, Reject, annotation_files, read_items
+from evenclip.data.layouts.base import Candidate, Choice, Description, ImageIndex, Reject, annotation_files, read_items
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
+
+DESCRIPTION = Description(
+    files="`data/Relation/vg/spatial.json`, ...",
+    splits="Relation, Attribute, Object",
+    columns="probe, foil, image",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:

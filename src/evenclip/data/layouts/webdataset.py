@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from evenclip.data.layouts.base import Candidate, Reject, one_line, short_key
+from evenclip.data.layouts.base import Candidate, Description, Reject, one_line, short_key
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
 from evenclip.data.source import IMAGE_ENDINGS, File, Source, UnreadableFile
@@ -19,6 +19,12 @@ from evenclip.errors import InputError
 BOOKKEEPING = frozenset((*PAIR_COLUMNS, "status", "error_message", "exif", "__key__"))
 TEXTS = ("txt", "json")
 MAX_TEXT_BYTES = 2**20
+
+DESCRIPTION = Description(
+    files="tars of img2dataset, and our own",
+    splits="folders of tars",
+    columns="of the JSON",
+)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:

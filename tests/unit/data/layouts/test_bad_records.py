@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from evenclip.data.importing import LAYOUTS, import_dataset
+from evenclip.data.importing import import_dataset
+from evenclip.data.layouts import load_layouts
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import read_manifest, read_pairs
 from evenclip.errors import InputError
@@ -138,7 +139,7 @@ CASES: dict[str, tuple[str, dict[str, bytes], str, str | None]] = {
 
 
 def test_every_layout_is_here():
-    assert set(CASES) == set(LAYOUTS)
+    assert set(CASES) == set(load_layouts())
 
 
 def imported(layout: str, tmp_path: Path, allowed: float) -> Path:
