@@ -291,3 +291,19 @@ def files() -> dict[Path, str]:
     schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
     with_sections = [
         ROOT / "README.md",
+        *(ROOT / f"docs/{name}.md" for name in ("data", "datasets", "evaluate", "graph", "results/README")),
+    ]
+    return {
+        ROOT / "config/README.md": config_reference(),
+        ROOT / "workflow/schemas/config.schema.json": schema,
+    } | {path: filled(path.read_text(encoding="utf-8")) for path in with_sections}
+
+
+if __name__ == "__main__":
+    stale = [path for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" not in sys.argv[1:]:
+        for path in stale:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files()[path], encoding="utf-8")
+    elif stale:
+        sys.exit("out of step, run make docs: " + ", ".join(str(path.relative_to(ROOT)) for path in stale))
