@@ -8,8 +8,7 @@ import pytest
 
 from evenclip.data.importing import import_dataset
 from evenclip.data.options import ImportOptions
-from evenclip.data.shards import read_manifest, read_pairs
-from evenclip.data.verify import verify_dataset
+from evenclip.data.shards import read_manifest, read_pairs, verify_dataset
 from evenclip.label import LabelOptions, label_dataset
 from evenclip.options import read_yaml
 from support.project import ROOT

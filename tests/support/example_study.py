@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from evenclip.balance import BalanceOptions, balance
 from evenclip.card import write_study_cards
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.label import LabelOptions, label_dataset
 from evenclip.provenance import Manifest, write_json
 from evenclip.summarize import summarize_study

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.provenance import Manifest
 from evenclip.tables import WEIGHTS_SCHEMA, write_table
 

@@ -84,7 +84,7 @@ def data_verify(
 
         print(f"{root}: {verify_raw(data, root, registry)}")
         return
-    from evenclip.data.verify import verify_dataset
+    from evenclip.data.shards import verify_dataset
 
     print(f"{data}: {verify_dataset(data)} pairs, every shard as it was written")
 

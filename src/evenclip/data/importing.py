@@ -16,7 +16,7 @@ from evenclip.data.images import MAX_BYTES, BadImage, JpegImage, quiet_decoding,
 from evenclip.data.layouts import load_layouts
 from evenclip.data.layouts.base import Candidate, Reject
 from evenclip.data.options import ImportOptions
-from evenclip.data.shards import ShardWriter, write_shards
+from evenclip.data.shard_writer import ShardWriter, write_shards
 from evenclip.data.source import Source, UnreadableFile
 from evenclip.errors import InputError
 from evenclip.progress import track

@@ -1,27 +1,30 @@
-"""Image-text shards in the img2dataset/WebDataset layout: written whole, read in order.
+"""Image-text shards in the img2dataset/WebDataset layout, and the one way to read them.
 
 A data folder holds `00000.tar` (`<key>.jpg`, `<key>.txt`, `<key>.json` of each pair), `00000.parquet` (one row per
 pair), ..., `quarantine.parquet` (what was left out, and why) and `manifest.json`. A pair is one image with one or
 more captions: `.txt` has the first, `.json` and the parquet column `captions` have all.
+
+Every file is checked against its size and SHA-256 sum in the manifest each time it is read, which costs less than a
+fiftieth of decoding its images, and a tar's images against the keys of its Parquet file. So a file that was cut,
+changed, swapped or lost is an error that names it, and never gives one pair the image of another.
 """
 
 import json
-import tarfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from evenclip.data.tar_writer import TarWriter
 from evenclip.errors import InputError
-from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
-from evenclip.tables import QUARANTINE_SCHEMA, check_unique_keys, read_table
+from evenclip.progress import track
+from evenclip.provenance import fingerprint, sha256_file
+from evenclip.tables import check_unique_keys, read_table
 
 PAIR_COLUMNS = ("key", "caption", "captions", "width", "height", "sha256")
+INSTEAD = "restore it, or make the data folder again"
+_BLOCK = 512  # bytes of a tar's header; contents are padded to a multiple of it
 
 
 @dataclass(frozen=True)
@@ -54,107 +57,36 @@ class Part:
 WHOLE = Part()
 
 
-class ShardWriter:
-    """Writes pairs into a folder of shards; use `write_shards`, which makes the folder appear whole or not at all."""
-
-    def __init__(self, folder: Path, shard_size: int):
-        self.folder, self.shard_size = folder, shard_size
-        self.shards: list[dict[str, Any]] = []
-        self.quarantined: list[dict[str, str]] = []
-        self._rows: list[dict[str, Any]] = []
-        self._tar: TarWriter | None = None
-
-    @property
-    def n(self) -> int:
-        """Pairs written so far."""
-        return sum(shard["n"] for shard in self.shards) + len(self._rows)
-
-    def add(self, key: str, image: bytes, captions: list[str], columns: Mapping[str, Any], *, width: int, height: int,
-            sha256: str) -> None:  # fmt: skip
-        """Add one pair: JPEG bytes, its captions (may be empty), and truth or metadata columns."""
-        if self._tar is None:
-            self._tar = TarWriter(self.folder / f"{len(self.shards):05d}.tar")
-        caption = captions[0] if captions else ""
-        row = {"key": key, "caption": caption, "captions": captions, "width": width, "height": height, "sha256": sha256}
-        row |= columns
-        members = {"jpg": image, "txt": caption.encode(), "json": json.dumps(row).encode()}
-        self._tar.add({f"{key}.{suffix}": content for suffix, content in members.items()})
-        self._rows.append(row)
-        if len(self._rows) == self.shard_size:
-            self._finish_shard()
-
-    def quarantine(self, name: str, reason: str, detail: str = "") -> None:
-        """Count a record that cannot be used; ``reason`` is one of a few fixed words, ``detail`` is free text."""
-        self.quarantined.append({"name": name, "reason": reason, "detail": detail})
-
-    def _finish_shard(self) -> None:
-        name = f"{len(self.shards):05d}"
-        digest = self._tar.close()
-        self._tar = None
-        names = dict.fromkeys(name for row in self._rows for name in row)  # rows may differ in their metadata
-        table = pa.table({name: [row.get(name) for row in self._rows] for name in names})
-        captions = table.column("captions").cast(pa.list_(pa.string()))  # all-empty lists would be list<null>
-        table = table.set_column(table.schema.get_field_index("captions"), "captions", captions)
-        pq.write_table(table, self.folder / f"{name}.parquet", compression="zstd")
-        files = {f"{name}.tar": digest, f"{name}.parquet": sha256_file(self.folder / f"{name}.parquet")}
-        self.shards.append({"name": name, "n": len(self._rows), "sha256": files})
-        self._rows = []
-
-    def abandon(self) -> None:
-        """Let go of the open tar; the folder is about to be removed."""
-        if self._tar is not None:
-            self._tar.abandon()
-
-    def close(self, manifest: Manifest) -> None:
-        """Finish the last shard and write the quarantine table and the manifest."""
-        if self._rows:
-            self._finish_shard()
-        quarantine = pa.Table.from_pylist(self.quarantined, schema=QUARANTINE_SCHEMA)
-        pq.write_table(quarantine, self.folder / "quarantine.parquet")
-        reasons = [entry["reason"] for entry in self.quarantined]
-        manifest.write(
-            self.folder / "manifest.json",
-            n=self.n,
-            n_quarantined=len(reasons),
-            quarantined={reason: reasons.count(reason) for reason in sorted(set(reasons))},
-            shards=self.shards,
-            content=fingerprint([shard["sha256"] for shard in self.shards]),
-        )
-
-
-class write_shards:  # a verb, as it reads where it is used
-    """Context manager: ``with write_shards(out, manifest) as writer: writer.add(...)``; on error nothing is left."""
-
-    def __init__(self, out: Path, manifest: Manifest, shard_size: int = 10_000):
-        self._folder, self._manifest, self._shard_size = atomic_folder(out), manifest, shard_size
-
-    def __enter__(self) -> ShardWriter:
-        self._writer = ShardWriter(self._folder.__enter__(), self._shard_size)
-        return self._writer
-
-    def __exit__(self, *error: Any) -> bool | None:
-        if error[0] is None:
-            self._writer.close(self._manifest)
-        else:
-            self._writer.abandon()
-        return self._folder.__exit__(*error)
-
-
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a data folder; `InputError` if there is none."""
+    """The manifest of a data folder; `InputError` if there is none, or it is damaged."""
     path = Path(folder) / "manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        digests = [shard["sha256"] for shard in manifest["shards"]]
+        n = sum(shard["n"] for shard in manifest["shards"])
+        if manifest["content"] != fingerprint(digests) or manifest["n"] != n:
+            raise ValueError("its totals are not those of its shards")
+        return manifest
     except FileNotFoundError:
         raise InputError("not a data folder (no manifest.json)", str(folder), "make one with `evenclip data`") from None
+    except (KeyError, TypeError) as error:
+        raise InputError(f"not the manifest of a data folder ({error})", str(path), INSTEAD) from None
     except ValueError as error:
-        raise InputError(f"not readable JSON ({error})", str(path), "make the folder again") from None
+        raise InputError(f"not a whole manifest ({error})", str(path), INSTEAD) from None
 
 
 def read_pairs(folder: str | Path, columns: list[str] | None = None, part: Part = WHOLE) -> pa.Table:
-    """One row per pair of ``part``, in shard order; the images stay in the tars (`iterate_images`)."""
-    names = [shard["name"] for shard in part.shards(folder)]
-    tables = [read_table(Path(folder) / f"{name}.parquet", columns) for name in names]
+    """One row per pair of ``part``, in the order of the shards; the images stay in the tars (`iterate_images`).
+
+    Raises
+    ------
+    InputError
+        If a Parquet file is not the one that was written, a tar's size is wrong, or a key occurs twice.
+    """
+    tables = []
+    for shard in part.shards(folder):
+        _check_size(Path(folder), shard, ".tar")
+        tables.append(_read_rows(Path(folder), shard, columns))
     table = pa.concat_tables(tables, promote_options="permissive")
     if "key" in table.column_names:
         check_unique_keys(table.column("key"), str(folder))
@@ -171,32 +103,139 @@ class ImagePlace:
     size: int
 
 
-def locate_images(folder: str | Path) -> Iterator[ImagePlace]:
-    """Yield where each pair's image lies, in the order of `read_pairs`, so that any can be read without the others."""
-    for path, _, member in _members(folder):
-        yield ImagePlace(member.name.removesuffix(".jpg"), path, member.offset_data, member.size)
+def locate_images(folder: str | Path, keys: Collection[str] | None = None) -> Iterator[ImagePlace]:
+    """Yield where the image of each pair lies, so that any can be read without the others.
+
+    Parameters
+    ----------
+    keys : collection of str, optional
+        The pairs that are wanted; default all. A set or a dictionary, for speed.
+
+    Yields
+    ------
+    ImagePlace
+        In the order of `read_pairs`.
+
+    Raises
+    ------
+    InputError
+        If a tar is not the one that was written, its images are not those of its pairs, or a wanted key is missing.
+    """
+    return (place for place, _ in _images(Path(folder), keys))
 
 
-def iterate_images(folder: str | Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (key, JPEG bytes) in the order of `read_pairs`."""
-    for path, tar, member in _members(folder):
-        with _readable(path):
-            content = tar.extractfile(member).read()
-        yield member.name.removesuffix(".jpg"), content
+def iterate_images(folder: str | Path, keys: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Yield the key and the JPEG bytes of each pair; parameters, order and errors are those of `locate_images`."""
+    for place, file in _images(Path(folder), keys):
+        file.seek(place.offset)
+        content = file.read(place.size)
+        if len(content) < place.size:
+            raise InputError("it has become shorter", str(place.tar), INSTEAD)
+        yield place.key, content
 
 
-def _members(folder: str | Path) -> Iterator[tuple[Path, tarfile.TarFile, tarfile.TarInfo]]:
-    for shard in read_manifest(folder)["shards"]:
-        path = Path(folder) / f"{shard['name']}.tar"
-        with _readable(path), tarfile.open(path) as tar:
-            for member in tar:
-                if member.name.endswith(".jpg"):
-                    yield path, tar, member
+def verify_dataset(folder: str | Path) -> int:
+    """Check all files of a data folder; return the number of pairs. Command: `evenclip data verify DIR`.
+
+    Raises
+    ------
+    InputError
+        Naming each shard file that is missing, has changed or is not in the manifest.
+    """
+    folder = Path(folder)
+    shards = read_manifest(folder)["shards"]
+    problems = []
+    for shard in track(shards, f"verify {folder}"):
+        for check in (_check_tar, _read_rows):
+            try:
+                check(folder, shard)
+            except InputError as error:
+                problems.append(f"{Path(error.where).name}: {error.what}")
+    listed = {file for shard in shards for file in shard["sha256"]}
+    present = {path.name for path in folder.glob("[0-9]*") if path.suffix in (".tar", ".parquet")}
+    problems += [f"{name}: not in the manifest" for name in sorted(present - listed)]
+    if problems:
+        raise InputError("; ".join(problems), str(folder), INSTEAD)
+    return sum(shard["n"] for shard in shards)
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _check_size(folder: Path, shard: dict[str, Any], ending: str) -> Path:
+    """The path of one file of a shard; `InputError` if it is missing or its size is not the manifest's."""
+    path = folder / (shard["name"] + ending)
     try:
-        yield
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"not a readable tar ({error})", str(path), "make the data folder again") from None
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(path), INSTEAD) from None
+    expected = shard.get("bytes", {}).get(path.name, size)
+    if size != expected:
+        raise InputError(f"it has {size} bytes, but {expected} were written", str(path), INSTEAD)
+    return path
+
+
+def _check_content(folder: Path, shard: dict[str, Any], ending: str) -> Path:
+    """The path of one file of a shard; `InputError` unless it is what was written."""
+    path = _check_size(folder, shard, ending)
+    try:
+        digest = sha256_file(path)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(path), INSTEAD) from None
+    if digest != shard["sha256"].get(path.name):
+        raise InputError("it has changed: its SHA-256 sum is not the manifest's", str(path), INSTEAD)
+    return path
+
+
+def _check_tar(folder: Path, shard: dict[str, Any]) -> Path:
+    return _check_content(folder, shard, ".tar")
+
+
+def _read_rows(folder: Path, shard: dict[str, Any], columns: list[str] | None = None) -> pa.Table:
+    """The rows of a shard's Parquet file, as many as the manifest says."""
+    path = _check_content(folder, shard, ".parquet")
+    table = read_table(path, columns)
+    if len(table) != shard["n"]:
+        raise InputError(f"it has {len(table)} rows, its manifest says {shard['n']}", str(path), INSTEAD)
+    return table
+
+
+def _images(folder: Path, keys: Collection[str] | None) -> Iterator[tuple[ImagePlace, BinaryIO]]:
+    """Where the wanted images of all tars lie, and the open tar."""
+    n = 0
+    for shard in read_manifest(folder)["shards"]:
+        for place, file in _images_of(folder, shard):
+            if keys is None or place.key in keys:
+                n += 1
+                yield place, file
+    if keys is not None and n != len(keys):
+        raise InputError(f"{len(keys) - n} of {len(keys)} images are not there", str(folder), INSTEAD)
+
+
+def _images_of(folder: Path, shard: dict[str, Any]) -> Iterator[tuple[ImagePlace, BinaryIO]]:
+    """All images of a shard's tar, which must be those of its Parquet file's keys, in their order."""
+    keys = iter(_read_rows(folder, shard, ["key"]).column("key").to_pylist())
+    tar = _check_tar(folder, shard)
+    with open(tar, "rb") as file:
+        for name, offset, size in _members(file, tar):
+            if not name.endswith(".jpg"):
+                continue
+            key, expected = name.removesuffix(".jpg"), next(keys, None)
+            if key != expected:
+                problem = "that of no pair" if expected is None else f"where that of '{expected}' should be"
+                raise InputError(f"the image '{key}' is {problem}", str(tar), INSTEAD)
+            yield ImagePlace(key, tar, offset, size), file
+    if (missing := next(keys, None)) is not None:
+        raise InputError(f"the image of '{missing}' is missing", str(tar), INSTEAD)
+
+
+def _members(file: BinaryIO, tar: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, offset and size of each member of a tar that `evenclip.data.shard_writer` wrote."""
+    offset = 0
+    while (header := file.read(_BLOCK)).strip(b"\0"):
+        try:
+            name, size = header[:100].rstrip(b"\0").decode(), int(header[124:135], 8)
+        except ValueError:
+            raise InputError(f"broken header at byte {offset}", str(tar), INSTEAD) from None
+        yield name, offset + _BLOCK, size
+        offset += _BLOCK + size + -size % _BLOCK
+        file.seek(offset)
+    if len(header) < _BLOCK:
+        raise InputError("it is cut off", str(tar), INSTEAD)

@@ -34,15 +34,16 @@ class Encoder:
         """What is added to scaled similarities; 0 for a softmax model."""
         return 0.0 if self._clip.logit_bias is None else self._clip.logit_bias.item()
 
-    def images(self, images: Iterable[tuple[str, bytes]], where: str) -> np.ndarray:
-        """Embed (key, JPEG bytes) in order: shape (n, d), float32, unit rows."""
-        pixels = decode_images(images, self._clip.preprocess_cfg, where, self._options.threads)
-        features = []
-        while batch := list(islice(pixels, self._options.batch_size)):
-            inputs = torch.from_numpy(np.stack(batch)).to(self.device)
+    def images(self, images: Iterable[tuple[str, bytes]], where: str) -> tuple[list[str], np.ndarray]:
+        """Embed (key, JPEG bytes) in order: the keys, and shape (n, d), float32, unit rows."""
+        decoded = decode_images(images, self._clip.preprocess_cfg, where, self._options.threads)
+        keys, features = [], []
+        while batch := list(islice(decoded, self._options.batch_size)):
+            keys += [key for key, _ in batch]
+            inputs = torch.from_numpy(np.stack([pixels for _, pixels in batch])).to(self.device)
             with torch.inference_mode(), self._autocast():
                 features.append(encode_image(self._module, normalise(inputs, self._clip.preprocess_cfg)).cpu())
-        return torch.cat(features).numpy()
+        return keys, torch.cat(features).numpy()
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts in order: shape (n, d), float32, unit rows; equal texts are embedded once."""
@@ -70,10 +71,12 @@ def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
     float32 and unit.
     """
     table = read_pairs(data)
-    captions = table["captions"].to_pylist()
+    keys, captions = table["key"].to_pylist(), table["captions"].to_pylist()
+    embedded, image = encoder.images(iterate_images(data), str(data))
+    row_of = {key: row for row, key in enumerate(embedded)}
     arrays = {
-        "key": np.array(table["key"].to_pylist()),
-        "image": encoder.images(iterate_images(data), str(data)),
+        "key": np.array(keys),
+        "image": image[[row_of[key] for key in keys]],
         "text": encoder.texts([text for texts in captions for text in texts]),
         "text_image": np.repeat(np.arange(len(captions)), [len(texts) for texts in captions]),
         "logit_scale": np.float64(encoder.logit_scale),

@@ -92,11 +92,12 @@ def _encoded(
     module, tap, device = clip.module, TokenTap(clip.module, always=True), clip.module.logit_scale.device
     entities = answers[n_texts:] - len(graph.texts)
     of_picture = np.searchsorted(pictures.rows, graph.entity_pair[entities])
-    wanted = set(pictures.keys[pictures.rows].tolist())
-    images = ((key, content) for key, content in iterate_images(pictures.data) if key in wanted)
-    pixels = decode_images(images, clip.preprocess_cfg, str(pictures.data), threads)
+    keys = pictures.keys[pictures.rows].tolist()
+    images = iterate_images(pictures.data, set(keys))
+    decoded = decode_images(images, clip.preprocess_cfg, str(pictures.data), threads)
     for block in track(_blocks(len(pictures.rows)), "encode pictures"):
-        some = torch.from_numpy(np.stack([next(pixels) for _ in block])).to(device)
+        pixels = dict(next(decoded) for _ in block)
+        some = torch.from_numpy(np.stack([pixels[keys[i]] for i in block])).to(device)
         encode_image(module, normalise(some, clip.preprocess_cfg))
         these = np.flatnonzero((of_picture >= block[0]) & (of_picture <= block[-1]))
         image = torch.from_numpy(of_picture[these] - block[0]).to(device)

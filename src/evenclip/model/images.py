@@ -30,13 +30,13 @@ def pixel_transform(preprocess_cfg: dict[str, Any]) -> Callable[[Image.Image], I
 
 def decode_images(
     images: Iterable[tuple[str, bytes]], preprocess_cfg: dict[str, Any], where: str, threads: int = 1
-) -> Iterator[np.ndarray]:
+) -> Iterator[tuple[str, np.ndarray]]:
     """Decode (key, JPEG bytes) in order.
 
     Yields
     ------
-    ndarray of shape (3, h, w), uint8
-        RGB pixels at the model's size.
+    (str, ndarray of shape (3, h, w), uint8)
+        The key, and RGB pixels at the model's size.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def decode_images(
     """
     transform = pixel_transform(preprocess_cfg)
 
-    def decode(block: list[tuple[str, bytes]]) -> list[np.ndarray]:
-        return [decode_image(content, transform, f"{where}, key {key}") for key, content in block]
+    def decode(block: list[tuple[str, bytes]]) -> list[tuple[str, np.ndarray]]:
+        return [(key, decode_image(content, transform, f"{where}, key {key}")) for key, content in block]
 
     iterator = iter(images)
     blocks = iter(lambda: list(islice(iterator, BLOCK)), [])

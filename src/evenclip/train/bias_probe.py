@@ -96,8 +96,6 @@ def _read(folder: Path, column: str | None, n: int, clip: Clip) -> tuple[torch.T
     if not len(usable):
         raise InputError("no image has a value", f"{folder}, column {column}", "name another column")
     chosen = usable[np.unique(np.linspace(0, len(usable) - 1, n).round().astype(int))]
-    place = {key: i for i, key in enumerate(keys[chosen])}
-    images = [(key, content) for key, content in iterate_images(folder) if key in place]
-    pixels = np.stack(list(decode_images(images, clip.preprocess_cfg, str(folder))))
-    order = np.argsort([place[key] for key, _ in images])
-    return torch.from_numpy(pixels[order]), values[chosen]
+    names = keys[chosen].tolist()
+    decoded = dict(decode_images(iterate_images(folder, set(names)), clip.preprocess_cfg, str(folder)))
+    return torch.from_numpy(np.stack([decoded[key] for key in names])), values[chosen]

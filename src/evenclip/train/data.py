@@ -112,7 +112,7 @@ def load_pairs(
     return Pairs(
         keys=keys[shown],
         copies=copies[shown],
-        pixels=_open_pixels(data, set(keys[shown]), clip.preprocess_cfg, threads, cache_mb),
+        pixels=_open_pixels(data, keys[shown].tolist(), clip.preprocess_cfg, threads, cache_mb),
         tokens=clip.tokenizer(distinct),
         captions=np.array([index[text] for several in texts for text in several]),
         starts=np.cumsum([0, *(len(several) for several in texts)]),
@@ -134,15 +134,15 @@ def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:
     return copies
 
 
-def _open_pixels(data: Path, shown: set[str], preprocess_cfg: dict[str, Any], threads: int, cache_mb: float) -> Pixels:
+def _open_pixels(data: Path, keys: list[str], preprocess_cfg: dict[str, Any], threads: int, cache_mb: float) -> Pixels:
     size = preprocess_cfg["size"]
     height, width = (size, size) if isinstance(size, int) else size
-    if len(shown) * 3 * height * width / 2**20 > cache_mb:
-        places = [place for place in track(locate_images(data), "find images") if place.key in shown]
-        return PixelsInShards(places, preprocess_cfg, threads)
-    images = ((key, content) for key, content in iterate_images(data) if key in shown)
-    decoded = decode_images(images, preprocess_cfg, str(data), threads)
-    pixels = np.empty((len(shown), 3, height, width), np.uint8)
-    for i, image in enumerate(track(decoded, "decode images", len(shown))):
-        pixels[i] = image
+    row_of = {key: row for row, key in enumerate(keys)}
+    if len(keys) * 3 * height * width / 2**20 > cache_mb:
+        places = {place.key: place for place in track(locate_images(data, row_of), "find images", len(keys))}
+        return PixelsInShards([places[key] for key in keys], preprocess_cfg, threads)
+    decoded = decode_images(iterate_images(data, row_of), preprocess_cfg, str(data), threads)
+    pixels = np.empty((len(keys), 3, height, width), np.uint8)  # filled whole: every key is read, or an error raised
+    for key, image in track(decoded, "decode images", len(keys)):
+        pixels[row_of[key]] = image
     return PixelsInMemory(pixels)

@@ -57,18 +57,34 @@ class PixelsInShards:
 
     def __init__(self, places: list[ImagePlace], preprocess_cfg: dict, threads: int):
         self._places, self._transform = places, pixel_transform(preprocess_cfg)
+        self._identity = {tar: _identity(os.stat(tar)) for tar in {place.tar for place in places}}
         self._threads, self._pool = threads, ThreadPoolExecutor(threads)
 
     def at(self, rows: np.ndarray) -> torch.Tensor:
-        """See `Pixels`; `InputError` names the shard that has vanished, or the key of an image that is damaged."""
+        """See `Pixels`; `InputError` names the shard that vanished or changed, or the key of a damaged image."""
         blocks = np.array_split(rows, min(len(rows), 4 * self._threads))  # an image alone is too small a task
         return torch.from_numpy(np.concatenate(list(self._pool.map(self._block, blocks))))
 
     def _block(self, rows: np.ndarray) -> np.ndarray:
         places = [self._places[row] for row in rows]
         return np.stack(
-            [decode_image(_read(place), self._transform, f"{place.tar}, key {place.key}") for place in places]
+            [decode_image(self._read(place), self._transform, f"{place.tar}, key {place.key}") for place in places]
         )
+
+    def _read(self, place: ImagePlace) -> bytes:
+        try:
+            handle = os.open(place.tar, os.O_RDONLY)
+        except OSError as error:
+            raise _vanished(place.tar, error.strerror) from None
+        try:
+            if _identity(os.fstat(handle)) != self._identity[place.tar]:
+                raise _vanished(place.tar, "it has been written again since the training began")
+            content = os.pread(handle, place.size, place.offset)
+        finally:
+            os.close(handle)
+        if len(content) < place.size:
+            raise _vanished(place.tar, "it has become shorter")
+        return content
 
 
 @dataclass(frozen=True)
@@ -111,18 +127,9 @@ class Ahead:
         return images.pin_memory() if self._pin else images
 
 
-def _read(place: ImagePlace) -> bytes:
-    try:
-        handle = os.open(place.tar, os.O_RDONLY)
-    except OSError as error:
-        raise _vanished(place.tar, error.strerror) from None
-    try:
-        content = os.pread(handle, place.size, place.offset)
-    finally:
-        os.close(handle)
-    if len(content) < place.size:
-        raise _vanished(place.tar, "it has become shorter")
-    return content
+def _identity(stat: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written or replaced."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def _vanished(tar: Path, why: str) -> InputError:

@@ -62,14 +62,14 @@ def encode(clip: Clip, data: Path, keys: list[str], texts: list[str], side: int,
     if len(wanted) < len(place):
         missing = sorted(place.keys() - set(wanted))[0]
         raise InputError(f"the picture {missing} is not there", str(data), "give the data of these questions")
-    images = ((key, content) for key, content in iterate_images(data) if key in place)
-    pixels, names = decode_images(images, clip.preprocess_cfg, str(data), threads), iter(wanted)
+    decoded = decode_images(iterate_images(data, place), clip.preprocess_cfg, str(data), threads)
     for rows in np.array_split(np.arange(len(wanted)), -(-len(wanted) // ROWS)):
-        some = torch.from_numpy(np.stack([next(pixels) for _ in rows])).to(device)
-        encode_image(module, normalise(some, clip.preprocess_cfg))
+        names, pixels = zip(*(next(decoded) for _ in rows), strict=True)
+        encode_image(module, normalise(torch.from_numpy(np.stack(pixels)).to(device), clip.preprocess_cfg))
         whole = torch.tensor([WHOLE] * len(rows), device=device)
-        for tokens in region_tokens(tap.image, torch.arange(len(rows), device=device), whole, side).cpu():
-            pictures[place[next(names)]] = tokens
+        tokens = region_tokens(tap.image, torch.arange(len(rows), device=device), whole, side).cpu()
+        for key, of_picture in zip(names, tokens, strict=True):
+            pictures[place[key]] = of_picture
     questions, is_shown = [], []
     for tokens in clip.tokenizer(texts).split(ROWS):
         encode_text(module, trim(module, tokens).to(device))

@@ -19,9 +19,8 @@ from evenclip.data import source as source_module
 from evenclip.data.importing import import_dataset
 from evenclip.data.layouts.base import MAX_KEY_BYTES, key_of, one_line
 from evenclip.data.options import ImportOptions
-from evenclip.data.shards import iterate_images, read_manifest, read_pairs
+from evenclip.data.shards import iterate_images, read_manifest, read_pairs, verify_dataset
 from evenclip.data.source import Source
-from evenclip.data.verify import verify_dataset
 from evenclip.errors import InputError
 
 Files = dict[str, bytes | str]
@@ -552,6 +551,9 @@ def test_verify_names_every_shard_that_is_not_as_it_was_written(tmp_path, import
     (out / "00003.tar").write_bytes(b"")
     with pytest.raises(InputError) as error:
         verify_dataset(out)
-    assert error.value.what == "00001.tar has changed; 00002.parquet is missing; 00003.tar is not in the manifest"
+    assert error.value.what == (
+        "00001.tar: it has changed: its SHA-256 sum is not the manifest's; "
+        "00002.parquet: cannot be read (No such file or directory); 00003.tar: not in the manifest"
+    )
     with pytest.raises(InputError, match="not a data folder"):
         verify_dataset(tmp_path)

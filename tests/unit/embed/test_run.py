@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from evenclip.data.shards import iterate_images, read_pairs, write_shards
+from evenclip.data.shard_writer import write_shards
+from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, save_clip

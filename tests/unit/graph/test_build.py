@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from evenclip.data.options import WorldOptions
-from evenclip.data.shards import read_pairs, write_shards
+from evenclip.data.shard_writer import write_shards
+from evenclip.data.shards import read_pairs
 from evenclip.data.world.knowledge import common_sense
 from evenclip.data.world.synthesize import synthesize
 from evenclip.errors import InputError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.errors import InputError
 from evenclip.graph import GraphOptions, GraphSource, build_graph
 from evenclip.graph.linking import link, normal_form, singular

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenclip.balance import BalanceOptions, audit
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.embed.npz import read_embeddings
 from evenclip.errors import InputError
 from evenclip.label import AttributeSet, LabelOptions, label_dataset

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.metrics import mutual_info_score
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, label_dataset
 from evenclip.label.proxies import ProxyOptions, mutual_information, suggest_proxies

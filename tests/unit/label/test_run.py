@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenclip.data.shards import Part, write_shards
+from evenclip.data.shard_writer import write_shards
+from evenclip.data.shards import Part
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, Lexicon, label_dataset, read_lexicon
 from evenclip.label.from_captions import Matcher, label_captions, phrase_pattern, pooled

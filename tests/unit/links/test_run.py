@@ -77,9 +77,7 @@ class Slow:
         self.clip.module.eval()
         self.encoder = load_multimodal(folder / "run")[0].eval()
         self.tap = TokenTap(self.clip.module, always=True)
-        images = list(iterate_images(folder / "data"))
-        pixels = decode_images(images, self.clip.preprocess_cfg, "data")
-        self.pixels = {key: image for (key, _), image in zip(images, pixels, strict=True)}
+        self.pixels = dict(decode_images(iterate_images(folder / "data"), self.clip.preprocess_cfg, "data"))
         self.entities = {row["id"]: row for row in pq.read_table(folder / "graph" / "entities.parquet").to_pylist()}
         self.particular = {name for name, row in self.entities.items() if row["image_key"]}
         self.triples = pq.read_table(folder / "graph" / "triples.parquet").to_pylist()

@@ -86,7 +86,7 @@ def test_plain_open_clip_loads_a_saved_model(clip: Clip, tmp_path: Path, objecti
     jpeg = square_jpeg("red", np.random.default_rng(0))
     image = transform(Image.open(io.BytesIO(jpeg))).unsqueeze(0)
     loaded = load_clip(str(tmp_path))
-    (pixels,) = decode_images([("a", jpeg)], loaded.preprocess_cfg, "here")
+    ((_, pixels),) = decode_images([("a", jpeg)], loaded.preprocess_cfg, "here")
     ours = normalise(torch.tensor(pixels).unsqueeze(0), loaded.preprocess_cfg)
     assert torch.equal(ours, image)
     with torch.inference_mode():
@@ -105,7 +105,7 @@ def test_decoded_images_are_those_of_open_clips_preprocessing(clip: Clip, size: 
     config = clip.preprocess_cfg | settings
     arguments = {key: config[key] for key in ("mean", "std", "interpolation", "resize_mode", "fill_color")}
     expected = open_clip.image_transform(config["size"], is_train=False, **arguments)(Image.open(buffer))
-    (pixels,) = decode_images([("a", buffer.getvalue())], config, "here")
+    ((_, pixels),) = decode_images([("a", buffer.getvalue())], config, "here")
     assert torch.equal(normalise(torch.tensor(pixels).unsqueeze(0), config)[0], expected)
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip
 from evenclip.provenance import Manifest

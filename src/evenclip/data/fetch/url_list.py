@@ -26,10 +26,11 @@ from evenclip.data.fetch.http import Client, FetchError, content_length
 from evenclip.data.fetch.options import UrlListOptions
 from evenclip.data.images import BadImage, JpegImage, quiet_decoding, to_jpeg
 from evenclip.data.layouts.base import one_line
-from evenclip.data.shards import PAIR_COLUMNS, read_manifest, write_shards
+from evenclip.data.shard_writer import write_shards
+from evenclip.data.shards import PAIR_COLUMNS, read_manifest
 from evenclip.errors import InputError
 from evenclip.progress import track
-from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
+from evenclip.provenance import Manifest, atomic_folder, fingerprint
 from evenclip.tables import QUARANTINE_SCHEMA
 from evenclip.threads import map_in_order
 
@@ -183,12 +184,11 @@ def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -
             quarantine.append(pq.read_table(folder / "quarantine.parquet"))
             for shard in read_manifest(folder)["shards"]:
                 name = f"{len(shards):05d}"
-                for ending in (".tar", ".parquet"):
-                    _link(folder / (shard["name"] + ending), together / (name + ending))
-                files = {
-                    f"{name}{ending}": sha256_file(together / f"{name}{ending}") for ending in (".tar", ".parquet")
-                }
-                shards.append({"name": name, "n": shard["n"], "sha256": files})
+                files = {shard["name"] + ending: name + ending for ending in (".tar", ".parquet")}
+                for old, new in files.items():
+                    _link(folder / old, together / new)
+                facts = {fact: {new: shard[fact][old] for old, new in files.items()} for fact in ("bytes", "sha256")}
+                shards.append({"name": name, "n": shard["n"], **facts})
         table = pa.concat_tables(quarantine)
         pq.write_table(table, together / "quarantine.parquet")
         n, lost = sum(shard["n"] for shard in shards), dict(sorted(Counter(table.column("reason").to_pylist()).items()))

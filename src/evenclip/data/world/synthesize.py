@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from evenclip.data.options import WorldOptions
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.data.world.captions import full_caption, web_caption
 from evenclip.data.world.drawing import draw_jpeg
 from evenclip.data.world.knowledge import write_choices, write_common_sense, write_entities, write_scene_graphs

@@ -17,8 +17,7 @@ from PIL import Image
 
 from evenclip.data.fetch import UrlListOptions, fetch_images
 from evenclip.data.fetch import url_list as url_list_module
-from evenclip.data.shards import iterate_images, read_manifest, read_pairs
-from evenclip.data.verify import verify_dataset
+from evenclip.data.shards import iterate_images, read_manifest, read_pairs, verify_dataset
 from evenclip.errors import InputError
 from support.hostile_server import HostileServer
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.embed import EmbedOptions
 from evenclip.embed.cache import EmbeddingCache
 from evenclip.evaluate.metrics.retrieval import Retrieval

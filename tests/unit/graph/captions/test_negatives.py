@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from evenclip.data.options import WorldOptions
-from evenclip.data.shards import read_pairs, write_shards
+from evenclip.data.shard_writer import write_shards
+from evenclip.data.shards import read_pairs
 from evenclip.data.world.captions import PARTS, compose
 from evenclip.data.world.scene import OPPOSITE, Scene
 from evenclip.data.world.synthesize import draw_sample, synthesize

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.provenance import Manifest
 from evenclip.tables import write_table
 from evenclip.train.batches import Batch

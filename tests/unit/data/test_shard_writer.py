@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenclip.data.tar_writer import LONGEST_NAME, TarWriter, header
+from evenclip.data.shard_writer import LONGEST_NAME, TarWriter, header
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(
     lambda name: len(name.encode()) <= LONGEST_NAME
