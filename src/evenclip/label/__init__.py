@@ -1,6 +1,6 @@
-"""Labels of pairs: which perceived attributes, targets and proxies their text names and their images show.
+"""Labels of pairs: the perceived attributes, targets and proxies that captions name and images show.
 
-Reads a data folder, a lexicon and, for the image side, embeddings; writes labels.parquet and, beside it, the manifest
+Reads a data folder, a lexicon and, for the image side, embeddings; writes labels.parquet and, beside it, a manifest
 with counts and examples. Command: `evenclip label --data DIR --lexicon FILE --out FILE`.
 """
 

@@ -1,4 +1,4 @@
-"""Find a lexicon's phrases in captions, with one regular expression for each block of labels; count them."""
+"""Labels from captions: a regular expression finds a lexicon's phrases; pairs pool the labels of their captions."""
 
 import re
 from collections import Counter
@@ -8,18 +8,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evenclip.label.lexicon import Lexicon, Negation, Words, normalise, with_plurals
+from evenclip.label.lexicon import Lexicon, Negation, Words, normalise, readable, with_plurals
 
-_END = ""  # marks in the trie that a phrase may end here
+N_EXAMPLES = 3
+CHUNK = 20_000  # pairs whose captions are matched at once
+_END = ""  # in the trie: a phrase may end here
 _WORD = re.compile(r"[\w']+")
 
 
 @dataclass(frozen=True)
 class Matches:
-    """``labels`` bool, shape (n_captions, n_columns); ``words``: how often each phrase was met, by column."""
+    """Labels of captions, bool, shape (n_captions, n_columns); and by column how often each phrase was matched."""
 
     labels: np.ndarray
-    words: dict[str, Counter]
+    phrases: dict[str, Counter]
 
 
 class Matcher:
@@ -33,110 +35,116 @@ class Matcher:
 
     def __init__(self, lexicon: Lexicon):
         self.columns = lexicon.columns()
-        self._blocks = [_Block(block, lexicon.english_plurals) for block in lexicon.blocks()]
-        self._denials = _Denials(lexicon.negation)
+        self._blocks = [_BlockMatcher(block, lexicon) for block in lexicon.blocks()]
+        self._negation = _NegationScope(lexicon.negation, lexicon.match == "words")
 
     def match(self, captions: Sequence[str]) -> Matches:
-        """Which labels each caption names."""
+        """Label captions, each by itself."""
         texts = [normalise(caption) for caption in captions]
         starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
         joined = "\n".join(texts)
-        denied = self._denials.positions(joined)
-        found = [block.match(joined, starts, denied) for block in self._blocks]
-        words = {column: counted for matches in found for column, counted in matches.words.items()}
-        return Matches(np.hstack([matches.labels for matches in found]), words)
+        negated = self._negation.positions(joined)
+        by_block = [block.match(joined, starts, negated) for block in self._blocks]
+        phrases = {column: counts for matches in by_block for column, counts in matches.phrases.items()}
+        return Matches(np.hstack([matches.labels for matches in by_block]), phrases)
 
 
-class _Denials:
-    """Where in a text something is denied."""
+class _NegationScope:
+    """The positions in a text at which a negated phrase may begin."""
 
-    def __init__(self, negation: Negation):
-        denial, between, alternative = (
-            phrase_pattern(phrases).pattern if phrases else "(?!)"
+    def __init__(self, negation: Negation, whole_words: bool):
+        self._gap = " +" if whole_words else " *"
+        negator, between, alternative = (
+            phrase_pattern(phrases, whole_words).pattern if phrases else "(?!)"
             for phrases in (negation.words, negation.between, negation.alternatives)
         )
-        self._denial = re.compile(rf"{denial} +")
-        self._between = re.compile(rf"{between} +")
+        self._negator = re.compile(negator + self._gap)
+        self._between = re.compile(between + self._gap)
         self._list = re.compile(rf"{_WORD.pattern}(?: *, *{_WORD.pattern})* *,? +{alternative} +")
 
     def positions(self, text: str) -> np.ndarray:
-        """Sorted positions in ``text`` at which a denied phrase may begin."""
-        found: set[int] = set()
-        for match in self._denial.finditer(text):
-            at = self._add_between(text, match.end(), found)
-            if listed := self._list.match(text, at):
-                found |= {at + word.start() for word in _WORD.finditer(listed[0])}
-                self._add_between(text, listed.end(), found)
-        return np.array(sorted(found), dtype=np.int64)
+        """Sorted positions in ``text``, int64."""
+        positions: set[int] = set()
+        for match in self._negator.finditer(text):
+            end = self._add_between(text, match.end(), positions)
+            if listed := self._list.match(text, end):
+                positions |= {end + word.start() for word in _WORD.finditer(listed[0])}
+                self._add_between(text, listed.end(), positions)
+        return np.array(sorted(positions), dtype=np.int64)
 
-    def _add_between(self, text: str, at: int, found: set[int]) -> int:
-        """Add ``at``, and each position after a word that may stand between; return the last."""
-        found.add(at)
-        while step := self._between.match(text, at):
-            at = step.end()
-            found.add(at)
-        return at
+    def _add_between(self, text: str, start: int, positions: set[int]) -> int:
+        """Add ``start`` and the position after each word that may stand between; return the last position."""
+        positions.add(start)
+        while step := self._between.match(text, start):
+            start = step.end()
+            positions.add(start)
+        return start
 
 
-class _Block:
-    """The labels among which the longest phrase wins."""
+class _BlockMatcher:
+    """The labels of one block; where phrases overlap, the longest wins."""
 
-    def __init__(self, labels: dict[str, Words], english_plurals: bool):
-        forms = with_plurals if english_plurals else lambda phrase: {phrase}
+    def __init__(self, labels: dict[str, Words], lexicon: Lexicon):
+        self._whole_words = lexicon.match == "words"
+        forms = with_plurals if lexicon.english_plurals else lambda phrase: {phrase}
         self.columns = list(labels)
-        self._names: dict[str, set[str]] = {}  # phrase -> the columns it names
-        self._denies: dict[str, set[str]] = {}  # phrase -> the columns it does not name, whatever is in it
-        self._spoilt: dict[str, re.Pattern] = {}  # column -> what must not follow
+        self._names: dict[str, set[str]] = {}  # phrase -> columns that it names
+        self._excluded: dict[str, set[str]] = {}  # phrase -> columns that it does not name, whatever is in it
+        self._refuted_by: dict[str, re.Pattern] = {}  # column -> what must not follow its phrases
         for column, words in labels.items():
-            for phrases, columns in ((words.words, self._names), (words.exclude, self._denies)):
+            for phrases, columns in ((words.words, self._names), (words.exclude, self._excluded)):
                 for phrase in set().union(*map(forms, phrases)):
                     columns.setdefault(phrase, set()).add(column)
-            after = {"": words.not_before, "'s?": words.not_owner_of}
-            spoilers = [
-                f"{mark} +{phrase_pattern(set().union(*map(forms, phrases))).pattern}"
-                for mark, phrases in after.items()
+            gap = " +" if self._whole_words else " *"
+            followers = {"": words.not_before, "'s?": words.not_owner_of}
+            patterns = [
+                f"{ending}{gap}{self._pattern_of(set().union(*map(forms, phrases))).pattern}"
+                for ending, phrases in followers.items()
                 if phrases
             ]
-            if spoilers:
-                self._spoilt[column] = re.compile("|".join(spoilers))
-        self._phrases = sorted({*self._names, *self._denies})
+            if patterns:
+                self._refuted_by[column] = re.compile("|".join(patterns))
+        self._phrases = sorted({*self._names, *self._excluded})
         self._index = {phrase: number for number, phrase in enumerate(self._phrases)}
-        self._pattern = phrase_pattern(self._phrases)
-        self._gives = np.zeros((len(self._phrases), len(self.columns)), dtype=bool)
+        self._pattern = self._pattern_of(self._phrases)
+        self._labels_of = np.zeros((len(self._phrases), len(self.columns)), dtype=bool)
         for number, phrase in enumerate(self._phrases):
-            self._gives[number] = [column in self._named_by(phrase) for column in self.columns]
+            self._labels_of[number] = [column in self._named_by(phrase) for column in self.columns]
 
-    def match(self, text: str, starts: np.ndarray, denied: np.ndarray) -> Matches:
-        """Labels of captions joined into ``text``; caption i fills it from starts[i], the last entry is its end."""
-        found = [(m.start(), m.end(), self._index[" ".join(m[0].split())]) for m in self._pattern.finditer(text)]
-        start, end, phrase = np.array(found, dtype=np.int64).reshape(-1, 3).T
-        named = self._gives[phrase] & ~np.isin(start, denied)[:, None]
-        for column, pattern in self._spoilt.items():
+    def match(self, text: str, starts: np.ndarray, negated: np.ndarray) -> Matches:
+        """Label captions joined into ``text``: caption i begins at starts[i], and the last entry is the end."""
+        spans = [(m.start(), m.end(), self._index[" ".join(m[0].split())]) for m in self._pattern.finditer(text)]
+        start, end, phrase = np.array(spans, dtype=np.int64).reshape(-1, 3).T
+        named = self._labels_of[phrase] & ~np.isin(start, negated)[:, None]
+        for column, pattern in self._refuted_by.items():
             c = self.columns.index(column)
             for i in np.flatnonzero(named[:, c]):
                 named[i, c] = not pattern.match(text, end[i])
         caption = np.searchsorted(starts, start, side="right") - 1
         labels = np.zeros((len(starts) - 1, len(self.columns)), dtype=bool)
-        words = {}
+        phrases = {}
         for c, column in enumerate(self.columns):
             labels[caption[named[:, c]], c] = True
-            times = np.bincount(phrase[named[:, c]], minlength=len(self._phrases))
-            words[column] = Counter({self._phrases[p]: int(times[p]) for p in np.flatnonzero(times)})
-        return Matches(labels, words)
+            counts = np.bincount(phrase[named[:, c]], minlength=len(self._phrases))
+            phrases[column] = Counter({readable(self._phrases[p]): int(counts[p]) for p in np.flatnonzero(counts)})
+        return Matches(labels, phrases)
+
+    def _pattern_of(self, phrases: Collection[str]) -> re.Pattern:
+        return phrase_pattern(phrases, self._whole_words)
 
     def _named_by(self, phrase: str) -> set[str]:
-        """The columns that a phrase names; one that is only under `not` names what the rest of the block sees in it."""
-        denied = self._denies.get(phrase, set())
+        """The columns that a phrase names; one that is only excluded names what the other columns see in it."""
+        excluded = self._excluded.get(phrase, set())
         if phrase in self._names:
-            return self._names[phrase] - denied
-        shorter = phrase_pattern([other for other in self._phrases if other in phrase and other != phrase])
-        return set().union(*(self._named_by(match[0]) for match in shorter.finditer(phrase))) - denied
+            return self._names[phrase] - excluded
+        shorter = self._pattern_of([other for other in self._phrases if other in phrase and other != phrase])
+        return set().union(*(self._named_by(match[0]) for match in shorter.finditer(phrase))) - excluded
 
 
-def phrase_pattern(phrases: Collection[str]) -> re.Pattern:
-    """One expression for all phrases as whole words, the longest first; a space matches any number of spaces.
+def phrase_pattern(phrases: Collection[str], whole_words: bool = True) -> re.Pattern:
+    """One expression for all phrases, the longest first; a space matches any number of spaces.
 
-    The phrases are laid out as a trie, so that the time per character hardly depends on how many there are.
+    The phrases form a trie, so that the time per character hardly depends on their number.
     """
     trie: dict = {}
     for phrase in sorted(phrases):
@@ -144,7 +152,7 @@ def phrase_pattern(phrases: Collection[str]) -> re.Pattern:
         for char in phrase:
             node = node.setdefault(char, {})
         node[_END] = {}
-    return re.compile(rf"\b{_alternatives(trie)}\b")
+    return re.compile(rf"\b{_alternatives(trie)}\b" if whole_words else _alternatives(trie))
 
 
 def _alternatives(node: dict) -> str:
@@ -160,10 +168,6 @@ def _alternatives(node: dict) -> str:
     return f"(?:{'|'.join(branches)}){'?' if _END in node else ''}"
 
 
-N_EXAMPLES = 3
-CHUNK = 20_000  # pairs whose captions are scanned at once
-
-
 def label_captions(
     captions: list[list[str]], matcher: Matcher, pool: Literal["any", "majority"]
 ) -> tuple[np.ndarray, dict[str, dict[str, Any]]]:
@@ -173,15 +177,18 @@ def label_captions(
     ----------
     captions : list of list of str
         The captions of each pair; a pair may have none.
+    matcher : Matcher
+    pool : {"any", "majority"}
+        ``LabelOptions.pool``.
 
     Returns
     -------
     labels : ndarray of bool, shape (n_pairs, n_columns)
-    found : dict
-        For each column: ``n`` pairs, their ``share``, the ``words`` met and how often, ``examples`` of captions.
+    summaries : dict
+        For each column: ``n`` pairs, their ``share``, the matched ``words`` with counts, ``examples`` of captions.
     """
     labels = np.zeros((len(captions), len(matcher.columns)), dtype=bool)
-    words = {column: Counter() for column in matcher.columns}
+    phrases = {column: Counter() for column in matcher.columns}
     examples: dict[str, list[str]] = {column: [] for column in matcher.columns}
     for start in range(0, len(captions), CHUNK):
         groups = captions[start : start + CHUNK]
@@ -189,19 +196,19 @@ def label_captions(
         matches = matcher.match(texts)
         labels[start : start + CHUNK] = pooled(matches.labels, [len(group) for group in groups], pool)
         for c, column in enumerate(matcher.columns):
-            words[column] += matches.words[column]
-            wanted = N_EXAMPLES - len(examples[column])
-            examples[column] += [texts[i] for i in np.flatnonzero(matches.labels[:, c])[:wanted]]
-    found = {
+            phrases[column] += matches.phrases[column]
+            n_wanted = N_EXAMPLES - len(examples[column])
+            examples[column] += [texts[i] for i in np.flatnonzero(matches.labels[:, c])[:n_wanted]]
+    summaries = {
         column: {
             "n": int(labels[:, c].sum()),
             "share": float(labels[:, c].mean()) if len(labels) else 0.0,
-            "words": dict(words[column]),
+            "words": dict(phrases[column]),
             "examples": examples[column],
         }
         for c, column in enumerate(matcher.columns)
     }
-    return labels, found
+    return labels, summaries
 
 
 def pooled(named: np.ndarray, n_captions: Sequence[int], pool: Literal["any", "majority"]) -> np.ndarray:

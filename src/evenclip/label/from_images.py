@@ -1,14 +1,16 @@
 """Perceived attributes of images: a calibrated classifier on frozen embeddings that abstains where it is not sure.
 
-It is trained on an attribute set, such as UTKFace, FairFace or the embedded world: embeddings, and a data folder whose
-column of the attribute's name holds the annotated values. '' there means that nobody is shown; if the set has such
-rows they are a class of their own, for which all values are false.
+It is trained on an attribute set such as UTKFace, FairFace or the embedded world: embeddings, and a data folder with
+the annotated values in a column of the attribute's name. An empty value means that nobody is shown; where the set has
+such rows, "nobody" is one more class, for which all values are false.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
@@ -19,35 +21,99 @@ from sklearn.preprocessing import StandardScaler
 from evenclip.data.shards import read_pairs
 from evenclip.embed.npz import Embeddings, read_embeddings
 from evenclip.errors import InputError
-from evenclip.label.agreement import share_with_interval
-from evenclip.label.options import AttributeSet
+from evenclip.label.agreement import compare_sides, share_with_interval
+from evenclip.label.options import AttributeSet, LabelOptions
 
 HELD_OUT = 0.2
 N_FOLDS = 5
-MIN_PER_VALUE = 25  # of which 5 are held out and the others calibrated in 5 folds
+MIN_PER_VALUE = 25  # 5 are held out, and 20 are calibrated in 5 folds
 MAX_ITERATIONS = 2000
 
 
 @dataclass(frozen=True)
-class Perceived:
-    """What the image side sees of one attribute.
+class PerceivedAttribute:
+    """The image side's labels of one attribute.
 
-    ``values`` (k,) str; ``labels`` (n, k) bool; ``speaks`` (n,) bool: it does not abstain; ``test``: held-out quality.
+    Attributes
+    ----------
+    values : tuple of str
+        The k values of the attribute.
+    labels : ndarray of bool, shape (n, k)
+        The likeliest value of each image; all False = nobody.
+    is_confident : ndarray of bool, shape (n,)
+        Where the classifier does not abstain.
+    held_out : dict
+        Quality on annotated images that it was not trained on.
     """
 
     values: tuple[str, ...]
     labels: np.ndarray
-    speaks: np.ndarray
-    test: dict[str, Any]
+    is_confident: np.ndarray
+    held_out: dict[str, Any]
+
+
+def with_image_side(
+    columns: dict[str, Any], pairs: pa.Table, embedded: Embeddings, annotated: AttributeSet, options: LabelOptions
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Add the label columns of the image side.
+
+    Parameters
+    ----------
+    columns : dict of str to array
+        Label columns from captions.
+    pairs : Table
+        The pairs of the data folder; n rows.
+    embedded : Embeddings
+        Of the pairs; those without an embedding get null.
+    annotated : AttributeSet
+    options : LabelOptions
+
+    Returns
+    -------
+    columns : dict of str to array
+        With `image.sensitive.*`, null where the image side abstains, and with `text.sensitive.*` of these attributes.
+    report : dict
+        By attribute, the quality of the image side and the agreement of both sides.
+    """
+    rows = embedded.rows(pairs.column("key").to_pylist())
+    report: dict[str, Any] = {}
+    for attribute in annotated.attributes:
+        perceived = perceive(attribute, annotated, embedded, options.min_confidence, options.seed)
+        labels, is_labelled = perceived.labels[rows], (rows >= 0) & perceived.is_confident[rows]
+        prefix = f"sensitive.{attribute}."
+        by_text = {value: columns[prefix + value] for value in perceived.values if prefix + value in columns}
+        by_image = {value: labels[:, k] for k, value in enumerate(perceived.values)}
+        agreements = compare_sides(by_text, by_image, is_labelled, pairs, attribute)
+        report[attribute] = {"held_out": perceived.held_out, "n_speaks": int(is_labelled.sum()), **agreements}
+        columns = {text_column(name, (attribute,)): values for name, values in columns.items()}
+        columns |= {f"image.{prefix}{value}": pa.array(flags, mask=~is_labelled) for value, flags in by_image.items()}
+    return columns, report
+
+
+def text_column(name: str, attributes: Iterable[str]) -> str:
+    """The name of a caption column, given the attributes that have an image side too."""
+    return f"text.{name}" if name.startswith(tuple(f"sensitive.{attribute}." for attribute in attributes)) else name
 
 
 def perceive(
     attribute: str, annotated: AttributeSet, images: Embeddings, min_confidence: float, seed: int
-) -> Perceived:
-    """Label ``images`` with the values of ``attribute``.
+) -> PerceivedAttribute:
+    """Label images with the values of an attribute.
 
-    Four fifths of the annotated set train a logistic regression on standardised embeddings, with Platt scaling in five
-    folds [1]_; the rest tests it.
+    A logistic regression on standardised embeddings is trained on four fifths of the annotated set, with Platt scaling
+    in five folds [1]_, and tested on the rest.
+
+    Parameters
+    ----------
+    attribute : str
+        Column of the annotated set.
+    annotated : AttributeSet
+    images : Embeddings
+        The n images to label.
+    min_confidence : float
+        Calibrated probability, in [0, 1), below which the classifier abstains.
+    seed : int
+        Seed of the split.
 
     Raises
     ------
@@ -67,10 +133,10 @@ def perceive(
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     classifier = CalibratedClassifierCV(model, cv=folds).fit(features[train], truth[train])
     values = tuple(str(value) for value in classifier.classes_ if value)
-    seen, sure = _choose(classifier, images.image, min_confidence)
-    quality = _quality(*_choose(classifier, features[test], min_confidence), truth[test])
-    labels = seen[:, None] == np.array(values)
-    return Perceived(values, labels, sure, {"n_train": len(train), **quality})
+    predicted, is_confident = _predict(classifier, images.image, min_confidence)
+    quality = _quality(*_predict(classifier, features[test], min_confidence), truth[test])
+    labels = predicted[:, None] == np.array(values)
+    return PerceivedAttribute(values, labels, is_confident, {"n_train": len(train), **quality})
 
 
 def _annotated(attribute: str, annotated: AttributeSet) -> tuple[np.ndarray, np.ndarray]:
@@ -84,31 +150,32 @@ def _annotated(attribute: str, annotated: AttributeSet) -> tuple[np.ndarray, np.
     rows = embeddings.rows(table.column("key").to_pylist())
     values, counts = np.unique(truth[rows >= 0], return_counts=True)
     if len(values) < 2 or counts.min() < MIN_PER_VALUE:
-        found = ", ".join(f"'{value}' {count}" for value, count in zip(values, counts, strict=True)) or "none"
+        listed = ", ".join(f"'{value}' {count}" for value, count in zip(values, counts, strict=True)) or "none"
         need = f"at least two values with {MIN_PER_VALUE} embedded images each are needed"
-        raise InputError(f"too few annotated images: {found}", f"{annotated.data}, column {attribute}", need)
+        raise InputError(f"too few annotated images: {listed}", f"{annotated.data}, column {attribute}", need)
     return embeddings.image[rows[rows >= 0]], truth[rows >= 0]
 
 
-def _choose(
+def _predict(
     classifier: CalibratedClassifierCV, features: np.ndarray, min_confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest value of each row (n,) str, and whether its probability is enough (n,) bool."""
+    """The likeliest value of each row, (n,) str, and whether its probability is at least ``min_confidence``, (n,)."""
     probability = classifier.predict_proba(features)
     best = probability.argmax(axis=1)
     return classifier.classes_[best], probability[np.arange(len(best)), best] >= min_confidence
 
 
-def _quality(seen: np.ndarray, sure: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+def _quality(predicted: np.ndarray, is_confident: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """Held-out accuracy over all rows, and over those where the classifier does not abstain."""
+    is_right = predicted == truth
     return {
         "n_test": len(truth),
-        "accuracy": share_with_interval(int((seen == truth).sum()), len(truth)),
-        "speaks": share_with_interval(int(sure.sum()), len(truth)),
-        "accuracy_where_it_speaks": share_with_interval(int((seen == truth)[sure].sum()), int(sure.sum())),
+        "accuracy": share_with_interval(int(is_right.sum()), len(truth)),
+        "speaks": share_with_interval(int(is_confident.sum()), len(truth)),
+        "accuracy_where_it_speaks": share_with_interval(int(is_right[is_confident].sum()), int(is_confident.sum())),
         "recall_by_value": {
             str(value or "nobody"): share_with_interval(
-                int((seen == value)[truth == value].sum()), int((truth == value).sum())
+                int(is_right[truth == value].sum()), int((truth == value).sum())
             )
             for value in np.unique(truth)
         },

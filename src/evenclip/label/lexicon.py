@@ -1,45 +1,95 @@
-"""Lexicons: the words by which a caption names an attribute's value, a target or a proxy.
+"""Lexicons: the words by which captions name values of sensitive attributes, targets and proxies.
 
     sensitive: {gender: {woman: [woman, women, girl], man: {words: [man, men], not: [man-made], not_before: [cave]}}}
     target:    {dress: {words: [dress], not_before: [shirt, shoe]}}
     proxy:     {kitchen: [kitchen, stove]}
 
-Case, white space, hyphens (read as spaces) and curly apostrophes make no difference; regular plurals and those of
--man are added, other irregular forms are to be listed; possessives match, because a word ends at an apostrophe.
-Phrases under `not` are no sign of that label, though they may be of another; nor are the label's words before one of
-`not_before` ("a baby elephant") or as owners of `not_owner_of` ("men's rooms"). Words that are denied ("no women",
-"without a helmet") name nothing. The lexicon's language is English, unless it lists its own words of `negation` and
-`function_words`, and sets `english_plurals: false`.
+Phrases match whole words, whatever the case, white space, hyphens (read as spaces) and form of apostrophe. Composed
+and decomposed accents (Unicode NFC and NFD) are equal, and soft hyphens are ignored; compatibility forms such as
+full-width letters are other letters. Regular English plurals and those of -man are added; list other irregular forms.
+Possessives match, because a word ends at an apostrophe.
+
+Phrases under `not` do not name the label, though they may name another; nor do the label's words before one of
+`not_before` ("a baby elephant") or as owners of `not_owner_of` ("men's rooms"). Negated words ("no women", "without a
+helmet") name nothing.
+
+A lexicon in another language lists its own words of `negation` and `function_words`, and sets `english_plurals: false`.
+For a script without spaces between words (Chinese, Japanese, Thai), it also sets `match: substring`.
 """
 
 import os
-from typing import Annotated, Any
+import unicodedata
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from evenclip.errors import InputError
 from evenclip.options import Options, read_yaml
 
-_AS_ONE = str.maketrans({"-": " ", "‐": " ", "–": " ", "\t": " ", "\n": " ", "\r": " ", "’": "'", "‘": "'"})
+_EQUIVALENT = str.maketrans({"-": " ", "‐": " ", "–": " ", "\t": " ", "\n": " ", "\r": " ", "’": "'", "‘": "'"})
+_SPACES = dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u3000"), " ")
+_IGNORED = dict.fromkeys([0xAD, 0x200C, 0x200D, 0x2060, *range(0xFE00, 0xFE10)])
+"""Soft hyphen, zero-width joiner and non-joiner, word joiner, variation selectors: inside words, or without meaning."""
+_FIRST_LETTER = 0x30000
+_SCRIPTS_WITHOUT_SPACES = ("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+"""Beginnings of the Unicode names of their letters."""
+
+
+@cache
+def _letter_of_mark() -> dict[int, int]:
+    """A letter for each combining mark: an ideograph that no caption has.
+
+    For Python's ``\\b`` and ``\\w`` a mark is the end of a word (python/cpython#76379), which would cut off the vowels
+    of Hindi and rare accents.
+    """
+    marks = (code for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+    return {mark: _FIRST_LETTER + number for number, mark in enumerate(marks)}
+
+
+@cache
+def _equivalent_in_unicode() -> dict[int, int | str | None]:
+    return _EQUIVALENT | _SPACES | _letter_of_mark() | _IGNORED
+
+
+@cache
+def _mark_of_letter() -> dict[int, int]:
+    return {letter: mark for mark, letter in _letter_of_mark().items()}
 
 
 def normalise(text: str) -> str:
-    """Lower case, hyphens and white space as spaces, straight apostrophes; the form in which words are compared.
+    """The form in which words are compared; `readable` makes it text again.
 
-    Possessives are joined, which tokenised captions write apart: "the man 's hat", or "the man s hat".
+    Lower case, NFC, hyphens and white space as spaces, straight apostrophes, combining marks as letters. Possessives
+    that tokenised captions write apart ("the man 's hat", "the man s hat") are joined.
     """
-    return text.lower().translate(_AS_ONE).replace(" 's", "'s").replace(" s ", "'s ")
+    if text.isascii():
+        text = text.lower().translate(_EQUIVALENT)
+    else:
+        text = unicodedata.normalize("NFC", text.lower()).translate(_equivalent_in_unicode())
+    return text.replace(" 's", "'s").replace(" s ", "'s ")
+
+
+def readable(normal: str) -> str:
+    """Normalised text with its combining marks restored."""
+    return normal if normal.isascii() else normal.translate(_mark_of_letter())
+
+
+def is_without_spaces(text: str) -> bool:
+    """Whether text, normalised or not, has letters of a script that writes no spaces between words."""
+    names = (unicodedata.name(char, "") for char in readable(text) if not char.isascii())
+    return any(name.startswith(_SCRIPTS_WITHOUT_SPACES) for name in names)
 
 
 def _normal_phrase(text: str) -> str:
     phrase = " ".join(normalise(text).split())
     if not phrase or not (phrase[0].isalnum() and phrase[-1].isalnum()):
-        raise ValueError(f"'{text}' does not begin and end with a letter or digit")
+        raise ValueError(f"'{text}' does not begin and end with a letter, mark or digit")
     return phrase
 
 
 def _flat(value: Any) -> Any:
-    """Lists in a list become part of it, so that YAML anchors can be shared and added to."""
+    """A list with the lists in it joined to it, so that YAML anchors can be shared and added to."""
     if not isinstance(value, list):
         return value
     return [item for part in value for item in (part if isinstance(part, list) else [part])]
@@ -56,29 +106,29 @@ class Words(Options):
     words: Annotated[Phrases, Field(min_length=1)]
     """Words or phrases; plurals are added."""
     exclude: Annotated[Phrases, Field(alias="not")] = []
-    """Phrases that hold one of the words and yet do not name the label; plurals are added."""
+    """Phrases that contain one of the words but do not name the label; plurals are added."""
     not_before: Phrases = []
-    """What follows `words` where they do not name the label, as in "baby elephant"; plurals are added."""
+    """Words that must not follow, as "elephant" in "baby elephant"; plurals are added."""
     not_owner_of: Phrases = []
-    """Things that do not show whose they are, as in "men's room"; plurals are added."""
+    """Things whose owner is not in the picture, as "room" in "men's room"; plurals are added."""
 
 
 class Negation(Options):
-    """How captions deny what they name: a word such as `no`, then perhaps some of `between`, then what is denied."""
+    """How captions negate: a word such as `no`, then perhaps some of `between`, then what is negated."""
 
     words: Phrases = [
         "no", "not", "n't", "isn't", "aren't", "wasn't", "weren't", "doesn't", "don't", "didn't", "won't", "can't",
         "without", "never", "neither", "nor", "instead of", "rather than", "lacking",
     ]  # fmt: skip
-    """Words that deny what follows."""
+    """Words that negate what follows."""
     between: Phrases = [
         "a", "an", "any", "the", "his", "her", "their", "its", "other", "more", "single", "visible", "real", "human",
         "young", "old", "little", "small", "big", "large", "adult", "with", "wearing", "holding", "using", "carrying",
         "riding", "having",
     ]  # fmt: skip
-    """Words that may stand between; any other word ends what is denied, as in "no shirt holding a baby"."""
+    """Words that may stand in between; any other word ends the negation, as in "no shirt holding a baby"."""
     alternatives: Phrases = ["or", "nor"]
-    """Words that go on with what is denied: "no bicycles, skates or skateboards"."""
+    """Words that continue a negated list: "no bicycles, skates or skateboards"; not with `match: substring`."""
 
 
 Entry = Annotated[Words, BeforeValidator(lambda value: {"words": value} if isinstance(value, list) else value)]
@@ -94,7 +144,7 @@ class Lexicon(Options):
     proxy: dict[Name, Entry] = {}
     """Name -> words."""
     negation: Negation = Negation()
-    """How captions deny what they name; the default is English."""
+    """How captions negate; the default is English."""
     function_words: list[Phrase] = [
         "a", "an", "the", "this", "that", "these", "those", "of", "in", "on", "at", "with", "by", "for", "to", "from",
         "and", "or", "is", "are", "was", "were", "be", "been", "has", "have", "as", "into", "onto", "over", "under",
@@ -102,9 +152,12 @@ class Lexicon(Options):
         "which", "where", "when", "there", "it", "its", "he", "his", "she", "her", "they", "their", "you", "your", "i",
         "my", "we", "our",
     ]  # fmt: skip
-    """Words that a sentence of the language hardly does without; `utility: [wording]` looks for them, [] does not."""
+    """Words that nearly every sentence of the language has; `utility: [wording]` requires one; [] = none required."""
     english_plurals: bool = True
     """Whether regular English plurals are added to all words."""
+    match: Literal["words", "substring"] = "words"
+    """`words`: phrases match whole words. `substring`: phrases match anywhere, also inside words, as scripts without
+    spaces need; plain Latin words would match too much then ("man" in "woman")."""
 
     def blocks(self) -> list[dict[str, Words]]:
         """Labels by column name, in blocks within which the longest phrase wins: each attribute, targets, proxies."""
@@ -116,13 +169,17 @@ class Lexicon(Options):
         blocks.append({f"proxy.{name}": words for name, words in self.proxy.items()})
         return [block for block in blocks if block]
 
+    def phrases(self) -> set[str]:
+        """All words and phrases that name a label, normalised, without plurals."""
+        return {phrase for block in self.blocks() for words in block.values() for phrase in words.words}
+
     def columns(self) -> list[str]:
         """Column names of the labels, in the file's order."""
         return [name for block in self.blocks() for name in block]
 
 
 def read_lexicon(path: str | os.PathLike) -> Lexicon:
-    """Read a lexicon file; `InputError` with the key if it is not one, or if it is empty."""
+    """Read a lexicon file; `InputError` naming the key if it is malformed or has no label."""
     values: Any = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError("not a mapping", str(path), "write `sensitive:`, `target:` and `proxy:` blocks")
@@ -133,7 +190,7 @@ def read_lexicon(path: str | os.PathLike) -> Lexicon:
 
 
 def with_plurals(phrase: str) -> set[str]:
-    """The phrase, and its regular plurals: nurses, witnesses, ladies, policemen; and the possessive "mens"."""
+    """The phrase and its regular plurals (nurses, witnesses, ladies, policemen), and the possessive "mens"."""
     forms = {phrase}
     if phrase.endswith(("s", "x", "z", "ch", "sh")):
         forms.add(phrase + "es")

@@ -1,17 +1,49 @@
-"""Label noise on purpose: how far do results move when some perceived attributes are wrong?"""
+"""Deliberate label noise: how far do results move when some labels of sensitive attributes are wrong?"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenclip.label.options import LabelOptions
+
+
+def with_noise(columns: Mapping[str, Any], shards: list[dict[str, Any]], options: LabelOptions) -> dict[str, Any]:
+    """Label columns with ``options.flip_share`` of each attribute's labels wrong; nulls stay.
+
+    Text and image sides get separate noise. It is drawn shard by shard, so that it does not depend on the number of
+    parts in which a data folder is labelled.
+    """
+    attributes: dict[str, list[str]] = {}
+    for name in columns:
+        if name.removeprefix("image.").removeprefix("text.").startswith("sensitive."):
+            attributes.setdefault(name.rpartition(".")[0], []).append(name)
+    ends = np.cumsum([shard["n"] for shard in shards])
+    noisy = dict(columns)
+    for number, names in enumerate(attributes.values()):
+        arrays = [pa.array(columns[name]) for name in names]
+        is_labelled = arrays[0].is_valid().to_numpy(zero_copy_only=False)
+        labels = np.column_stack([pc.fill_null(array, False).to_numpy(zero_copy_only=False) for array in arrays])
+        for shard, end in zip(shards, ends, strict=True):
+            rows = slice(end - shard["n"], end)
+            rng = np.random.default_rng([options.seed, number, int(shard["name"])])
+            labels[rows] = flip(labels[rows], options.flip_share, rng)
+        noisy |= {name: pa.array(labels[:, k], mask=~is_labelled) for k, name in enumerate(names)}
+    return noisy
 
 
 def flip(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Give ``share`` of the rows with exactly one value another one.
+    """Give a share of the rows with exactly one value another value.
 
     Parameters
     ----------
     labels : ndarray of bool, shape (n, k)
         The k values of one attribute.
     share : float
-        In [0, 1]; the number of rows is rounded, and drawn without replacement.
+        In [0, 1], of these rows; the number is rounded, and the rows are drawn without replacement.
+    rng : Generator
 
     Returns
     -------

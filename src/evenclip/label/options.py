@@ -1,4 +1,4 @@
-"""Options of the label stage, and what names an attribute set."""
+"""Options of the label stage, and the annotated set from which the image side learns."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +17,27 @@ class LabelOptions(Options):
     pool: Literal["any", "majority"] = "any"
     """A pair has a label if one of its captions names it (`any`), or if more than half of them do (`majority`)."""
     min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.8
-    """Calibrated probability below which the image side abstains: its labels of that image are null."""
+    """The image side abstains below this calibrated probability; its labels of the image are then null."""
     utility: list[Literal["similarity", "caption_length", "resolution", "wording"]] = []
-    """What the column `utility` is the product of, each in [0, 1]; `similarity`: the share of pairs with a lower
-    image-text similarity; `wording`: the share of five checks that captions pass: long enough, words rather than
-    numbers, the lexicon's language, no repetition, no boilerplate; none = no such column."""
+    """Factors of the column `utility`, each in [0, 1]; none = no such column. `similarity`: the share of pairs with a
+    lower image-text similarity. `wording`: the share of five checks that captions pass (long enough, words rather than
+    numbers, the lexicon's language, no repetition, no boilerplate)."""
     full_caption_words: Annotated[int, Field(ge=1)] = 8
-    """Words of a pair's longest caption from which `caption_length` is 1; below it is their share of these."""
+    """`caption_length` is the number of words in the longest caption divided by this, at most 1."""
     full_px: Annotated[int, Field(ge=1)] = 224
-    """Shorter side in pixels from which `resolution` is 1; below it is its share of these."""
+    """`resolution` is the shorter side in pixels divided by this, at most 1."""
     drop_lowest_similarity: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """This share of the pairs, those of the lowest image-text similarity, is left out and written to a table."""
+    """Share of the pairs to leave out, those with the lowest image-text similarity; they are listed in a table."""
     flip_share: Share = 0.0
-    """Label noise, for studies of sensitivity: this share of the rows with exactly one value of an attribute, on one
-    side, gets another value of it."""
+    """Label noise, for sensitivity studies: share of the rows with exactly one value of an attribute that get another
+    value, separately for text and image."""
     seed: int = 0
-    """Seed of the label noise, and of the split that tests the image side's classifier."""
+    """Seed of the label noise, and of the split that tests the image classifier."""
 
 
 @dataclass(frozen=True)
 class AttributeSet:
-    """Where the image side learns: the embeddings and the data folder of an annotated set, and the attributes."""
+    """An annotated set to learn from: its embeddings, its data folder, and the columns of its attributes."""
 
     embeddings: Path
     data: Path

@@ -1,8 +1,8 @@
-"""Suggest proxies: words of the captions that tell of both a perceived attribute and a target.
+"""Suggestions of proxies: words of captions with mutual information with both a sensitive attribute and a target.
 
-Reads a labels table, its data folder and its lexicon; writes a YAML block `proxy:` with the best words, each with its
-numbers in a comment. A person keeps the lines that make sense and moves them into the lexicon: nothing is accepted by
-itself. Command: `evenclip label-proxies LABELS.parquet --data DIR --lexicon FILE --out FILE.yaml`.
+Reads a labels table, its data folder and its lexicon; writes a YAML block `proxy:` with the best words and, as
+comments, their figures. Nothing is added to a lexicon automatically: a person moves the lines that make sense.
+Command: `evenclip label-proxies LABELS.parquet --data DIR --lexicon FILE --out FILE.yaml`.
 """
 
 import os
@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
 from evenclip.data.shards import read_pairs
 from evenclip.errors import InputError
-from evenclip.label.lexicon import Lexicon, normalise, read_lexicon, with_plurals
+from evenclip.label.lexicon import Lexicon, normalise, read_lexicon, readable, with_plurals
 from evenclip.options import Options
 from evenclip.provenance import atomic_file
 from evenclip.tables import read_table
@@ -30,12 +30,12 @@ class ProxyOptions(Options):
     n: Annotated[int, Field(ge=1)] = 30
     """Number of words suggested."""
     min_pairs: Annotated[int, Field(ge=1)] = 50
-    """Pairs whose captions must have the word; rare words tell much by chance."""
+    """Least number of pairs with the word; rare words are informative by chance."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A word, the pairs that have it, and what it tells in bits: of which attribute, of which target, and how much."""
+    """A word, its number of pairs, and its mutual information with the attribute and target it is most tied to."""
 
     word: str
     n_pairs: int
@@ -46,7 +46,7 @@ class Suggestion:
 
     @property
     def bits(self) -> float:
-        """What it tells of the one it tells less of: a proxy is tied to both."""
+        """The smaller of both figures, because a proxy is tied to both."""
         return min(self.attribute_bits, self.target_bits)
 
 
@@ -57,7 +57,7 @@ def suggest_proxies(
     out: str | os.PathLike,
     options: ProxyOptions,
 ) -> list[Suggestion]:
-    """Write the best words to ``out`` and return them, best first.
+    """Write the best words to ``out``, and return them, best first.
 
     Raises
     ------
@@ -71,42 +71,43 @@ def suggest_proxies(
     if unknown := [key for key in keys if key not in row]:
         raise InputError(f"the key '{unknown[0]}' is not in {data}", str(labels), "give the data that was labelled")
     captions = pairs.column("captions").take(pa.array([row[key] for key in keys])).to_pylist()
-    found = rank_words(captions, table, read_lexicon(lexicon), options, str(labels))
+    suggestions = rank_words(captions, table, read_lexicon(lexicon), options, str(labels))
     with atomic_file(out) as temporary:
-        temporary.write_text(_as_yaml(found, labels), encoding="utf-8")
-    return found
+        temporary.write_text(_as_yaml(suggestions, labels), encoding="utf-8")
+    return suggestions
 
 
 def rank_words(
     captions: Sequence[Sequence[str]], table: pa.Table, lexicon: Lexicon, options: ProxyOptions, where: str
 ) -> list[Suggestion]:
-    """The words that tell most, in bits of mutual information.
+    """The words with the highest mutual information, best first.
 
-    For an attribute only the rows with exactly one of its values count. The words that the lexicon has already, and
-    words without meaning of their own ("the"), are no candidates.
+    For an attribute, only rows with exactly one of its values count. Words of the lexicon and English stop words are
+    left out.
     """
     attributes, targets = _classes(table, "sensitive."), _classes(table, "target.")
     if not attributes or not targets:
         raise InputError("no sensitive.* or no target.* column", where, "label with a lexicon that has both")
-    known = set(ENGLISH_STOP_WORDS) | {word for phrase in _phrases(lexicon) for word in phrase.split()}
+    phrases = set().union(*map(with_plurals, lexicon.phrases()))
+    left_out = set(ENGLISH_STOP_WORDS) | {word for phrase in phrases for word in phrase.split()}
     counter = CountVectorizer(
         binary=True, preprocessor=normalise, token_pattern=r"[^\W\d_]{2,}", stop_words=None, dtype=np.int64
     )
     has_word = counter.fit_transform(" ".join(texts) for texts in captions)
     words = counter.get_feature_names_out()
     n_pairs = np.asarray(has_word.sum(axis=0)).ravel()
-    chosen = [i for i, word in enumerate(words) if word not in known and n_pairs[i] >= options.min_pairs]
+    chosen = [i for i, word in enumerate(words) if word not in left_out and n_pairs[i] >= options.min_pairs]
     if not chosen:
         return []
     has_word = has_word[:, chosen].T.tocsr()
-    tells = {name: mutual_information(has_word, classes) for name, classes in (attributes | targets).items()}
-    found = []
+    bits = {name: mutual_information(has_word, classes) for name, classes in (attributes | targets).items()}
+    suggestions = []
     for k, i in enumerate(chosen):
-        attribute = max(attributes, key=lambda name, k=k: tells[name][k])
-        target = max(targets, key=lambda name, k=k: tells[name][k])
-        bits = float(tells[attribute][k]), float(tells[target][k])
-        found.append(Suggestion(str(words[i]), int(n_pairs[i]), attribute, bits[0], target, bits[1]))
-    return sorted(found, key=lambda each: (-each.bits, each.word))[: options.n]
+        attribute = max(attributes, key=lambda name, k=k: bits[name][k])
+        target = max(targets, key=lambda name, k=k: bits[name][k])
+        figures = attribute, float(bits[attribute][k]), target, float(bits[target][k])
+        suggestions.append(Suggestion(readable(str(words[i])), int(n_pairs[i]), *figures))
+    return sorted(suggestions, key=lambda suggestion: (-suggestion.bits, suggestion.word))[: options.n]
 
 
 def mutual_information(has_word, classes: np.ndarray) -> np.ndarray:
@@ -138,7 +139,7 @@ def mutual_information(has_word, classes: np.ndarray) -> np.ndarray:
 
 
 def _classes(table: pa.Table, prefix: str) -> dict[str, np.ndarray]:
-    """For each attribute its values, for each target "yes" and "no", shape (n, k) bool; both sides where there are."""
+    """Labels of each attribute by value, and of each target with its complement, shape (n, k) bool; of both sides."""
     groups: dict[str, list[np.ndarray]] = {}
     for name in table.column_names:
         bare = name.removeprefix("image.").removeprefix("text.")
@@ -151,21 +152,15 @@ def _classes(table: pa.Table, prefix: str) -> dict[str, np.ndarray]:
     return {name: np.column_stack(flags) for name, flags in groups.items()}
 
 
-def _phrases(lexicon: Lexicon) -> set[str]:
-    """Every word and phrase by which the lexicon names something, plurals too."""
-    phrases = {phrase for block in lexicon.blocks() for words in block.values() for phrase in words.words}
-    return set().union(*(with_plurals(phrase) for phrase in phrases))
-
-
-def _as_yaml(found: list[Suggestion], labels: str | os.PathLike) -> str:
-    width = max((len(each.word) for each in found), default=0)
+def _as_yaml(suggestions: list[Suggestion], labels: str | os.PathLike) -> str:
+    width = max((len(suggestion.word) for suggestion in suggestions), default=0)
     lines = [
         f"# Proxies suggested for {os.path.basename(labels)}: words tied to a perceived attribute and to a target.",
         "# Move the lines that make sense into the lexicon's `proxy:` block; bits are of mutual information.",
-        "proxy:" if found else "proxy: {}",
+        "proxy:" if suggestions else "proxy: {}",
     ]
-    for each in found:
-        entry = f"{each.word}: [{each.word}]".ljust(2 * width + 4)
-        tells = f"{each.attribute} {each.attribute_bits:.4f} bits, {each.target} {each.target_bits:.4f} bits"
-        lines.append(f"  {entry}  # {each.n_pairs} pairs; {tells}")
+    for best in suggestions:
+        entry = f"{best.word}: [{best.word}]".ljust(2 * width + 4)
+        figures = f"{best.attribute} {best.attribute_bits:.4f} bits, {best.target} {best.target_bits:.4f} bits"
+        lines.append(f"  {entry}  # {best.n_pairs} pairs; {figures}")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The quality of pairs: is the caption a description, `utility` in [0, 1] for the balance, which pairs are dropped."""
+"""The quality of pairs: checks of captions, the column `utility` for balancing, the least similar pairs."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -34,15 +34,17 @@ def wording(captions: Sequence[str], function_words: Collection[str]) -> np.ndar
     ----------
     captions : sequence of str
     function_words : collection of str
-        Words without which the language's sentences hardly do (`Lexicon.function_words`); none = any language passes.
+        Words that nearly every sentence of the language has (`Lexicon.function_words`); none = any language passes.
 
     Returns
     -------
     ndarray of bool, shape (n_captions, 5)
         A caption without any word passes no check.
     """
-    known = frozenset(function_words)
-    return np.array([_passed(normalise(caption), known) for caption in captions], dtype=bool).reshape(-1, len(CHECKS))
+    expected = frozenset(function_words)
+    return np.array([_passed(normalise(caption), expected) for caption in captions], dtype=bool).reshape(
+        -1, len(CHECKS)
+    )
 
 
 def _passed(text: str, function_words: frozenset[str]) -> tuple[bool, ...]:
@@ -63,16 +65,17 @@ def _passed(text: str, function_words: frozenset[str]) -> tuple[bool, ...]:
 def utility(
     pairs: pa.Table, similarity: np.ndarray | None, function_words: Collection[str], options: LabelOptions
 ) -> np.ndarray:
-    """The product of the parts that ``options.utility`` names; the mappings are ours, no paper gives any.
+    """The product of the parts named in ``options.utility``; the mappings are ours, as no paper gives any.
 
     Parameters
     ----------
     pairs : Table
         Columns captions, width, height; n rows.
     similarity : ndarray, shape (n,), optional
-        Image-text similarity; NaN where it is not known, which counts as utility 1.
+        Image-text similarity; NaN where it is unknown, which counts as utility 1.
     function_words : collection of str
-        By which `wording` knows the captions' language.
+        As for `wording`.
+    options : LabelOptions
 
     Returns
     -------
@@ -99,7 +102,7 @@ def captions_of(pairs: pa.Table) -> list[list[str]]:
 
 
 def wording_share(captions: list[list[str]], function_words: Collection[str]) -> np.ndarray:
-    """The share of checks that a pair's captions pass, their mean, since any may be drawn; 0 where there is none."""
+    """The mean share of checks that a pair's captions pass, as any may be drawn; 0 for a pair without captions."""
     passed = wording([text for texts in captions for text in texts], function_words).mean(axis=1)
     n = np.array([len(texts) for texts in captions], dtype=np.int64)
     total = np.bincount(np.repeat(np.arange(len(n)), n), passed, minlength=len(n))
@@ -116,23 +119,23 @@ def image_text_similarity(embedded: Embeddings) -> np.ndarray:
 
 
 def rank_share(similarity: np.ndarray) -> np.ndarray:
-    """The share of the others that are less similar, ties half, in [0, 1]; 1 where it is not known.
+    """The share of the other pairs that are less similar, ties counting half, in [0, 1]; 1 where it is unknown.
 
-    Ranks, since cosines of one model are not those of another: CLIP's hardly leave 0.1 to 0.4.
+    Ranks are used because cosines of different models are not comparable: CLIP's hardly leave 0.1 to 0.4.
     """
-    known = ~np.isnan(similarity)
+    is_known = ~np.isnan(similarity)
     share = np.ones(len(similarity))
-    if known.sum() > 1:
-        _, place, n_equal = np.unique(similarity[known], return_inverse=True, return_counts=True)
+    if is_known.sum() > 1:
+        _, inverse, n_equal = np.unique(similarity[is_known], return_inverse=True, return_counts=True)
         n_below = np.cumsum(n_equal) - n_equal
-        share[known] = (n_below + (n_equal - 1) / 2)[place] / (known.sum() - 1)
+        share[is_known] = (n_below + (n_equal - 1) / 2)[inverse] / (is_known.sum() - 1)
     return share
 
 
 def lowest(similarity: np.ndarray, share: float) -> np.ndarray:
-    """The ``share`` of all rows that are least similar, shape (n,) bool; rows of unknown similarity stay."""
-    chosen = np.zeros(len(similarity), dtype=bool)
+    """The ``share`` of all rows with the lowest similarity, shape (n,) bool; never rows of unknown similarity."""
+    is_lowest = np.zeros(len(similarity), dtype=bool)
     order = np.argsort(similarity, kind="stable")  # NaN last
     n = min(round(share * len(similarity)), int((~np.isnan(similarity)).sum()))
-    chosen[order[:n]] = True
-    return chosen
+    is_lowest[order[:n]] = True
+    return is_lowest

@@ -68,13 +68,13 @@ def test_it_finds_what_the_embeddings_hold_and_says_how_well(faces, tmp_path):
     rng = np.random.default_rng(1)
     truth = rng.choice(VALUES, size=2000)
     images = read_embeddings(write_npz(tmp_path / "x.npz", features(truth, rng, strength=1.0)))
-    seen = perceive("gender", faces(strength=1.0), images, 0.8, seed=0)
-    right = seen.labels[np.arange(len(truth)), np.searchsorted(VALUES, truth)]
-    assert seen.values == VALUES and seen.labels.sum(axis=1).tolist() == [1] * len(truth)
+    perceived = perceive("gender", faces(strength=1.0), images, 0.8, seed=0)
+    right = perceived.labels[np.arange(len(truth)), np.searchsorted(VALUES, truth)]
+    assert perceived.values == VALUES and perceived.labels.sum(axis=1).tolist() == [1] * len(truth)
     # two normal distributions two standard deviations apart: 84 % at best
     assert 0.80 < right.mean() < 0.87
-    assert right[seen.speaks].mean() > 0.9 > right[~seen.speaks].mean()
-    held_out = seen.test
+    assert right[perceived.is_confident].mean() > 0.9 > right[~perceived.is_confident].mean()
+    held_out = perceived.held_out
     assert (held_out["n_train"], held_out["n_test"]) == (320, 80)
     assert held_out["accuracy"]["ci_low"] < right.mean() < held_out["accuracy"]["ci_high"]
     assert held_out["accuracy_where_it_speaks"]["n"] == round(held_out["speaks"]["value"] * 80)
@@ -86,33 +86,33 @@ def test_a_higher_confidence_speaks_less_and_its_probabilities_are_calibrated(fa
     images = read_embeddings(write_npz(tmp_path / "x.npz", features(truth, rng, strength=1.0)))
     shares = []
     for confidence in (0.0, 0.6, 0.8, 0.95):
-        seen = perceive("gender", faces(strength=1.0), images, confidence, seed=0)
-        right = seen.labels[np.arange(len(truth)), np.searchsorted(VALUES, truth)]
-        shares.append(seen.speaks.mean())
-        assert right[seen.speaks].mean() >= confidence  # at least as often right as it says
+        perceived = perceive("gender", faces(strength=1.0), images, confidence, seed=0)
+        right = perceived.labels[np.arange(len(truth)), np.searchsorted(VALUES, truth)]
+        shares.append(perceived.is_confident.mean())
+        assert right[perceived.is_confident].mean() >= confidence  # at least as often right as it says
     assert shares[0] == 1 and shares == sorted(shares, reverse=True) and shares[-1] < 0.6
 
 
 def test_embeddings_without_the_attribute_make_it_abstain(faces, tmp_path):
     rng = np.random.default_rng(3)
     images = read_embeddings(write_npz(tmp_path / "x.npz", rng.normal(size=(300, D))))
-    assert perceive("gender", faces(strength=0.0), images, 0.8, seed=0).speaks.mean() < 0.02
+    assert perceive("gender", faces(strength=0.0), images, 0.8, seed=0).is_confident.mean() < 0.02
 
 
 def test_nobody_is_a_class_of_its_own_where_the_set_shows_nobody(faces, tmp_path):
     rng = np.random.default_rng(4)
     truth = np.array(["", "man", "woman"] * 50)
     images = read_embeddings(write_npz(tmp_path / "x.npz", features(truth, rng)))
-    seen = perceive("gender", faces(nobody=True), images, 0.8, seed=0)
-    assert seen.values == VALUES
-    assert seen.labels[truth == ""].sum() == 0 and seen.speaks[truth == ""].mean() > 0.95
-    assert set(seen.test["recall_by_value"]) == {"nobody", "man", "woman"}
+    perceived = perceive("gender", faces(nobody=True), images, 0.8, seed=0)
+    assert perceived.values == VALUES
+    assert perceived.labels[truth == ""].sum() == 0 and perceived.is_confident[truth == ""].mean() > 0.95
+    assert set(perceived.held_out["recall_by_value"]) == {"nobody", "man", "woman"}
 
 
 def test_the_same_seed_sees_the_same(faces, tmp_path):
     images = read_embeddings(write_npz(tmp_path / "x.npz", np.random.default_rng(5).normal(size=(50, D))))
-    one, two = (perceive("gender", faces(strength=1.0), images, 0.8, seed=7) for _ in range(2))
-    assert np.array_equal(one.labels, two.labels) and one.test == two.test
+    first, second = (perceive("gender", faces(strength=1.0), images, 0.8, seed=7) for _ in range(2))
+    assert np.array_equal(first.labels, second.labels) and first.held_out == second.held_out
 
 
 def test_sets_that_cannot_be_learnt_from_are_input_errors(faces, tmp_path):
@@ -132,7 +132,7 @@ def test_sets_that_cannot_be_learnt_from_are_input_errors(faces, tmp_path):
 
 
 def side(text: str) -> Side:
-    """m, w: one value; b: both; -: none; ?: does not speak."""
+    """m, w: one value; b: both; -: none; ?: abstains."""
     labels = np.array([[c in "mb", c in "wb"] for c in text])
     return Side(labels, np.array([c != "?" for c in text]))
 

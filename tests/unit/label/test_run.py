@@ -80,7 +80,7 @@ def named(matcher: Matcher, caption: str) -> set[str]:
         ("", set()),
     ],
 )
-def test_captions_and_their_labels(matcher, caption, labels):
+def test_labels_of_a_caption(matcher, caption, labels):
     assert named(matcher, caption) == labels
 
 
@@ -135,7 +135,7 @@ def test_the_trie_finds_what_plain_alternatives_find(phrases, text):
     st.lists(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=5), min_size=1, max_size=8),
     st.sampled_from(["any", "majority"]),
 )
-def test_pooling_over_a_pairs_captions(groups, pool):
+def test_pairs_pool_their_captions(groups, pool):
     flat = np.array([row for group in groups for row in group], dtype=bool).reshape(-1, 2)
     rule = any if pool == "any" else lambda votes: 2 * sum(votes) > len(votes)
     expected = [[rule([row[c] for row in group]) for c in range(2)] for group in groups]
@@ -144,12 +144,12 @@ def test_pooling_over_a_pairs_captions(groups, pool):
 
 def test_counts_words_and_examples(matcher):
     captions = [["a man", "men"], ["a woman and a man"], ["nothing"], []]
-    labels, found = label_captions(captions, matcher, "any")
-    man = found["sensitive.gender.man"]
+    labels, summaries = label_captions(captions, matcher, "any")
+    man = summaries["sensitive.gender.man"]
     assert labels[:, matcher.columns.index("sensitive.gender.man")].tolist() == [True, True, False, False]
     assert (man["n"], man["share"], man["words"]) == (2, 0.5, {"man": 2, "men": 1})
     assert man["examples"] == ["a man", "men", "a woman and a man"]
-    assert found["proxy.kitchen"] == {"n": 0, "share": 0.0, "words": {}, "examples": []}
+    assert summaries["proxy.kitchen"] == {"n": 0, "share": 0.0, "words": {}, "examples": []}
 
 
 def write_data(folder, captions: list[list[str]]) -> None:
@@ -158,7 +158,7 @@ def write_data(folder, captions: list[list[str]]) -> None:
             writer.add(f"k{number}", b"jpeg", texts, {}, width=1, height=1, sha256=str(number))
 
 
-def test_label_dataset_writes_labels_in_the_order_of_the_pairs_and_a_manifest(tmp_path, capsys):
+def test_labels_and_manifest_follow_the_order_of_pairs(tmp_path, capsys):
     write_data(tmp_path / "data", [["a man"], ["a woman", "a man-made lake"], ["a chef"]])
     (tmp_path / "lexicon.yaml").write_text(yaml.safe_dump(LEXICON, sort_keys=False))
     label_dataset(tmp_path / "data", tmp_path / "lexicon.yaml", tmp_path / "out" / "set.parquet", LabelOptions())
@@ -194,7 +194,7 @@ def test_the_same_labels_come_out_byte_for_byte(tmp_path):
         ("target: [", "not valid YAML"),
     ],
 )
-def test_a_wrong_lexicon_is_an_input_error_that_says_where(tmp_path, text, message):
+def test_a_malformed_lexicon_is_refused(tmp_path, text, message):
     path = tmp_path / "lexicon.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=message) as error:
@@ -203,13 +203,13 @@ def test_a_wrong_lexicon_is_an_input_error_that_says_where(tmp_path, text, messa
 
 
 @pytest.mark.parametrize("name", ["people", "flickr8k", "world"])
-def test_the_shipped_lexicons_are_valid_and_every_column_can_be_named(name, request):
+def test_every_column_of_a_shipped_lexicon_can_be_named(name, request):
     lexicon = read_lexicon(request.config.rootpath / "config" / "lexicons" / f"{name}.yaml")
     matcher = Matcher(lexicon)
     for block in lexicon.blocks():
         for column, words in block.items():
-            found = matcher.match([f"a {words.words[0]} ."]).labels[0]
-            assert found[matcher.columns.index(column)], column
+            labels = matcher.match([f"a {words.words[0]} ."]).labels[0]
+            assert labels[matcher.columns.index(column)], column
 
 
 @pytest.mark.parametrize(
@@ -235,13 +235,13 @@ def test_the_shipped_lexicons_are_valid_and_every_column_can_be_named(name, requ
         ("mens hands", {"gender.man"}),
     ],
 )
-def test_denials_owners_and_what_follows(caption, labels):
+def test_negation_owners_and_followers_refute_a_label(caption, labels):
     values = json.loads(json.dumps(LEXICON))
     values["sensitive"]["gender"]["man"] |= {"not_before": [["dog"], "cat"], "not_owner_of": ["room"]}
     assert named(Matcher(Lexicon.parse(values, "lexicon")), caption) == labels
 
 
-def test_another_language_brings_its_own_denials_and_plurals():
+def test_another_language_brings_its_own_negation():
     lexicon = {
         "sensitive": {"gender": {"woman": ["Frau", "Frauen"], "man": ["Mann", "Männer"]}},
         "negation": {"words": ["kein", "keine", "ohne"], "between": ["junge"], "alternatives": ["oder"]},
@@ -289,6 +289,6 @@ def test_parts_gathered_are_the_labels_of_the_whole(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["2", "0/3", "4/3", "a/b", "-1/2", ""])
-def test_a_part_that_is_none_is_refused(text):
+def test_a_malformed_part_is_refused(text):
     with pytest.raises(InputError, match="is not a part"):
         Part.from_argument(text)
