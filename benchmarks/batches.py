@@ -20,7 +20,6 @@ from balance import row, write_csv
 
 from evenclip.train.methods.simclip import Neighbours, SimClipBatches
 from evenclip.train.options import SimClipOptions
-from evenclip.train.plugin import Clock
 
 TABLE = Path(__file__).parent / "results" / "batches.csv"
 WIDTH, RANK, NOISE = 512, 64, 0.02
@@ -56,7 +55,7 @@ def clusters_case(n: int = 100_000, n_runs: int = 3) -> list[dict]:
     n_clusters = n // BATCH * BATCH // SIZE
     for run in range(n_runs):  # in turns, best of each
         options = SimClipOptions(cluster_size=SIZE)
-        batches = SimClipBatches(np.ones(n, np.int64), np.arange(n), BATCH, run, Clock(1000), options)
+        batches = SimClipBatches(np.ones(n, np.int64), np.arange(n), BATCH, run, options, 1000)
         start = time.process_time()
         batches.prepare(0, lambda modality, rows: features[rows])
         found = [batches.at(step).rows for step in range(batches.steps_per_epoch)]

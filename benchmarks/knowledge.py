@@ -28,9 +28,9 @@ from evenclip.model.clip import create_clip, save_clip
 from evenclip.tables import WEIGHTS_SCHEMA, write_table
 from evenclip.train import TrainOptions
 from evenclip.train.data import load_pairs
-from evenclip.train.distributed import Ranks
+from evenclip.train.distributed import Processes
 from evenclip.train.engine import Engine
-from evenclip.train.plugin import Clock, Setting
+from evenclip.train.plugin import Clock, MethodContext
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "knowledge.csv"
@@ -113,7 +113,9 @@ def make_engine(folder: Path, model: Path, start: Path, knowledge: dict | None) 
     clip = create_clip(options.model, options.init)
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
     clock, cpu = Clock(N_STEPS * N_ROUNDS), torch.device("cpu")
-    return Engine(Setting(options, clip, pairs, 0, clock, cpu, folder / "data", None, folder / "graph"), Ranks())
+    return Engine(
+        MethodContext(options, clip, pairs, 0, clock, cpu, folder / "data", None, folder / "graph"), Processes()
+    )
 
 
 def measured(model: str, case: str, milliseconds: float, ratio: float) -> dict:

@@ -38,7 +38,7 @@ from evenclip.tables import WEIGHTS_SCHEMA, write_table
 from evenclip.train import TrainOptions
 from evenclip.train.data import crop, draw_crops, load_pairs
 from evenclip.train.engine import Engine
-from evenclip.train.methods import Setting
+from evenclip.train.methods import MethodContext
 from evenclip.train.plugin import Clock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,8 +95,8 @@ def train_ours(folder: Path, model: str, device: str, **changes) -> dict:
     started = time.perf_counter()
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, N_THREADS, options.cache_mb)
     labels = folder / "labels.parquet"
-    setting = Setting(options, clip, pairs, 0, Clock(N_STEPS), torch.device(device), folder / "data", labels)
-    engine = Engine(setting)
+    context = MethodContext(options, clip, pairs, 0, Clock(N_STEPS), torch.device(device), folder / "data", labels)
+    engine = Engine(context)
     losses = [engine.step().loss.item()]
     begun = time.perf_counter()
     losses += torch.stack([engine.step().loss for _ in range(N_STEPS - 1)]).tolist()
@@ -209,11 +209,11 @@ def read_ours(folder: Path, cache_mb: float, n_epochs: int) -> float:
     clip = create_clip(str(folder / "small_vit.json"))
     started = time.perf_counter()
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, N_THREADS, cache_mb)
-    engine = Engine(Setting(options, clip, pairs, 0, Clock(10_000), torch.device("cpu")))
+    engine = Engine(MethodContext(options, clip, pairs, 0, Clock(10_000), torch.device("cpu")))
     batches = engine.parts.batches
     n_steps = n_epochs * batches.steps_per_epoch
     for step in range(n_steps):
-        prepared = engine._ahead.take(step, n_steps, batches.at)
+        prepared = engine._prefetcher.take(step, n_steps, batches.at)
         inputs = engine._inputs(prepared.batch, prepared.pixels)
         assert inputs.images().shape == (BATCH_SIZE, 3, 64, 64) and len(inputs.tokens) == BATCH_SIZE
     return n_steps * BATCH_SIZE / (time.perf_counter() - started)

@@ -1,5 +1,7 @@
 """Families of parts that are found by existing: each module of a package is one part (a strategy, a layout, a metric).
 
+A part that is too large for a module is a sub-package.
+
 A family is a package whose ``__init__`` calls ``modules_of(__name__)`` and reads what it needs off the modules. So a
 part is added by adding its file, and no list has to name it. `evenclip.provenance.code_fingerprint` knows this call:
 all modules of such a package belong to the code of whoever imports the package.
@@ -22,7 +24,7 @@ def modules_of(package: str) -> dict[str, ModuleType]:
     Returns
     -------
     dict of str to module
-        Without sub-packages, private modules (``_name``) and ``base``, which holds what the parts share.
+        Modules and sub-packages alike, without private ones (``_name``) and ``base``, which holds what the parts share.
     """
     return {name: importlib.import_module(f"{package}.{name}") for name in names_of(package)}
 
@@ -30,5 +32,5 @@ def modules_of(package: str) -> dict[str, ModuleType]:
 def names_of(package: str) -> list[str]:
     """The names that `modules_of` gives, without importing anything: for option blocks and help texts."""
     folder = importlib.util.find_spec(package).submodule_search_locations
-    names = sorted(info.name for info in pkgutil.iter_modules(folder) if not info.ispkg)
+    names = sorted(info.name for info in pkgutil.iter_modules(folder))
     return [name for name in names if name != "base" and not name.startswith("_")]

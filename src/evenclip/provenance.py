@@ -230,7 +230,8 @@ def _imports_and_code(name: str, path: Path) -> tuple[set[str], str]:
     nodes = list(ast.walk(tree := ast.parse(path.read_text(encoding="utf-8"))))
     imports = _package_imports(name, path.name == "__init__.py", nodes)
     if any(isinstance(node, ast.Call) and getattr(node.func, "id", "") == "modules_of" for node in nodes):
-        imports |= {f"{name}.{part.stem}" for part in path.parent.glob("*.py") if part != path}  # see evenclip.plugins
+        parts = [*path.parent.glob("*.py"), *(package.parent for package in path.parent.glob("*/__init__.py"))]
+        imports |= {f"{name}.{part.stem}" for part in parts if part != path}  # see evenclip.plugins
     for node in nodes:
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:

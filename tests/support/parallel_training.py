@@ -14,10 +14,9 @@ from evenclip.model.clip import create_clip
 from evenclip.train import TrainOptions, engine
 from evenclip.train.batches import WeightedBatches
 from evenclip.train.data import load_pairs
-from evenclip.train.distributed import Ranks, joined_ranks
+from evenclip.train.distributed import Processes, joined_processes
 from evenclip.train.engine import Engine
-from evenclip.train.methods import Parts, Setting
-from evenclip.train.plugin import Clock, Step, Term
+from evenclip.train.plugin import Clock, MethodContext, Parts, Step, Term
 from support.tiny_methods import make_methods_engine
 
 CASES = {
@@ -30,8 +29,8 @@ CASES = {
 }
 METHODS = {
     "simclip": {"simclip": {"cluster_size": 4}},
-    "ahnm": {"ahnm": {"sharpness_start": 0.5, "strength_start": 1, "queue": 8}},
-    "ahnm, siglip": {"ahnm": {"strength_start": 1, "top_k": 5}, "objective": "siglip"},
+    "ahnm": {"ahnm": {"sharpness_start": 0.5, "strength_start": 1}},
+    "ahnm, siglip": {"ahnm": {"strength_start": 1}, "objective": "siglip"},
     "fcl on two stages of simclip": {
         "fcl": {"prompts": "colors.yaml"}, "simclip": {}, "stages": {"first": "first.parquet", "share": 0.5},
     },
@@ -49,7 +48,7 @@ class OnBoth(Term):
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict]:
         spread = (step.image.T @ step.text).square().mean()
-        own = (step.image[step.mine] @ self.direction).square().mean() + step.images.mean()
+        own = (step.image[step.local_rows] @ self.direction).square().mean() + step.images.mean()
         return spread + own, {"spread": spread.detach()}
 
 
@@ -81,11 +80,11 @@ class Masked:
         pass
 
 
-def make_engine(folder: Path, ranks: Ranks, **options) -> Engine:
+def make_engine(folder: Path, processes: Processes, **options) -> Engine:
     """An engine with a term and adjusted negatives."""
 
-    def make(setting: Setting) -> Parts:
-        batches = WeightedBatches(setting.pairs.copies, setting.options.batch_size, setting.seed)
+    def make(context: MethodContext) -> Parts:
+        batches = WeightedBatches(context.pairs.copies, context.options.batch_size, context.seed)
         return Parts(batches, negatives=Masked(), terms=[OnBoth()])
 
     engine.make_parts = make
@@ -94,7 +93,7 @@ def make_engine(folder: Path, ranks: Ranks, **options) -> Engine:
     torch.manual_seed(0)
     clip = create_clip(str(folder / "tiny.json"), objective=parsed.objective)
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
-    return Engine(Setting(parsed, clip, pairs, 0, Clock(4), torch.device("cpu")), ranks)
+    return Engine(MethodContext(parsed, clip, pairs, 0, Clock(4), torch.device("cpu")), processes)
 
 
 def gradients(made: Engine, n_steps: int = 1) -> dict[str, torch.Tensor]:
@@ -105,26 +104,26 @@ def gradients(made: Engine, n_steps: int = 1) -> dict[str, torch.Tensor]:
         for prefix, module in (("", made.module), ("terms.", made.terms)):
             found.update({prefix + name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None})
 
-    made._update._optimizer.register_step_pre_hook(lambda *_: keep())
+    made._optimizer_step._optimizer.register_step_pre_hook(lambda *_: keep())
     for _ in range(n_steps):
         loss = made.step().loss
-    made.ranks.average([loss])
+    made.processes.average([loss])
     return found | {"loss": loss}
 
 
-def method_gradients(folder: Path, ranks: Ranks, **options) -> dict[str, torch.Tensor]:
+def method_gradients(folder: Path, processes: Processes, **options) -> dict[str, torch.Tensor]:
     """Gradients of the third step, for which the methods remember something."""
     os.chdir(folder)
-    return gradients(make_methods_engine(folder, ranks, **options), n_steps=3)
+    return gradients(make_methods_engine(folder, processes, **options), n_steps=3)
 
 
 def main() -> None:
     folder, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     torch.set_num_threads(1)
-    with joined_ranks(torch.device("cpu")) as ranks:
-        found = {name: method_gradients(folder / "methods", ranks, **options) for name, options in METHODS.items()}
-        found |= {name: gradients(make_engine(folder, ranks, **options)) for name, options in CASES.items()}
-        torch.save(found, out / f"rank{ranks.rank}.pt")
+    with joined_processes(torch.device("cpu")) as processes:
+        found = {name: method_gradients(folder / "methods", processes, **options) for name, options in METHODS.items()}
+        found |= {name: gradients(make_engine(folder, processes, **options)) for name, options in CASES.items()}
+        torch.save(found, out / f"rank{processes.rank}.pt")
 
 
 if __name__ == "__main__":

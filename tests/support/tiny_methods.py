@@ -1,6 +1,7 @@
 """What the methods of training read: coloured squares with labels, a graph, prompts and two kinds of weights."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +11,9 @@ from evenclip.model.clip import create_clip
 from evenclip.tables import write_table
 from evenclip.train import TrainOptions
 from evenclip.train.data import load_pairs
-from evenclip.train.distributed import Ranks
+from evenclip.train.distributed import Processes
 from evenclip.train.engine import Engine
-from evenclip.train.plugin import Clock, Setting
+from evenclip.train.plugin import Clock, MethodContext
 from support.tiny_training import COLORS, write_model, write_squares, write_weights
 
 N, N_STEPS = 96, 12
@@ -46,13 +47,18 @@ def write_methods_folder(root: Path) -> Path:
     return root
 
 
-def make_methods_engine(folder: Path, ranks: Ranks | None = None, **options) -> Engine:
-    """A training of `N_STEPS` steps with the methods that ``options`` switch on."""
+INPUTS = {"labels": "l.parquet", "graph": "graph"}
+
+
+def make_methods_engine(
+    folder: Path, processes: Processes | None = None, inputs: Iterable[str] = tuple(INPUTS), **options
+) -> Engine:
+    """A training of `N_STEPS` steps with the methods that ``options`` switch on, given the named ``inputs``."""
     plain = {"model": str(folder / "tiny.json"), "batch_size": 16, "precision": "fp32", "device": "cpu"}
     parsed = TrainOptions.parse(plain | {"samples_seen": 16 * N_STEPS} | options, "test")
     torch.manual_seed(0)
     clip = create_clip(parsed.model, objective=parsed.objective)
     first = folder / parsed.stages.first if parsed.stages else None
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1, first=first)
-    paths = folder / "data", folder / "l.parquet", folder / "graph"
-    return Engine(Setting(parsed, clip, pairs, 0, Clock(N_STEPS), torch.device("cpu"), *paths), ranks)
+    paths = {"data": folder / "data"} | {name: folder / INPUTS[name] for name in inputs}
+    return Engine(MethodContext(parsed, clip, pairs, 0, Clock(N_STEPS), torch.device("cpu"), **paths), processes)

@@ -14,9 +14,10 @@ def test_modules_are_found_by_existing(tmp_path, monkeypatch):
     try:
         assert {name: module.NAME for name, module in modules_of("family").items()} == {
             "first": "first",
+            "inner": "inner/__init__",
             "second": "second",
         }
-        assert list(modules_of("family")) == ["first", "second"]
+        assert list(modules_of("family")) == ["first", "inner", "second"]
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "family"]:
             del sys.modules[name]

@@ -68,7 +68,13 @@ def test_a_part_found_by_existing_counts_as_code(package):
     (root / "report/table.py").write_text("from evenclip import records\nWIDTH = 3\n")
     edited = measure("report")
     (root / "report/figure.py").write_text("HEIGHT = 3\n")
-    assert len({before, edited, measure("report")}) == 3
+    with_figure = measure("report")
+    (root / "report/map").mkdir()
+    (root / "report/map/__init__.py").write_text("from evenclip.report.map.tiles import SIZE\n")
+    (root / "report/map/tiles.py").write_text("SIZE = 1\n")
+    with_map = measure("report")
+    (root / "report/map/tiles.py").write_text("SIZE = 2\n")
+    assert len({before, edited, with_figure, with_map, measure("report")}) == 5
 
 
 def test_the_fingerprint_of_no_module_is_an_error():

@@ -4,8 +4,7 @@ rule train:
         weights=lambda w: f"{RESULTS}/balance/{STUDY.runs[w.run].strategy}/weights.parquet",
         labels=rules.label.output.labels,
         graph=lambda w: rules.graph.output if STUDY.uses_graph(w.run) else [],
-        first=lambda w: STUDY.first_weights(w.run),
-        probe=lambda w: STUDY.probe_data(w.run),
+        stage_outputs=lambda w: STUDY.stage_outputs(w.run),
         model=lambda w: STUDY.model_files(w.run, w.seed),
     output:
         weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",

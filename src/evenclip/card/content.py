@@ -12,10 +12,10 @@ from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
 from evenclip.provenance import fingerprint
 from evenclip.results import RunResult, StudyResults, read_document
+from evenclip.train.options import TrainOptions
 
 OVER_EXAMPLES = "over the examples (Wilson's for shares, bootstrap for others)"
 WORDING = ("_prompt_mean", "_prompt_range")  # a metric over its prompts' templates stands in the metric's own row
-METHODS = ("knowledge", "simclip", "ahnm", "efficientcl", "fcl", "stages")  # options that change how a model is trained
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,8 @@ def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
 def _training_facts(trainings: dict[int, dict[str, Any]]) -> dict[str, str]:
     first = next(iter(trainings.values()))
     options = first["options"]
-    methods = ", ".join(name for name in METHODS if options.get(name) is not None) or "none"
+    known = TrainOptions.method_classes()
+    methods = ", ".join(known[name].title for name in known if options.get(name) is not None) or "none"
     data = first["inputs"]["data"]
     name = "/".join(Path(data["path"]).parts[-2:])
     shown = f"{first['samples_seen']:,} in batches of {options['batch_size']}, learning rate {options['lr']:g}"

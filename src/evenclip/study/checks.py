@@ -43,7 +43,8 @@ def check_references(study: "Study", where: str) -> None:
             raise InputError(f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder")
     for run in study.runs:
         if study.uses_graph(run) and study.config.graph is None:
-            hint = "add a block `graph`, or take train.knowledge out"
+            methods = study.train_options(run).methods()
+            hint = f"add a block `graph`, or take out {', '.join(m for m in methods if 'graph' in methods[m].needs)}"
             raise InputError("the study has no knowledge graph to learn from", f"{where}, run {run}", hint)
     if "links" in {*study.config.evaluate.sets, *study.config.vqa}:
         raise InputError("'links' is where link prediction goes", where, "give the set another name")

@@ -167,8 +167,8 @@ class Study:
 
     def linking_runs(self) -> list[str]:
         """The runs whose multi-modal encoder has learnt links (E2E); none where the study does not ask for them."""
-        learnt = {run: self.train_options(run).knowledge for run in self.runs} if self.config.links else {}
-        return [run for run, knowledge in learnt.items() if knowledge and knowledge.e2e and not knowledge.as_captions]
+        methods = {run: self.train_options(run).methods().values() for run in self.runs} if self.config.links else {}
+        return [run for run, blocks in methods.items() if any(block.learns_links() for block in blocks)]
 
     def links_arguments(self) -> str:
         """Arguments of `evenclip links`; '' where the study does not ask for it."""
@@ -192,24 +192,16 @@ class Study:
     def uses_graph(self, run: str) -> bool:
         """Whether the run learns from the study's knowledge graph."""
         options = self.train_options(run)
-        where_there_is_one = options.ahnm is not None or options.mask_true
-        return options.knowledge is not None or (where_there_is_one and self.config.graph is not None)
+        return options.needs("graph") or (self.config.graph is not None and options.uses("graph"))
 
     def model_files(self, run: str, seed: int | str) -> list[str]:
         """The files that a training's options name, such as the model's configuration, so that an edit retrains."""
-        options = self.train_options(run).of_seed(seed)
-        made = {"first weights", *(options.probe.folders() if options.probe else ())}  # by other rules
-        return [path for name, path in options.files().items() if name not in made]
+        return list(self.train_options(run).of_seed(seed).files().values())
 
-    def probe_data(self, run: str) -> list[str]:
-        """Manifests of the data that the run's bias probe looks at."""
-        probe = self.train_options(run).probe
-        return [f"{folder}/manifest.json" for folder in probe.folders().values()] if probe else []
-
-    def first_weights(self, run: str) -> list[str]:
-        """The weights of the run's first stage, if it has two."""
-        stages = self.train_options(run).stages
-        return [stages.first] if stages else []
+    def stage_outputs(self, run: str) -> list[str]:
+        """What other stages write for the run's options: weights of a first stage, manifests of a probe's data."""
+        paths = self.train_options(run).stage_outputs().values()
+        return [path if path.endswith(".parquet") else f"{path}/manifest.json" for path in paths]
 
     def train_options(self, run: str) -> TrainOptions:
         """The study's training block with the row's overrides; a column may name one key of a nested block."""
@@ -221,10 +213,8 @@ class Study:
                 inner[block] = inner.get(block) or {}  # the sheet switches a method on by naming one of its keys
                 inner = inner[block]
             inner[key] = value
-        stages = values.get("stages")
-        if isinstance(stages, dict) and stages.get("first") in self.config.balance:
-            values["stages"] = stages | {"first": f"{self.results}/balance/{stages['first']}/weights.parquet"}
-        return TrainOptions.parse(values, f"{self.config.ablations}, run {run}")
+        weights = {name: f"{self.results}/balance/{name}/weights.parquet" for name in self.config.balance}
+        return TrainOptions.parse(values, f"{self.config.ablations}, run {run}").with_weights_of(weights)
 
     def embed_arguments(self) -> str:
         """Arguments of `evenclip embed`: every evaluation set with its prompt files."""

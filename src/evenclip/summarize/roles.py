@@ -10,7 +10,6 @@ from evenclip.summarize.claims import Claim
 
 # the other balance options (tolerances, retention, cap) belong to a strategy and may differ with it
 COMPARED_OF_BALANCE = ("balance.strategy", "balance.proxies")
-FIRST_STAGE = "train.stages.first"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +24,8 @@ class RunFacts:
 
     @classmethod
     def of(cls, name: str, **stages: dict[str, Any]) -> "RunFacts":
-        """From the options of each stage, as they stand in the manifests; the first of two stages by its strategy."""
-        options = dict(_flat(stages))
-        first = PurePath(options.get(FIRST_STAGE) or "")
-        if first.parts[-3::2] == ("balance", "weights.parquet"):
-            options[FIRST_STAGE] = first.parent.name
-        return cls(name, options)
+        """From the options of each stage, as they stand in the manifests; weights by the name of their strategy."""
+        return cls(name, {key: _strategy_of(value) for key, value in _flat(stages)})
 
     def has(self, key: str, setting: Any) -> bool:
         """Does the run have this setting? True and False stand for on and off, also of a method's whole block."""
@@ -109,6 +104,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _strategy_of(value: Any) -> Any:
+    """The strategy whose weights a path names; any other value as it is."""
+    parts = PurePath(value).parts if isinstance(value, str) else ()
+    return parts[-2] if parts[-3::2] == ("balance", "weights.parquet") else value
 
 
 def _text(role: dict[str, Any]) -> str:

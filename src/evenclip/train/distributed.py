@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 2 -m evenclip train ...        (--max-restarts 3: continues by itself)
 
-Every rank draws the same batches and does its share of each; what is minimised is the mean over ranks. NCCL on CUDA
+Every rank draws the same batches and does its share of each; what is minimised is the mean over processes. NCCL on CUDA
 devices (one for each local rank), gloo otherwise. Without torchrun there is one rank and nothing is exchanged.
 """
 
@@ -19,7 +19,7 @@ from evenclip.errors import InputError
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Processes:
     """The processes of one training: ``rank`` of ``size``."""
 
     rank: int = 0
@@ -36,11 +36,11 @@ class Ranks:
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """The rows of all ranks in their order, on every rank; gradients go back to the rank that a row is from."""
+        """The rows of all processes in their order, on every rank; gradients go back to the rank that a row is from."""
         return rows if self.size == 1 else _Gather.apply(rows, self)
 
     def average(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace each tensor by its mean over ranks; one exchange for each type of number."""
+        """Replace each tensor by its mean over processes; one exchange for each type of number."""
         if self.size == 1:
             return
         by_type: dict[torch.dtype, list[torch.Tensor]] = {}
@@ -55,7 +55,7 @@ class Ranks:
                 tensor.copy_(mean.view_as(tensor))
 
     def share_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace each gradient by its mean over ranks; a rank without one counts as 0, unless no rank has one."""
+        """Replace each gradient by its mean over processes; a rank without one counts as 0, unless no rank has one."""
         if self.size == 1:
             return
         parameters = list(parameters)
@@ -79,27 +79,27 @@ class Ranks:
 
 
 @contextmanager
-def joined_ranks(device: torch.device) -> Iterator[Ranks]:
+def joined_processes(device: torch.device) -> Iterator[Processes]:
     """Join the other processes that torchrun started; alone without torchrun."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Ranks()
+        yield Processes()
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # the history's few numbers are exchanged on the CPU
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Ranks(dist.get_rank(), size)
+        yield Processes(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
 
 
-def check_shares(batch_size: int, ranks: Ranks) -> None:
+def check_shares(batch_size: int, processes: Processes) -> None:
     """`InputError` unless every rank gets the same number of rows."""
-    if batch_size % ranks.size:
-        what = f"a batch of {batch_size} cannot be shared equally by {ranks.size} processes"
-        raise InputError(what, "batch_size", f"a multiple of {ranks.size}")
+    if batch_size % processes.size:
+        what = f"a batch of {batch_size} cannot be shared equally by {processes.size} processes"
+        raise InputError(what, "batch_size", f"a multiple of {processes.size}")
 
 
 @contextmanager
@@ -114,14 +114,14 @@ def _together() -> Iterator[None]:
 
 
 class _Gather(torch.autograd.Function):
-    """All ranks' rows; the gradient of a row is the sum of what all ranks say about it."""
+    """All processes' rows; the gradient of a row is the sum of what all processes say about it."""
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, ranks: Ranks) -> torch.Tensor:
-        ctx.ranks = ranks
-        whole = rows.new_empty(ranks.size * len(rows), *rows.shape[1:])
+    def forward(ctx: Any, rows: torch.Tensor, processes: Processes) -> torch.Tensor:
+        ctx.processes = processes
+        whole = rows.new_empty(processes.size * len(rows), *rows.shape[1:])
         with _together():
-            dist.all_gather(list(whole.chunk(ranks.size)), rows.contiguous())
+            dist.all_gather(list(whole.chunk(processes.size)), rows.contiguous())
         return whole
 
     @staticmethod
@@ -129,4 +129,4 @@ class _Gather(torch.autograd.Function):
         total = upstream.contiguous().clone()
         with _together():
             dist.all_reduce(total)  # gloo has no reduce-scatter
-        return total[ctx.ranks.share(len(total))], None
+        return total[ctx.processes.share(len(total))], None

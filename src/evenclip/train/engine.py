@@ -18,12 +18,12 @@ from evenclip.model.towers import NarrowVocabulary, compile_towers, encode_image
 from evenclip.train.batches import Batch
 from evenclip.train.bias_probe import BiasProbe
 from evenclip.train.data import Inputs, draw_crops
-from evenclip.train.distributed import Ranks
+from evenclip.train.distributed import Processes
 from evenclip.train.loss import CachedFeatures, contrastive_loss
 from evenclip.train.methods import make_parts
-from evenclip.train.optimizer_step import Update
-from evenclip.train.pixels import Ahead
-from evenclip.train.plugin import Setting, Step
+from evenclip.train.optimizer_step import OptimizerStep
+from evenclip.train.pixels import Prefetcher
+from evenclip.train.plugin import MethodContext, Step
 
 CROPS = 1  # names the stream of random numbers that crops are drawn from
 EMBED_ROWS = 256  # pairs embedded at a time
@@ -31,7 +31,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What one step did."""
 
     batch: Batch
@@ -49,51 +49,51 @@ class Engine:
 
     Parameters
     ----------
-    setting : Setting
+    context : MethodContext
         Its ``options`` have ``precision`` resolved. The model is moved to the device and trained in place; `finish`
         leaves it whole, on that device.
-    ranks : Ranks, optional
+    processes : Processes, optional
         The processes that train together; default: this one.
     """
 
-    def __init__(self, setting: Setting, ranks: Ranks | None = None):
-        self.setting, self.options, self.ranks = setting, setting.options, ranks or Ranks()
-        self.clip, self.pairs, self.seed, self.device = setting.clip, setting.pairs, setting.seed, setting.device
-        self.n_steps, self.position = setting.clock.n_steps, 0
+    def __init__(self, context: MethodContext, processes: Processes | None = None):
+        self.context, self.options, self.processes = context, context.options, processes or Processes()
+        self.clip, self.pairs, self.seed, self.device = context.clip, context.pairs, context.seed, context.device
+        self.n_steps, self.position = context.clock.n_steps, 0
         self.module: nn.Module = self.clip.module.to(self.device)
-        self.parts = make_parts(setting)
+        self.parts = make_parts(context)
         self.probe = BiasProbe(self.options.probe, self.clip, self.n_steps) if self.options.probe else None
         self.terms = nn.ModuleList(self.parts.terms).to(self.device)
-        self._vocabulary = NarrowVocabulary(self.module, self.pairs.tokens, *setting.further)
+        self._vocabulary = NarrowVocabulary(self.module, self.pairs.tokens, *context.extra_tokens)
         self._tokens = self._vocabulary.narrow(self.pairs.tokens)
         self._to_training()
-        self._update = Update(self.module, self.terms, self.options, self.n_steps, self.ranks)
+        self._optimizer_step = OptimizerStep(self.module, self.terms, self.options, self.n_steps, self.processes)
         if self.options.compile:
             compile_towers(self.module)
-        self._ahead = Ahead(self.pairs.pixels, self.ranks.share, pin=self.device.type == "cuda")
+        self._prefetcher = Prefetcher(self.pairs.pixels, self.processes.share, pin=self.device.type == "cuda")
 
-    def step(self) -> Outcome:
+    def step(self) -> StepResult:
         """Train on the next batch."""
         self._look()
         batches = self.parts.batches
         batches.prepare(self.position, self.embed)
         known = min(batches.known_until(self.position), self.n_steps)
-        prepared = self._ahead.take(self.position, known, batches.at)
+        prepared = self._prefetcher.take(self.position, known, batches.at)
         inputs = self._inputs(prepared.batch, prepared.pixels)
         features = CachedFeatures(lambda rows: self._encode(inputs, rows), len(inputs.tokens), self._n_at_once(inputs))
         step = self._step(prepared.batch, inputs, features)
         loss, scalars = self._losses(step)
-        norm, rate = self._update(self.position, loss, features)
+        norm, rate = self._optimizer_step(self.position, loss, features)
         self.position += 1
-        return Outcome(step.batch, loss.detach(), norm, rate, scalars)
+        return StepResult(step.batch, loss.detach(), norm, rate, scalars)
 
     @torch.no_grad()
     def embed(self, modality: str, rows: np.ndarray) -> np.ndarray:
         """Unit ``"image"`` or ``"text"`` features of pairs by the model as it is, shape (n_rows, d), float32."""
-        n, mine = len(rows), rows[self._my_part(len(rows))]
+        n, local_rows = len(rows), rows[self._my_part(len(rows))]
         self.module.eval()
         features = []
-        for some in np.array_split(mine, -(-len(mine) // EMBED_ROWS)):
+        for some in np.array_split(local_rows, -(-len(local_rows) // EMBED_ROWS)):
             if modality == "image":
                 pixels = self.pairs.pixels.at(some).to(self.device)
                 features.append(self._encode_image(normalise(pixels, self.clip.preprocess_cfg)))
@@ -101,7 +101,7 @@ class Engine:
                 tokens = trim(self.module, self._tokens[self.pairs.captions_of(Batch(some, np.zeros(len(some))))])
                 features.append(self._encode_text(tokens))
         self._to_training()
-        return self.ranks.gather(torch.cat(features))[:n].cpu().numpy()
+        return self.processes.gather(torch.cat(features))[:n].cpu().numpy()
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, in types that torch loads safely."""
@@ -113,7 +113,7 @@ class Engine:
             "batches": self.parts.batches.state(),
             "negatives": negatives.state() if negatives else {},
             "probe": self.probe.rows if self.probe else [],
-            **self._update.state(),
+            **self._optimizer_step.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ class Engine:
         self.parts.batches.restore(state["batches"])
         if self.parts.negatives:
             self.parts.negatives.restore(state["negatives"])
-        self._update.restore(state)
+        self._optimizer_step.restore(state)
         if self.probe:
             self.probe.rows = state["probe"]
         self.position = state["position"]
@@ -135,7 +135,7 @@ class Engine:
 
     def finish(self) -> None:
         """Make the model whole again."""
-        self._update.finish()  # the moving average first: the last look is at the model that is saved
+        self._optimizer_step.finish()  # the moving average first: the last look is at the model that is saved
         self._look()
         self._vocabulary.widen()
         self.module.eval()
@@ -157,12 +157,12 @@ class Engine:
         self._to_training()
 
     def _inputs(self, batch: Batch, pixels: torch.Tensor) -> Inputs:
-        mine = self.ranks.share(len(batch.rows))
-        tokens = trim(self.module, self._tokens[self.pairs.captions_of(batch)[mine]])
+        local_rows = self.processes.share(len(batch.rows))
+        tokens = trim(self.module, self._tokens[self.pairs.captions_of(batch)[local_rows]])
         crops = None
         if self.options.crop_scale_min < 1:
             rng = np.random.default_rng([self.seed, self.position, CROPS])
-            crops = draw_crops(len(batch.rows), self.options.crop_scale_min, rng)[mine]
+            crops = draw_crops(len(batch.rows), self.options.crop_scale_min, rng)[local_rows]
         return Inputs(pixels, tokens.to(self.device, non_blocking=True), crops, self.clip.preprocess_cfg)
 
     def _n_at_once(self, inputs: Inputs) -> int:
@@ -171,24 +171,24 @@ class Engine:
     def _encode(self, inputs: Inputs, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Image and text features of ``rows`` of this process's share, shape (n_rows, d)."""
         # dropout and the augmentation draw the same numbers whenever these rows are encoded
-        with self._disturbed(self.ranks.rank, rows.start):
+        with self._disturbed(self.processes.rank, rows.start):
             return self._encode_image(inputs.images(rows)), self._encode_text(inputs.tokens[rows])
 
     def _disturbed(self, *stream: int) -> AbstractContextManager:
         """The augmentation, if there is one, and a generator that depends on the step and on ``stream`` alone."""
         draws = np.random.SeedSequence([self.seed, self.position, *stream])
         torch.manual_seed(int(draws.generate_state(1, np.uint64)[0]))
-        augmentation, progress = self.parts.augmentation, self.setting.clock.progress(self.position)
+        augmentation, progress = self.parts.augmentation, self.context.clock.progress(self.position)
         return augmentation.applied(self.module, self.position, progress) if augmentation else nullcontext()
 
     def _step(self, batch: Batch, inputs: Inputs, features: CachedFeatures) -> Step:
         return Step(
             position=self.position,
-            progress=self.setting.clock.progress(self.position),
+            progress=self.context.clock.progress(self.position),
             batch=batch,
-            mine=self.ranks.share(len(batch.rows)),
-            image=self.ranks.gather(features.image),
-            text=self.ranks.gather(features.text),
+            local_rows=self.processes.share(len(batch.rows)),
+            image=self.processes.gather(features.image),
+            text=self.processes.gather(features.text),
             tokens=inputs.tokens,
             module=self.module,
             logit_scale=self.module.logit_scale.exp(),
@@ -203,7 +203,7 @@ class Engine:
         """The sum of all losses, and what is logged of them."""
         adjustment = self.parts.negatives.adjust(step) if self.parts.negatives else None
         features = step.image, step.text, step.logit_scale, self.clip.logit_bias
-        total = contrastive_loss(*features, self.options.objective, adjustment, step.mine)
+        total = contrastive_loss(*features, self.options.objective, adjustment, step.local_rows)
         scalars = adjustment.logged() if adjustment else {}
         if self.terms:
             scalars |= {"contrastive_loss": total.detach()}
@@ -227,14 +227,16 @@ class Engine:
 
     def _encode_beside(self, tokens: torch.Tensor) -> torch.Tensor:
         """See `Step.encode_beside`."""
-        mine = tokens[self._my_part(len(tokens))]
-        with self._disturbed(self.ranks.size, self.ranks.rank):  # no stream that the batch itself was encoded with
-            return self.ranks.gather(self._encode_further(mine))[: len(tokens)]
+        local_rows = tokens[self._my_part(len(tokens))]
+        with self._disturbed(
+            self.processes.size, self.processes.rank
+        ):  # no stream that the batch itself was encoded with
+            return self.processes.gather(self._encode_further(local_rows))[: len(tokens)]
 
     def _my_part(self, n: int) -> np.ndarray:
         """Which of ``n`` > 0 things this rank does; as many on each rank, so that some may be done twice."""
-        size = self.ranks.size
-        return (np.arange(-(-n // size) * size) % n)[self.ranks.share(-(-n // size) * size)]
+        size = self.processes.size
+        return (np.arange(-(-n // size) * size) % n)[self.processes.share(-(-n // size) * size)]
 
     def _autocast(self) -> torch.autocast:
         dtype = AUTOCAST.get(self.options.precision)

@@ -57,7 +57,7 @@ def contrastive_loss(
     logit_bias: torch.Tensor | None = None,
     objective: Literal["clip", "siglip"] = "clip",
     adjustment: Adjustment | None = None,
-    mine: slice | None = None,
+    local_rows: slice | None = None,
     chunk: int | None = None,
 ) -> torch.Tensor:
     """The loss of a batch, as a mean over its rows, differentiable once.
@@ -75,21 +75,23 @@ def contrastive_loss(
     adjustment : Adjustment, optional
         Added to the logits of negatives, in both objectives. With ``"siglip"``, which looks at each cell once, the two
         directions then count half each.
-    mine : slice, optional
+    local_rows : slice, optional
         The rows whose mean is taken; default: all. The mean over disjoint, equally large slices is the whole loss.
     chunk : int, optional
         Rows at a time; default: as many as have `CELLS` similarities.
     """
     n_rows = len(image)
-    mine = mine or slice(0, n_rows)
+    local_rows = local_rows or slice(0, n_rows)
     extra = adjustment.extra_text if adjustment else None
     width = n_rows + (0 if extra is None else len(extra))
     size = chunk or max(1, CELLS // width)
-    chunks = [slice(start, min(start + size, mine.stop)) for start in range(mine.start, mine.stop, size)]
+    chunks = [
+        slice(start, min(start + size, local_rows.stop)) for start in range(local_rows.start, local_rows.stop, size)
+    ]
     loss_of_rows = {"clip": _clip_rows, "siglip": _siglip_rows}[objective]
 
     def part(rows: slice, *tensors: torch.Tensor | None) -> torch.Tensor:
-        return loss_of_rows(rows, adjustment, *tensors) / (mine.stop - mine.start)
+        return loss_of_rows(rows, adjustment, *tensors) / (local_rows.stop - local_rows.start)
 
     bias = logit_bias if objective == "siglip" else None
     return _InChunks.apply(part, chunks, image, text, logit_scale, bias, extra)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from evenclip.train.distributed import Ranks
+from evenclip.train.distributed import Processes
 from evenclip.train.loss import CachedFeatures
 from evenclip.train.options import TrainOptions
 from evenclip.train.plugin import Term
@@ -54,7 +54,7 @@ def clamp_logit_scale(module: nn.Module) -> None:
     module.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
 
 
-class Update:
+class OptimizerStep:
     """Updates a model and the terms that are trained with it.
 
     Parameters
@@ -63,11 +63,13 @@ class Update:
     terms : nn.ModuleList
     options : TrainOptions
     n_steps : int
-    ranks : Ranks
+    processes : Processes
     """
 
-    def __init__(self, module: nn.Module, terms: nn.ModuleList, options: TrainOptions, n_steps: int, ranks: Ranks):
-        self._module, self._clip_norm, self._lr, self._ranks = module, options.clip_norm, options.lr, ranks
+    def __init__(
+        self, module: nn.Module, terms: nn.ModuleList, options: TrainOptions, n_steps: int, processes: Processes
+    ):
+        self._module, self._clip_norm, self._lr, self._processes = module, options.clip_norm, options.lr, processes
         self._optimizer = make_optimizer(module, options, terms)
         self._parameters = [p for p in (*module.parameters(), *terms.parameters()) if p.requires_grad]
         self._rate = make_schedule(options, n_steps)
@@ -81,7 +83,7 @@ class Update:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(position, group["peak"])
         features.backward(self._scaler.scale(loss))
-        self._ranks.share_gradients(self._parameters)
+        self._processes.share_gradients(self._parameters)
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         self._scaler.step(self._optimizer)

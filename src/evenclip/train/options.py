@@ -1,245 +1,329 @@
-"""Options of the training stage, and of every method."""
+"""Options of the training stage and of every training method; loads no torch.
 
-from typing import Annotated, Literal, Self
+A method is declared here once, by its options class and one field of `TrainOptions`. Schema, command line, study
+checks, bias cards and documents take names, titles and needs from there; `evenclip.train.plugin` says how to add one.
+"""
 
-from pydantic import AfterValidator, Field
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self, get_args
+
+from pydantic import Field
 
 from evenclip.options import Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
 AtLeastZero = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+TwoOrMore = Annotated[int, Field(ge=2)]
+
+INPUTS = {"labels": "the labels table of `evenclip label`", "graph": "the folder of `evenclip graph`"}
+"""What a training can be given beside its pairs: the argument of `evenclip train`, and what it holds."""
 
 
-def _ordered(band: tuple[float, float]) -> tuple[float, float]:
-    if band[0] >= band[1]:
-        raise ValueError(f"the band [{band[0]:g}, {band[1]:g}] is empty: write [LOW, HIGH]")
-    return band
+class ReadingOptions(Options):
+    """A block of options that may name files and folders."""
+
+    def files(self) -> dict[str, str]:
+        """Files that are written by hand, by what they hold: an edit changes the trained model."""
+        return {}
+
+    def stage_outputs(self) -> dict[str, str]:
+        """Files and folders that other stages write, by what they hold."""
+        return {}
 
 
-Band = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
+class MethodOptions(ReadingOptions):
+    """Options of one training method."""
+
+    title: ClassVar[str]
+    """Name of the method in a report, e.g. "fair contrastive loss (FCL)"."""
+    summary: ClassVar[str]
+    """What the method does, in a few words."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Keys of `INPUTS` without which the method cannot work."""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Keys of `INPUTS` that the method uses where the study has them."""
+
+    def learns_links(self) -> bool:
+        """Whether the training leaves an encoder that predicts links of the knowledge graph (`evenclip links`)."""
+        return False
+
+    def with_weights_of(self, strategies: Mapping[str, str]) -> Self:
+        """The options with the names of balancing strategies replaced by the paths of their weights."""
+        return self
 
 
-class AhnmOptions(Options):
-    """Which negatives count, and how much, as the training goes on."""
+class AhnmOptions(MethodOptions):
+    """Adaptive hard negative mining (AHNM): harder negatives count more, increasingly so during the training."""
 
-    band_start: Band = (0.0, 1.0)
-    """Difficulties that are mined at the start: percentiles of similarity among an anchor's candidates, 1 = hardest."""
-    band_end: Band = (0.0, 1.0)
-    """Difficulties that are mined at the end; between, the band moves with the training's clock."""
-    top_k: Annotated[int, Field(ge=1)] | None = None
-    """Mined negatives of an anchor: the hardest of the band; null = all of it."""
+    title = "adaptive hard negative mining (AHNM)"
+    summary = "hard negatives count more, with equal shares for perceived groups"
+    uses = frozenset({"labels", "graph"})
+
     sharpness_start: AtLeastZero = 0.0
-    """How much more harder negatives weigh, at the start (beta): 0 = all alike."""
+    """How strongly weights grow with hardness at the start (beta): 0 = all negatives weigh the same."""
     sharpness_end: AtLeastZero = 0.5
-    """How much more harder negatives weigh, at the end; 1 = in proportion to their share of the softmax."""
+    """The same at the end; 1 = weights proportional to a negative's share of the softmax."""
     strength_start: Share = 0.0
-    """Share of an anchor's weight that its mined negatives have, at the start; all others share the rest evenly."""
-    strength_end: Share = 1.0
-    """The same at the end. A model that has learnt nothing and sees hard negatives alone never learns."""
+    """Share of the total weight that follows hardness at the start; the rest is spread evenly. It grows to 1. A model
+    that has learnt nothing yet and sees only hard negatives never learns."""
     focus: AtLeastZero = 2.0
-    """Power of (1 - p) that shrinks the weight of negatives which the model is sure of (p near 1)."""
+    """Exponent of (1 - p), which reduces the weight of negatives that the model is sure of (p near 1)."""
     max_weight: Annotated[float, Field(ge=1)] = 10.0
-    """A weight is at most so many times, and at least one so-many-th of, the anchor's geometric mean."""
-    queue: Annotated[int, Field(ge=0)] = 0
-    """Texts of past batches that are candidates too; for towers that change slowly. A model that starts untrained tells
-    them from the batch's by their age, and learns nothing else."""
+    """Weights are clipped to [mean / max_weight, mean * max_weight], mean = geometric mean of the anchor's weights."""
     graph_texts: Share = 1.0
-    """Share of the batch's pairs whose false captions, written by `evenclip graph`, are candidates too."""
+    """Share of the pairs in a batch for which a false caption, written by `evenclip graph`, is added as a negative."""
     fair: bool = True
-    """Among what is mined each perceived group keeps the share that it has in the batch (needs a labels table)."""
+    """Each perceived group keeps its share of the batch's negatives after weighting (needs a labels table)."""
 
 
-Rate = Annotated[float, Field(ge=0, le=1)]
+class EfficientClOptions(MethodOptions):
+    """EfficientCL: hidden states of both towers are cut and jittered, at a rate that grows during the training."""
+
+    title = "hidden-state augmentation (EfficientCL)"
+    summary = "hidden states are cut and jittered, at a growing rate"
+
+    start: Share = 0.01
+    """Rate at the start in both towers: the share of a sequence that is cut, and the standard deviation of the jitter.
+    """
+    image_end: Share = 0.1
+    """Rate in the image tower at the end."""
+    text_end: Share = 0.3
+    """Rate in the text tower at the end; lower it for short captions."""
 
 
-class EfficientClOptions(Options):
-    """How strongly hidden states are disturbed: a rate that grows with the training's clock."""
+class FclOptions(MethodOptions):
+    """Fair contrastive loss (FCL): a loss on the association of perceived groups with labels in the trained model."""
 
-    start: Rate = 0.01
-    """Rate at the start, of both towers: the share of a sequence that is cut, and the deviation of the jitter."""
-    image_end: Rate = 0.1
-    """Rate of the image tower at the end."""
-    text_end: Rate = 0.3
-    """Rate of the text tower at the end; captions are short."""
-    levels: Annotated[int, Field(ge=2)] | None = 10
-    """The rate grows in so many equal steps; null = continuously."""
+    title = "fair contrastive loss (FCL)"
+    summary = "a loss on the model's association of perceived groups with labels"
+    needs = frozenset({"labels"})
 
-
-class FclOptions(Options):
-    """A loss on the association of perceived groups with labels, as the model sees them while it is trained."""
-
-    weight: Annotated[float, Field(gt=0)] = 0.02
+    weight: Positive = 0.02
     """Weight of the loss (lambda)."""
     prompts: str
     """Prompt file of the labels, e.g. config/prompts/occupations.yaml."""
     memory: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """What a past batch counts, relative to the one after it; groups are too rare for a batch alone."""
-
-
-Weight = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class KnowledgeOptions(Options):
-    """How the model learns from the triples of the knowledge graph, beside the pairs; a weight of 0 costs nothing."""
-
-    e2e: Weight = 0.2
-    """Weight of entity-to-entity: the masked tail, or head, is found among those of the batch."""
-    e2r: Weight = 0.2
-    """Weight of entity-to-relation: the masked relation is found among the graph's."""
-    g2e: Weight = 0.2
-    """Weight of graph-to-entity: what a graph network says of an entity is matched with the entity."""
-    kd: Weight | None = None
-    """Weight of distillation: the starting model's image-text distribution is kept; needs a trained `init`. null = 1
-    where there is one, else 0."""
-    as_captions: Weight = 0.0
-    """The control: weight of the same triples as captions of their images, in CLIP's own loss; no loss above then."""
-    triples_per_batch: Annotated[int, Field(ge=2)] = 32
-    """Triples beside the pairs of each batch."""
-    image_share: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """Share of the triples that are about images of the batch, as far as there are any; the rest is text."""
-    layers: Count = 1
-    """Layers of the multi-modal Transformer, which is as wide as the wider tower; the paper's has 4 above a ViT-L."""
-    region_side: Count = 2
-    """Rows and columns of tokens that an image or a region is pooled to."""
-    graph_layers: Annotated[int, Field(ge=1, le=3)] = 1
-    """Layers of the graph network."""
-    neighbours: Count = 4
-    """Neighbours drawn of each entity, in each layer."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Highest learning rate of the multi-modal part; `train.lr` is that of the two towers."""
-    teacher: Literal["cached", "recomputed"] = "cached"
-    """`cached`: the starting model embeds each uncropped image and caption once; `recomputed`: it sees each batch."""
-
-
-class ProbeOptions(Options):
-    """At which moments, and on what, the model's bias is measured while it is trained."""
-
-    images: str
-    """Folder of image-text shards of random images, for RB, e.g. data/world/unmarked."""
-    groups: str
-    """Prompt file of the values of the perceived attribute, for RB."""
-    people: str
-    """Folder of image-text shards of people, for AB, e.g. data/world/people."""
-    column: str
-    """Its truth column with the perceived attribute."""
-    labels: str
-    """Prompt file of the labels, for AB."""
-    points: Annotated[int, Field(ge=2)] = 20
-    """Moments, evenly spaced from the first step to the end."""
-    n_images: Annotated[int, Field(ge=2)] = 500
-    """At most so many images of each folder, evenly spread over it."""
+    """Weight of a past batch relative to the one after it: a single batch shows too few people of each group."""
 
     def files(self) -> dict[str, str]:
-        """The files and folders that are read."""
-        return {"probe groups": self.groups, "probe labels": self.labels} | self.folders()
-
-    def folders(self) -> dict[str, str]:
-        """The folders that are read."""
-        return {"probe images": self.images, "probe people": self.people}
+        """The prompt file."""
+        return {"fcl prompts": self.prompts}
 
 
-class SimClipOptions(Options):
-    """Batches that are partly made of clusters of similar pairs; `mask_true` goes well with them."""
+class KnowledgeOptions(MethodOptions):
+    """Knowledge-CLIP: losses on triples of the knowledge graph beside the pairs; a loss of weight 0 costs nothing."""
 
-    cluster_size: Annotated[int, Field(ge=2)] = 16
-    """Pairs in a cluster: a pivot and its neighbours."""
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of a batch that is made of clusters; the rest is as without SimCLIP."""
-    neighbourhood: Annotated[int, Field(ge=1)] = 1
-    """A pivot's neighbours are drawn from its `cluster_size * neighbourhood` nearest."""
+    title = "learning from a knowledge graph (Knowledge-CLIP)"
+    summary = "losses on the triples of a knowledge graph"
+    needs = frozenset({"graph"})
+
+    e2e: AtLeastZero = 0.2
+    """Weight of the entity-to-entity loss: find the masked head or tail of a triple among those of the batch."""
+    e2r: AtLeastZero = 0.2
+    """Weight of the entity-to-relation loss: find the masked relation among all relations of the graph."""
+    g2e: AtLeastZero = 0.2
+    """Weight of the graph-to-entity loss: match an entity with its description by a graph network."""
+    kd: AtLeastZero | None = None
+    """Weight of knowledge distillation: keep the image-text distribution of the initial model, which must be trained
+    (`init`); null = 1 if it is, else 0."""
+    as_captions: AtLeastZero = 0.0
+    """Control: weight of CLIP's own loss on the same triples written as captions of their images; replaces the other
+    losses."""
+    triples_per_batch: TwoOrMore = 32
+    """Triples in each step, beside the pairs."""
+    image_share: Share = 0.75
+    """Share of these triples that are about images of the batch, if there are enough; the others are text only."""
+    layers: Count = 1
+    """Layers of the multi-modal Transformer, whose width is that of the wider tower; the paper uses 4 with a ViT-L."""
+    region_side: Count = 2
+    """An image or a region is pooled to region_side x region_side tokens."""
+    neighbours: Count = 4
+    """Neighbours that are drawn to describe an entity in the graph network."""
+    lr: Positive = 1e-3
+    """Highest learning rate of the multi-modal part; `train.lr` is that of the towers."""
+    teacher: Literal["cached", "recomputed"] = "cached"
+    """Distillation targets: `cached` embeds every uncropped image and every caption once before the training;
+    `recomputed` embeds each batch as the model sees it."""
+
+    def learns_links(self) -> bool:
+        """Whether the entity-to-entity loss is on."""
+        return self.e2e > 0 and not self.as_captions
+
+
+class SimClipOptions(MethodOptions):
+    """SimCLIP: batches that contain clusters of similar pairs; best combined with `mask_true`."""
+
+    title = "batches of similar pairs (SimCLIP)"
+    summary = "batches contain clusters of similar pairs"
+
+    cluster_size: TwoOrMore = 16
+    """Pairs in a cluster: a pivot and its nearest neighbours."""
+    share: PositiveShare = 1.0
+    """Share of a batch that consists of clusters; the rest is drawn as without SimCLIP."""
     modality: Literal["text", "image"] = "text"
-    """What is similar; pairs with equal captions are one neighbour."""
+    """Which features are compared; with `text`, pairs with equal captions count as one neighbour."""
     online: bool = True
-    """Embed anew in the middle of each epoch, for the next one; false: once, before the first batch."""
-    doublings: Annotated[int, Field(ge=0)] = 0
-    """Warm-up: how often `share` doubles, at equal distances, before it is full; 0 = full from the start."""
+    """Search neighbours anew for every epoch, among features from the middle of the epoch before; false: only once,
+    before the first batch."""
 
 
-class StagesOptions(Options):
-    """A training that changes its data: first the pairs of other weights, then those of its own strategy."""
+class StagesOptions(MethodOptions):
+    """Two stages: the training starts with the pairs of another balancing strategy."""
+
+    title = "two-stage training"
+    summary = "the first part of the training shows the pairs of another balancing strategy"
 
     first: str
     """Weights of the first stage: a strategy of the study, or the path of a weights.parquet."""
-    share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the steps that the first stage has."""
+    share: Share = 0.1
+    """Share of the steps in the first stage."""
+
+    def stage_outputs(self) -> dict[str, str]:
+        """The weights of the first stage."""
+        return {"first weights": self.first}
+
+    def with_weights_of(self, strategies: Mapping[str, str]) -> Self:
+        """The options with the path of the first stage's weights."""
+        return self.model_copy(update={"first": strategies.get(self.first, self.first)})
 
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+class ProbeOptions(ReadingOptions):
+    """When, and on which images, the bias of the model is measured during the training."""
+
+    images: str
+    """Folder of image-text shards of random images, for representation bias (RB), e.g. data/world/unmarked."""
+    groups: str
+    """Prompt file of the values of the perceived attribute, for RB."""
+    people: str
+    """Folder of image-text shards of people, for association bias (AB), e.g. data/world/people."""
+    column: str
+    """Truth column of `people` that holds the perceived attribute."""
+    labels: str
+    """Prompt file of the labels, for AB."""
+    points: TwoOrMore = 20
+    """Number of measurements, evenly spaced from the first step to the end."""
+    n_images: TwoOrMore = 500
+    """Largest number of images taken from each folder, evenly spread over it."""
+
+    def files(self) -> dict[str, str]:
+        """The two prompt files."""
+        return {"probe groups": self.groups, "probe labels": self.labels}
+
+    def stage_outputs(self) -> dict[str, str]:
+        """The two folders of images."""
+        return {"probe images": self.images, "probe people": self.people}
 
 
 class TrainOptions(Options):
     """How a model is trained; every run of a study sees the same number of samples."""
 
     model: str = "config/models/world_tiny.json"
-    """An open_clip name, or the path of a JSON model configuration; it fixes the image size and the context length."""
+    """An open_clip model name, or the path of a JSON model configuration; it sets image size and context length."""
     init: str = "random"
-    """Where the weights start: `random`, an open_clip tag, or the path of a checkpoint, in which `{seed}` stands for
-    the seed of the training."""
+    """Initial weights: `random`, an open_clip tag, or the path of a checkpoint, where `{seed}` stands for the seed of
+    the training."""
     objective: Literal["clip", "siglip"] = "clip"
-    """`clip`: softmax over the batch; `siglip`: a sigmoid for each pair, with a learnt bias."""
+    """`clip`: softmax over the batch; `siglip`: a sigmoid for each image-text pair, with a learnt bias."""
     samples_seen: Count = 30_000
     """Image-text pairs shown in all, whatever the strategy keeps; rounded up to whole batches."""
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    """Pairs in a batch; each is a negative of all others."""
+    batch_size: TwoOrMore = 64
+    """Pairs in a batch; every pair is a negative of all others."""
     micro_batch_size: Count | None = None
-    """Pairs encoded at a time, in each process, with all activations in memory; `null` = its whole share of the batch.
-    Smaller ones give the same gradients from less memory, and cost another forward pass (GradCache)."""
+    """Pairs encoded together in each process, with all activations in memory; null = the process's share of the batch.
+    Smaller values give the same gradients with less memory, for one more forward pass (GradCache)."""
     lr: Positive = 1e-3
     """Highest learning rate: reached after the warm-up, then lowered to 0 along a cosine."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the learning rate rises."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """AdamW's decay of matrices; gains, biases and the logit scale have none."""
+    weight_decay: AtLeastZero = 0.1
+    """AdamW's weight decay of matrices; gains, biases and the logit scale have none."""
     clip_norm: Positive = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; longer gradients are clipped."""
     mask_true: bool = False
-    """A text that is known to be true of a picture is no negative of it. Known are the picture's own captions, and what
-    the graph, if there is one, says of the picture's regions."""
-    crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Texts that are known to be true of an image are not used as its negatives. Known are the image's own captions
+    and, if there is a graph, what it says of the image's regions."""
+    crop_scale_min: PositiveShare = 1.0
     """Smallest share of an image's area that a random crop keeps; 1 = no crops."""
     freeze: list[Literal["image", "text"]] = []
-    """Towers that stay as they are."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay by step of a moving average of the weights, which is then the trained model; `null` = the last weights."""
+    """Towers that are not trained."""
+    ema: OpenShare | None = None
+    """Decay per step of a moving average of the weights, which becomes the trained model; null = the last weights."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """`bf16`, `fp16`: matrix products in 16 bits, weights in 32; `auto`: bf16 where the processor has it built in."""
+    """`bf16`, `fp16`: matrix products in 16 bits, weights in 32; `auto`: bf16 where the hardware supports it natively.
+    """
     compile: bool = False
-    """Compile the towers with torch.compile: slow to start, faster afterwards, mostly on a GPU."""
+    """Compile the towers with torch.compile: slow to start, then faster, mostly on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a CUDA device where there is one."""
     threads: Count = 1
-    """CPU threads of each process; equal weights bit by bit need an equal number."""
-    cache_mb: Annotated[float, Field(ge=0)] = 4096
-    """Memory for decoded images, in each process; a larger set is decoded again for every batch, from the shards."""
+    """CPU threads of each process; weights are reproduced bit by bit only with the same number."""
+    cache_mb: AtLeastZero = 4096
+    """Memory for decoded images in each process; a larger set is decoded again from the shards for every batch."""
     log_every: Count = 10
-    """Steps between rows of the history."""
+    """Steps between two rows of the history."""
     save_every_s: Positive = 30.0
-    """Seconds between saved states, from which an interrupted training continues."""
+    """Seconds between two saved states, from which an interrupted training continues."""
     knowledge: KnowledgeOptions | None = None
-    """Knowledge-CLIP: learning from the knowledge graph too; `{}` = with its defaults."""
+    """Knowledge-CLIP: learn from the knowledge graph too; `{}` = with its defaults."""
     simclip: SimClipOptions | None = None
-    """SimCLIP: batches with clusters of similar pairs; `{}` = with its defaults."""
+    """SimCLIP: batches that contain clusters of similar pairs; `{}` = with its defaults."""
     ahnm: AhnmOptions | None = None
     """Adaptive hard negative mining; `{}` = with its defaults."""
     efficientcl: EfficientClOptions | None = None
-    """EfficientCL: hidden states are cut and jittered while a batch is encoded; `{}` = with its defaults."""
+    """EfficientCL: hidden states are cut and jittered; `{}` = with its defaults."""
     fcl: FclOptions | None = None
     """Fair contrastive loss: `{prompts: FILE}`; needs a labels table."""
     stages: StagesOptions | None = None
     """Two stages: `{first: STRATEGY, share: 0.1}`."""
     probe: ProbeOptions | None = None
-    """Measure the model's bias along the training; null = not."""
+    """Measure the model's bias during the training; null = do not."""
+
+    @classmethod
+    def method_classes(cls) -> dict[str, type[MethodOptions]]:
+        """The options class of every method, by the name of its block."""
+        return {
+            name: candidate
+            for name, field in cls.model_fields.items()
+            for candidate in get_args(field.annotation)
+            if isinstance(candidate, type) and issubclass(candidate, MethodOptions)
+        }
+
+    def methods(self) -> dict[str, MethodOptions]:
+        """The options of the methods that are switched on, by name."""
+        blocks = {name: getattr(self, name) for name in self.method_classes()}
+        return {name: block for name, block in blocks.items() if block is not None}
+
+    def needs(self, name: str) -> bool:
+        """Whether the training cannot do without the input ``name``, a key of `INPUTS`."""
+        return any(name in method.needs for method in self.methods().values())
+
+    def uses(self, name: str) -> bool:
+        """Whether the training uses the input ``name``, a key of `INPUTS`, where there is one."""
+        known = self.needs(name) or any(name in method.uses for method in self.methods().values())
+        return known or (name == "graph" and self.mask_true)
 
     def of_seed(self, seed: int | str) -> Self:
         """The options of the training with this seed: each may start from a checkpoint of its own."""
         return self.model_copy(update={"init": self.init.replace("{seed}", str(seed))})
 
+    def with_weights_of(self, strategies: Mapping[str, str]) -> Self:
+        """The options with the names of balancing strategies replaced by the paths of their weights."""
+        replaced = {name: method.with_weights_of(strategies) for name, method in self.methods().items()}
+        return self.model_copy(update=replaced)
+
     def files(self) -> dict[str, str]:
-        """The files that these options name, by what they are: their content decides the model too."""
+        """Files that the options name, by what they hold: their content changes the trained model too."""
         models, suffixes = {"model": self.model, "init": self.init}, (".json", ".safetensors", ".pt", ".pth", ".bin")
-        found = {name: path for name, path in models.items() if path.endswith(suffixes)}
-        found |= {"fcl prompts": self.fcl.prompts} if self.fcl else {}
-        found |= self.probe.files() if self.probe else {}
-        return found | ({"first weights": self.stages.first} if self.stages else {})
+        own = {name: path for name, path in models.items() if path.endswith(suffixes)}
+        return own | {name: path for block in self._reading() for name, path in block.files().items()}
+
+    def stage_outputs(self) -> dict[str, str]:
+        """Files and folders of other stages that the options name, by what they hold."""
+        return {name: path for block in self._reading() for name, path in block.stage_outputs().items()}
+
+    def _reading(self) -> list[ReadingOptions]:
+        return [*self.methods().values(), *([self.probe] if self.probe else [])]

@@ -95,7 +95,7 @@ class Prepared:
     pixels: torch.Tensor
 
 
-class Ahead:
+class Prefetcher:
     """Prepares the pixels of the next steps while a step is under way.
 
     Parameters

@@ -1,21 +1,27 @@
-"""What one step of a training holds, and the parts that a method plugs into it.
+"""What a training method can change: the parts that it plugs into a training, and what each part is given.
 
-`Engine.step` is: batch -> encode -> contrastive loss -> extra terms -> optimiser. A method is one or more of the parts
+One step of a training (`evenclip.train.engine.Engine.step`) takes a batch, encodes it, computes the contrastive loss
+and any further losses, and updates the weights. A method changes one or more of these parts:
 
-- `batches` (`evenclip.train.batches.Batches`): which pairs meet in a batch;
-- `augmentation` (`Augmentation`): what happens inside the towers while they encode;
-- `negatives` (`Negatives`): which negatives count how much, and negatives from outside the batch;
-- `terms` (`Term`): losses beside the contrastive one, with their own parameters if they have any;
+- **batches** (`evenclip.train.batches.Batches`): which pairs meet in a batch;
+- **augmentation** (`Augmentation`): what happens inside the towers while they encode a batch;
+- **negatives** (`Negatives`): how much each negative counts, and negatives from outside the batch;
+- **terms** (`Term`): losses beside the contrastive one, with parameters of their own if they need any.
 
-driven by the one `evenclip.train.plugin`. To plug a method in: its options are `train/<method>_options.py` (no torch)
-and one line of `train/options.py`, ``<method>: <Method>Options | None = None``; its part is built by one line of
-`train/methods.py`. A part that is off is not built at all. All that a part logs are columns of the history.
+To add a method called ``mixup``:
 
-With several processes every rank does the same step on its share of the batch. `Step.image` and `Step.text` are the
-features of the whole batch on every rank, `Step.images` and `Step.tokens` those of the rank's rows ``Step.mine``. What
-is minimised is the mean over ranks of what each computes: a part may compute on the whole batch (equally on every
-rank) or on its own rows (as a mean over them), both come out right. What a part remembers between steps must follow
-from the whole batch, so that it is the same on every rank.
+1. In `evenclip.train.options` write its options, ``class MixupOptions(MethodOptions)``, with a title and what it
+   ``needs``, and add one line to `TrainOptions`: ``mixup: MixupOptions | None = None``.
+2. Write `methods/mixup.py` with ``def build(context: MethodContext, options: MixupOptions) -> MethodParts``.
+
+That is all: the schema, the command line, the study's checks, the bias card and the documents find it there. A method
+whose block is absent is not built, so it costs nothing. Every scalar that a part logs is a column of the history.
+
+**Several processes.** Every process does the same step on its share of the batch. `Step.image` and `Step.text` are the
+features of the whole batch in every process; `Step.images` and `Step.tokens` belong to the process's own rows,
+`Step.local_rows`. The mean over processes of what each one computes is minimised. A part may therefore compute a loss
+of the whole batch (the same in every process) or a mean over its own rows. What a part remembers between steps must
+follow from the whole batch, so that it is the same in every process.
 """
 
 from collections.abc import Callable
@@ -25,37 +31,39 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import nn
 
 from evenclip.model.clip import Clip
-from evenclip.train.batches import Batch
+from evenclip.train.batches import Batch, Batches
 from evenclip.train.data import Pairs
+from evenclip.train.group_labels import Perceived, read_perceived
 from evenclip.train.options import TrainOptions
 
 
 @dataclass(frozen=True)
 class Clock:
-    """``n_steps``: steps of the whole training, at least 1."""
+    """Progress of a training of ``n_steps`` steps, at least 1."""
 
     n_steps: int
 
     def progress(self, step: int) -> float:
-        """How far the training is at ``step``, from 0: 0 at the first step, 1 at the last."""
+        """Progress at ``step``, counted from 0: 0 at the first step, 1 at the last."""
         return min(1.0, step / max(1, self.n_steps - 1))
 
 
 def ramp(progress: float, start: float, end: float, n_levels: int | None = None) -> float:
-    """A value that goes from ``start`` to ``end`` as ``progress`` goes from 0 to 1.
+    """A value that moves linearly from ``start`` to ``end`` during a training.
 
     Parameters
     ----------
     progress : float
-        In [0, 1], of `Clock.progress`.
+        In [0, 1], from `Clock.progress`.
     start, end : float
     n_levels : int, optional
-        At least 2: the value takes so many equally spaced levels, each for an equal share of the training; default:
+        At least 2: the value takes this many equally spaced levels, each for an equal share of the training. By default
         it changes at every step.
     """
     if n_levels is not None:
@@ -64,12 +72,12 @@ def ramp(progress: float, start: float, end: float, n_levels: int | None = None)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a method may be built from."""
+class MethodContext:
+    """What a method may be built from: options, model, training pairs, and the inputs of the training."""
 
     options: TrainOptions
     clip: Clip
-    """Its module is on `device` with the full vocabulary; a method that needs its starting state copies it."""
+    """The model, on `device` and with its full vocabulary. A method that needs its initial state must copy it."""
     pairs: Pairs
     seed: int
     clock: Clock
@@ -80,97 +88,103 @@ class Setting:
     """Labels table of the pairs."""
     graph: Path | None = None
     """Folder of the knowledge graph."""
-    further: list[torch.Tensor] = field(default_factory=list)
-    """Tokens that `tokens` has given out."""
+    extra_tokens: list[torch.Tensor] = field(default_factory=list)
+    """Tokens of all texts that were asked for with `tokens`."""
 
     def tokens(self, texts: list[str]) -> torch.Tensor:
-        """Tokens of texts beside the captions, shape (m, context): rows of it are what `Step.encode_text` takes.
+        """Tokens of texts beside the captions, shape (m, context); `Step.encode_text` takes rows of them.
 
-        The vocabulary of a training is cut to what it holds, so all texts must be known when the parts are built.
+        The vocabulary of a training is cut to the tokens that occur, so every text must be announced here, while the
+        parts are built.
         """
-        self.further.append(self.clip.tokenizer(texts))
-        return self.further[-1]
+        self.extra_tokens.append(self.clip.tokenizer(texts))
+        return self.extra_tokens[-1]
+
+    @cached_property
+    def perceived(self) -> Perceived | None:
+        """Perceived groups and labels of the pairs; None without a labels table."""
+        return read_perceived(self.labels, self.pairs.keys) if self.labels else None
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step, once the batch is encoded."""
+    """One step, once its batch is encoded."""
 
     position: int
     """Number of the step, from 0."""
     progress: float
-    """How far the training is, in [0, 1]."""
+    """Progress of the training, in [0, 1]."""
     batch: Batch
     """The whole batch, b pairs."""
-    mine: slice
-    """The rows of the batch that this process encoded: all of them in a single process."""
+    local_rows: slice
+    """Rows of the batch that this process encoded; all of them in a single process."""
     image: torch.Tensor
     """Unit image features of the whole batch, float32, shape (b, d)."""
     text: torch.Tensor
     """Unit text features of the whole batch, float32, shape (b, d)."""
     tokens: torch.Tensor
-    """Tokens of the rows `mine`, int64, shape (n_mine, l), cut and in the narrow vocabulary."""
+    """Tokens of the local rows, int64, shape (n_local, l), trimmed and in the narrow vocabulary."""
     module: nn.Module
-    """The model; encode with `encode_image` and `encode_text`, which know precision and vocabulary."""
+    """The model. To encode, use `encode_image` and `encode_text`, which take care of precision and vocabulary."""
     logit_scale: torch.Tensor
-    """What similarities are multiplied by (not its logarithm), a scalar with gradient."""
+    """Factor of the similarities (not its logarithm), a scalar with gradient."""
     load_images: Callable[[], torch.Tensor]
     """Makes `images`."""
     encode_image: Callable[[torch.Tensor], torch.Tensor]
     """Unit features, float32, shape (k, d), of normalised images, shape (k, 3, h, w), on the device."""
     encode_text: Callable[[torch.Tensor], torch.Tensor]
-    """Unit features, float32, shape (k, d), of rows, shape (k, context), of what `Setting.tokens` gave."""
+    """Unit features, float32, shape (k, d), of tokens from `MethodContext.tokens`, shape (k, context)."""
     encode_beside: Callable[[torch.Tensor], torch.Tensor]
-    """`encode_text` of texts that stand beside the batch's own, disturbed as these were. Every rank gives the same
-    texts, encodes its share of them and has the features of all."""
+    """As `encode_text`, for texts that compete with the batch's own: they are augmented in the same way. Every process
+    passes the same texts, encodes its share of them and gets the features of all."""
     autocast: Callable[[], AbstractContextManager]
-    """The context of the training's precision, for a term's own layers."""
+    """Context of the training's precision, for the layers of a term."""
 
     @cached_property
     def images(self) -> torch.Tensor:
-        """Normalised and cropped images of the rows `mine`, float32, shape (n_mine, 3, h, w); made when asked for."""
+        """Normalised and cropped images of the local rows, float32, shape (n_local, 3, h, w); made when first read."""
         return self.load_images()
 
 
 class Adjustment(Protocol):
-    """Weights, masks and additions to the negatives of one batch; none of its weights has a gradient."""
+    """Weights, masks and additions to the negatives of one batch; its weights carry no gradient."""
 
     extra_text: torch.Tensor | None
-    """Unit features of q more negative texts, shape (q, d)."""
+    """Unit features of q negative texts from outside the batch, shape (q, d)."""
 
     def log_weight(self, rows: slice) -> torch.Tensor:
         """Added to the image-to-text logits of ``rows``, shape (n_rows, b): 0 on the diagonal, -inf = masked."""
 
     def log_weight_text(self, rows: slice) -> torch.Tensor:
-        """Added to the text-to-image logits of the texts ``rows``, shape (n_rows, b); else as `log_weight`."""
+        """Added to the text-to-image logits of the texts ``rows``, shape (n_rows, b), as in `log_weight`."""
 
     def extra_log_weight(self, rows: slice) -> torch.Tensor:
         """Added to the logits of the images ``rows`` with `extra_text`, shape (n_rows, q); -inf = masked."""
 
     def logged(self) -> dict[str, torch.Tensor | float]:
-        """Scalars for the history, the same names at every step; called once the loss is known."""
+        """Scalars for the history, with the same names at every step; called after the loss was computed."""
 
 
 class Negatives(Protocol):
-    """Decides how much each negative counts."""
+    """Decides how much each negative of a batch counts."""
 
     def adjust(self, step: Step) -> Adjustment | None:
         """The adjustment of this batch; None = every negative counts 1."""
 
     def tables(self) -> dict[str, pa.Table]:
-        """Tables for the run folder by the stem of their file, once the training is done."""
+        """Tables for the run folder at the end of the training, by the stem of their file name."""
 
     def state(self) -> dict[str, Any]:
         """What is remembered between steps, in types that torch loads safely."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where ``state`` was saved."""
+        """Continue from a saved ``state``."""
 
 
 class Augmentation(Protocol):
     """Changes what the towers compute while a training batch is encoded.
 
-    Its draws must depend on torch's global generator alone, which is seeded anew before every encoding.
+    Its random numbers must come from torch's global generator alone, which is seeded before every encoding.
     """
 
     def applied(self, module: nn.Module, position: int, progress: float) -> AbstractContextManager:
@@ -180,17 +194,44 @@ class Augmentation(Protocol):
 class Term(nn.Module):
     """A loss beside the contrastive one; abstract.
 
-    Its parameters are trained with it, with a learning rate of their own, and its parameters and buffers are saved.
+    Its parameters are trained with it, at a learning rate of their own; parameters and buffers are saved and restored.
     """
 
     weight: float
-    """What the loss is multiplied by; above 0, as a term of weight 0 is not built."""
+    """Factor of the loss, above 0."""
     lr: float
     """Highest learning rate of its own parameters; warm-up and decay are those of the training."""
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
-        """The loss, before `weight`, and scalars for the history, the same names at every step."""
+        """The loss, before `weight`, and scalars for the history, with the same names at every step."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
-        """Write into the run's folder what is of use after the training; nothing, unless a term says otherwise."""
+        """Write what is useful after the training into the run folder; by default nothing."""
+
+
+BatchMaker = Callable[[np.ndarray, int], Batches]
+"""Makes batches from the copies of each pair, shape (n,), and the step before which batches are asked for."""
+
+
+@dataclass(frozen=True)
+class MethodParts:
+    """The parts that one method contributes; what it leaves alone is None or empty."""
+
+    make_batches: BatchMaker | None = None
+    """How batches are dealt from the copies of the pairs."""
+    arrange_batches: Callable[[BatchMaker], Batches] | None = None
+    """How the batches of the whole training are put together, with the `BatchMaker` in force."""
+    augmentation: Augmentation | None = None
+    negatives: Negatives | None = None
+    terms: list[Term] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one training."""
+
+    batches: Batches
+    augmentation: Augmentation | None = None
+    negatives: Negatives | None = None
+    terms: list[Term] = field(default_factory=list)

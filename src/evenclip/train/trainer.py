@@ -25,11 +25,11 @@ from evenclip.provenance import Manifest, atomic_folder, code_fingerprint
 from evenclip.tables import read_table, write_table
 from evenclip.train.checkpoint import SavedState, only_training
 from evenclip.train.data import load_pairs
-from evenclip.train.distributed import Ranks, check_shares, joined_ranks
+from evenclip.train.distributed import Processes, check_shares, joined_processes
 from evenclip.train.engine import Engine
 from evenclip.train.history import check_finite, history_row, peak_memory_mb
 from evenclip.train.options import TrainOptions
-from evenclip.train.plugin import Clock, Setting
+from evenclip.train.plugin import Clock, MethodContext
 
 Watch = Callable[[Mapping[str, Any]], None]
 
@@ -70,20 +70,20 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     options = asked.of_seed(seed).model_copy(update={"precision": precision})
     torch.set_num_threads(options.threads)
     named = {"labels": labels, "graph": graph}
-    named |= {name: Path(path) for name, path in options.files().items()}
+    named |= {name: Path(path) for name, path in (options.files() | options.stage_outputs()).items()}
     read_manifest(data)  # this and the next say what is wrong with a path
     read_table(weights, ["key", "copies"])
     inputs = {"data": data, "weights": weights} | {name: path for name, path in named.items() if path}
     manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
-    with joined_ranks(device) as ranks, only_training(state, out) if ranks.is_first else nullcontext():
-        check_shares(options.batch_size, ranks)
-        saved = SavedState(state, _identity(manifest, out, options, device, ranks)) if ranks.is_first else None
+    with joined_processes(device) as processes, only_training(state, out) if processes.is_first else nullcontext():
+        check_shares(options.batch_size, processes)
+        saved = SavedState(state, _identity(manifest, out, options, device, processes)) if processes.is_first else None
         torch.manual_seed(seed)
         clip = create_clip(options.model, options.init, options.objective)
         first = Path(options.stages.first) if options.stages else None
         pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first)
         clock = Clock(-(-options.samples_seen // options.batch_size))
-        engine = Engine(Setting(options, clip, pairs, seed, clock, device, data, labels, graph), ranks)
+        engine = Engine(MethodContext(options, clip, pairs, seed, clock, device, data, labels, graph), processes)
         history = _run(engine, saved, watch)
         engine.finish()
         if saved:
@@ -94,7 +94,7 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
 def _run(engine: Engine, saved: SavedState | None, watch: Watch | None) -> list[dict[str, Any]]:
     """Do the steps that are left; returns the history of all. Only the first process has a ``saved`` state."""
     history: list[dict[str, Any]] = []
-    if found := engine.ranks.from_first(saved.load() if saved else None):
+    if found := engine.processes.from_first(saved.load() if saved else None):
         engine.restore(found["engine"])
         history = found["history"]
         if saved:
@@ -140,7 +140,7 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
 
 
 def _identity(
-    manifest: Manifest, out: Path, options: TrainOptions, device: torch.device, ranks: Ranks
+    manifest: Manifest, out: Path, options: TrainOptions, device: torch.device, processes: Processes
 ) -> dict[str, Any]:
     """All that decides the final weights."""
     return {
@@ -151,7 +151,7 @@ def _identity(
         "code": code_fingerprint("evenclip.train.trainer"),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "n_processes": ranks.size,
+        "n_processes": processes.size,
     }
 
 
@@ -166,7 +166,7 @@ def _facts(engine: Engine, history: list[dict[str, Any]], weights: Path) -> dict
         "strategy": strategy,
         "device": engine.device.type,
         "dtype": {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[engine.options.precision],
-        "n_processes": engine.ranks.size,
+        "n_processes": engine.processes.size,
         "samples_seen": seen[-1],
         "samples_per_second": round(seen[-1] / seconds, 1),
         **{f"peak_{name}": round(value, 1) for name, value in peak_memory_mb(engine.device).items()},

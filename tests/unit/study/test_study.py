@@ -227,7 +227,7 @@ def test_a_first_stage_is_another_strategys_weights_and_an_input(demo, monkeypat
     monkeypatch.chdir(ROOT)
     demo["train"] = demo.get("train", {}) | {"stages": {"first": "none", "share": 0.1}}
     study = Study.from_mapping(demo, "test")
-    assert study.first_weights("m4") == ["results/demo/balance/none/weights.parquet"]
+    assert study.stage_outputs("m4") == ["results/demo/balance/none/weights.parquet"]
     assert "results/demo/balance/none/weights.parquet" in study.train_arguments("m4")
     assert study.model_files("m4", 0) == [study.config.train.model]
 
@@ -246,7 +246,7 @@ def test_what_the_bias_probe_looks_at_is_an_input(demo, monkeypatch):
     probe = {"images": "data/world/unmarked", "people": "data/world/people", "column": "group"} | prompts
     demo["train"] = demo.get("train", {}) | {"probe": probe}
     study = Study.from_mapping(demo, "test")
-    assert study.probe_data("m4") == ["data/world/unmarked/manifest.json", "data/world/people/manifest.json"]
+    assert study.stage_outputs("m4") == ["data/world/unmarked/manifest.json", "data/world/people/manifest.json"]
     assert study.model_files("m4", 0) == [study.config.train.model, *prompts.values()]
 
 

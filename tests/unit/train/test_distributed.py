@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from evenclip.errors import InputError
-from evenclip.train.distributed import Ranks, check_shares
+from evenclip.train.distributed import Processes, check_shares
 from evenclip.train.engine import Engine
 from support import parallel_training
 from support.parallel_training import CASES, METHODS, gradients, make_engine, method_gradients
@@ -62,7 +62,7 @@ def assert_equal(found: dict, expected: dict) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_have_the_gradients_of_one(folder: Path, by_two_processes: list[dict], case: str):
-    expected = gradients(make_engine(folder, Ranks(), **CASES[case]))
+    expected = gradients(make_engine(folder, Processes(), **CASES[case]))
     for found in by_two_processes:
         assert_equal(found[case], expected)
     for name, gradient in by_two_processes[0][case].items():
@@ -74,17 +74,17 @@ def test_two_processes_have_a_methods_gradients_of_one(
     folder: Path, by_two_processes: list[dict], case: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(folder / "methods")
-    expected = method_gradients(folder / "methods", Ranks(), **METHODS[case])
+    expected = method_gradients(folder / "methods", Processes(), **METHODS[case])
     for found in by_two_processes:
         assert_equal(found[case], expected)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8, 9])
 def test_ranks_share_what_all_of_them_need(folder: Path, n: int):
-    engine, size = make_engine(folder, Ranks()), 4
+    engine, size = make_engine(folder, Processes()), 4
     parts = []
     for rank in range(size):
-        engine.ranks = Ranks(rank, size)
+        engine.processes = Processes(rank, size)
         parts.append(engine._my_part(n))
     assert {len(part) for part in parts} == {-(-n // size)}
     assert np.concatenate(parts)[:n].tolist() == list(range(n))  # in order, what is done twice behind
@@ -94,16 +94,16 @@ def test_ranks_share_what_all_of_them_need(folder: Path, n: int):
 @pytest.mark.parametrize("objective", ["clip", "siglip"])
 def test_micro_batches_have_the_gradients_of_the_whole_batch(folder: Path, n_at_once: int, objective: str):
     options = {"objective": objective, "crop_scale_min": 0.5}
-    expected = gradients(make_engine(folder, Ranks(), **options))
-    assert_equal(gradients(make_engine(folder, Ranks(), **options, micro_batch_size=n_at_once)), expected)
+    expected = gradients(make_engine(folder, Processes(), **options))
+    assert_equal(gradients(make_engine(folder, Processes(), **options, micro_batch_size=n_at_once)), expected)
 
 
 def test_micro_batches_draw_the_same_numbers_in_both_forward_passes(tmp_path: Path, folder: Path):
     """With dropped patches: the gradients of a loss of exactly the features that the loss was computed on."""
     write_model(folder / "tiny.json", vision_cfg=TINY_MODEL["vision_cfg"] | {"patch_dropout": 0.5})
     try:
-        cached = gradients(make_engine(folder, Ranks(), micro_batch_size=4))
-        engine: Engine = make_engine(folder, Ranks(), micro_batch_size=4)
+        cached = gradients(make_engine(folder, Processes(), micro_batch_size=4))
+        engine: Engine = make_engine(folder, Processes(), micro_batch_size=4)
         batch = engine.parts.batches.at(0)
         inputs = engine._inputs(batch, engine.pairs.pixels.at(batch.rows))
         several = [engine._encode(inputs, slice(start, start + 4)) for start in range(0, 16, 4)]
@@ -113,7 +113,7 @@ def test_micro_batches_draw_the_same_numbers_in_both_forward_passes(tmp_path: Pa
         images, texts = (torch.cat([pair[i] for pair in several]) for i in (0, 1))
         features = type("Features", (), {"image": images, "text": texts})
         engine._losses(engine._step(batch, inputs, features))[0].backward()
-        norm = torch.nn.utils.clip_grad_norm_(engine._update._parameters, engine.options.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(engine._optimizer_step._parameters, engine.options.clip_norm)
         assert torch.isfinite(norm)
         plain = {name: p.grad for name, p in engine.module.named_parameters()}
         for name, gradient in plain.items():
@@ -124,7 +124,7 @@ def test_micro_batches_draw_the_same_numbers_in_both_forward_passes(tmp_path: Pa
 
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_a_frozen_tower_stays_as_it_is_and_the_other_learns(folder: Path, tower: str):
-    engine = make_engine(folder, Ranks(), freeze=[tower])
+    engine = make_engine(folder, Processes(), freeze=[tower])
     before = {name: p.detach().clone() for name, p in engine.module.named_parameters()}
     for _ in range(2):
         engine.step()
@@ -137,14 +137,14 @@ def test_a_frozen_tower_stays_as_it_is_and_the_other_learns(folder: Path, tower:
 
 
 def test_the_moving_average_is_that_of_the_weights(folder: Path):
-    plain, averaged = make_engine(folder, Ranks()), make_engine(folder, Ranks(), ema=0.8)
+    plain, averaged = make_engine(folder, Processes()), make_engine(folder, Processes(), ema=0.8)
     expected = None
     for _ in range(3):
         plain.step(), averaged.step()
         now = plain.module.visual.proj.detach().clone()
         expected = now if expected is None else 0.8 * expected + 0.2 * now
     assert torch.equal(averaged.module.visual.proj, plain.module.visual.proj)
-    restored = make_engine(folder, Ranks(), ema=0.8)
+    restored = make_engine(folder, Processes(), ema=0.8)
     restored.restore(averaged.state())
     for engine in (averaged, restored):
         engine.finish()
@@ -152,12 +152,12 @@ def test_the_moving_average_is_that_of_the_weights(folder: Path):
 
 
 def set_loss_scale(engine: Engine, scale: float) -> None:
-    scaler = engine._update._scaler
+    scaler = engine._optimizer_step._scaler
     scaler.load_state_dict(scaler.state_dict() | {"scale": scale})
 
 
 def test_a_float16_step_that_overflows_is_left_out_and_scaled_less_the_next_time(folder: Path):
-    engine = make_engine(folder, Ranks(), precision="fp16")
+    engine = make_engine(folder, Processes(), precision="fp16")
     before = engine.module.visual.proj.detach().clone()
     set_loss_scale(engine, 2.0**127)
     overflowed = engine.step()
@@ -172,13 +172,13 @@ def test_a_float16_step_that_overflows_is_left_out_and_scaled_less_the_next_time
 def test_float16_learns_what_float32_learns(folder: Path):
     losses = []
     for precision in ("fp32", "fp16"):
-        engine = make_engine(folder, Ranks(), precision=precision, lr=3e-3)
+        engine = make_engine(folder, Processes(), precision=precision, lr=3e-3)
         set_loss_scale(engine, 2.0**10)
         losses.append([engine.step().loss.item() for _ in range(4)])
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
 
 
 def test_a_batch_that_cannot_be_shared_is_named():
-    check_shares(16, Ranks(0, 2))
+    check_shares(16, Processes(0, 2))
     with pytest.raises(InputError, match="15 cannot be shared equally by 2 processes"):
-        check_shares(15, Ranks(0, 2))
+        check_shares(15, Processes(0, 2))

@@ -19,7 +19,7 @@ from evenclip.train.batches import Batch, WeightedBatches
 from evenclip.train.data import load_pairs
 from evenclip.train.engine import Engine
 from evenclip.train.methods import Parts
-from evenclip.train.plugin import Clock, Setting, Step, Term, ramp
+from evenclip.train.plugin import Clock, MethodContext, Step, Term, ramp
 from support.tiny_training import write_model, write_squares, write_weights
 
 N = 48
@@ -29,12 +29,12 @@ TEXTS = ["a quadrangle", "something else entirely"]
 class Pull(Term):
     """Draws the image features towards a learnt text-like direction; sees a text that no caption holds."""
 
-    def __init__(self, setting: Setting):
+    def __init__(self, context: MethodContext):
         super().__init__()
         self.weight, self.lr = 0.5, 1e-2
         self.direction = nn.Parameter(torch.ones(16))
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.int64))
-        self.tokens = setting.tokens(TEXTS)
+        self.tokens = context.tokens(TEXTS)
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         self.n_seen += 1
@@ -96,9 +96,9 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[Parts]:
     """Parts of all engines made in the test, which are as above."""
     made = []
 
-    def make(setting: Setting) -> Parts:
-        batches = Looking(setting.pairs.copies, setting.options.batch_size, setting.seed)
-        made.append(Parts(batches, augmentation=Counted(), terms=[Pull(setting)]))
+    def make(context: MethodContext) -> Parts:
+        batches = Looking(context.pairs.copies, context.options.batch_size, context.seed)
+        made.append(Parts(batches, augmentation=Counted(), terms=[Pull(context)]))
         return made[-1]
 
     monkeypatch.setattr(engine, "make_parts", make)
@@ -114,15 +114,15 @@ def make_engine(folder: Path) -> Engine:
     torch.manual_seed(0)
     clip = create_clip(str(folder / "tiny.json"))
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
-    return Engine(Setting(options(folder), clip, pairs, 0, Clock(6), torch.device("cpu")))
+    return Engine(MethodContext(options(folder), clip, pairs, 0, Clock(6), torch.device("cpu")))
 
 
 def test_a_term_is_trained_with_its_own_rate_and_logged(folder: Path, parts: list[Parts]):
     trained = make_engine(folder)
-    outcome = trained.step()
+    result = trained.step()
     (term,) = parts[0].terms
-    assert outcome.loss.item() == pytest.approx(
-        outcome.scalars["contrastive_loss"].item() + 0.5 * outcome.scalars["pull"].item(), rel=1e-6
+    assert result.loss.item() == pytest.approx(
+        result.scalars["contrastive_loss"].item() + 0.5 * result.scalars["pull"].item(), rel=1e-6
     )
     moved = (term.direction - 1).abs()
     assert torch.allclose(moved, torch.full((16,), 1e-2), rtol=0.05)  # AdamW's first step is the learning rate

@@ -13,8 +13,8 @@ import torch
 from evenclip.errors import InputError
 from evenclip.train import TrainOptions, train_model
 from evenclip.train.checkpoint import SavedState
-from evenclip.train.distributed import Ranks
-from evenclip.train.engine import Outcome
+from evenclip.train.distributed import Processes
+from evenclip.train.engine import StepResult
 from evenclip.train.history import check_finite
 from evenclip.train.trainer import _run
 from support.parallel_training import make_engine
@@ -38,7 +38,7 @@ def engine(folder: Path, monkeypatch: pytest.MonkeyPatch):
     from evenclip.train import engine as module
 
     monkeypatch.setattr(module, "make_parts", module.make_parts)  # puts back what make_engine replaces
-    return make_engine(folder, Ranks())
+    return make_engine(folder, Processes())
 
 
 def train(folder: Path, root: Path, **options) -> Path:
@@ -111,7 +111,7 @@ def test_a_loss_that_is_no_number_leaves_the_keys_of_its_batch_beside_the_state(
 
 def test_a_gradient_that_is_no_number_stops_too_but_for_float16(engine, tmp_path: Path):
     batch = engine.parts.batches.at(0)
-    fine, broken = (Outcome(batch, torch.tensor(1.0), torch.tensor(norm), 0.1, {}) for norm in (2.0, float("inf")))
+    fine, broken = (StepResult(batch, torch.tensor(1.0), torch.tensor(norm), 0.1, {}) for norm in (2.0, float("inf")))
     engine.position = 2
     check_finite(engine, [fine, fine], None)
     with pytest.raises(InputError, match="the gradient norm is inf at step 2"):
@@ -125,11 +125,11 @@ def test_a_saved_state_never_holds_a_step_that_was_not_checked(engine, tmp_path:
     engine.options = engine.options.model_copy(update={"log_every": 1, "save_every_s": 1e-6})
     step, n_done = engine.step, []
 
-    def broken_at_the_third() -> Outcome:
+    def broken_at_the_third() -> StepResult:
         n_done.append(1)
-        outcome = step()
+        result = step()
         nan = torch.tensor(float("nan"))
-        return outcome if len(n_done) < 3 else Outcome(outcome.batch, nan, outcome.grad_norm, outcome.lr, {})
+        return result if len(n_done) < 3 else StepResult(result.batch, nan, result.grad_norm, result.lr, {})
 
     engine.step = broken_at_the_third
     with pytest.raises(InputError, match="the loss is nan at step 3"):

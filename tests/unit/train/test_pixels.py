@@ -13,7 +13,7 @@ from evenclip.model.clip import Clip, create_clip
 from evenclip.train import TrainOptions, train_model
 from evenclip.train.batches import WeightedBatches
 from evenclip.train.data import load_pairs
-from evenclip.train.pixels import Ahead, PixelsInMemory, PixelsInShards
+from evenclip.train.pixels import PixelsInMemory, PixelsInShards, Prefetcher
 from support.tiny_training import write_model, write_squares, write_weights
 
 N = 120  # three shards
@@ -73,7 +73,7 @@ def test_steps_are_prepared_once_each_and_not_beyond_the_end():
         asked.append(step)
         return batches.at(step)
 
-    ahead = Ahead(pixels, share=lambda n: slice(n // 2, n), pin=False)
+    ahead = Prefetcher(pixels, share=lambda n: slice(n // 2, n), pin=False)
     for step in range(6):
         prepared = ahead.take(step, 6, batch_at)
         assert prepared.batch is batches.at(step)

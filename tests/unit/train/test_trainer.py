@@ -18,7 +18,7 @@ from evenclip.train import TrainOptions, train_model
 from evenclip.train.data import Pairs, crop, draw_crops, load_pairs
 from evenclip.train.engine import Engine
 from evenclip.train.optimizer_step import MAX_LOGIT_SCALE, clamp_logit_scale, make_optimizer, make_schedule
-from evenclip.train.plugin import Clock, Setting
+from evenclip.train.plugin import Clock, MethodContext
 from support.tiny_training import square_jpeg, write_model, write_squares, write_weights
 
 N = 120
@@ -77,7 +77,7 @@ def make_engine(folder: Path, **options) -> Engine:
     torch.manual_seed(0)
     clip = create_clip(str(folder / "tiny.json"), objective=parsed.objective)
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
-    return Engine(Setting(parsed, clip, pairs, 0, Clock(n_steps=4), torch.device("cpu")))
+    return Engine(MethodContext(parsed, clip, pairs, 0, Clock(n_steps=4), torch.device("cpu")))
 
 
 def test_the_clip_loss_is_the_mean_cross_entropy_of_both_directions(folder: Path):

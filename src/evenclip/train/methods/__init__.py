@@ -1,90 +1,79 @@
-"""From options to the parts of a training: the one place that knows all methods (see `evenclip.train.plugin`)."""
+"""The training methods, and how they become the parts of one training.
 
-from dataclasses import dataclass, field
+Each module or sub-package here is one method: its name is that of its block in `evenclip.train.options.TrainOptions`,
+and its ``build(context, options)`` returns the parts that it contributes. `evenclip.train.plugin` says how to add one.
+"""
+
+from typing import Any
 
 import numpy as np
 
 from evenclip.errors import InputError
-from evenclip.train.batches import Batches, StagedBatches, WeightedBatches
-from evenclip.train.group_labels import Audited, Perceived, read_perceived
-from evenclip.train.methods.ahnm.mined_negatives import HardNegatives
-from evenclip.train.methods.efficientcl import HiddenAugmentation
-from evenclip.train.methods.false_negatives import MaskedNegatives
-from evenclip.train.methods.fcl import FairContrast
-from evenclip.train.methods.knowledge.distillation import Distillation
-from evenclip.train.methods.knowledge.term import Knowledge
-from evenclip.train.methods.knowledge.triple_captions import TripleCaptions
-from evenclip.train.methods.simclip import SimClipBatches, caption_kinds
-from evenclip.train.plugin import Augmentation, Negatives, Setting, Term
+from evenclip.plugins import modules_of
+from evenclip.train.batches import Batches, WeightedBatches
+from evenclip.train.group_labels import Audited
+from evenclip.train.known_positives import MaskedPositives
+from evenclip.train.options import INPUTS
+from evenclip.train.plugin import BatchMaker, MethodContext, MethodParts, Parts
+
+SHARED_BY_NONE = {
+    "make_batches": "the way batches are dealt",
+    "arrange_batches": "the order of batches",
+    "augmentation": "the augmentation",
+    "negatives": "the negatives",
+}
+"""Parts of which a training has one at most, in words."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of one training."""
+def make_parts(context: MethodContext) -> Parts:
+    """Build the parts of a training from the methods that are switched on.
 
-    batches: Batches
-    augmentation: Augmentation | None = None
-    negatives: Negatives | None = None
-    terms: list[Term] = field(default_factory=list)
-
-
-def make_parts(setting: Setting) -> Parts:
-    """Build the parts whose options are on."""
-    batches = _batches(setting)
-    perceived = read_perceived(setting.labels, setting.pairs.keys) if setting.labels else None
+    Raises
+    ------
+    InputError
+        A method lacks an input that it needs, or two methods replace the same part.
+    """
+    methods = _build_methods(context)
+    make_batches = _only(methods, "make_batches") or _plain_batches(context)
+    arrange_batches = _only(methods, "arrange_batches")
+    if arrange_batches:
+        batches = arrange_batches(make_batches)
+    else:
+        batches = make_batches(context.pairs.copies, context.clock.n_steps)
+    masked = MaskedPositives(context) if context.options.mask_true and not _owners(methods, "negatives") else None
     return Parts(
-        batches=Audited(batches, perceived) if perceived else batches,
-        augmentation=_augmentation(setting),
-        negatives=_negatives(setting, perceived),
-        terms=[*_knowledge_terms(setting), *_fairness_terms(setting, perceived)],
+        batches=Audited(batches, context.perceived) if context.perceived else batches,
+        augmentation=_only(methods, "augmentation"),
+        negatives=_only(methods, "negatives") or masked,
+        terms=[term for parts in methods.values() for term in parts.terms],
     )
 
 
-def _fairness_terms(setting: Setting, perceived: Perceived | None) -> list[Term]:
-    fcl = setting.options.fcl
-    if fcl and perceived is None:
-        raise InputError("fcl needs the perceived groups", "train.fcl", "give the labels table with --labels")
-    return [FairContrast(setting, fcl, perceived)] if fcl else []
+def _build_methods(context: MethodContext) -> dict[str, MethodParts]:
+    modules, methods = modules_of(__name__), {}
+    for name, options in context.options.methods().items():
+        for needed in sorted(options.needs):
+            if getattr(context, needed) is None:
+                raise InputError(f"{name} needs {INPUTS[needed]}", f"train.{name}", f"give it with --{needed}")
+        methods[name] = modules[name].build(context, options)
+    return methods
 
 
-def _augmentation(setting: Setting) -> Augmentation | None:
-    options = setting.options
-    if options.efficientcl and options.compile:
-        raise InputError("compiled towers cannot be disturbed", "train.efficientcl", "set compile: false")
-    return HiddenAugmentation(options.efficientcl, setting.clip.module) if options.efficientcl else None
+def _owners(methods: dict[str, MethodParts], part: str) -> list[str]:
+    return [name for name, parts in methods.items() if getattr(parts, part) is not None]
 
 
-def _negatives(setting: Setting, perceived: Perceived | None) -> Negatives | None:
-    options = setting.options
-    if options.ahnm:
-        return HardNegatives(setting, perceived)
-    return MaskedNegatives(setting) if options.mask_true else None
+def _only(methods: dict[str, MethodParts], part: str) -> Any:
+    """The one contribution to a part that cannot be shared; None if no method contributes to it."""
+    owners = _owners(methods, part)
+    if len(owners) > 1:
+        what = f"{' and '.join(owners)} both replace {SHARED_BY_NONE[part]}"
+        raise InputError(what, "train", "switch one of them off")
+    return getattr(methods[owners[0]], part) if owners else None
 
 
-def _batches(setting: Setting) -> Batches:
-    stages, pairs = setting.options.stages, setting.pairs
-    batches = _batches_of(setting, pairs.copies, setting.clock.n_steps)
-    if stages is None:
-        return batches
-    switch = round(stages.share * setting.clock.n_steps)
-    return StagedBatches(_batches_of(setting, pairs.first_copies, switch), batches, switch)
+def _plain_batches(context: MethodContext) -> BatchMaker:
+    def make(copies: np.ndarray, end: int) -> Batches:
+        return WeightedBatches(copies, context.options.batch_size, context.seed)
 
-
-def _batches_of(setting: Setting, copies: np.ndarray, end: int) -> Batches:
-    options, pairs = setting.options, setting.pairs
-    if options.simclip:
-        by_text = options.simclip.modality == "text"
-        kind = caption_kinds(pairs.tokens)[pairs.captions[pairs.starts[:-1]]] if by_text else np.arange(len(pairs.keys))
-        return SimClipBatches(copies, kind, options.batch_size, setting.seed, setting.clock, options.simclip, end)
-    return WeightedBatches(copies, options.batch_size, setting.seed)
-
-
-def _knowledge_terms(setting: Setting) -> list[Term]:
-    knowledge = setting.options.knowledge
-    if knowledge is None:
-        return []
-    if knowledge.as_captions:
-        return [TripleCaptions(setting, knowledge)]
-    terms: list[Term] = [Knowledge(setting, knowledge)] if knowledge.e2e or knowledge.e2r or knowledge.g2e else []
-    kd = (setting.options.init != "random") if knowledge.kd is None else knowledge.kd
-    return [*terms, Distillation(setting, float(kd), knowledge)] if kd else terms
+    return make

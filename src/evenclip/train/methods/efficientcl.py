@@ -1,8 +1,8 @@
-"""EfficientCL: hidden states of one layer are cut and jittered while a batch is encoded.
+"""EfficientCL: the hidden states of one layer are cut and jittered while a batch is encoded.
 
-Reads and writes nothing. Source: "Efficient contrastive learning via novel data augmentation and curriculum learning",
-EMNLP 2021, arXiv 2109.05941. Ours: hooks at a layer of the model itself instead of a second stack, in both towers, and
-never at the class, start and end tokens.
+Source: "Efficient contrastive learning via novel data augmentation and curriculum learning", EMNLP 2021, arXiv
+2109.05941. Our changes: hooks at a layer of the model itself instead of a second encoder, in both towers, and never at
+class, start and end tokens.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,23 +16,31 @@ from torch import nn
 from evenclip.errors import InputError
 from evenclip.model.towers import has_causal_text
 from evenclip.train.options import EfficientClOptions
-from evenclip.train.plugin import ramp
+from evenclip.train.plugin import MethodContext, MethodParts, ramp
 
+N_LEVELS = 10  # the rate grows in equal steps, as in the paper
 LengthsOf = Callable[[torch.Tensor], torch.Tensor]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
+def build(context: MethodContext, options: EfficientClOptions) -> MethodParts:
+    """The augmentation of both towers."""
+    if context.options.compile:
+        raise InputError("EfficientCL does not work in compiled towers", "train.efficientcl", "set compile: false")
+    return MethodParts(augmentation=HiddenAugmentation(options, context.clip.module))
+
+
 def draw_spans(n_free: torch.Tensor, length: int, rate: float) -> torch.Tensor:
-    """A contiguous span of each sequence's tokens 1 to ``n_free``, about ``rate`` of them, uniformly placed.
+    """Draw a contiguous span among the tokens 1 to ``n_free`` of each sequence, about ``rate`` of them.
 
     Parameters
     ----------
     n_free : Tensor of shape (b,), int
-        Tokens that may be cut: token 0 and those behind them may not.
+        Number of tokens that may be cut: neither token 0 nor those after ``n_free``.
     length : int
-        Tokens of a sequence.
+        Tokens in a sequence.
     rate : float
-        Share of the free tokens, in [0, 1]; rounded at random, so that it holds on average for short sequences too.
+        Share of the free tokens, in [0, 1]; rounded at random, so that it holds on average in short sequences too.
 
     Returns
     -------
@@ -45,23 +53,24 @@ def draw_spans(n_free: torch.Tensor, length: int, rate: float) -> torch.Tensor:
 
 
 def pca_jitter(hidden: torch.Tensor, valid: torch.Tensor, rate: float) -> torch.Tensor:
-    r"""Add one random vector along the principal directions of each sequence to its tokens, and restore their norms.
+    r"""Shift the tokens of each sequence by one random vector along its principal directions; norms are restored.
 
     With covariance :math:`C = P \Lambda P^T` of the sequence's valid tokens, the vector is
-    :math:`P (\alpha \circ \lambda), \alpha \sim N(0, rate^2 I)` (Krizhevsky et al. 2012, section 4.1). That is
-    :math:`N(0, rate^2 C^2)`, which :math:`rate\, C z, z \sim N(0, I)` has too: no decomposition is needed.
+    :math:`P (\alpha \circ \lambda), \alpha \sim N(0, rate^2 I)` (Krizhevsky et al. 2012, section 4.1). Its
+    distribution :math:`N(0, rate^2 C^2)` is also that of :math:`rate\, C z, z \sim N(0, I)`, which needs no
+    decomposition.
 
     Parameters
     ----------
     hidden : Tensor of shape (b, l, w)
     valid : Tensor of shape (b, l), bool
-        Tokens that are looked at and jittered; the others stay.
+        Tokens that the covariance is computed from and that are jittered; the others stay.
     rate : float
 
     Returns
     -------
     Tensor of shape (b, l, w)
-        No gradient goes through the vector.
+        No gradient flows through the vector.
     """
     with torch.no_grad():
         weight = valid.unsqueeze(2).float()
@@ -76,9 +85,9 @@ def pca_jitter(hidden: torch.Tensor, valid: torch.Tensor, rate: float) -> torch.
 
 
 class HiddenAugmentation:
-    """Cutoff and PCA jitter at the entrance of one block of each tower, drawn anew for each batch.
+    """Cut-off and PCA jitter at the input of one block of each tower, drawn anew for each batch.
 
-    The span that is cut is zeroed, and no later layer attends to it.
+    The cut span is set to zero, and no later layer attends to it.
 
     Parameters
     ----------
@@ -96,25 +105,25 @@ class HiddenAugmentation:
 
     @contextmanager
     def applied(self, module: nn.Module, position: int, progress: float) -> Iterator[None]:
-        """Disturb what ``module`` encodes in the context."""
+        """Augment what ``module`` encodes in this context."""
         options = self._options
-        rates = [ramp(progress, options.start, end, options.levels) for end in (options.image_end, options.text_end)]
-        ends: list[torch.Tensor] = []  # of the captions, seen where they enter the text tower
+        rates = [ramp(progress, options.start, end, N_LEVELS) for end in (options.image_end, options.text_end)]
+        ends: list[torch.Tensor] = []  # end-of-text positions, read where the captions enter the text tower
 
-        def see_tokens(embedding: nn.Module, arguments: tuple[torch.Tensor]) -> None:
+        def read_ends(embedding: nn.Module, arguments: tuple[torch.Tensor]) -> None:
             ends[:] = [arguments[0].argmax(dim=1)]
 
         with ExitStack() as stack:
-            stack.enter_context(_removed(module.token_embedding.register_forward_pre_hook(see_tokens)))
+            stack.enter_context(_removed(module.token_embedding.register_forward_pre_hook(read_ends)))
             image, text = module.visual.transformer.resblocks, module.transformer.resblocks
-            stack.enter_context(_disturbed(image, rates[0], lambda x: x.new_full(x.shape[:1], x.shape[1] - 1)))
-            stack.enter_context(_disturbed(text, rates[1], lambda x: ends[0] - 1))
+            stack.enter_context(_augmented(image, rates[0], lambda x: x.new_full(x.shape[:1], x.shape[1] - 1)))
+            stack.enter_context(_augmented(text, rates[1], lambda x: ends[0] - 1))
             yield
 
 
 @contextmanager
-def _disturbed(blocks: nn.ModuleList, rate: float, n_free: LengthsOf) -> Iterator[None]:
-    """Disturb one hidden layer of ``blocks``; ``n_free`` gives the free tokens of each sequence that enters it."""
+def _augmented(blocks: nn.ModuleList, rate: float, n_free: LengthsOf) -> Iterator[None]:
+    """Augment one hidden layer of ``blocks``; ``n_free`` gives the number of free tokens of each sequence."""
     layer = int(torch.randint(1, len(blocks), ())) if len(blocks) > 1 else 0
     masks: list[torch.Tensor] = []
 
@@ -138,7 +147,7 @@ def _disturbed(blocks: nn.ModuleList, rate: float, n_free: LengthsOf) -> Iterato
 
 
 def _attention_mask(cut: torch.Tensor, plain: torch.Tensor | None, n_heads: int) -> torch.Tensor:
-    """``plain``, shape (l, l), and nothing attends to what is cut: shape (b * n_heads, l, l), added to scores."""
+    """The mask ``plain``, shape (l, l), and no attention to cut tokens: shape (b * n_heads, l, l), added to scores."""
     b, length = cut.shape
     mask = torch.zeros(cut.shape, device=cut.device).masked_fill_(cut, -torch.inf)[:, None, None, :]
     mask = mask if plain is None else mask + plain.float()

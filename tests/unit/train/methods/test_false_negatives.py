@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from evenclip.train.batches import Batch
-from evenclip.train.methods.false_negatives import MaskedNegatives
+from evenclip.train.known_positives import MaskedPositives
 from evenclip.train.methods.simclip import caption_kinds
-from evenclip.train.plugin import Setting
+from evenclip.train.plugin import MethodContext
 
 RED, SMALL, CROSS, NO = 1, 2, 3, 4
 CAPTIONS = [[RED, CROSS], [SMALL, RED, CROSS], [NO, RED]]
@@ -33,9 +33,9 @@ def test_what_is_masked_follows_from_the_captions_that_are_shown():
         starts=np.array([0, 1, 3, 4]),
         captions_of=lambda batch: np.where(batch.rows == 1, np.where(batch.draws < 0.5, 1, 2), 0),
     )
-    setting = Setting(None, SimpleNamespace(tokenizer=tokenizer), pairs, 0, None, torch.device("cpu"))
+    context = MethodContext(None, SimpleNamespace(tokenizer=tokenizer), pairs, 0, None, torch.device("cpu"))
     batch = Batch(np.arange(3), np.array([0.1, 0.9, 0.2]))
-    mask = MaskedNegatives(setting).adjust(SimpleNamespace(batch=batch))
+    mask = MaskedPositives(context).adjust(SimpleNamespace(batch=batch))
     # "a red cross" is true of all three pictures, "no red" of its own alone
     expected = torch.zeros(3, 3).masked_fill(torch.tensor([[0, 0, 1], [1, 0, 1], [1, 0, 0]]).bool(), -torch.inf)
     assert torch.equal(mask.log_weight(slice(0, 3)), expected)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from evenclip.train.batches import Batch
 from evenclip.train.group_labels import Perceived
-from evenclip.train.methods.fcl import FairContrast
+from evenclip.train.methods.fcl import FairContrastiveLoss
 from evenclip.train.options import FclOptions
 from support.vectors import unit_rows
 
@@ -28,11 +28,11 @@ def make(tmp_path: Path):
     classes = {"lorker": ["lorker"], "dasker": ["dasker", "worker"]}
     (tmp_path / "p.yaml").write_text(yaml.safe_dump({"templates": ["a {}", "the {}"], "classes": classes}))
 
-    def term(**options) -> FairContrast:
-        setting = SimpleNamespace(
+    def term(**options) -> FairContrastiveLoss:
+        context = SimpleNamespace(
             options=SimpleNamespace(lr=1e-3), tokens=lambda texts: torch.tensor([[TEXTS[text]] for text in texts])
         )
-        return FairContrast(setting, FclOptions(prompts=str(tmp_path / "p.yaml"), **options), PERCEIVED)
+        return FairContrastiveLoss(context, FclOptions(prompts=str(tmp_path / "p.yaml"), **options), PERCEIVED)
 
     return term
 

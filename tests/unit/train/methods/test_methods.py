@@ -8,19 +8,19 @@ import torch
 from support.tiny_methods import N_STEPS, make_methods_engine, write_methods_folder
 
 METHODS = {
-    "simclip": {"simclip": {"cluster_size": 4, "share": 0.5, "doublings": 1}},
+    "simclip": {"simclip": {"cluster_size": 4, "share": 0.5}},
     "two stages": {"stages": {"first": "first.parquet", "share": 0.6}},
     "two stages of simclip": {"stages": {"first": "first.parquet", "share": 0.3}, "simclip": {"cluster_size": 4}},
     "fcl": {"fcl": {"prompts": "colors.yaml", "weight": 0.1}},
     "efficientcl": {"efficientcl": {"image_end": 0.3}},
     "efficientcl in micro batches": {"efficientcl": {}, "micro_batch_size": 4},
     "true texts masked": {"mask_true": True},
-    "ahnm": {"ahnm": {"queue": 24}, "mask_true": True},
+    "ahnm": {"ahnm": {}, "mask_true": True},
     "ahnm on simclip batches": {"simclip": {"cluster_size": 4}, "ahnm": {"graph_texts": 0, "fair": False}},
     "ahnm, siglip": {"ahnm": {}, "objective": "siglip"},
     "all at once": {
         "simclip": {"cluster_size": 4},
-        "ahnm": {"queue": 8},
+        "ahnm": {},
         "efficientcl": {},
         "mask_true": True,
         "micro_batch_size": 8,
@@ -55,9 +55,9 @@ def test_texts_beside_the_batch_are_disturbed_as_it_is_and_carry_a_gradient(fold
     disturbing, plain = (
         make_methods_engine(folder, **({"efficientcl": {"text_end": 0.5}} if on else {})) for on in (1, 0)
     )
-    tokens = plain.setting.tokens(["a red square of no colour", "green"])
+    tokens = plain.context.tokens(["a red square of no colour", "green"])
     for engine in (disturbing, plain):
-        engine.setting.tokens(["a red square of no colour", "green"])
+        engine.context.tokens(["a red square of no colour", "green"])
         engine.position = N_STEPS - 1
     undisturbed = plain._encode_further(tokens)
     assert torch.equal(plain._encode_beside(tokens), undisturbed)
@@ -79,12 +79,12 @@ def test_a_stage_embeds_for_its_own_epochs_only(folder: Path, monkeypatch: pytes
 
 
 def test_mined_negatives_are_logged_and_told_as_examples(folder: Path):
-    trained = make_methods_engine(folder, ahnm={"queue": 24, "top_k": 10, "strength_start": 1})
-    outcomes = [trained.step() for _ in range(3)]
-    names = {"band_low", "band_high", "masked", "strength", "rb", "ab"}
-    assert set(outcomes[-1].scalars) == {f"negatives_{name}" for name in names}
+    trained = make_methods_engine(folder, ahnm={"strength_start": 1})
+    results = [trained.step() for _ in range(3)]
+    names = {"masked", "strength", "rb", "ab"}
+    assert set(results[-1].scalars) == {f"negatives_{name}" for name in names}
     table = trained.parts.negatives.tables()["negatives"].to_pydict()
     assert set(table["step"]) == {1, 2, 3}
-    assert {"batch", "graph"} <= set(table["source"]) <= {"batch", "queue", "graph"}
+    assert set(table["source"]) == {"batch", "graph"}
     assert all(text.startswith("a square of no") == (source == "graph")
                for text, source in zip(table["negative_text"], table["source"], strict=True))  # fmt: skip

@@ -1,7 +1,9 @@
 """SimCLIP batches satisfy their definition: nobody twice, clusters of neighbours, all drawn by copies."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import faiss
 import numpy as np
@@ -11,17 +13,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from evenclip.errors import InputError
 from evenclip.train.batches import Embed, WeightedBatches
-from evenclip.train.methods.simclip import DEPTH, SimClipBatches
+from evenclip.train.methods import simclip
+from evenclip.train.methods.simclip import SimClipBatches
 from evenclip.train.options import SimClipOptions
-from evenclip.train.plugin import Clock
 from support.vectors import brute_force, unit_rows
 
 
 def make(copies: np.ndarray, features: np.ndarray, batch_size: int, seed: int = 0, kind: np.ndarray | None = None,
          n_steps: int = 100, **options) -> SimClipBatches:  # fmt: skip
     kind = np.arange(len(copies)) if kind is None else kind
-    batches = SimClipBatches(copies, kind, batch_size, seed, Clock(n_steps), SimClipOptions(**options))
+    batches = SimClipBatches(copies, kind, batch_size, seed, SimClipOptions(**options), n_steps)
     batches.prepare(0, of(features))
     return batches
 
@@ -40,24 +43,30 @@ def all_batches(batches: SimClipBatches, features: np.ndarray, n_steps: int) -> 
 
 @given(
     n=st.integers(40, 90),
-    batch_size=st.integers(2, 13),  # at least as many batches as anyone has copies
-    size=st.integers(2, 9),
-    reach=st.integers(1, 3),
-    share=st.floats(0.1, 1),
+    size=st.integers(2, 4),
+    n_fitting=st.integers(1, 3),
+    extra=st.integers(0, 1),
+    share=st.floats(0.3, 1),
     seed=st.integers(0, 99),
 )
-def test_a_batch_is_clusters_of_neighbours_and_a_rest_with_nobody_twice(n, batch_size, size, reach, share, seed):
-    assume(DEPTH * size * reach > batch_size + size - 2)  # enough neighbours are looked up, so that clusters are whole
+def test_a_batch_is_clusters_of_neighbours_and_a_rest(n, size, n_fitting, extra, share, seed):
+    batch_size = n_fitting * size + extra  # below 14, so that there are as many batches as a pair has copies
+    assume(share * batch_size >= size)
+    with patch.object(simclip, "DEPTH", 20):  # enough neighbours are looked up to fill every cluster
+        check_clusters(n, batch_size, size, share, seed)
+
+
+def check_clusters(n: int, batch_size: int, size: int, share: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     copies = rng.integers(0, 3, n) + (np.arange(n) < 40)
     features = unit_rows(n, 8, seed)
-    options = {"cluster_size": size, "neighbourhood": reach, "share": share}
+    options = {"cluster_size": size, "share": share}
     batches = make(copies, features, batch_size, seed, **options)
     shown = np.flatnonzero(copies)
-    ranks = shown[brute_force(features[shown], np.arange(len(shown)), len(shown) - 1)]
-    nearest_of = dict(zip(shown, ranks, strict=True))
+    neighbours = shown[brute_force(features[shown], np.arange(len(shown)), len(shown) - 1)]
+    nearest_of = dict(zip(shown, neighbours, strict=True))
     for step in range(min(batches.steps_per_epoch, 3)):
-        rows, n_clusters = batches.at(step).rows, batches.n_clusters(step)
+        rows, n_clusters = batches.at(step).rows, batches.n_clusters
         assert len(rows) == len(set(rows)) == batch_size and set(rows) <= set(shown)
         assert n_clusters == int(share * batch_size / size)
         clusters, rest = np.split(rows, [n_clusters * size])
@@ -65,8 +74,8 @@ def test_a_batch_is_clusters_of_neighbours_and_a_rest_with_nobody_twice(n, batch
         assert {*pivots, *rest} <= set(WeightedBatches(copies, batch_size, seed).at(step).rows)
         taken = set(pivots)
         for pivot, *members in clusters.reshape(-1, size):
-            free = [row for row in nearest_of[pivot][: DEPTH * size * reach] if row not in taken]
-            assert set(members) <= set(free[: size * reach])
+            free = [row for row in nearest_of[pivot][: simclip.DEPTH * size] if row not in taken]
+            assert set(members) <= set(free[:size])
             taken |= set(members)
 
 
@@ -84,20 +93,27 @@ def test_pivots_are_drawn_by_copies():
 
 
 def test_neighbours_are_drawn_by_copies():
-    """One neighbour each from the four nearest, of which one has four copies and one has two."""
+    """Three of the four nearest, without replacement; the one left out has few copies."""
     rng = np.random.default_rng(0)
     centres = np.repeat(np.linalg.qr(rng.standard_normal((8, 8)))[0], 5, axis=0)
     features = centres + 0.01 * rng.standard_normal(centres.shape)
     features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
     copies = np.tile([1, 1, 1, 2, 4], 8)
-    batches = make(copies, features, 2, n_steps=10**6, cluster_size=2, neighbourhood=2)
-    counts = Counter()
-    for pivot, neighbour in all_batches(batches, features, 60 * batches.steps_per_epoch):
-        assert pivot // 5 == neighbour // 5
+    batches = make(copies, features, 4, n_steps=10**6, cluster_size=4)
+    left_out = Counter()
+    for pivot, *neighbours in all_batches(batches, features, 120 * batches.steps_per_epoch):
+        assert {row // 5 for row in neighbours} == {pivot // 5}
         if pivot % 5 == 0:
-            counts[neighbour % 5] += 1
-    observed = np.array([counts[i] for i in (1, 2, 3, 4)])
-    assert chisquare(observed, observed.sum() * np.array([1, 1, 2, 4]) / 8).pvalue > 1e-3
+            left_out[({1, 2, 3, 4} - {row % 5 for row in neighbours}).pop()] += 1
+    weight, expected = {1: 1, 2: 1, 3: 2, 4: 4}, Counter()
+    for *drawn, last in itertools.permutations(weight):
+        remaining, probability = sum(weight.values()), 1.0
+        for neighbour in drawn:
+            probability *= weight[neighbour] / remaining
+            remaining -= weight[neighbour]
+        expected[last] += probability
+    observed = np.array([left_out[i] for i in weight])
+    assert chisquare(observed, observed.sum() * np.array([expected[i] for i in weight])).pvalue > 1e-3
 
 
 def test_pairs_of_one_kind_are_one_neighbour_and_stand_in_by_copies():
@@ -113,15 +129,9 @@ def test_pairs_of_one_kind_are_one_neighbour_and_stand_in_by_copies():
     assert share == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_share_doubles_and_ends_full():
-    batches = make(np.ones(64, int), unit_rows(64, 8), 32, n_steps=100, cluster_size=4, doublings=3)
-    assert [batches.n_clusters(step) for step in (0, 24, 26, 49, 51, 74, 76, 99)] == [1, 1, 2, 2, 4, 4, 8, 8]
-
-
-def test_without_clusters_the_batches_are_those_without_simclip():
-    copies = np.ones(64, int)
-    batches = make(copies, unit_rows(64, 8), 16, cluster_size=16, share=0.9)
-    np.testing.assert_array_equal(np.sort(batches.at(1).rows), np.sort(WeightedBatches(copies, 16, 0).at(1).rows))
+def test_a_share_smaller_than_one_cluster_is_refused():
+    with pytest.raises(InputError, match=r"0\.9 of a batch of 16 is less than a cluster of 16"):
+        make(np.ones(64, int), unit_rows(64, 8), 16, cluster_size=16, share=0.9)
 
 
 class Model:
@@ -139,7 +149,7 @@ def start(online: bool = True, n_steps: int = 50, end: int | None = None) -> Sim
     """Seven batches an epoch, of 80 pairs of 40 kinds."""
     options = SimClipOptions(cluster_size=4, modality="image", online=online)
     kind = np.repeat(np.arange(40), 2)
-    return SimClipBatches(np.repeat([1, 2], 40), kind, 16, 3, Clock(n_steps), options, end)
+    return SimClipBatches(np.repeat([1, 2], 40), kind, 16, 3, options, end or n_steps)
 
 
 @pytest.mark.parametrize("online", [True, False])
@@ -178,18 +188,6 @@ def test_nothing_is_searched_for_an_epoch_that_does_not_come():
     assert len(model.seen) == 1
 
 
-def test_nothing_is_embedded_before_a_warm_up_has_clusters():
-    """Batches of 16 with clusters of 8: none before the share has doubled to a half, at three quarters of the steps."""
-    options = SimClipOptions(cluster_size=8, doublings=3)
-    batches, model, n_seen = SimClipBatches(np.ones(80, int), np.arange(80), 16, 0, Clock(40), options), Model(), []
-    for step in range(40):
-        batches.prepare(step, model.embed)
-        n_seen.append(len(model.seen))
-        assert len(set(batches.at(step).rows)) == 16
-    assert [batches.n_clusters(step) for step in (0, 19, 20, 39)] == [0, 0, 1, 2]
-    assert n_seen.index(1) == 17  # for the epoch of the steps 20 to 24, in the middle of the one before
-
-
 def test_the_search_takes_as_many_threads_as_torch_may():
     before = torch.get_num_threads()
     try:
@@ -218,7 +216,7 @@ def test_batches_begun_in_the_middle_of_an_epoch_know_it():
 
 
 def test_a_state_from_before_the_first_step_is_empty():
-    batches = SimClipBatches(np.ones(8, int), np.arange(8), 4, 0, Clock(5), SimClipOptions(cluster_size=2))
+    batches = SimClipBatches(np.ones(8, int), np.arange(8), 4, 0, SimClipOptions(cluster_size=2), 5)
     batches.restore(batches.state())
     batches.prepare(0, of(unit_rows(8, 8)))
     assert len(batches.at(0).rows) == 4

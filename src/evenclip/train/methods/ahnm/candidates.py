@@ -1,11 +1,15 @@
-"""Texts that may be negatives: of the batch, of past batches, and false captions of the batch's own pictures."""
+"""Candidate negatives of an image: the texts of the batch, and false captions of the batch's own images."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
+from evenclip.tables import read_table
 from evenclip.train.group_labels import Perceived
 from evenclip.train.plugin import Step
 
@@ -14,10 +18,10 @@ TEXTS = 5  # names the stream of random numbers that false captions are drawn fr
 
 @dataclass(frozen=True)
 class Texts:
-    """q texts: unit features ``text`` (q, d), and of each, shape (q,), int64, on the same device.
+    """q texts: unit features ``text``, shape (q, d), and of each text, shape (q,), int64, on the same device:
 
-    ``caption``: its number among all captions, the false ones behind the others; ``row`` of its pair; ``number``: which
-    of the pair's captions it is, or -1 - i for the i-th false caption.
+    ``caption``: its number among all captions, the false ones after the others; ``row``: its pair; ``number``: which of
+    the pair's captions it is, or -1 - i for the i-th false caption of the training set.
     """
 
     text: torch.Tensor
@@ -27,36 +31,44 @@ class Texts:
 
     @property
     def is_false(self) -> torch.Tensor:
-        """Shape (q,), bool: a false caption of the picture of its pair."""
+        """Shape (q,), bool: whether a text is a false caption of the image of its pair."""
         return self.number < 0
 
-    def newest(self, size: int) -> Self:
-        """The last ``size``, without a gradient."""
-        first = max(0, len(self.text) - size)
-        return type(self)(self.text[first:].detach(), self.caption[first:], self.row[first:], self.number[first:])
-
     def __add__(self, other: Self) -> Self:
-        mine, theirs = vars(self).values(), vars(other).values()
-        return type(self)(*(torch.cat(both) for both in zip(mine, theirs, strict=True)))
+        columns = zip(vars(self).values(), vars(other).values(), strict=True)
+        return type(self)(*(torch.cat(both) for both in columns))
 
-    def state(self) -> dict[str, Any]:
-        """The tensors by name."""
-        return dict(vars(self))
+
+def false_captions(graph: Path, keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The false captions that the graph has for the pairs ``keys``.
+
+    Returns
+    -------
+    tuple
+        The pair of each, by its row in ``keys``, shape (m,), sorted, and its text.
+    """
+    path = graph / "negatives.parquet"
+    if not path.is_file():
+        return np.zeros(0, np.int64), []
+    table = read_table(path, ["key", "text"])
+    rows = pc.index_in(table["key"], value_set=pa.array(keys, pa.string()))
+    table = table.append_column("row", rows).filter(pc.is_valid(rows)).sort_by("row")
+    return table["row"].to_numpy().astype(np.int64), table["text"].to_pylist()
 
 
 class FalseCaptions:
-    """False captions of the training pairs.
+    """Draws false captions for the pairs of a batch.
 
     Parameters
     ----------
     rows : ndarray of shape (m,), int, sorted
-        The pair of each.
+        The pair of each false caption.
     tokens : Tensor of shape (m, context)
-        Of `Setting.tokens`.
+        From `MethodContext.tokens`.
     first : int
-        Number of the first of them among all captions.
+        Number of the first false caption among all captions.
     share : float
-        Of a batch's pairs that have any, those of which one is a candidate.
+        Share of the pairs that have false captions for which one is drawn.
     seed : int
     """
 
@@ -64,13 +76,13 @@ class FalseCaptions:
         self._rows, self._tokens, self._first, self._share, self._seed = rows, tokens, first, share, seed
 
     def of(self, step: Step) -> Texts:
-        """One false caption, drawn anew, of each pair of the batch that is drawn and has any; with gradient."""
+        """At most one false caption for each pair of the batch, drawn anew at each step; with gradient."""
         rng = np.random.default_rng([self._seed, step.position, TEXTS])
         pairs = step.batch.rows
         first, end = np.searchsorted(self._rows, pairs), np.searchsorted(self._rows, pairs, side="right")
         drawn = (rng.random(len(pairs)) < self._share) & (end > first)
         chosen = (first + (rng.random(len(pairs)) * (end - first)).astype(np.int64))[drawn]
-        # beside the batch's own: or they could be told from true captions by being undisturbed
+        # augmented like the batch's own texts: otherwise false captions could be told by the missing augmentation
         text = step.encode_beside(self._tokens[chosen]) if len(chosen) else step.text[:0]
         columns = (self._first + chosen, self._rows[chosen], -1 - chosen)
         return Texts(text, *(torch.from_numpy(c).to(text.device) for c in columns))
@@ -78,10 +90,10 @@ class FalseCaptions:
 
 @dataclass(frozen=True)
 class CandidateGroups:
-    """Groups of c candidates.
+    """Perceived groups of c candidates.
 
-    ``member``, shape (K, 2, c), bool: inside and outside each contrast; ``labels``, shape (c, 1 + R), float: 1, then
-    the labels; ``target``, shape (K,): the share that the inside should have.
+    ``member``, shape (K, 2, c), bool: inside and outside each contrast; ``labels``, shape (c, 1 + R), float: a column
+    of ones, then the labels; ``target``, shape (K,): the share that the inside should have.
     """
 
     member: torch.Tensor
@@ -97,16 +109,16 @@ class CandidateGroups:
         return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
 
     def at(self, rows: torch.Tensor) -> "CandidateGroups":
-        """Those of the pairs ``rows``."""
+        """The groups of the pairs ``rows``."""
         return CandidateGroups(self.member[..., rows], self.labels[rows], self.target)
 
     def bias(self, mass: torch.Tensor) -> dict[str, torch.Tensor]:
-        """``negatives_rb`` and ``negatives_ab``: bias of the candidates with a ``mass`` each, shape (c,).
+        """Bias of the candidates weighed by ``mass``, shape (c,): ``negatives_rb`` and ``negatives_ab``.
 
-        As `Perceived.bias`; what has no mass is left out, 0 if nothing is left.
+        As `Perceived.bias`; contrasts without mass are left out, and the bias is 0 if none is left.
         """
         masses = self.member.to(mass.dtype) @ (mass[:, None] * self.labels)  # (K, 2, 1 + R)
         total, rate = masses[:, :, 0], masses[:, :, 1:] / masses[:, :, :1]
         deviation = total[:, 0] / total.sum(dim=1) - self.target
-        found = {"negatives_rb": deviation, "negatives_ab": rate[:, 0] - rate[:, 1]}
-        return {name: values.abs().nan_to_num(0).max() for name, values in found.items()}
+        differences = {"negatives_rb": deviation, "negatives_ab": rate[:, 0] - rate[:, 1]}
+        return {name: values.abs().nan_to_num(0).max() for name, values in differences.items()}

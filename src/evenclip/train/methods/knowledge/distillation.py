@@ -16,7 +16,7 @@ from evenclip.progress import track
 from evenclip.train.data import Pairs
 from evenclip.train.methods.knowledge.losses import distillation
 from evenclip.train.options import KnowledgeOptions
-from evenclip.train.plugin import Setting, Step, Term
+from evenclip.train.plugin import MethodContext, Step, Term
 
 ROWS = 256  # images or captions that the teacher embeds at once
 
@@ -26,7 +26,7 @@ class Distillation(Term):
 
     Parameters
     ----------
-    setting : Setting
+    context : MethodContext
         Its module must still be as the training found it.
     weight : float
     options : KnowledgeOptions
@@ -37,31 +37,31 @@ class Distillation(Term):
         The training starts from random weights.
     """
 
-    def __init__(self, setting: Setting, weight: float, options: KnowledgeOptions):
+    def __init__(self, context: MethodContext, weight: float, options: KnowledgeOptions):
         super().__init__()
-        if setting.options.init == "random":
+        if context.options.init == "random":
             what = "a model that starts at random knows nothing that could be kept"
             raise InputError(what, "train.knowledge.kd", "set it to 0, or name a trained model as train.init")
         self.weight, self.lr = weight, options.lr
-        self._pairs = setting.pairs
-        self._scale = setting.clip.module.logit_scale.detach().exp().clone()
-        teacher = copy.deepcopy(setting.clip.module).eval().requires_grad_(False)
+        self._pairs = context.pairs
+        self._scale = context.clip.module.logit_scale.detach().exp().clone()
+        teacher = copy.deepcopy(context.clip.module).eval().requires_grad_(False)
         if options.teacher == "cached":
-            self._cached = _embed(teacher, setting)
+            self._cached = _embed(teacher, context)
         else:
             self._cached, self._teacher = None, [teacher]  # in a list: no sub-module, so neither trained nor saved
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The divergence, also as ``kd_loss``."""
         image, text = self._features(step)
-        student = step.logit_scale * step.image[step.mine] @ step.text[step.mine].T
+        student = step.logit_scale * step.image[step.local_rows] @ step.text[step.local_rows].T
         loss = distillation(student, self._scale * image @ text.T)
         return loss, {"kd_loss": loss.detach()}
 
     def _features(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """The teacher's unit features of the images and captions of the rows `Step.mine`, shape (b, d) each."""
-        rows = torch.from_numpy(step.batch.rows[step.mine])
-        captions = torch.from_numpy(self._pairs.captions_of(step.batch)[step.mine])
+        """The teacher's unit features of the images and captions of the rows `Step.local_rows`, shape (b, d) each."""
+        rows = torch.from_numpy(step.batch.rows[step.local_rows])
+        captions = torch.from_numpy(self._pairs.captions_of(step.batch)[step.local_rows])
         if self._cached is not None:
             image, text = self._cached
             return image[rows].to(step.image.device), text[captions].to(step.image.device)
@@ -71,15 +71,15 @@ class Distillation(Term):
             return encode_image(teacher, step.images), text
 
 
-def _embed(teacher: nn.Module, setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
+def _embed(teacher: nn.Module, context: MethodContext) -> tuple[torch.Tensor, torch.Tensor]:
     """The teacher's unit features of all images and captions, float32, shapes (n, d) and (m, d), in main memory."""
-    pairs: Pairs = setting.pairs
+    pairs: Pairs = context.pairs
     image, text = [], []
     with torch.no_grad():
         rows = np.arange(len(pairs.keys))
         for some in track(np.array_split(rows, -(-len(rows) // ROWS)), "embed images with the starting model"):
-            images = normalise(pairs.pixels.at(some).to(setting.device), setting.clip.preprocess_cfg)
+            images = normalise(pairs.pixels.at(some).to(context.device), context.clip.preprocess_cfg)
             image.append(encode_image(teacher, images).cpu())
         for tokens in pairs.tokens.split(ROWS):
-            text.append(encode_text(teacher, trim(teacher, tokens).to(setting.device)).cpu())
+            text.append(encode_text(teacher, trim(teacher, tokens).to(context.device)).cpu())
     return torch.cat(image), torch.cat(text)

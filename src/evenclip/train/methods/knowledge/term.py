@@ -20,13 +20,13 @@ from evenclip.model.multimodal import HEAD, RELATION, TAIL, MultiModalEncoder, s
 from evenclip.model.shown_graph import KnownTriples, ShownGraph, read_shown_graph
 from evenclip.model.tokens import token_widths
 from evenclip.train.methods.knowledge.losses import masked_cross_entropy, symmetric_contrast
-from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, places
+from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, positions
 from evenclip.train.methods.knowledge.triple_encoding import EncodedTriples, TripleEncoding
 from evenclip.train.options import KnowledgeOptions
-from evenclip.train.plugin import Setting, Step, Term
+from evenclip.train.plugin import MethodContext, Step, Term
 
 
-def load_training_graph(setting: Setting) -> ShownGraph:
+def load_training_graph(context: MethodContext) -> ShownGraph:
     """Read what a training may see of its graph.
 
     Raises
@@ -34,11 +34,9 @@ def load_training_graph(setting: Setting) -> ShownGraph:
     InputError
         The training has no graph, crops its images, or a table is missing or names what the others lack.
     """
-    if setting.graph is None or setting.data is None:
-        raise InputError("knowledge needs a graph", "train.knowledge", "give --graph, the folder of `evenclip graph`")
-    if setting.options.crop_scale_min < 1:
+    if context.options.crop_scale_min < 1:
         raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for knowledge")
-    graph = read_shown_graph(setting.graph, setting.pairs.keys, setting.data, setting.clip.preprocess_cfg)
+    graph = read_shown_graph(context.graph, context.pairs.keys, context.data, context.clip.preprocess_cfg)
     return graph.of_split("train")
 
 
@@ -47,26 +45,26 @@ FIRST_LOG_SCALE, LAST_LOG_SCALE = math.log(1 / 0.07), math.log(100)
 """Start and bound of the logarithm of what cosines are multiplied by: CLIP's."""
 
 
-class Knowledge(Term):
+class KnowledgeTerm(Term):
     """E2E, E2R and G2E; what belongs to a loss of weight 0 is not built.
 
     Parameters
     ----------
-    setting : Setting
+    context : MethodContext
     options : KnowledgeOptions
     """
 
     weight = 1.0
 
-    def __init__(self, setting: Setting, options: KnowledgeOptions):
+    def __init__(self, context: MethodContext, options: KnowledgeOptions):
         super().__init__()
         self.lr, self._options = options.lr, options
         self._weights = {name: getattr(options, name) for name in LOSSES if getattr(options, name)}
-        self._graph = graph = load_training_graph(setting)
+        self._graph = graph = load_training_graph(context)
         self._known = KnownTriples(graph)
-        self._batches = TripleBatches(graph, options.triples_per_batch, options.image_share, setting.seed)
-        widths, d = token_widths(setting.clip.module, setting.clip.preprocess_cfg), setting.clip.model_cfg["embed_dim"]
-        self._encoding = TripleEncoding(setting, graph, options.region_side)
+        self._batches = TripleBatches(graph, options.triples_per_batch, options.image_share, context.seed)
+        widths, d = token_widths(context.clip.module, context.clip.preprocess_cfg), context.clip.model_cfg["embed_dim"]
+        self._encoding = TripleEncoding(context, graph, options.region_side)
         self.encoder = MultiModalEncoder(*widths, max(widths), options.layers, d)
         self.log_scale = nn.Parameter(torch.tensor(FIRST_LOG_SCALE))
         if options.e2r:
@@ -74,12 +72,12 @@ class Knowledge(Term):
         if options.g2e:
             from evenclip.model.gnn import GraphEncoder  # PyTorch Geometric: a second to import
 
-            self._neighbours = NeighbourSampler(graph, options.neighbours, options.graph_layers, setting.seed)
-            self.graph_encoder = GraphEncoder(d, options.graph_layers)
+            self._neighbours = NeighbourSampler(graph, options.neighbours, context.seed)
+            self.graph_encoder = GraphEncoder(d)
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The weighted sum of the losses, and each of them."""
-        batch = self._batches.at(step.position, step.batch.rows[step.mine])
+        batch = self._batches.at(step.position, step.batch.rows[step.local_rows])
         if batch is None:
             return step.image.new_zeros(()), {f"{name}_loss": 0.0 for name in self._weights}
         around = self._neighbours.around(np.unique(batch.entities), step.position) if self._options.g2e else None
@@ -143,7 +141,7 @@ class Knowledge(Term):
         edge_index = encoded.tensor(np.stack([around.source, around.target]))
         relation = encoded.edge * encoded.tensor(around.sign)[:, None]
         described = F.normalize(self.graph_encoder(encoded.node, edge_index, relation).float(), dim=-1)
-        place = places(batch.entities, around.nodes)  # an entity shown as text and as image is one node
+        place = positions(batch.entities, around.nodes)  # an entity shown as text and as image is one node
         signature, described = around.signatures(graph.entity_text)[place], described[encoded.tensor(place)]
         # the text of a region is no node: it stands for all that are called so
         is_node = (batch.contents >= len(graph.texts)) | ~graph.is_particular[batch.entities]

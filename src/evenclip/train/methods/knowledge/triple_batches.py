@@ -1,7 +1,7 @@
-"""Which triples a step learns from, and what is shown of each: a function of (seed, step, the batch's images).
+"""Which triples a step learns from, and how they are shown: a function of seed, step and the images of the batch.
 
-Reads and writes nothing. Triples about images are drawn among those of the images that the batch holds anyway. So an
-image is encoded once for its pair and its triples, and what balancing leaves out does not come back through the graph.
+Triples about images are drawn among those of the images in the batch. So an image is encoded once for its pair and its
+triples, and pairs that balancing leaves out do not come back through the graph.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ DRAWS = 6  # names the stream of random numbers that triples are drawn from
 
 @dataclass(frozen=True)
 class TripleBatch:
-    """t triples with the c different things that they show.
+    """t triples with the c different contents (texts or images) that they show.
 
-    ``triples`` (t,) their numbers; ``as_image`` (2, t) whether head and tail are shown as images; ``contents`` (c,)
-    sorted numbers of `ShownGraph.content`; ``entities`` (c,) one entity that each stands for, maybe one twice: as text
-    and as image; ``head``, ``tail`` (t,) rows of ``contents``; ``relation`` (t,).
+    ``triples``, shape (t,): their numbers; ``as_image``, (2, t): whether head and tail are shown as images;
+    ``contents``, (c,): sorted numbers from `ShownGraph.content`; ``entities``, (c,): an entity that each content stands
+    for, which may occur twice, as text and as image; ``head`` and ``tail``, (t,): rows of ``contents``; ``relation``,
+    (t,).
     """
 
     triples: np.ndarray
@@ -39,9 +40,9 @@ class TripleBatches:
     ----------
     graph : ShownGraph
     n_triples : int
-        Of a step, as far as there are as many.
+        Triples in a step, if there are enough.
     image_share : float
-        Share of them, in [0, 1], about images of the batch.
+        Share of them, in [0, 1], that are about images of the batch.
     seed : int
     """
 
@@ -59,7 +60,7 @@ class TripleBatches:
             raise InputError(what, "--graph", "build the graph with --data of the training, or add a source of texts")
 
     def at(self, position: int, rows: np.ndarray) -> TripleBatch | None:
-        """The triples of the step ``position``, whose pairs are ``rows``; None if there are none for them."""
+        """The triples of step ``position``, whose pairs are ``rows``; None if there are none."""
         rng = np.random.default_rng([self._seed, position, DRAWS])
         rows = np.unique(rows)
         about = self._about(rows)
@@ -103,8 +104,8 @@ class TripleBatches:
         return TripleBatch(triples, as_image, contents, entities, head, relation, tail)
 
 
-def places(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Where each of ``values`` stands in ``among``, which has them all (the first place, if it has one twice)."""
+def positions(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The position of each of ``values`` in ``among``, which contains them all; the first one of repeated values."""
     order = np.argsort(among, kind="stable")
     return order[np.searchsorted(among[order], values)]
 
@@ -114,9 +115,10 @@ NEIGHBOURS = 7  # names the stream of random numbers that neighbours are drawn f
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """``nodes`` (n,) entities, the seeds first; edges of ``relation`` from ``source`` to ``target``, rows of ``nodes``.
+    """A part of the graph around some entities.
 
-    ``sign`` of an edge is 1 where the triple says (source, relation, target), -1 where (target, relation, source).
+    ``nodes``, shape (n,): entities, those asked for first; edges of ``relation`` from ``source`` to ``target``, rows of
+    ``nodes``; ``sign`` of an edge: 1 for the triple (source, relation, target), -1 for (target, relation, source).
     """
 
     nodes: np.ndarray
@@ -126,53 +128,48 @@ class Neighbourhood:
     sign: np.ndarray
 
     def signatures(self, entity_text: np.ndarray) -> np.ndarray:
-        """A number for each node, shape (n,): equal for the same neighbours by the same relations, 0 for none.
+        """A number for each node, shape (n,): equal for equal neighbours by equal relations, 0 without neighbours.
 
         Parameters
         ----------
         entity_text : ndarray of int, shape (E,)
-            The text of each entity: neighbours of one text are the same neighbour.
+            The text of each entity: neighbours with equal texts count as equal.
         """
         edge = (self.relation * 2 + (self.sign > 0)) * (entity_text.max() + 1) + entity_text[self.nodes[self.source]]
-        mixed = (edge.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # the edges' order must not
-        mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)  # matter: a sum of hashes
+        mixed = (edge.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # a sum of hashes, as
+        mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)  # the order of edges must not matter
         signatures = np.zeros(len(self.nodes), np.uint64)
         np.add.at(signatures, self.target, mixed | np.uint64(1))
         return signatures
 
 
 class NeighbourSampler:
-    """Draws up to ``n_each`` neighbours of each entity, then theirs, ``n_hops`` times; only entities that have text."""
+    """Draws up to ``n_each`` neighbours of each entity, among those that have text."""
 
-    def __init__(self, graph: ShownGraph, n_each: int, n_hops: int, seed: int):
-        self._n_each, self._n_hops, self._seed = n_each, n_hops, seed
-        to, of = np.concatenate([graph.tail, graph.head]), np.concatenate([graph.head, graph.tail])
+    def __init__(self, graph: ShownGraph, n_each: int, seed: int):
+        self._n_each, self._seed = n_each, seed
+        target, source = np.concatenate([graph.tail, graph.head]), np.concatenate([graph.head, graph.tail])
         sign = np.repeat([1, -1], len(graph.head))
-        order = np.argsort(to, kind="stable")
-        order = order[(graph.entity_text[of] >= 0)[order] & (to != of)[order]]
-        self._of, self._sign, self._relation = of[order], sign[order], np.tile(graph.relation, 2)[order]
-        self._starts = np.searchsorted(to[order], np.arange(len(graph.entity_text) + 1))
+        order = np.argsort(target, kind="stable")
+        order = order[(graph.entity_text[source] >= 0)[order] & (target != source)[order]]
+        self._source, self._sign, self._relation = source[order], sign[order], np.tile(graph.relation, 2)[order]
+        self._starts = np.searchsorted(target[order], np.arange(len(graph.entity_text) + 1))
 
-    def around(self, seeds: np.ndarray, position: int) -> Neighbourhood:
-        """The neighbourhood of the different entities ``seeds`` at the step ``position``."""
-        rng = np.random.default_rng([self._seed, position, NEIGHBOURS])
-        nodes, frontier, edges, targets = seeds, seeds, [], []
-        for _ in range(self._n_hops):
-            drawn, of = self._draw(frontier, rng)
-            edges.append(drawn)
-            targets.append(of)
-            frontier = np.setdiff1d(self._of[drawn], nodes)
-            nodes = np.concatenate([nodes, frontier])
-        drawn, target = np.concatenate(edges), np.concatenate(targets)
-        source, target = places(self._of[drawn], nodes), places(target, nodes)
-        return Neighbourhood(nodes, source, target, self._relation[drawn], self._sign[drawn])
+    def around(self, entities: np.ndarray, position: int) -> Neighbourhood:
+        """The neighbourhood of the different ``entities`` at step ``position``."""
+        edges, target = self._draw(entities, np.random.default_rng([self._seed, position, NEIGHBOURS]))
+        nodes = np.concatenate([entities, np.setdiff1d(self._source[edges], entities)])
+        source, target = positions(self._source[edges], nodes), positions(target, nodes)
+        return Neighbourhood(nodes, source, target, self._relation[edges], self._sign[edges])
 
     def _draw(self, entities: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Edges into ``entities``, at most ``n_each`` for each and none twice, and the entity that each leads to."""
-        first, n_each = self._starts[entities], self._starts[entities + 1] - self._starts[entities]
-        place = (rng.random((len(entities), self._n_each)) * n_each[:, None]).astype(np.int64)  # may repeat: see `once`
-        place[n_each <= self._n_each] = np.arange(self._n_each)
-        valid = place < n_each[:, None]
-        edges, of = (first[:, None] + place)[valid], np.broadcast_to(entities[:, None], place.shape)[valid]
+        """Different edges into ``entities``, at most ``n_each`` for each, and the entity that each edge leads to."""
+        first, count = self._starts[entities], self._starts[entities + 1] - self._starts[entities]
+        drawn = (rng.random((len(entities), self._n_each)) * count[:, None]).astype(
+            np.int64
+        )  # repeats are dropped below
+        drawn[count <= self._n_each] = np.arange(self._n_each)
+        valid = drawn < count[:, None]
+        edges, target = (first[:, None] + drawn)[valid], np.broadcast_to(entities[:, None], drawn.shape)[valid]
         edges, once = np.unique(edges, return_index=True)
-        return edges, of[once]
+        return edges, target[once]

@@ -9,9 +9,9 @@ import torch
 from evenclip.model.shown_graph import ShownGraph
 from evenclip.train.methods.knowledge.losses import symmetric_contrast
 from evenclip.train.methods.knowledge.term import load_training_graph
-from evenclip.train.methods.knowledge.triple_batches import TripleBatches, places
+from evenclip.train.methods.knowledge.triple_batches import TripleBatches, positions
 from evenclip.train.options import KnowledgeOptions
-from evenclip.train.plugin import Setting, Step, Term
+from evenclip.train.plugin import MethodContext, Step, Term
 
 
 class TripleCaptions(Term):
@@ -21,23 +21,23 @@ class TripleCaptions(Term):
 
     Parameters
     ----------
-    setting : Setting
+    context : MethodContext
     options : KnowledgeOptions
     """
 
-    def __init__(self, setting: Setting, options: KnowledgeOptions):
+    def __init__(self, context: MethodContext, options: KnowledgeOptions):
         super().__init__()
-        self.weight, self.lr, self._graph = options.as_captions, options.lr, load_training_graph(setting)
-        self._batches = TripleBatches(self._graph, options.triples_per_batch, options.image_share, setting.seed)
+        self.weight, self.lr, self._graph = options.as_captions, options.lr, load_training_graph(context)
+        self._batches = TripleBatches(self._graph, options.triples_per_batch, options.image_share, context.seed)
         sentences, self._sentence = _sentences(self._graph)
-        self._tokens, self._n_sentences = setting.tokens(sentences), len(sentences)
+        self._tokens, self._n_sentences = context.tokens(sentences), len(sentences)
         graph = self._graph
         pairs = np.concatenate([graph.entity_pair[graph.head], graph.entity_pair[graph.tail]])
         self._true = np.unique(self._codes(pairs, np.tile(self._sentence, 2))[pairs >= 0])
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The loss, also as ``triple_caption_loss``."""
-        rows, device = step.batch.rows[step.mine], step.image.device
+        rows, device = step.batch.rows[step.local_rows], step.image.device
         batch = self._batches.at(step.position, rows)
         if batch is None or not batch.as_image.any():
             return step.image.new_zeros(()), {"triple_caption_loss": 0.0}
@@ -47,7 +47,7 @@ class TripleCaptions(Term):
         sentence = self._sentence[triples]
         texts, place = np.unique(sentence, return_inverse=True)
         features = step.encode_text(self._tokens[torch.from_numpy(texts)])
-        image = step.image[step.mine][torch.from_numpy(places(pair, rows)).to(device)]
+        image = step.image[step.local_rows][torch.from_numpy(positions(pair, rows)).to(device)]
         true = np.isin(self._codes(pair[:, None], sentence), self._true)
         text = features[torch.from_numpy(place).to(device)]
         loss = symmetric_contrast(image, text, step.logit_scale, torch.from_numpy(true).to(device))

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from evenclip.model.multimodal import HEAD, TEXT_TOKENS, MultiModalEncoder, Slot, join
 from evenclip.model.shown_graph import ShownGraph
 from evenclip.model.tokens import Grid, TokenTap, last_text_tokens
-from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, TripleBatch, places
-from evenclip.train.plugin import Setting, Step
+from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, TripleBatch, positions
+from evenclip.train.plugin import MethodContext, Step
 
 SHORT = 8  # tokens; longer texts are encoded apart, for all of a call are as long as its longest
 
@@ -46,15 +46,15 @@ class TripleEncoding:
 
     Parameters
     ----------
-    setting : Setting
+    context : MethodContext
     graph : ShownGraph
     region_side : int
         Rows and columns of tokens of an image or region.
     """
 
-    def __init__(self, setting: Setting, graph: ShownGraph, region_side: int):
-        self._graph, self._region_side, self._tap = graph, region_side, TokenTap(setting.clip.module)
-        self._tokens = setting.tokens(graph.texts)
+    def __init__(self, context: MethodContext, graph: ShownGraph, region_side: int):
+        self._graph, self._region_side, self._tap = graph, region_side, TokenTap(context.clip.module)
+        self._tokens = context.tokens(graph.texts)
         self._length = self._tokens.argmax(dim=1).numpy() + 1  # only right for CLIP's tokenizer; others are not trimmed
 
     def encode(
@@ -100,7 +100,7 @@ class TripleEncoding:
 
     def _grid(self, step: Step) -> Grid:
         """Feature maps of the batch's images: those of the contrastive loss, or, were these made in parts, anew."""
-        if self._tap.image is None or len(self._tap.image.grid) != len(step.batch.rows[step.mine]):
+        if self._tap.image is None or len(self._tap.image.grid) != len(step.batch.rows[step.local_rows]):
             step.encode_image(step.images)
         return self._tap.image
 
@@ -115,6 +115,6 @@ class TripleEncoding:
 
     def _regions(self, step: Step, encoder: MultiModalEncoder, grid: Grid, entities: np.ndarray) -> Slot:
         """The images of ``entities``, as far as their boxes go."""
-        rows = step.batch.rows[step.mine]
-        image = torch.from_numpy(places(self._graph.entity_pair[entities], rows)).to(grid.grid.device)
+        rows = step.batch.rows[step.local_rows]
+        image = torch.from_numpy(positions(self._graph.entity_pair[entities], rows)).to(grid.grid.device)
         return encoder.regions(grid, image, self._graph.boxes[entities], self._region_side)

@@ -1,4 +1,4 @@
-"""Hard negatives in a batch: InfoNCE as the open end, false negatives, the queue, false captions, fair shares."""
+"""Hard negatives in a batch: plain InfoNCE as the limit, known positives, false captions, fair shares."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,16 +14,16 @@ from evenclip.provenance import Manifest
 from evenclip.tables import write_table
 from evenclip.train.batches import Batch
 from evenclip.train.group_labels import Perceived
+from evenclip.train.known_positives import BatchPositives, facts_of_images
 from evenclip.train.loss import contrastive_loss
-from evenclip.train.methods.ahnm.candidates import CandidateGroups, FalseCaptions, Texts
+from evenclip.train.methods.ahnm.candidates import CandidateGroups, FalseCaptions, Texts, false_captions
 from evenclip.train.methods.ahnm.examples import NegativeExamples
 from evenclip.train.methods.ahnm.mined_negatives import MinedNegatives, mining_at
-from evenclip.train.methods.false_negatives import Truth, facts_of_pictures, false_captions
 from evenclip.train.options import AhnmOptions
 from support.vectors import unit_rows
 
 B, D = 24, 16
-OPEN = {"band_start": (0, 1), "band_end": (0, 1), "top_k": None, "sharpness_end": 0}
+EVEN = {"sharpness_end": 0}
 
 
 def make_step(seed: int = 0, position: int = 0) -> SimpleNamespace:
@@ -36,9 +36,9 @@ def make_step(seed: int = 0, position: int = 0) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def truth(true: torch.Tensor) -> Truth:
-    """Of pictures and texts, by a matrix: each picture is a word that the texts which are true of it leave out."""
-    return Truth(torch.eye(len(true)), (~true).T.float())
+def positives(true: torch.Tensor) -> BatchPositives:
+    """Known positives from a matrix: each image is a term that the texts which are not true of it contain."""
+    return BatchPositives(torch.eye(len(true)), (~true).T.float())
 
 
 def make(
@@ -48,11 +48,13 @@ def make(
     groups: CandidateGroups | None = None,
     **options,
 ) -> MinedNegatives:
-    parsed = AhnmOptions.parse(OPEN | options, "test")
+    parsed = AhnmOptions.parse(EVEN | options, "test")
     texts = Texts(step.text, torch.arange(B), torch.from_numpy(step.batch.rows), torch.zeros(B, dtype=torch.int64))
-    texts += outside or texts.newest(0)
+    texts = texts + outside if outside else texts
     true = torch.eye(B, len(texts.row)) > 0 if true is None else true
-    return MinedNegatives(step.image, texts, step.logit_scale, truth(true), mining_at(parsed, 1.0), groups, parsed.fair)
+    return MinedNegatives(
+        step.image, texts, step.logit_scale, positives(true), mining_at(parsed, 1.0), groups, parsed.fair
+    )
 
 
 @pytest.mark.parametrize("objective", ["clip", "siglip"])
@@ -77,14 +79,13 @@ def test_wide_open_every_weight_is_one():
 
 def test_rows_asked_for_in_parts_are_those_of_the_whole():
     step = make_step()
-    options = {"band_end": (0.3, 0.95), "top_k": 5, "sharpness_end": 0.8}
-    whole, parts = make(step, queue(step), **options), make(step, queue(step), **options)
+    whole, parts = (make(step, other_texts(step), sharpness_end=0.8) for _ in range(2))
     for name in ("log_weight", "log_weight_text", "extra_log_weight"):
         together = torch.cat([getattr(parts, name)(slice(i, i + 8)) for i in range(0, B, 8)])
         torch.testing.assert_close(getattr(whole, name)(slice(0, B)), together)
 
 
-def queue(step: SimpleNamespace, n: int = 10) -> Texts:
+def other_texts(step: SimpleNamespace, n: int = 10) -> Texts:
     """Texts of other pairs."""
     row = torch.arange(100, 100 + n)
     return Texts(torch.from_numpy(unit_rows(n, D, 7, rank=D)), row, row, torch.zeros_like(row))
@@ -106,18 +107,18 @@ def test_a_text_that_is_true_of_a_picture_is_masked_in_both_directions():
 
 def test_texts_from_outside_share_the_weight_and_the_loss_keeps_its_scale():
     step = make_step()
-    mined = make(step, queue(step))
+    mined = make(step, other_texts(step))
     inside, outside = mined.log_weight(slice(0, B)).exp(), mined.extra_log_weight(slice(0, B)).exp()
     assert outside.shape == (B, 10)
     torch.testing.assert_close(inside.sum(1) - 1 + outside.sum(1), torch.full((B,), B - 1.0))
 
 
-def test_a_remembered_text_of_the_same_pair_is_masked_but_a_false_caption_of_it_never():
+def test_another_caption_of_the_pair_is_masked_a_false_one_never():
     step = make_step()
     row = torch.tensor([3, 3, 5])
     outside = Texts(step.image.detach()[[3, 3, 5]], torch.tensor([50, 51, 52]), row, torch.tensor([1, -1, -2]))
     true = torch.eye(B, B + 3) > 0
-    true[3, B] = True  # another caption of pair 3, from a past batch
+    true[3, B] = True  # another caption of pair 3
     true[3, B + 1] = true[4, B + 2] = True  # words can mislead: the first was written to be false for picture 3
     weight = make(step, outside, true).extra_log_weight(slice(0, B))
     assert weight[3, 0] == -torch.inf == weight[4, 2]
@@ -132,7 +133,7 @@ def perceived(n: int) -> Perceived:
 def test_each_anchors_negatives_are_fair_and_their_bias_is_logged():
     step = make_step()
     groups = CandidateGroups.of(perceived(B), torch.device("cpu")).at(torch.arange(B))
-    mined = make(step, groups=groups, band_end=(0.3, 1.0), top_k=8, sharpness_end=0.5)
+    mined = make(step, groups=groups, sharpness_end=0.5)
     weight = mined.log_weight(slice(0, B)).exp().fill_diagonal_(0)
     mass = weight @ groups.member[0].T.float()
     assert (mass > 0).all()
@@ -142,23 +143,15 @@ def test_each_anchors_negatives_are_fair_and_their_bias_is_logged():
     expected = perceived(B).bias(perceived(B).masses(np.arange(B), weight.sum(0).numpy()))
     assert logged["negatives_rb"].item() == pytest.approx(expected[0], abs=1e-6) == pytest.approx(0, abs=3e-3)
     assert logged["negatives_ab"].item() == pytest.approx(expected[1], abs=1e-6)
-    unfair = make(step, groups=groups, band_end=(0.3, 1.0), top_k=8, fair=False)
+    unfair = make(step, groups=groups, sharpness_end=0.5, fair=False)
     unfair.log_weight(slice(0, B))
     assert unfair.logged()["negatives_rb"] > 0.005
 
 
-def test_the_band_moves_with_the_clock():
-    options = AhnmOptions(band_start=(0.2, 0.6), band_end=(0.6, 1.0), sharpness_end=0.4)
-    middle = mining_at(options, 0.5)
-    assert (middle.low, middle.high, middle.sharpness) == pytest.approx((0.4, 0.8, 0.2))
-
-
-def test_the_newest_texts_are_remembered_without_a_gradient():
-    step = make_step()
-    first, second = queue(step, 6), queue(step, 4)
-    kept = (first + second).newest(7)
-    torch.testing.assert_close(kept.text, torch.cat([first.text[3:], second.text]))
-    assert not kept.text.requires_grad and len(kept.newest(0).row) == 0
+def test_mining_becomes_sharper_and_stronger_with_the_clock():
+    middle = mining_at(AhnmOptions(sharpness_end=0.4), 0.5)
+    assert (middle.sharpness, middle.strength) == pytest.approx((0.2, 0.5))
+    assert mining_at(AhnmOptions(strength_start=1.0), 0.5).strength == 1
 
 
 def test_false_captions_are_drawn_for_the_pairs_that_have_any_and_carry_a_gradient():
@@ -196,7 +189,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def test_what_the_graph_says_of_a_picture_is_said_as_a_caption_would(graph: Path):
-    rows, facts = facts_of_pictures(graph, np.array(["e", "b", "c", "a"]))
+    rows, facts = facts_of_images(graph, np.array(["e", "b", "c", "a"]))
     found = [{fact for row, fact in zip(rows.tolist(), facts, strict=True) if row == k} for k in range(4)]
     assert found[:3] == [set(), {"dog", "red dog"}, set()]
     assert found[3] == {"dog", "mat", "red dog", "old dog", "red old", "old red", "dog on mat"}
@@ -218,7 +211,7 @@ def test_examples_are_told_in_words_and_survive_a_stop(tmp_path: Path):
     assert [step for step in range(10) if examples.wanted(step)] == list(range(10))
     assert [NegativeExamples(100).wanted(step) for step in (0, 1, 99)] == [True, False, True]
     cosine = torch.tensor([[0.9, 0.5, 0.4, 0.3], [0.5, 0.9, 0.1, 0.0]])
-    examples.record(4, texts, 2, cosine, torch.tensor([[0.0, 2.0, 0.0, 3.0], [0.0, 0.0, 1.0, 0.0]]))
+    examples.record(4, texts, cosine, torch.tensor([[0.0, 2.0, 0.0, 3.0], [0.0, 0.0, 1.0, 0.0]]))
     again = NegativeExamples(10)
     again.restore(examples.state())
     rows = again.table(tmp_path / "data", np.array(["a", "b"]), ["a false a"]).to_pylist()
@@ -227,6 +220,6 @@ def test_examples_are_told_in_words_and_survive_a_stop(tmp_path: Path):
         plain | {"negative_key": "a", "negative_text": "a false a", "source": "graph", "similarity": pytest.approx(0.3),
                  "weight": 3.0},
         plain | {"negative_key": "b", "negative_text": "second b", "source": "batch", "similarity": 0.5, "weight": 2.0},
-        {"step": 5, "key": "b", "text": "second b", "negative_key": "b", "negative_text": "first b", "source": "queue",
+        {"step": 5, "key": "b", "text": "second b", "negative_key": "b", "negative_text": "first b", "source": "batch",
          "similarity": pytest.approx(0.1), "weight": 1.0},
     ]  # fmt: skip

@@ -17,11 +17,11 @@ from evenclip.model.multimodal import HEAD, RELATION, TAIL, load_multimodal
 from evenclip.model.towers import encode_image, encode_text
 from evenclip.train import TrainOptions, train_model
 from evenclip.train.data import load_pairs
-from evenclip.train.distributed import Ranks
+from evenclip.train.distributed import Processes
 from evenclip.train.engine import Engine
 from evenclip.train.methods.knowledge.distillation import Distillation
 from evenclip.train.methods.knowledge.triple_captions import TripleCaptions
-from evenclip.train.plugin import Clock, Setting, Step
+from evenclip.train.plugin import Clock, MethodContext, Step
 from support.tiny_graph import write_graph
 from support.tiny_training import write_model, write_squares, write_weights
 
@@ -53,8 +53,8 @@ def make_engine(folder: Path, seed: int = 0, **options) -> Engine:
     clip = create_clip(parsed.model, parsed.init)
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
     clock, cpu = Clock(parsed.samples_seen // parsed.batch_size), torch.device("cpu")
-    setting = Setting(parsed, clip, pairs, seed, clock, cpu, folder / "data", None, folder / "graph")
-    return Engine(setting, Ranks())
+    context = MethodContext(parsed, clip, pairs, seed, clock, cpu, folder / "data", None, folder / "graph")
+    return Engine(context, Processes())
 
 
 def first_step(engine: Engine) -> Step:
@@ -141,7 +141,7 @@ def test_e2e_e2r_and_g2e_are_their_definitions(folder: Path):
     logits = torch.stack([relation(read(a, None, c, RELATION)) for a, _, c in given])
     expected = slow_mean(logits, batch.relation, lambda i, j: not true(h[i], j, t[i]))
     assert fast["e2r"].item() == pytest.approx(expected, rel=1e-4)
-    layer = term.graph_encoder.layers[0].double()
+    layer = term.graph_encoder.double()
     described, story = {}, {}
     for row in range(len(contents)):
         (node,) = np.flatnonzero(around.nodes == batch.entities[row])

@@ -17,8 +17,8 @@ from evenclip.tables import write_table
 from evenclip.train import TrainOptions
 from evenclip.train.data import load_pairs
 from evenclip.train.methods.knowledge.term import load_training_graph
-from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, places
-from evenclip.train.plugin import Clock, Setting
+from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, positions
+from evenclip.train.plugin import Clock, MethodContext
 from support.tiny_graph import SCHEMA, write_graph
 from support.tiny_training import write_model, write_squares, write_weights
 
@@ -26,7 +26,7 @@ N = 24
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+def context(tmp_path_factory: pytest.TempPathFactory) -> MethodContext:
     root = tmp_path_factory.mktemp("triples")
     write_squares(root / "data", N)
     weights = write_weights(root / "weights.parquet", {f"{i:05d}": int(i > 0) for i in range(N)})  # 0 is not shown
@@ -34,12 +34,12 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     options = TrainOptions(model=str(write_model(root / "tiny.json")), batch_size=8)
     clip = create_clip(options.model)
     pairs = load_pairs(root / "data", weights, clip, threads=1)
-    return Setting(options, clip, pairs, 0, Clock(8), torch.device("cpu"), root / "data", None, root / "graph")
+    return MethodContext(options, clip, pairs, 0, Clock(8), torch.device("cpu"), root / "data", None, root / "graph")
 
 
 @pytest.fixture(scope="module")
-def graph(setting: Setting) -> ShownGraph:
-    return load_training_graph(setting)
+def graph(context: MethodContext) -> ShownGraph:
+    return load_training_graph(context)
 
 
 def test_the_graph_is_read_with_the_pictures_of_the_training(graph: ShownGraph):
@@ -105,7 +105,7 @@ def test_each_way_to_show_a_triple_occurs(graph: ShownGraph):
 
 
 @pytest.fixture(scope="module")
-def twins(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> ShownGraph:
+def twins(context: MethodContext, tmp_path_factory: pytest.TempPathFactory) -> ShownGraph:
     """The graph with a twin of each region, first in the table: same picture and box, another name, white, not red."""
     folder = write_graph(tmp_path_factory.mktemp("twins") / "graph", N)
     entities = pq.read_table(folder / "entities.parquet").to_pylist()
@@ -117,7 +117,7 @@ def twins(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> ShownGr
     rows = pq.read_table(folder / "triples.parquet").to_pylist()
     rows += [dict(zip(rows[0], (*triple, "tiny", "train"), strict=True)) for triple in triples]
     write_table(pa.Table.from_pylist(rows), folder / "triples.parquet")
-    return load_training_graph(replace(setting, graph=folder))
+    return load_training_graph(replace(context, graph=folder))
 
 
 def test_entities_that_look_alike_are_one_content(twins: ShownGraph):
@@ -166,13 +166,13 @@ def test_what_balancing_leaves_out_does_not_come_back(graph: ShownGraph):
         assert not left_out & set(ends[:, batches.at(position, np.arange(N - 1)).triples].ravel().tolist())
 
 
-def test_places():
-    assert places(np.array([7, 3, 3]), np.array([3, 9, 7])).tolist() == [2, 0, 0]
+def test_positions():
+    assert positions(np.array([7, 3, 3]), np.array([3, 9, 7])).tolist() == [2, 0, 0]
 
 
 def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: ShownGraph):
     triples = {(h, r, t) for h, r, t in zip(graph.head, graph.relation, graph.tail, strict=True)}
-    sampler = NeighbourSampler(graph, 3, 2, seed=0)
+    sampler = NeighbourSampler(graph, 3, seed=0)
     seeds = np.array([0, 6, 7, 8])
     around = sampler.around(seeds, position=1)
     assert around.nodes[:4].tolist() == seeds.tolist() and len(set(around.nodes)) == len(around.nodes)
@@ -188,7 +188,7 @@ def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: ShownGraph):
 
 
 def test_an_entity_with_few_neighbours_gets_all_of_them(graph: ShownGraph):
-    around = NeighbourSampler(graph, 5, 1, seed=0).around(np.array([7]), position=0)  # a picture: the region in it
+    around = NeighbourSampler(graph, 5, seed=0).around(np.array([7]), position=0)  # a picture: the region in it
     assert around.nodes.tolist() == [7, 6] and around.sign.tolist() == [1]
 
 
@@ -208,14 +208,14 @@ def test_equal_descriptions_have_equal_signatures():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"graph": None}, "give --graph"), ({"crop": 0.5}, "crops move"), ({"graph": Path("nowhere")}, "nowhere")],
+    [({"crop": 0.5}, "crops move"), ({"graph": Path("nowhere")}, "nowhere")],
 )
-def test_what_a_graph_needs_is_said(setting: Setting, change: dict, message: str):
-    options = setting.options.model_copy(update={"crop_scale_min": change.get("crop", 1.0)})
-    graph = change.get("graph", setting.graph)
-    arguments = (options, setting.clip, setting.pairs, 0, setting.clock, setting.device, setting.data, None, graph)
+def test_what_a_graph_needs_is_said(context: MethodContext, change: dict, message: str):
+    options = context.options.model_copy(update={"crop_scale_min": change.get("crop", 1.0)})
+    graph = change.get("graph", context.graph)
+    arguments = (options, context.clip, context.pairs, 0, context.clock, context.device, context.data, None, graph)
     with pytest.raises(InputError, match=message):
-        load_training_graph(Setting(*arguments))
+        load_training_graph(MethodContext(*arguments))
 
 
 def test_a_graph_without_anything_to_show_is_refused(graph: ShownGraph):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenclip.model.clip import create_clip
-from evenclip.train.methods.false_negatives import SILENT, TrueCaptions
+from evenclip.train.known_positives import STOP_WORDS, KnownPositives
 from support.tiny_training import write_model
 
 START, END, PAD, A = 100, 101, 0, 50
@@ -18,10 +18,10 @@ def tokens(*texts: list[int]) -> torch.Tensor:
     return torch.tensor([[START, *text, END] + [PAD] * (8 - len(text)) for text in texts])
 
 
-def truth(captions: list[list[int]], facts: list[list[int]], known: list[tuple[int, int]], n: int) -> TrueCaptions:
+def truth(captions: list[list[int]], facts: list[list[int]], known: list[tuple[int, int]], n: int) -> KnownPositives:
     pictures, number = (np.array(column) for column in zip(*known, strict=True))
     silent = torch.tensor([[START, END, PAD], [START, A, END]])
-    return TrueCaptions(tokens(*captions), tokens(*facts), (pictures, number), n, silent, torch.device("cpu"))
+    return KnownPositives(tokens(*captions), tokens(*facts), (pictures, number), n, silent, torch.device("cpu"))
 
 
 def test_a_caption_is_true_of_a_picture_of_which_all_that_it_says_is_known():
@@ -69,7 +69,7 @@ def test_silent_are_the_tokenizers_own_marks_and_articles(tmp_path):
     tokenizer = create_clip(str(write_model(tmp_path / "model.json"))).tokenizer
     captions = ["a dog and the cat", "no dog"]
     known = (np.array([0]), np.array([0]))
-    found = TrueCaptions(
-        tokenizer(captions), tokenizer(["the dog and cat"]), known, 1, tokenizer(SILENT), torch.device("cpu")
+    found = KnownPositives(
+        tokenizer(captions), tokenizer(["the dog and cat"]), known, 1, tokenizer(STOP_WORDS), torch.device("cpu")
     )
     assert found.at(np.array([0]), np.array([0, 1])).of(slice(0, 1), slice(0, 2)).tolist() == [[True, False]]

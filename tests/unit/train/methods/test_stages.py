@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenclip.train.batches import StagedBatches, WeightedBatches
+from evenclip.train.batches import WeightedBatches
+from evenclip.train.methods.stages import StagedBatches
 
 FIRST, SECOND = np.repeat([1, 0, 2], [20, 20, 10]), np.repeat([0, 1, 1], [20, 20, 10])
 N_STEPS = 60
