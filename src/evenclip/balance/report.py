@@ -1,8 +1,5 @@
 """What report.json says: certificate, feasibility, bias before and after, and the spread of the weights."""
 
-import resource
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,15 +53,6 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "groups": _groups(balanced, found),
         "associations": _associations(balanced, found),
     }
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far."""
-    try:  # getrusage would include what the parent process held when it started this one
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
 def _shown(plan: Plan) -> float:

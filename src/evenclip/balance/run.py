@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan, ranks, weights_batch
-from evenclip.balance.report import describe, peak_memory_mb
+from evenclip.balance.report import describe
 from evenclip.balance.strategies import weigh
 from evenclip.balance.table.cells import Cells, count_cells
 from evenclip.balance.table.coding import CodedBatch, CodedRows
 from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
 from evenclip.balance.table.source import Source, ahead
-from evenclip.provenance import Manifest, atomic_folder, write_json
+from evenclip.provenance import Manifest, atomic_folder, peak_memory_mb, write_json
 from evenclip.tables import WEIGHTS_SCHEMA
 
 

@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan
-from evenclip.balance.report import describe, peak_memory_mb
+from evenclip.balance.report import describe
 from evenclip.balance.run import manifest_inputs, weights_writer, write_weights
 from evenclip.balance.strategies import weigh
 from evenclip.balance.table.cells import Cells, add_cells, code_rows, count_cells
 from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
 from evenclip.balance.table.source import Source
 from evenclip.errors import InputError
-from evenclip.provenance import Manifest, atomic_file, atomic_folder, write_json
+from evenclip.provenance import Manifest, atomic_file, atomic_folder, peak_memory_mb, write_json
 from evenclip.tables import WEIGHTS_SCHEMA, write_table
 
 _BITS = b"utility_bits"

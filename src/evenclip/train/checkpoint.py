@@ -1,13 +1,12 @@
-"""What an interrupted training continues from, outside the outputs: Snakemake deletes the outputs of a failed rule.
+"""The saved state of a training, from which an interrupted training continues.
 
-`<root>/<fingerprint>/` holds `identity.json` (all that decides the final weights) and `state.pt` (where the training
-is). A training whose identity has changed starts over; so that it can say why, and so that nothing piles up, every
-identity names its output folder, and an older state for the same folder is compared and removed.
+It lies outside the outputs, because Snakemake deletes the outputs of a rule that fails. `<root>/<fingerprint>/` holds
+`identity.json` (everything that decides the final weights) and `state.pt` (how far the training has come). A training
+whose identity has changed starts over. It says why, because an identity names its output folder, and an older state
+for the same folder is compared and then removed.
 """
 
-import fcntl
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 
 from evenclip.errors import InputError
@@ -23,29 +23,24 @@ from evenclip.provenance import atomic_file, fingerprint, write_json
 
 @contextmanager
 def only_training(root: Path, out: Path) -> Iterator[None]:
-    """Nobody else trains for the output folder ``out`` meanwhile: workers can outlive a `torchrun` that was killed.
+    """Hold the lock of the output folder ``out``: workers can outlive a `torchrun` that was killed.
 
-    The lock is the operating system's, so it goes with the process that holds it.
+    The lock belongs to the operating system, which frees it when the process ends.
 
     Raises
     ------
     InputError
-        Another process does.
+        Another process trains for the same output folder.
     """
     root.mkdir(parents=True, exist_ok=True)
     path = root / f"{fingerprint({'out': str(out.resolve())})}.lock"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                raise BlockingIOError  # it ended, and another began, between our opening the file and locking it
-        except BlockingIOError:
-            holder = "wait for its end, or stop it (`ps` shows its --out); then this command continues"
-            raise InputError("another process is training this model", str(out), holder) from None
-        try:
+    try:
+        with filelock.FileLock(path, timeout=0):
             yield
-        finally:
             path.unlink(missing_ok=True)
+    except filelock.Timeout:
+        hint = "wait for its end, or stop it (`ps` shows its --out); then this command continues"
+        raise InputError("another process is training this model", str(out), hint) from None
 
 
 class SavedState:
@@ -56,7 +51,7 @@ class SavedState:
     root : Path
         Folder of all states.
     identity : Mapping
-        All that decides the final weights, as JSON-able values, and the output folder as ``"out"``.
+        Everything that decides the final weights, as JSON-able values, and the output folder as ``"out"``.
     """
 
     def __init__(self, root: Path, identity: Mapping[str, Any]):
@@ -65,27 +60,27 @@ class SavedState:
         self._drop_others(root)
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state; None if there is none, or if it cannot be read (then it says so)."""
+        """The last saved state; None if there is none, or, with a message, if it cannot be read."""
         path = self.folder / "state.pt"
         if not path.is_file():
             return None
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file makes the reader raise
+        except Exception as error:  # a damaged file can make the reader raise anything
             print(f"starting over: {path} is damaged ({error})", file=sys.stderr)
             return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the saved state; a kill at any moment, or a full disk, leaves the old one or the new one.
+        """Replace the saved state; after a kill or on a full disk either the old or the new one is there.
 
-        A state that cannot be written is no reason to stop: it says so, and the training goes on.
+        If the state cannot be written, a message says so and the training goes on.
         """
         try:
             self._describe()
             with atomic_file(self.folder / "state.pt") as temporary, open(temporary, "wb") as file:
                 torch.save(state, file)
         except (OSError, RuntimeError) as error:
-            # torch's zip writer, closing a file that could not be written, hides why behind an error of its own
+            # torch's zip writer hides the reason behind an error of its own when it closes an unwritable file
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
                 raise
@@ -95,7 +90,7 @@ class SavedState:
             )
 
     def record(self, name: str, value: Any) -> Path:
-        """Write JSON beside the state, for a person to read; returns its path."""
+        """Write JSON beside the state, for people to read; returns its path."""
         self._describe()
         write_json(value, self.folder / name)
         return self.folder / name

@@ -27,7 +27,7 @@ from evenclip.train.checkpoint import SavedState, only_training
 from evenclip.train.data import load_pairs
 from evenclip.train.distributed import Processes, check_shares, joined_processes
 from evenclip.train.engine import Engine
-from evenclip.train.history import check_finite, history_row, peak_memory_mb
+from evenclip.train.history import check_finite, history_row, memory_mb
 from evenclip.train.options import TrainOptions
 from evenclip.train.plugin import Clock, MethodContext
 
@@ -169,7 +169,7 @@ def _facts(engine: Engine, history: list[dict[str, Any]], weights: Path) -> dict
         "n_processes": engine.processes.size,
         "samples_seen": seen[-1],
         "samples_per_second": round(seen[-1] / seconds, 1),
-        **{f"peak_{name}": round(value, 1) for name, value in peak_memory_mb(engine.device).items()},
+        **{f"peak_{name}": round(value, 1) for name, value in memory_mb(engine.device).items()},
         "n_pairs": len(engine.pairs.keys),
         "n_without_caption": engine.pairs.n_without_caption,
         "n_parameters": sum(p.numel() for p in engine.module.parameters()),
