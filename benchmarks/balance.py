@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenclip.balance import BalanceOptions, M4Balancer
-from evenclip.balance.groups import contrasts
+from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import Moments, build_moments
 from evenclip.balance.solvers.exact import certify_multipliers, solve
 from evenclip.balance.stochastic import StochasticDual, examples
@@ -70,7 +70,7 @@ def timed(function: Callable, n_runs: int = 1) -> tuple[float, object]:
 
 def moments_of(table: pa.Table) -> tuple[Moments, np.ndarray]:
     cells = count_cells(Source(table), 8)
-    return build_moments(cells, contrasts(cells, "auto", {}), BalanceOptions()), cells.count
+    return build_moments(cells, contrasts_of(cells, "auto", {}), BalanceOptions()), cells.count
 
 
 def cvxpy_case() -> list[dict]:

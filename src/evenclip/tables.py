@@ -5,8 +5,11 @@
 
 import math
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,11 +17,72 @@ import pyarrow.parquet as pq
 
 from evenclip.errors import InputError
 
-LABEL_PREFIXES = ("sensitive.", "target.", "proxy.")
+ROLES = ("sensitive", "target", "proxy")
+"""Roles of label columns: a perceived group, what must not go with a group, a further variable that goes with it."""
+
+_LABEL_COLUMN = re.compile(rf"(?:(?P<side>image|text)\.)?(?P<role>{'|'.join(ROLES)})\.(?P<name>.+)", re.DOTALL)
 
 WEIGHTS_SCHEMA = pa.schema([("key", pa.string()), ("weight", pa.float32()), ("copies", pa.uint8())])
 
 QUARANTINE_SCHEMA = pa.schema([("name", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """A column of a labels table: ``[image.|text.](sensitive|target|proxy).<name>``.
+
+    Attributes
+    ----------
+    side : {"", "image", "text"}
+        Which side of a pair the label was read from, where that is kept apart.
+    role : {"sensitive", "target", "proxy"}
+    name : str
+        ``<attribute>.<value>`` of a perceived group, else the name of the label.
+
+    Examples
+    --------
+    >>> column = LabelColumn.parse("image.sensitive.gender.woman")
+    >>> column.short_name, column.attribute, column.value
+    ('image.gender.woman', 'image.gender', 'woman')
+    >>> LabelColumn.parse("utility") is None
+    True
+    """
+
+    side: str
+    role: str
+    name: str
+
+    @classmethod
+    def parse(cls, column: str) -> Self | None:
+        """Read a column's name; None for a column that holds no labels."""
+        match = _LABEL_COLUMN.fullmatch(column)
+        return cls(match["side"] or "", match["role"], match["name"]) if match else None
+
+    @property
+    def column(self) -> str:
+        """The column's full name."""
+        return ".".join(part for part in (self.side, self.role, self.name) if part)
+
+    @property
+    def short_name(self) -> str:
+        """The name in targets and reports: without the role."""
+        return f"{self.side}.{self.name}" if self.side else self.name
+
+    @property
+    def attribute(self) -> str:
+        """Short name of the attribute that a group belongs to; '' for a label without a dot in its name."""
+        return self.short_name.rpartition(".")[0]
+
+    @property
+    def value(self) -> str:
+        """The group's value of its attribute."""
+        return self.name.rpartition(".")[2]
+
+
+def label_columns(names: Iterable[str], *roles: str) -> list[LabelColumn]:
+    """Label columns among ``names``, of the given roles (default: all), ordered by role and then as in ``names``."""
+    columns = [column for column in map(LabelColumn.parse, names) if column]
+    return [column for role in roles or ROLES for column in columns if column.role == role]
 
 
 @dataclass(frozen=True)
@@ -60,6 +124,165 @@ def read_table(path: str | os.PathLike, columns: list[str] | None = None) -> pa.
         return file.read(columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+
+
+def as_flags(values: pa.Array | pa.ChunkedArray, where: str, nullable: bool = False) -> pa.Array | pa.ChunkedArray:
+    """Labels as bool, cast by value.
+
+    Parameters
+    ----------
+    values : pyarrow.Array or ChunkedArray
+        bool; numbers that are 0 or 1; strings that are true, false, yes, no, 1 or 0 in any case; dictionaries of these.
+        NaN is read as null.
+    where : str
+        File and column, for errors.
+    nullable : bool
+        Whether null (not known) is allowed.
+
+    Raises
+    ------
+    InputError
+        For another value, which it names, another type, or a null that is not allowed.
+    """
+    flags = values if pa.types.is_boolean(values.type) else _cast_flags(values, where)
+    if flags.null_count and not nullable:
+        raise InputError(f"{flags.null_count} values are null", where, "write false, or drop the rows")
+    return flags
+
+
+def _cast_flags(values: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa.ChunkedArray:
+    values = _plain(values)
+    kind = values.type
+    if pa.types.is_boolean(kind):
+        return values
+    if pa.types.is_null(kind):
+        return values.cast(pa.bool_())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        values = _without_nan(values)
+        flags, zero = pc.equal(values, 1), pc.equal(values, 0)
+        allowed = pc.or_(flags, zero)
+    elif _is_text(kind):
+        index = pc.index_in(pc.utf8_lower(values), value_set=pa.array([*_TRUE, *_FALSE], values.type))
+        allowed = pc.or_(pc.is_valid(index), pc.is_null(values))
+        flags = pc.less(index, len(_TRUE))
+    else:
+        raise InputError(f"type is {kind}, not bool", where, "write true and false")
+    if not pc.all(allowed, min_count=0).as_py():
+        odd = values.filter(pc.invert(allowed))[0].as_py()
+        raise InputError(f"{odd!r} is neither true nor false", where, "write true and false, yes and no, or 1 and 0")
+    return flags
+
+
+_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+
+
+def as_keys(values: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa.ChunkedArray:
+    """Keys as strings; `InputError` if they are neither strings nor integers, or one is null."""
+    check_key_type(values.type, where)
+    if values.null_count:
+        raise InputError(f"{values.null_count} keys are null", f"{where}, column key", "give every row a key")
+    return values.cast(pa.string())
+
+
+def check_key_type(kind: pa.DataType, where: str) -> None:
+    """Raise `InputError` if the column `key` of this type holds neither strings nor integers."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (_is_text(kind) or pa.types.is_integer(kind)):
+        raise InputError(f"type is {kind}, not string", f"{where}, column key", "give every row a unique string `key`")
+
+
+def as_weights(values: pa.ChunkedArray, where: str, whole: bool = False) -> pa.ChunkedArray:
+    """Weights as float64, or ``whole`` numbers of copies as int64, cast by value.
+
+    Raises
+    ------
+    InputError
+        For a type that is no number, and for a value, which it names, that is null, negative, not finite or, of copies,
+        not whole.
+    """
+    values = _plain(values)
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise InputError(f"type is {values.type}, not a number", where, "write numbers of 0 or more")
+    numbers = values.cast(pa.float64())
+    allowed = pc.and_(pc.is_finite(numbers), pc.greater_equal(numbers, 0))
+    if whole:
+        allowed = pc.and_(allowed, pc.equal(numbers, pc.floor(numbers)))
+    allowed = pc.fill_null(allowed, False)
+    if not pc.all(allowed, min_count=0).as_py():
+        odd = values.filter(pc.invert(allowed))[0].as_py()
+        wanted = "a whole number of 0 or more" if whole else "a finite number of 0 or more"
+        raise InputError(f"{'null' if odd is None else odd} is not {wanted}", where, "mend it, or balance again")
+    return numbers.cast(pa.int64()) if whole else numbers
+
+
+def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Values of dictionaries, of extension types and of half floats in the type that they stand for."""
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(values.cast(kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        return _plain(values.cast(kind.value_type))
+    if pa.types.is_string_view(kind):
+        return values.cast(pa.large_string())
+    return values.cast(pa.float32()) if pa.types.is_float16(kind) else values
+
+
+def _without_nan(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if not pa.types.is_floating(values.type):
+        return values
+    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def read_labels(path: str | os.PathLike, columns: Iterable[str] | None = None) -> pa.Table:
+    """Keys (string) and label columns (bool; null = not known, in sensitive columns only) of a labels table.
+
+    Parameters
+    ----------
+    path : path
+        A Parquet file; see `as_flags` for the types that are cast.
+    columns : iterable of str, optional
+        Label columns to read; default: all.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, a key is missing or occurs twice, or a value is neither true nor false.
+    """
+    table = read_table(path, None if columns is None else ["key", *columns])
+    if "key" not in table.column_names:
+        raise InputError("column key is missing", str(path), "give every row a unique string `key`")
+    arrays = {"key": as_keys(table.column("key"), str(path))}
+    check_unique_keys(arrays["key"], str(path))
+    for column in label_columns(table.column_names):
+        flags = table.column(column.column)
+        arrays[column.column] = as_flags(flags, f"{path}, column {column.column}", column.role == "sensitive")
+    return pa.table({name: arrays[name] for name in table.column_names if name in arrays})
+
+
+def check_weights(table: pa.Table, where: str) -> pa.Table:
+    """Weights of rows: `key` (string), `weight` (float64) and, where there are any, `copies` (int64).
+
+    Raises
+    ------
+    InputError
+        A column is missing, a key is missing or occurs twice, or a value is negative, not finite or, of `copies`, not
+        whole; all weights or all copies are 0.
+    """
+    for name in ("key", "weight"):
+        if name not in table.column_names:
+            raise InputError(f"column {name} is missing", where, "write it with `evenclip balance`")
+    arrays = {"key": as_keys(table.column("key"), where)}
+    check_unique_keys(arrays["key"], where)
+    for name in ("weight", "copies"):
+        if name in table.column_names:
+            arrays[name] = as_weights(table.column(name), f"{where}, column {name}", whole=name == "copies")
+            if not pc.any(pc.greater(arrays[name], 0)).as_py():
+                raise InputError("all are 0", f"{where}, column {name}", "balance again: no row would be shown")
+    return pa.table(arrays)
 
 
 def check_unique_keys(keys: pa.ChunkedArray, where: str) -> None:

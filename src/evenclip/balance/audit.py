@@ -6,7 +6,6 @@ O(cells) a draw.
 """
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from evenclip.balance.groups import Contrast, contrasts
+from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.report import number
 from evenclip.balance.table.cells import Cells, count_cells
 from evenclip.balance.table.coding import CodedRows
-from evenclip.balance.table.columns import short_name
-from evenclip.balance.table.source import Source, as_table, check_key_type
+from evenclip.balance.table.source import Source, as_table
+from evenclip.bias import Bias, Contrast, bias_of_masses
 from evenclip.errors import InputError
-from evenclip.tables import check_unique_keys, read_table
+from evenclip.tables import LabelColumn, check_weights, read_table
 
 N_BOOTSTRAP = 1000
 MIN_GROUP = 30  # rows a group needs on both sides of a contrast before its bias is called measured
@@ -66,8 +65,8 @@ def audit(
     with CodedRows() as rows:
         cells = count_cells(source, 1, rows)
         owner, count, stages = _weighted_cells(source, rows, weights, cells)
-    found = contrasts(cells, options.attribute_coding, options.target)
-    measure = _Measure(cells, found, owner, min_group)
+    contrasts = contrasts_of(cells, options.attribute_coding, options.target)
+    measure = _Measure(cells, contrasts, owner, min_group)
     rng = np.random.default_rng(seed)
     draws = {name: [] for name in stages}
     for start in range(0, n_bootstrap, _BLOCK):
@@ -82,63 +81,45 @@ def audit(
     ) | _summary(measure, points, intervals)  # fmt: skip
 
 
-@dataclass
-class _Estimates:
-    """Estimates of draws; first axis = draw."""
-
-    share: np.ndarray
-    association: np.ndarray
-    rb: np.ndarray
-    ab: np.ndarray
-
-
 class _Measure:
     """Measures shares and associations of weighted cells by one sparse product."""
 
-    def __init__(self, cells: Cells, found: list[Contrast], owner: np.ndarray, min_group: int):
-        self.contrasts = found
-        self.label_names = [short_name(column) for column in cells.columns.target]
+    def __init__(self, cells: Cells, contrasts: list[Contrast], owner: np.ndarray, min_group: int):
+        self.contrasts = contrasts
+        self.label_names = [LabelColumn.parse(column).short_name for column in cells.columns.target]
         labels = sparse.hstack([np.ones((len(cells), 1)), label_matrix(cells, cells.columns.target)], format="csr")
-        masks = [mask for contrast in found for mask in (contrast.inside, contrast.outside)]
+        masks = [mask for contrast in contrasts for mask in (contrast.inside, contrast.outside)]
         features = sparse.hstack([labels.multiply(mask[:, None]) for mask in masks], format="csr")
         self._features = features[owner].T.tocsr()
         self._shape = (len(masks), labels.shape[1])
         counts = (features.T @ cells.count).reshape(self._shape)
         self.n_inside, self.n_outside = counts[0::2].astype(int), counts[1::2].astype(int)
         self.enough = (self.n_inside[:, 0] >= min_group) & (self.n_outside[:, 0] >= min_group)
-        self._target = np.array([contrast.target for contrast in found])
+        self._target = np.array([contrast.target for contrast in contrasts])
 
-    def __call__(self, weight: np.ndarray) -> _Estimates:
-        """``weight`` has shape (draws, cells with a weight)."""
-        totals = (self._features @ weight.T).T.reshape(len(weight), *self._shape)
-        mass = totals[:, :, 0]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = mass[:, 0::2] / (mass[:, 0::2] + mass[:, 1::2])
-            rate = totals[:, :, 1:] / mass[:, :, None]
-        association = rate[:, 0::2] - rate[:, 1::2]
-        deviations = self._deviations(share, association)
-        return _Estimates(share, association, *(_largest(values) for values in deviations))
+    def __call__(self, weight: np.ndarray) -> Bias:
+        """Bias of each draw; ``weight`` has shape (draws, cells with a weight)."""
+        mass = (self._features @ weight.T).T.reshape(len(weight), *self._shape)
+        return bias_of_masses(mass[:, 0::2], mass[:, 1::2], self._target, self.enough)
 
-    def _deviations(self, share: np.ndarray, association: np.ndarray) -> list[np.ndarray]:
-        """What RB and AB are the maxima of: shape (draws, candidates) each, NaN where insufficient."""
-        deviation = np.where(self.enough, np.abs(share - self._target), np.nan)
-        strength = np.where(self.enough[:, None], np.abs(association), np.nan)
-        return [deviation, strength.reshape(len(strength), -1)]
-
-    def interval(self, point: _Estimates, parts: list[_Estimates]) -> dict[str, np.ndarray | None]:
+    def interval(self, point: Bias, draws: list[Bias]) -> dict[str, np.ndarray | None]:
         """95 % percentile interval of each field, shape (2, ...); draws that lost a group are left out.
 
         That of a maximum is the interval of the group or pair that attains it: maxima of resampled data are biased.
         """
-        if not parts:
+        if not draws:
             return dict.fromkeys(("share", "association", "rb", "ab"))
-        share, association = (np.concatenate([getattr(part, n) for part in parts]) for n in ("share", "association"))
-        result = {"share": _quantiles(share), "association": _quantiles(association)}
-        at_point = self._deviations(point.share, point.association)
-        for name, values, drawn in zip(("rb", "ab"), at_point, self._deviations(share, association), strict=True):
-            leader = int(np.argmax(np.where(np.isfinite(values[0]), values[0], -1)))
-            result[name] = _quantiles(drawn[:, leader])
-        return result
+
+        def joined(field: str) -> np.ndarray:
+            return np.concatenate([getattr(draw, field) for draw in draws])
+
+        intervals = {field: _quantiles(joined(field)) for field in ("share", "association")}
+        for maximum, field in (("rb", "deviation"), ("ab", "strength")):
+            candidates = getattr(point, field)[0].ravel()
+            leader = int(np.argmax(np.where(np.isfinite(candidates), candidates, -1)))
+            drawn = joined(field)
+            intervals[maximum] = _quantiles(drawn.reshape(len(drawn), -1)[:, leader])
+        return intervals
 
 
 def _weighted_cells(
@@ -147,24 +128,30 @@ def _weighted_cells(
     """Cells split by weight: the cell, the number of rows, and for each stage the weight of each."""
     if weights is None:
         return np.arange(len(cells)), cells.count, {"before": np.ones(len(cells))}
-    given = _read_weights(weights)
     where = _name(weights)
+    given = read_table(weights) if isinstance(weights, str | os.PathLike) else as_table(weights)
+    given = check_weights(given, where)
     keys = given.column("key").combine_chunks()
-    parts, used = [], 0
+    parts, used = [], np.zeros(len(keys), bool)
     names = [name for name in ("weight", "copies") if name in given.column_names]
+    n_rows = 0
     source.require_key()
     for batch, coded in zip(source.batches(["key"]), rows, strict=True):
         key = batch.column("key").cast(pa.string())
-        found = pc.index_in(key, value_set=keys)
-        if found.null_count:
-            missing = key.filter(pc.is_null(found))[0].as_py()
+        row = pc.index_in(key, value_set=keys)
+        if row.null_count:
+            missing = key.filter(pc.is_null(row))[0].as_py()
             raise InputError(f"the key '{missing}' of {source.name} has no weight", where, "weigh the same table")
-        used += len(batch)
+        used[row.to_numpy()] = True
+        n_rows += len(batch)
         cell = cells.find(coded.codes)[coded.place]
-        columns = {name: given.column(name).take(found) for name in names}
+        columns = {name: given.column(name).take(row) for name in names}
         parts.append(_count_rows(pa.table({"cell": cell} | columns), names))
-    if used != len(keys):
-        raise InputError(f"{len(keys)} weights for {used} rows", where, "weigh the same table")
+    if not used.all():
+        what = f"the key '{keys[int(np.argmin(used))]}' is not in {source.name} ({len(keys)} weights for {n_rows} rows)"
+        raise InputError(what, where, "weigh the same table")
+    if n_rows != len(keys):
+        raise InputError("a key occurs more than once", f"{source.name}, column key", "make keys unique")
     merged = pa.concat_tables(parts).group_by(["cell", *names]).aggregate([("rows", "sum")])
     merged = merged.sort_by([(name, "ascending") for name in ("cell", *names)])  # threads group in any order
     stages = {"before": np.ones(len(merged))}
@@ -184,28 +171,6 @@ def _name(weights: Any) -> str:
     return str(weights) if isinstance(weights, str | os.PathLike) else "the weights"
 
 
-def _read_weights(weights: Any) -> pa.Table:
-    where = _name(weights)
-    table = read_table(weights) if isinstance(weights, str | os.PathLike) else as_table(weights)
-    for name in ("key", "weight"):
-        if name not in table.column_names:
-            raise InputError(f"column {name} is missing", where, "write it with `evenclip balance`")
-    check_key_type(table.schema, where)
-    keys = table.column("key").cast(pa.string())
-    check_unique_keys(keys, where)
-    for name in (name for name in _STAGES.values() if name in table.column_names):
-        _check_weights(table.column(name), f"{where}, column {name}")
-    return table.set_column(table.schema.get_field_index("key"), "key", keys)
-
-
-def _check_weights(column: pa.ChunkedArray, place: str) -> None:
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        raise InputError(f"type is {column.type}, not a number", place, "write numbers of 0 or more")
-    values = column.to_numpy()
-    if not len(values) or not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
-        raise InputError("weights must be finite, not negative, and not all 0", place, "mend them")
-
-
 def _spread(count: np.ndarray, stages: dict[str, np.ndarray]) -> dict[str, float]:
     """Kish's effective sample size and design effect of the weights, and the share of rows with any weight."""
     weight = stages.get("after", stages["before"])
@@ -214,7 +179,7 @@ def _spread(count: np.ndarray, stages: dict[str, np.ndarray]) -> dict[str, float
     return {"ess": ess, "design_effect": n / ess, "retained_share": float(count[weight > 0].sum() / n)}
 
 
-def _summary(measure: _Measure, points: dict[str, _Estimates], intervals: dict[str, dict]) -> dict[str, Any]:
+def _summary(measure: _Measure, points: dict[str, Bias], intervals: dict[str, dict]) -> dict[str, Any]:
     def estimate(stage: str, field: str, *index: int) -> dict[str, float | None]:
         value = number(getattr(points[stage], field)[(0, *index)])
         bounds = intervals[stage][field]
@@ -242,18 +207,12 @@ def _summary(measure: _Measure, points: dict[str, _Estimates], intervals: dict[s
     return maxima | {"groups": groups, "associations": associations}
 
 
-def _standardised(measure: _Measure, before: _Estimates, point: _Estimates) -> np.ndarray:
+def _standardised(measure: _Measure, before: Bias, point: Bias) -> np.ndarray:
     """Standardised mean differences: the association over the label's standard deviation in the data as it came."""
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = [n[:, 1:] / n[:, :1] for n in (measure.n_inside, measure.n_outside)]
         deviation = np.sqrt(sum(rate * (1 - rate) for rate in rates) / 2)
         return point.association[0] / deviation
-
-
-def _largest(values: np.ndarray) -> np.ndarray:
-    """Maximum of each row over what is finite; NaN if nothing is."""
-    usable = np.where(np.isfinite(values), values, -np.inf).max(1)
-    return np.where(np.isfinite(usable), usable, np.nan)
 
 
 def _quantiles(values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evenclip.bias import UNDEFINED
 from evenclip.provenance import atomic_folder
 
 
@@ -40,7 +41,7 @@ def _row(name: str, values: list[str]) -> str:
 
 def _estimate(value: dict[str, float | None]) -> str:
     if value["value"] is None:
-        return "-"
+        return UNDEFINED
     if value["ci_low"] is None:
         return f"{value['value']:.4f}"
     return f"{value['value']:.4f} [{value['ci_low']:.4f}, {value['ci_high']:.4f}]"

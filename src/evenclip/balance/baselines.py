@@ -6,7 +6,7 @@ Both give weights with mean 1 and no cap; `strategies` scales them to a retentio
 import numpy as np
 from scipy import sparse
 
-from evenclip.balance.groups import Contrast
+from evenclip.bias import Contrast
 from evenclip.errors import InputError
 
 RAKING_TOLERANCE = 1e-10

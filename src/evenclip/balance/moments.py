@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from evenclip.balance.groups import Contrast
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.table.cells import Cells
-from evenclip.balance.table.columns import short_name
+from evenclip.bias import Contrast
+from evenclip.tables import LabelColumn
 
 _BLOCK_ELEMENTS = 4_000_000  # label pairs or signal products held at once by `gram`
 _CACHED_PAIRS = 60_000_000  # label pairs kept between calls of `gram`
@@ -125,7 +125,7 @@ def label_matrix(cells: Cells, columns: tuple[str, ...]) -> sparse.csr_array:
     return matrix.tocsr()
 
 
-def build_moments(cells: Cells, found: list[Contrast], options: BalanceOptions) -> Moments:
+def build_moments(cells: Cells, contrasts: list[Contrast], options: BalanceOptions) -> Moments:
     """Moments of the contrasts with the targets, and with the proxies where ``options.proxies``.
 
     Tolerances: eps_rep P(contrast) for representation, eps_rel P(contrast, label) pi (1 - pi) (or eps_abs) for
@@ -134,16 +134,16 @@ def build_moments(cells: Cells, found: list[Contrast], options: BalanceOptions) 
     columns = cells.columns.target + (cells.columns.proxy if options.proxies else ())
     labels = sparse.hstack([np.ones((len(cells), 1)), label_matrix(cells, columns)], format="csr")
     weight = cells.count / cells.n
-    signal = np.column_stack([contrast.signal for contrast in found])
-    target = np.array([contrast.target for contrast in found])
-    covered = np.column_stack([contrast.inside | contrast.outside for contrast in found])
+    signal = np.column_stack([contrast.signal for contrast in contrasts])
+    target = np.array([contrast.target for contrast in contrasts])
+    covered = np.column_stack([contrast.covered for contrast in contrasts])
     share = (labels.T @ (covered * weight[:, None])).T
     tolerance = options.eps_rel * share * (target * (1 - target))[:, None]
     if options.eps_abs is not None:
         tolerance[:] = options.eps_abs
     tolerance[:, 0] = options.eps_rep * share[:, 0]
-    names = [short_name(column) for column in columns]
-    moments = Moments(signal, labels, weight, cells.utility, tolerance, [c.name for c in found], names)
+    names = [LabelColumn.parse(column).short_name for column in columns]
+    moments = Moments(signal, labels, weight, cells.utility, tolerance, [c.name for c in contrasts], names)
     floor = _SMALLEST_TOLERANCE * np.maximum(moments.size, 1e-12)
     moments.tolerance = np.maximum(tolerance, floor.reshape(tolerance.shape))
     return moments

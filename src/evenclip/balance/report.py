@@ -4,24 +4,26 @@ from typing import Any
 
 import numpy as np
 
-from evenclip.balance.groups import Bias, bias
+from evenclip.balance.groups import bias_of_cells
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.realise import Plan
 from evenclip.balance.solvers.exact import FEASIBLE_RESIDUAL
 from evenclip.balance.strategies import Balanced, blocking_pair
-from evenclip.balance.table.columns import short_name
+from evenclip.bias import Bias
+from evenclip.tables import LabelColumn
 
 
 def describe(balanced: Balanced) -> dict[str, Any]:
     """The fields of report.json (architecture.md section 4), without strategy, seconds and memory.
 
     `*_before` is the data as it came, `*_after` the data under the solved weights, `realised_*` the data with every
-    row shown `copies` times. `associations` are differences of P(label | group).
+    row shown `copies` times. `associations` are differences of P(label | group). What cannot be
+    measured is None.
     """
     cells, plan, moments = balanced.cells, balanced.plan, balanced.moments
     labels = label_matrix(cells, cells.columns.target)
     stages = {"before": cells.count, "after": cells.count * balanced.weight, "realised": plan.copies}
-    found = {name: bias(balanced.contrasts, labels, weight.astype(float)) for name, weight in stages.items()}
+    bias = {stage: bias_of_cells(balanced.contrasts, labels, mass.astype(float)) for stage, mass in stages.items()}
     retention = moments.mean(balanced.weight)
     residual = moments.residual(balanced.weight, retention)
     over = (residual - moments.tolerance).ravel() / np.maximum(moments.size, 1e-12)
@@ -39,19 +41,19 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "max_representation_residual": float(residual[:, 0].max()),
         "max_association_residual": float(residual[:, 1:].max()),
         "blocking_pair": blocking_pair(balanced),
-        "rb_before": found["before"].rb,
-        "rb_after": found["after"].rb,
-        "realised_rb": found["realised"].rb,
-        "ab_before": found["before"].ab,
-        "ab_after": found["after"].ab,
-        "realised_ab": found["realised"].ab,
+        "rb_before": number(bias["before"].rb),
+        "rb_after": number(bias["after"].rb),
+        "realised_rb": number(bias["realised"].rb),
+        "ab_before": number(bias["before"].ab),
+        "ab_after": number(bias["after"].ab),
+        "realised_ab": number(bias["realised"].ab),
         "ess": ess,
         "design_effect": cells.n / ess,
         "shown_share": _shown(plan),
         "n": cells.n,
         "n_cells": len(cells),
-        "groups": _groups(balanced, found),
-        "associations": _associations(balanced, found),
+        "groups": _groups(balanced, bias),
+        "associations": _associations(balanced, bias),
     }
 
 
@@ -60,22 +62,23 @@ def _shown(plan: Plan) -> float:
     return float(np.minimum(plan.copies, plan.kept).sum() / plan.count.sum())
 
 
-def _groups(balanced: Balanced, found: dict[str, Bias]) -> list[dict[str, Any]]:
+def _groups(balanced: Balanced, bias: dict[str, Bias]) -> list[dict[str, Any]]:
     rows = []
     for k, contrast in enumerate(balanced.contrasts):
         counts = {
             f"n_{side}": int(balanced.cells.count[mask].sum())
             for side, mask in (("inside", contrast.inside), ("outside", contrast.outside))
         }
-        shares = {f"share_{name}": number(stage.share[k]) for name, stage in found.items()}
+        shares = {f"share_{name}": number(measured.share[k]) for name, measured in bias.items()}
         rows.append({"group": contrast.name, "coding": contrast.coding, "target": contrast.target} | counts | shares)
     return rows
 
 
-def _associations(balanced: Balanced, found: dict[str, Bias]) -> list[dict[str, Any]]:
-    names = [short_name(column) for column in balanced.cells.columns.target]
+def _associations(balanced: Balanced, bias: dict[str, Bias]) -> list[dict[str, Any]]:
+    names = [LabelColumn.parse(column).short_name for column in balanced.cells.columns.target]
     return [
-        {"group": contrast.name, "label": names[r]} | {name: number(s.association[k, r]) for name, s in found.items()}
+        {"group": contrast.name, "label": names[r]}
+        | {stage: number(measured.association[k, r]) for stage, measured in bias.items()}
         for k, contrast in enumerate(balanced.contrasts)
         for r in range(len(names))
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evenclip.balance.baselines import rake, reweigh
-from evenclip.balance.groups import Contrast, check_contrasts, contrasts
+from evenclip.balance.groups import check_contrasts, contrasts_of
 from evenclip.balance.moments import Moments, build_moments
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan
@@ -23,6 +23,7 @@ from evenclip.balance.solvers.exact import (
 )
 from evenclip.balance.stochastic import one_pass
 from evenclip.balance.table.cells import Cells
+from evenclip.bias import Contrast
 from evenclip.errors import InputError
 
 _LEAST_RETENTION = 1e-3  # below it there is nothing left to train on
@@ -66,7 +67,7 @@ def weigh(cells: Cells, options: BalanceOptions, seed: int, where: str) -> Balan
     InputError
         If the table cannot be balanced, or the constraints cannot hold and ``allow_infeasible`` is off.
     """
-    found = contrasts(cells, options.attribute_coding, options.target)
+    found = contrasts_of(cells, options.attribute_coding, options.target)
     check_contrasts(cells, found, where)
     moments = build_moments(cells, found, options)
     plan, weighting, bound = _STRATEGIES[options.strategy](cells, moments, options, seed)
@@ -94,12 +95,12 @@ def _m4(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _
 
 
 def _raking(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
-    found = contrasts(cells, options.attribute_coding, options.target)
+    found = contrasts_of(cells, options.attribute_coding, options.target)
     return _scaled(cells, rake(found, moments.weight), options, seed)
 
 
 def _reweighing(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
-    found = contrasts(cells, options.attribute_coding, options.target)
+    found = contrasts_of(cells, options.attribute_coding, options.target)
     return _scaled(cells, reweigh(found, moments.labels[:, 1:], moments.weight), options, seed)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evenclip.bias import UNDEFINED
 from evenclip.card.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.card.model import one_model
 from evenclip.errors import InputError
@@ -213,9 +214,13 @@ def _balance_facts(report: dict[str, Any]) -> dict[str, str]:
     biases = (("representation bias", "rb"), ("association bias", "ab"))
     values = {name: (report[f"{key}_before"], report[f"realised_{key}"]) for name, key in biases}
     return {
-        f"{name} of the data": f"{before:.3f} as it came, {shown:.3f} as shown"
+        f"{name} of the data": f"{_bias(before)} as it came, {_bias(shown)} as shown"
         for name, (before, shown) in values.items()
     }
+
+
+def _bias(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.3f}"
 
 
 def _made(manifest: dict[str, Any]) -> dict[str, str]:

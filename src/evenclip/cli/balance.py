@@ -109,9 +109,13 @@ def _balance_line(report: dict) -> str:
     held = "" if report["feasible"] or report["strategy"] != "m4" else "; the constraints do NOT hold: see report.json"
     return (
         f"{report['strategy']}: {report['n']} rows, {report['n_cells']} cells, retention {report['retention']:.4f}, "
-        f"RB {report['rb_before']:.4f} -> {report['realised_rb']:.4f}, "
-        f"AB {report['ab_before']:.4f} -> {report['realised_ab']:.4f}{held}"
+        f"RB {_bias(report['rb_before'])} -> {_bias(report['realised_rb'])}, "
+        f"AB {_bias(report['ab_before'])} -> {_bias(report['realised_ab'])}{held}"
     )
+
+
+def _bias(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 @app.command()

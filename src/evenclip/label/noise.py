@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.label.options import LabelOptions
+from evenclip.tables import label_columns
 
 
 def with_noise(columns: Mapping[str, Any], shards: list[dict[str, Any]], options: LabelOptions) -> dict[str, Any]:
@@ -17,9 +18,8 @@ def with_noise(columns: Mapping[str, Any], shards: list[dict[str, Any]], options
     parts in which a data folder is labelled.
     """
     attributes: dict[str, list[str]] = {}
-    for name in columns:
-        if name.removeprefix("image.").removeprefix("text.").startswith("sensitive."):
-            attributes.setdefault(name.rpartition(".")[0], []).append(name)
+    for label in label_columns(columns, "sensitive"):
+        attributes.setdefault(label.attribute, []).append(label.column)
     ends = np.cumsum([shard["n"] for shard in shards])
     noisy = dict(columns)
     for number, names in enumerate(attributes.values()):

@@ -21,7 +21,7 @@ from evenclip.errors import InputError
 from evenclip.label.lexicon import Lexicon, normalise, read_lexicon, readable, with_plurals
 from evenclip.options import Options
 from evenclip.provenance import atomic_file
-from evenclip.tables import read_table
+from evenclip.tables import label_columns, read_labels
 
 
 class ProxyOptions(Options):
@@ -64,7 +64,7 @@ def suggest_proxies(
     InputError
         If the labels have no sensitive or no target column, or are not those of ``data``.
     """
-    table = read_table(labels)
+    table = read_labels(labels)
     pairs = read_pairs(data, ["key", "captions"])
     row = {key: number for number, key in enumerate(pairs.column("key").to_pylist())}
     keys = table.column("key").to_pylist()
@@ -85,7 +85,7 @@ def rank_words(
     For an attribute, only rows with exactly one of its values count. Words of the lexicon and English stop words are
     left out.
     """
-    attributes, targets = _classes(table, "sensitive."), _classes(table, "target.")
+    attributes, targets = _classes(table, "sensitive"), _classes(table, "target")
     if not attributes or not targets:
         raise InputError("no sensitive.* or no target.* column", where, "label with a lexicon that has both")
     phrases = set().union(*map(with_plurals, lexicon.phrases()))
@@ -138,17 +138,15 @@ def mutual_information(has_word, classes: np.ndarray) -> np.ndarray:
     return (joint * np.log2(ratio)).sum(axis=(1, 2)).clip(0)
 
 
-def _classes(table: pa.Table, prefix: str) -> dict[str, np.ndarray]:
+def _classes(table: pa.Table, role: str) -> dict[str, np.ndarray]:
     """Labels of each attribute by value, and of each target with its complement, shape (n, k) bool; of both sides."""
     groups: dict[str, list[np.ndarray]] = {}
-    for name in table.column_names:
-        bare = name.removeprefix("image.").removeprefix("text.")
-        if bare.startswith(prefix):
-            flags = pc.fill_null(table.column(name), False).to_numpy(zero_copy_only=False)
-            if prefix == "target.":
-                groups[name] = [flags, ~flags]
-            else:
-                groups.setdefault(name.rpartition(".")[0], []).append(flags)
+    for label in label_columns(table.column_names, role):
+        flags = pc.fill_null(table.column(label.column), False).to_numpy(zero_copy_only=False)
+        if role == "target":
+            groups[label.column] = [flags, ~flags]
+        else:
+            groups.setdefault(label.column.rpartition(".")[0], []).append(flags)
     return {name: np.column_stack(flags) for name, flags in groups.items()}
 
 

@@ -1,10 +1,12 @@
 """Forest plots of paired differences from the first run, and love plots of what balancing does to the data."""
 
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
 
+from evenclip.bias import UNDEFINED
 from evenclip.report import words
 from evenclip.report.drawing import COLORS, GREY, Picture, draw_estimate, finish, name_rows, panel
 from evenclip.results import Estimate, StudyResults
@@ -59,9 +61,8 @@ def love_plot(audit: dict[str, Any], strategy: str) -> Picture | None:
     }
     with panel(1.3 + 0.24 * len(found)) as (figure, axes):
         for stage, look in looks.items():
-            axes.plot(
-                [abs(entry[stage]["smd"]) for entry in found], range(len(found)), linestyle="", markersize=6, **look
-            )
+            values = [_size(entry[stage]["smd"]) for entry in found]
+            axes.plot(values, range(len(found)), linestyle="", markersize=6, **look)
         axes.axvline(0.1, color=GREY, linewidth=0.9, linestyle=":", zorder=0)
         name_rows(axes, names)
         axes.set(xlabel="|standardised mean difference| between groups", title=f"Association with labels, {strategy}")
@@ -69,7 +70,15 @@ def love_plot(audit: dict[str, Any], strategy: str) -> Picture | None:
         handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
         told = "; ".join(
-            f"{name} {abs(entry['before']['smd']):.2f} to {abs(entry['realised']['smd']):.2f}"
+            f"{name} {abs(entry['before']['smd']):.2f} to {_in_words(entry['realised']['smd'])}"
             for name, entry in zip(names, found, strict=True)
         )
         return finish(figure, f"love-{strategy}", f"Standardised differences before and after {strategy}: {told}.")
+
+
+def _size(difference: float | None) -> float:
+    return math.nan if difference is None else abs(difference)
+
+
+def _in_words(difference: float | None) -> str:
+    return UNDEFINED if difference is None else f"{abs(difference):.2f}"

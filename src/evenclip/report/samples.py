@@ -16,7 +16,7 @@ from PIL import Image
 from evenclip.data.shards import read_manifest
 from evenclip.report import words
 from evenclip.results import StudyResults
-from evenclip.tables import LABEL_PREFIXES, read_table
+from evenclip.tables import label_columns, read_labels, read_table
 
 N_SAMPLES, SIDE_PX = 12, 192
 START, END = "<!-- samples -->", "<!-- /samples -->"
@@ -43,11 +43,11 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
         return []
     shard = read_manifest(folder)["shards"][0]["name"]
     captions = read_table(folder / f"{shard}.parquet", ["key", "caption"])
-    labels = read_table(study.label_table(dataset))
+    labels = read_labels(study.label_table(dataset))
     labels = labels.filter(pc.is_in(labels["key"], captions["key"].combine_chunks()))
-    names = [name for prefix in LABEL_PREFIXES for name in labels.column_names if name.startswith(prefix)]
-    flags = np.column_stack([pc.fill_null(labels[name], False).to_numpy() for name in names])
-    telling = [name.startswith(("sensitive.", "target.")) for name in names]  # a proxy alone shows no bias
+    columns = label_columns(labels.column_names)
+    flags = np.column_stack([pc.fill_null(labels[column.column], False).to_numpy() for column in columns])
+    telling = [column.role != "proxy" for column in columns]  # a proxy alone shows no bias
     rows = np.flatnonzero(flags[:, telling].any(axis=1))
     if len(rows) == 0:
         return []
@@ -57,7 +57,7 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
     caption = dict(zip(captions["key"].to_pylist(), captions["caption"].to_pylist(), strict=True))
     shown = zip(rows, keys, strict=True)
     return [
-        Sample(images[key], caption[key], [words.label(names[j]) for j in np.flatnonzero(flags[row])])
+        Sample(images[key], caption[key], [words.label(columns[j].column) for j in np.flatnonzero(flags[row])])
         for row, key in shown
     ]
 

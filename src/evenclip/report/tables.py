@@ -9,7 +9,7 @@ import pandas as pd
 from evenclip.report import words
 from evenclip.report.words import number
 from evenclip.results import Estimate, StudyResults
-from evenclip.tables import LABEL_PREFIXES
+from evenclip.tables import label_columns
 
 N_WORDS = 10  # that made a label; a lexicon may have hundreds
 FAMILIES = {
@@ -88,13 +88,12 @@ def difference_table(study: StudyResults) -> Table:
 def label_table(document: dict[str, Any], dataset: str) -> Table:
     """Labels read from the captions: how many pairs have each, by which words, and examples of captions."""
     rows = []
-    for prefix in LABEL_PREFIXES:
-        for column in (name for name in document["columns"] if name.startswith(prefix)):
-            found = document["columns"][column]
-            most = sorted(found["words"].items(), key=lambda item: (-item[1], item[0]))[:N_WORDS]
-            met = ", ".join(f"{word} ({n:,})" for word, n in most)
-            counts = [number(found["n"]), number(found["share"])]
-            rows.append([words.label(column), *counts, met, " · ".join(found["examples"])])
+    for column in label_columns(document["columns"]):
+        facts = document["columns"][column.column]
+        most = sorted(facts["words"].items(), key=lambda item: (-item[1], item[0]))[:N_WORDS]
+        met = ", ".join(f"{word} ({n:,})" for word, n in most)
+        counts = [number(facts["n"]), number(facts["share"])]
+        rows.append([words.label(column.column), *counts, met, " · ".join(facts["examples"])])
     header = ["label", "pairs", "share", "words met", "captions with it, for example"]
     return Table(f"Labels of {dataset}, {document['n']:,} pairs", header, rows)
 

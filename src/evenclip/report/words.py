@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from evenclip.bias import UNDEFINED
 from evenclip.results import Estimate, StudyResults
+from evenclip.tables import LabelColumn
 
 
 def number(value: Any) -> str:
@@ -23,7 +25,9 @@ def number(value: Any) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """``0.280 [0.250, 0.310]``, without brackets where there is no interval."""
+    """``0.280 [0.250, 0.310]``, without brackets where there is no interval; ``undefined`` where there is no mean."""
+    if np.isnan(estimate.mean):
+        return UNDEFINED
     places = 3 if abs(estimate.mean) < 100 else 0
     low, high = f"{estimate.ci_low:.{places}f}", f"{estimate.ci_high:.{places}f}"
     ends = f" [{low}, {high}]" if np.isfinite(estimate.ci_low) else ""
@@ -41,7 +45,15 @@ def label(column: str) -> str:
 
     >>> label("sensitive.gender.woman"), label("target.nurse"), label("proxy.hospital")
     ('perceived gender: woman', 'nurse', 'hospital (proxy)')
+    >>> label("image.sensitive.gender.woman")
+    'perceived gender: woman (in the image)'
     """
-    kind, _, name = column.partition(".")
-    attribute, _, value = name.partition(".")
-    return {"sensitive": f"perceived {attribute}: {value}", "proxy": f"{name} (proxy)"}.get(kind, name)
+    parsed = LabelColumn.parse(column)
+    if parsed.role == "sensitive":
+        words = f"perceived {parsed.name.rpartition('.')[0]}: {parsed.value}"
+    else:
+        words = f"{parsed.name} (proxy)" if parsed.role == "proxy" else parsed.name
+    return f"{words} ({_SIDES[parsed.side]})" if parsed.side else words
+
+
+_SIDES = {"image": "in the image", "text": "in the caption"}

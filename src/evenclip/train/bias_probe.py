@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from evenclip import bias
 from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.errors import InputError
 from evenclip.model.clip import Clip
@@ -77,14 +78,13 @@ class BiasProbe:
 
 def model_rb(seen: np.ndarray) -> float:
     """Largest distance of the mean prediction, of shape (n, values), from equal shares."""
-    return float(np.abs(seen.mean(axis=0) - 1 / seen.shape[1]).max())
+    return float(bias.model_rb(seen.mean(axis=0), 1 / seen.shape[1]))
 
 
 def model_ab(seen: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Distances of each group from the others in the mean prediction, shape (K, R); of two groups (1, R)."""
-    names = np.unique(group)
-    compared = names[:1] if len(names) == 2 else names
-    return np.abs([seen[group == k].mean(axis=0) - seen[group != k].mean(axis=0) for k in compared])
+    means = np.array([seen[group == k].mean(axis=0) for k in np.unique(group)])
+    return np.abs(bias.model_associations(means, np.unique(group, return_counts=True)[1]))
 
 
 def _read(folder: Path, column: str | None, n: int, clip: Clip) -> tuple[torch.Tensor, np.ndarray]:

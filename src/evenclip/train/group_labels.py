@@ -1,12 +1,14 @@
 """Perceived groups and labels of the training pairs, and the bias of what a training shows of them.
 
-Reads a labels table (`evenclip label`). Bias is that of M4 (arXiv 2403.04547), with the contrasts of `evenclip balance`
-at its defaults: a pair of groups is compared among the pairs that show exactly one of them, one of several groups with
-all others.
+Reads a labels table (`evenclip label`) and, beside the weights, the manifest.json of `evenclip balance`: the contrasts
+are those of the strategy that made the weights, so that the bias of a training can be compared with its certificate.
+Representation bias (RB) and association bias (AB) are those of `evenclip.bias`.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,70 +17,122 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from evenclip.bias import Bias, Contrast, Group, bias_of_masses, make_contrasts, masses
 from evenclip.errors import InputError
-from evenclip.tables import check_unique_keys, read_table
+from evenclip.tables import label_columns, read_labels, read_table
 from evenclip.train.batches import Batch, Batches, Embed
 
 
 @dataclass(frozen=True)
-class Perceived:
+class GroupLabels:
     """Contrasts of perceived groups, and labels, of n pairs.
 
-    ``groups``, K names; ``inside`` and ``outside``, shape (n, K), bool, disjoint: the group and what it is compared
-    with; ``target``, shape (K,): the share that the group should have of both; ``labels``, shape (n, R), bool.
+    Attributes
+    ----------
+    contrasts : tuple of K Contrast
+        Over the n pairs.
+    labels : numpy.ndarray, shape (n, R), bool
     """
 
-    groups: tuple[str, ...]
-    inside: np.ndarray
-    outside: np.ndarray
-    target: np.ndarray
+    contrasts: tuple[Contrast, ...]
     labels: np.ndarray
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """Shape (n, K), bool: which pairs show the group of each contrast."""
+        return np.column_stack([contrast.inside for contrast in self.contrasts])
+
+    @cached_property
+    def outside(self) -> np.ndarray:
+        """Shape (n, K), bool: which pairs each group is compared with."""
+        return np.column_stack([contrast.outside for contrast in self.contrasts])
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """Shape (K,): target share of each group."""
+        return np.array([contrast.target for contrast in self.contrasts])
 
     def masses(self, rows: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """Mass of ``rows`` inside and outside, in all and with each label: shape (2, K, 1 + R).
 
         ``weight`` has shape (n_rows,); default 1 each.
         """
-        labelled = np.column_stack([np.ones(len(rows)), self.labels[rows]])  # (n_rows, 1 + R)
-        if weight is not None:
-            labelled *= weight[:, None]
-        return np.stack([side[rows].T.astype(float) @ labelled for side in (self.inside, self.outside)])
+        contrasts = [contrast.at(rows) for contrast in self.contrasts]
+        weight = np.ones(len(rows)) if weight is None else weight
+        return np.stack(masses(contrasts, self.labels[rows].astype(float), weight))
 
-    def bias(self, masses: np.ndarray) -> tuple[float, float]:
-        """RB and AB, see `evenclip.balance.groups.bias`; what has no mass is left out, 0 if nothing is left."""
-        total = masses[:, :, 0]  # (2, K)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            deviation = np.abs(total[0] / total.sum(axis=0) - self.target)
-            rate = masses[:, :, 1:] / masses[:, :, :1]
-        return float(np.nan_to_num(deviation).max()), float(np.nan_to_num(np.abs(rate[0] - rate[1])).max())
+    def bias(self, mass: np.ndarray) -> Bias:
+        """Bias of masses as `masses` returns them."""
+        return bias_of_masses(*mass, self.target)
 
 
-def read_perceived(path: Path, keys: np.ndarray) -> Perceived:
+def read_group_labels(path: Path, keys: np.ndarray, weights: Path | None = None) -> GroupLabels:
     """Read the groups and labels of the pairs ``keys``, in this order.
+
+    Parameters
+    ----------
+    path : Path
+        Labels table.
+    keys : numpy.ndarray, shape (n,), str
+    weights : Path, optional
+        `weights.parquet` that the training reads. The contrasts are those of its strategy, as the manifest.json beside
+        it says; without one those of balancing's default options.
 
     Raises
     ------
     InputError
-        The table has no group or no label, or lacks a key.
+        The table has no group or no label, or lacks a key; or the weights are not those of the table's rows.
     """
-    table = read_table(path)
-    check_unique_keys(table["key"], str(path))
-    rows = pc.index_in(pa.array(keys, pa.string()), value_set=table["key"].cast(pa.string()).combine_chunks())
+    table = read_labels(path)
+    rows = pc.index_in(pa.array(keys, pa.string()), value_set=table["key"].combine_chunks())
     if rows.null_count:
         missing = keys[rows.is_null().to_numpy(zero_copy_only=False)][0]
         raise InputError(f"the key '{missing}' has no labels", str(path), "label the data that is trained on")
-    columns = {role: [name for name in table.column_names if _role(name) == role] for role in ("sensitive", "target")}
-    for role, names in columns.items():
-        if not names:
+    sensitive, target = (
+        sorted(label_columns(table.column_names, role), key=lambda label: label.column)
+        for role in ("sensitive", "target")
+    )
+    for role, columns in (("sensitive", sensitive), ("target", target)):
+        if not columns:
             raise InputError(f"no column {role}.*", str(path), "write it with `evenclip label`")
-    attributes: dict[str, list[str]] = {}
-    for name in sorted(columns["sensitive"]):
-        attributes.setdefault(name.rpartition(".")[0], []).append(name)
-    sides = [side for names in attributes.values() for side in _contrasts(table, names)]
-    names, inside, outside, target = zip(*sides, strict=True)
-    labels = [_true(table, name) for name in sorted(columns["target"])]
-    inside, outside, labels = (np.column_stack(side)[rows.to_numpy()] for side in (inside, outside, labels))
-    return Perceived(names, inside, outside, np.array(target), labels)
+    if weights is not None:
+        _check_same_keys(table["key"], weights, path)
+    groups = [
+        Group(c.attribute, c.short_name, _flags(table, c.column), table[c.column].is_valid().to_numpy())
+        for c in sensitive
+    ]
+    contrasts = make_contrasts(groups, **strategy_contrasts(weights))
+    numbers = rows.to_numpy()
+    labels = np.column_stack([_flags(table, column.column) for column in target])[numbers]
+    return GroupLabels(tuple(contrast.at(numbers) for contrast in contrasts), labels)
+
+
+def strategy_contrasts(weights: Path | None) -> dict[str, Any]:
+    """`coding` and `target` of the strategy that made ``weights``, from the manifest.json beside them; {} without one.
+
+    They are arguments of `evenclip.bias.make_contrasts`.
+    """
+    path = None if weights is None else Path(weights).with_name("manifest.json")
+    if path is None or not path.is_file():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["stage"] != "balance":
+            return {}
+        return {"coding": manifest["options"]["attribute_coding"], "target": manifest["options"]["target"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"not a manifest of `evenclip balance` ({error!r})", str(path), "balance again") from None
+
+
+def _check_same_keys(keys: pa.ChunkedArray, weights: Path, labels: Path) -> None:
+    weighed = read_table(weights, ["key"])["key"].cast(pa.string())
+    for wanted, given, what in (
+        (keys, weighed, f"the key '{{}}' of {labels} has no weight"),
+        (weighed, keys, f"the key '{{}}' is not in {labels}"),
+    ):
+        absent = pc.invert(pc.is_in(wanted, value_set=given.combine_chunks()))
+        if pc.any(absent).as_py():
+            raise InputError(what.format(wanted.filter(absent)[0]), str(weights), "balance these labels")
 
 
 class Audited(Batches):
@@ -89,13 +143,13 @@ class Audited(Batches):
     Parameters
     ----------
     batches : Batches
-    perceived : Perceived
+    group_labels : GroupLabels
     """
 
-    def __init__(self, batches: Batches, perceived: Perceived):
-        self._batches, self._perceived = batches, perceived
+    def __init__(self, batches: Batches, group_labels: GroupLabels):
+        self._batches, self._group_labels = batches, group_labels
         self.steps_per_epoch = batches.steps_per_epoch
-        self._masses = 0 * perceived.masses(np.arange(0))
+        self._masses = 0 * group_labels.masses(np.arange(0))
 
     def epoch(self, step: int) -> int:
         """The epoch of ``step``."""
@@ -117,9 +171,9 @@ class Audited(Batches):
         """What the batches log, and the bias up to now, older batches weighing less."""
         kept = 1 - 1 / self.steps_per_epoch
         for batch in batches:
-            self._masses = kept * self._masses + self._perceived.masses(batch.rows)
-        rb, ab = self._perceived.bias(self._masses)
-        return self._batches.logged(batches) | {"realised_rb": rb, "realised_ab": ab}
+            self._masses = kept * self._masses + self._group_labels.masses(batch.rows)
+        bias = self._group_labels.bias(self._masses)
+        return self._batches.logged(batches) | {"realised_rb": float(bias.rb), "realised_ab": float(bias.ab)}
 
     def state(self) -> dict[str, Any]:
         """The state of the batches, and what was shown."""
@@ -131,22 +185,5 @@ class Audited(Batches):
         self._masses = state["masses"].numpy()
 
 
-def _role(column: str) -> str:
-    return column.removeprefix("image.").removeprefix("text.").partition(".")[0]
-
-
-def _contrasts(table: pa.Table, names: list[str]) -> list[tuple[str, np.ndarray, np.ndarray, float]]:
-    """Name, inside, outside and target share of each contrast of one attribute's columns."""
-    value = [_true(table, name) for name in names]
-    known = [table[name].is_valid().to_numpy() for name in names]
-    short = [name.replace("sensitive.", "") for name in names]
-    if len(names) == 2:
-        both = known[0] & known[1]
-        return [(short[0], both & value[0] & ~value[1], both & value[1] & ~value[0], 0.5)]
-    any_known, covered = np.logical_or.reduce(known), np.logical_or.reduce(value)
-    target = 0.5 if len(names) == 1 else float(covered[any_known].mean()) / len(names) if any_known.any() else 0.0
-    return [(n, v, k & ~v, target) for n, v, k in zip(short, value, known, strict=True)]
-
-
-def _true(table: pa.Table, column: str) -> np.ndarray:
+def _flags(table: pa.Table, column: str) -> np.ndarray:
     return pc.fill_null(table[column], False).to_numpy()

@@ -39,7 +39,7 @@ from torch import nn
 from evenclip.model.clip import Clip
 from evenclip.train.batches import Batch, Batches
 from evenclip.train.data import Pairs
-from evenclip.train.group_labels import Perceived, read_perceived
+from evenclip.train.group_labels import GroupLabels, read_group_labels
 from evenclip.train.options import TrainOptions
 
 
@@ -88,6 +88,8 @@ class MethodContext:
     """Labels table of the pairs."""
     graph: Path | None = None
     """Folder of the knowledge graph."""
+    weights: Path | None = None
+    """`weights.parquet` that the pairs' copies come from."""
     extra_tokens: list[torch.Tensor] = field(default_factory=list)
     """Tokens of all texts that were asked for with `tokens`."""
 
@@ -101,9 +103,9 @@ class MethodContext:
         return self.extra_tokens[-1]
 
     @cached_property
-    def perceived(self) -> Perceived | None:
+    def group_labels(self) -> GroupLabels | None:
         """Perceived groups and labels of the pairs; None without a labels table."""
-        return read_perceived(self.labels, self.pairs.keys) if self.labels else None
+        return read_group_labels(self.labels, self.pairs.keys, self.weights) if self.labels else None
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         first = Path(options.stages.first) if options.stages else None
         pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first)
         clock = Clock(-(-options.samples_seen // options.batch_size))
-        engine = Engine(MethodContext(options, clip, pairs, seed, clock, device, data, labels, graph), processes)
+        engine = Engine(
+            MethodContext(options, clip, pairs, seed, clock, device, data, labels, graph, weights), processes
+        )
         history = _run(engine, saved, watch)
         engine.finish()
         if saved:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from evenclip.balance import BalanceOptions, M4Balancer, audit
 from evenclip.balance.audit_report import write_figures
-from evenclip.balance.groups import contrasts
+from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import build_moments
 from evenclip.balance.realise import Plan, integers_along, ranks
 from evenclip.balance.solvers.exact import certify_multipliers, solve
@@ -38,7 +38,7 @@ def tilted_table(n: int = 3000, seed: int = 0) -> pa.Table:
 def moments_of(table: pa.Table, **options):
     cells = count_cells(Source(table), 8)
     chosen = BalanceOptions(**options)
-    return cells, build_moments(cells, contrasts(cells, chosen.attribute_coding, chosen.target), chosen)
+    return cells, build_moments(cells, contrasts_of(cells, chosen.attribute_coding, chosen.target), chosen)
 
 
 def test_raking_agrees_with_fitting_the_cross_table():
@@ -265,13 +265,15 @@ def test_audit_takes_weights_in_any_order_and_refuses_those_of_other_rows(tmp_pa
     assert share == pytest.approx(np.average(a, weights=weights.column("weight").to_numpy().astype(float)))
     with pytest.raises(InputError, match="has no weight"):
         audit(table, weights[:999])
-    with pytest.raises(InputError, match="1000 weights for 999 rows"):
+    with pytest.raises(InputError, match=r"not in the table \(1000 weights for 999 rows\)"):
         audit(table[:999], weights)
     for wrong, words in (
-        (weights.set_column(1, "weight", pa.array([-1.0] * 1000, pa.float32())), "not negative"),
+        (weights.set_column(1, "weight", pa.array([-1.0] * 1000, pa.float32())), "-1.0 is not a finite number"),
         (weights.set_column(1, "weight", pa.array(["1"] * 1000)), "type is string, not a number"),
         (weights.set_column(0, "key", pa.array([[1]] * 1000)), "column key: type is list"),
-        (weights[:0], "not all 0"),
+        (weights[:0], "all are 0"),
+        (weights.append_column("copies", pa.array([1.5] * 1000)), "copies: 1.5 is not a whole number"),
+        (weights.append_column("copies", pa.array([None, *[1] * 999])), "copies: null is not a whole number"),
     ):
         with pytest.raises(InputError, match=words):
             audit(table, wrong)

@@ -49,11 +49,6 @@ class RowCoder:
         known = [_validity_bits(column) for column in sensitive]
         values = [_value_bits(column) for column in columns]
         values[: len(known)] = [bits & mask for bits, mask in zip(values, known, strict=False)]
-        for name, column in zip(self.columns.boolean[len(sensitive) :], columns[len(sensitive) :], strict=True):
-            if column.null_count:
-                raise InputError(
-                    f"{column.null_count} values are null", f"{where}, column {name}", "write false, or drop the rows"
-                )
         code = np.zeros((-(-n // 8) * 8, self.width), np.uint8)
         planes = values + known
         for byte in range(self._flag_bytes):

@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evenclip.errors import InputError
+from evenclip.tables import LabelColumn, as_flags, check_key_type
 from evenclip.threads import map_in_order
 
 READ_ROWS = 1 << 20  # decoded at once
 BATCH_ROWS = 1 << 16  # worked on at once: in the processor's cache, and a place in a batch fits in 16 bits
 LONG_ROWS = 20_000_000  # from here on, reading takes long enough to be watched
 WORKERS = min(4, os.cpu_count() or 1)
-_KEY_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
-_KEY_INSTEAD = "give every row a unique string `key`"
 # 16 batches decoded but not yet used, so that threads have work while a million rows are decoded
 ahead = partial(map_in_order, workers=WORKERS, ahead=16)
 
 
 class Source:
     """The rows of a labels table, in a fixed order, readable any number of times.
+
+    Each file is cast by its own types and values: labels to bool, utilities to floats; see `evenclip.tables.as_flags`.
 
     Parameters
     ----------
@@ -51,6 +53,7 @@ class Source:
         self.paths, self.name = [], "the table"
         self._table = as_table(table)
         self.schema, self.n_rows = self._table.schema, len(self._table)
+        self._schemas = {self.name: self.schema}
         if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
 
@@ -59,19 +62,20 @@ class Source:
         self.n_rows = sum(files[path].metadata.num_rows for path in self.paths)
         if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
-        schemas = {path: file.schema_arrow for path, file in files.items()}
-        first = schemas[self.paths[0]]
-        for path, schema in schemas.items():
+        self._schemas = {str(path): file.schema_arrow for path, file in files.items()}
+        first = self._schemas[str(self.paths[0])]
+        for path, schema in self._schemas.items():
             if set(schema.names) != set(first.names):
                 odd = ", ".join(sorted(set(schema.names) ^ set(first.names)))
-                raise InputError(f"its columns differ from those of {self.paths[0]}: {odd}", str(path), "align them")
+                raise InputError(f"its columns differ from those of {self.paths[0]}: {odd}", path, "align them")
         return first
 
     def require_key(self) -> None:
         """Raise `InputError` if there is no column `key`, or if it holds neither strings nor integers."""
         if "key" not in self.schema.names:
-            raise InputError("column key is missing", self.name, _KEY_INSTEAD)
-        check_key_type(self.schema, self.name)
+            raise InputError("column key is missing", self.name, "give every row a unique string `key`")
+        for where, schema in self._schemas.items():
+            check_key_type(schema.field("key").type, where)
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """Batches of `BATCH_ROWS` rows, the last of each file shorter, so that they are cut alike for any columns.
@@ -87,13 +91,39 @@ class Source:
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         if not self.paths:
-            yield from _cut(self._table.select(columns).to_batches())
+            for batch in _cut(self._table.select(columns).to_batches()):
+                yield _cast(batch, self.name)
             return
         for path in self.paths:
             try:
-                yield from _cut(_open(path).iter_batches(READ_ROWS, columns=columns))
+                for batch in _cut(_open(path).iter_batches(READ_ROWS, columns=columns)):
+                    yield _cast(batch, str(path))
             except (pa.ArrowInvalid, OSError) as error:
                 raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+
+
+def _cast(batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
+    """The batch with labels as bool and utilities as floats; the very batch where they are so already."""
+    columns = batch.columns
+    arrays = list(columns)
+    for i, name in enumerate(batch.schema.names):
+        place = f"{where}, column {name}"
+        if name == "utility":
+            arrays[i] = _as_utilities(arrays[i], place)
+        elif (column := LabelColumn.parse(name)) is not None:
+            arrays[i] = as_flags(arrays[i], place, column.role == "sensitive")
+    if all(new is old for new, old in zip(arrays, columns, strict=True)):
+        return batch
+    return pa.record_batch(arrays, names=batch.schema.names)
+
+
+def _as_utilities(values: pa.Array, where: str) -> pa.Array:
+    kind = values.type
+    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return values
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return pc.cast(values, pa.float64())
+    raise InputError(f"utility has type {kind}", where, "write floats in [0, 1]")
 
 
 def as_table(table: Any) -> pa.Table:
@@ -109,14 +139,6 @@ def as_table(table: Any) -> pa.Table:
         raise InputError(
             f"{type(table).__name__} is not a table", "the table", "give a path, or a pyarrow, pandas or polars table"
         ) from None
-
-
-def check_key_type(schema: pa.Schema, where: str) -> None:
-    """Raise `InputError` if the column `key` holds neither strings nor integers."""
-    kind = schema.field("key").type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not any(test(kind) for test in _KEY_TYPES):
-        raise InputError(f"type is {kind}, not string", f"{where}, column key", _KEY_INSTEAD)
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

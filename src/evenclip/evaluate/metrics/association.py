@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from evenclip.bias import model_associations
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.chance import chance_of
 from evenclip.evaluate.embedded import EmbeddedSet
@@ -54,7 +55,7 @@ class Association(GroupMeasurement):
 
         def summary(reduce: str) -> MetricRow:
             def statistic(m: np.ndarray) -> np.ndarray:
-                return getattr(np.abs(_contrasts(m, sizes)), reduce)(axis=(-2, -1))
+                return getattr(np.abs(model_associations(m, sizes)), reduce)(axis=(-2, -1))
 
             random = chance_of(statistic, seen, strata, bootstrap.seed)
             return means.norm_row(f"{prefix}/ab_{reduce}", statistic, groups.n, random)
@@ -65,19 +66,8 @@ class Association(GroupMeasurement):
         for k, name in enumerate(compared):
             for r, label in enumerate(labels):
                 of = label if len(compared) == 1 else f"{label}, {name}"
-                yield means.row(
-                    f"{prefix}/ab", lambda m, k=k, r=r: _contrasts(m, sizes)[..., k, r], groups.n, of, random=0.0
-                )
 
+                def one_pair(m: np.ndarray, k: int = k, r: int = r) -> np.ndarray:
+                    return model_associations(m, sizes)[..., k, r]
 
-def _contrasts(means: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Each group against the rest, shape (..., n_contrasts, n_labels); two groups have one contrast.
-
-    Parameters
-    ----------
-    means : ndarray, shape (..., n_groups, n_labels)
-    sizes : ndarray of int, shape (n_groups,)
-    """
-    sums = means * sizes[:, None]
-    rest = (sums.sum(axis=-2, keepdims=True) - sums) / (sizes.sum() - sizes)[:, None]
-    return (means - rest)[..., : 1 if len(sizes) == 2 else None, :]
+                yield means.row(f"{prefix}/ab", one_pair, groups.n, of, random=0.0)

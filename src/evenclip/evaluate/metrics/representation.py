@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from evenclip.bias import model_rb
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.measurement import (
@@ -48,14 +49,10 @@ class Representation(BiasMeasurement):
         names = data.classes(self.prompts).names
         uniform = np.full(len(names), 1 / len(names))
         target = target_vector(self.targets, names, uniform, f"representation of {data.name}, targets")
-        random = float(np.abs(target - uniform).max())
+        random = float(model_rb(uniform, target))
         for metric, f in (("rb", data.probabilities(self.prompts)), ("rb_hard", data.choices(self.prompts))):
             name = f"bias/{data.name}/{metric}"
             if data.n < options.minimum_group:
                 yield insufficient(name, "all images", data.n)
             else:
-                yield bootstrap.means(f - target).norm_row(name, _largest, data.n, random)
-
-
-def _largest(means: np.ndarray) -> np.ndarray:
-    return np.abs(means[..., 0, :]).max(axis=-1)
+                yield bootstrap.means(f - target).norm_row(name, lambda m: model_rb(m[..., 0, :], 0.0), data.n, random)

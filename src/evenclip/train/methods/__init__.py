@@ -42,7 +42,7 @@ def make_parts(context: MethodContext) -> Parts:
         batches = make_batches(context.pairs.copies, context.clock.n_steps)
     masked = MaskedPositives(context) if context.options.mask_true and not _owners(methods, "negatives") else None
     return Parts(
-        batches=Audited(batches, context.perceived) if context.perceived else batches,
+        batches=Audited(batches, context.group_labels) if context.group_labels else batches,
         augmentation=_only(methods, "augmentation"),
         negatives=_only(methods, "negatives") or masked,
         terms=[term for parts in methods.values() for term in parts.terms],

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evenclip.train.group_labels import Perceived
+from evenclip.train.group_labels import GroupLabels
 from evenclip.train.options import FclOptions
 from evenclip.train.plugin import MethodContext, MethodParts, Step, Term
 from evenclip.train.zero_shot_head import ZeroShot
@@ -17,7 +17,7 @@ from evenclip.train.zero_shot_head import ZeroShot
 
 def build(context: MethodContext, options: FclOptions) -> MethodParts:
     """The loss as a term of the training."""
-    return MethodParts(terms=[FairContrastiveLoss(context, options, context.perceived)])
+    return MethodParts(terms=[FairContrastiveLoss(context, options, context.group_labels)])
 
 
 class FairContrastiveLoss(Term):
@@ -32,14 +32,14 @@ class FairContrastiveLoss(Term):
     ----------
     context : MethodContext
     options : FclOptions
-    perceived : Perceived
+    group_labels : GroupLabels
     """
 
-    def __init__(self, context: MethodContext, options: FclOptions, perceived: Perceived):
+    def __init__(self, context: MethodContext, options: FclOptions, group_labels: GroupLabels):
         super().__init__()
         self.weight, self.lr, self._memory = options.weight, context.options.lr, options.memory
         self._zeroshot = ZeroShot(Path(options.prompts), context.tokens)
-        member = np.column_stack([perceived.inside, perceived.outside]).astype(np.float32)  # (n, 2K)
+        member = np.column_stack([group_labels.inside, group_labels.outside]).astype(np.float32)  # (n, 2K)
         self._member = torch.from_numpy(member)
         self.register_buffer("_total", torch.zeros(member.shape[1], len(self._zeroshot.names)))
         self.register_buffer("_count", torch.zeros(member.shape[1]))

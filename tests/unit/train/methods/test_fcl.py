@@ -9,8 +9,9 @@ import torch
 import yaml
 from torch.nn import functional as F
 
+from evenclip.bias import Contrast
 from evenclip.train.batches import Batch
-from evenclip.train.group_labels import Perceived
+from evenclip.train.group_labels import GroupLabels
 from evenclip.train.methods.fcl import FairContrastiveLoss
 from evenclip.train.options import FclOptions
 from support.vectors import unit_rows
@@ -18,9 +19,7 @@ from support.vectors import unit_rows
 N, D = 40, 8
 TEXTS = {"a lorker": 0, "the lorker": 1, "a dasker": 2, "the dasker": 3, "a worker": 4, "the worker": 5}
 FEATURES = torch.from_numpy(unit_rows(6, D, seed=3, rank=D))
-PERCEIVED = Perceived(
-    ("group.g0",), np.arange(N)[:, None] % 3 == 0, np.arange(N)[:, None] % 3 == 1, np.array([0.5]), np.ones((N, 1))
-)
+GROUP_LABELS = GroupLabels((Contrast("group.g0", np.arange(N) % 3 == 0, np.arange(N) % 3 == 1, 0.5),), np.ones((N, 1)))
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def make(tmp_path: Path):
         context = SimpleNamespace(
             options=SimpleNamespace(lr=1e-3), tokens=lambda texts: torch.tensor([[TEXTS[text]] for text in texts])
         )
-        return FairContrastiveLoss(context, FclOptions(prompts=str(tmp_path / "p.yaml"), **options), PERCEIVED)
+        return FairContrastiveLoss(context, FclOptions(prompts=str(tmp_path / "p.yaml"), **options), GROUP_LABELS)
 
     return term
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from evenclip.bias import shares_and_associations
 from evenclip.tables import read_table
-from evenclip.train.group_labels import Perceived
+from evenclip.train.group_labels import GroupLabels
 from evenclip.train.plugin import Step
 
 TEXTS = 5  # names the stream of random numbers that false captions are drawn from
@@ -101,11 +102,11 @@ class CandidateGroups:
     target: torch.Tensor
 
     @classmethod
-    def of(cls, perceived: Perceived, device: torch.device) -> "CandidateGroups":
+    def of(cls, group_labels: GroupLabels, device: torch.device) -> "CandidateGroups":
         """The groups of all pairs."""
-        member = np.stack([perceived.inside.T, perceived.outside.T], axis=1)
-        labels = np.column_stack([np.ones(len(perceived.labels)), perceived.labels])
-        arrays = member, labels.astype(np.float32), perceived.target.astype(np.float32)
+        member = np.stack([group_labels.inside.T, group_labels.outside.T], axis=1)
+        labels = np.column_stack([np.ones(len(group_labels.labels)), group_labels.labels])
+        arrays = member, labels.astype(np.float32), group_labels.target.astype(np.float32)
         return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
 
     def at(self, rows: torch.Tensor) -> "CandidateGroups":
@@ -115,10 +116,13 @@ class CandidateGroups:
     def bias(self, mass: torch.Tensor) -> dict[str, torch.Tensor]:
         """Bias of the candidates weighed by ``mass``, shape (c,): ``negatives_rb`` and ``negatives_ab``.
 
-        As `Perceived.bias`; contrasts without mass are left out, and the bias is 0 if none is left.
+        As `evenclip.bias.Bias`; NaN where nothing can be compared.
         """
         masses = self.member.to(mass.dtype) @ (mass[:, None] * self.labels)  # (K, 2, 1 + R)
-        total, rate = masses[:, :, 0], masses[:, :, 1:] / masses[:, :, :1]
-        deviation = total[:, 0] / total.sum(dim=1) - self.target
-        differences = {"negatives_rb": deviation, "negatives_ab": rate[:, 0] - rate[:, 1]}
-        return {name: values.abs().nan_to_num(0).max() for name, values in differences.items()}
+        share, association = shares_and_associations(masses[:, 0], masses[:, 1])
+        return {"negatives_rb": _largest(share - self.target), "negatives_ab": _largest(association)}
+
+
+def _largest(values: torch.Tensor) -> torch.Tensor:
+    largest = values.abs().nan_to_num(-1.0).max()
+    return torch.where(largest < 0, torch.nan, largest)

@@ -119,7 +119,7 @@ class HardNegatives:
 
     def __init__(self, context: MethodContext, options: AhnmOptions):
         self._options, self._context = options, context
-        pairs, graph, perceived = context.pairs, context.graph, context.perceived
+        pairs, graph, group_labels = context.pairs, context.graph, context.group_labels
         rows, self._false_texts = false_captions(graph, pairs.keys) if graph else (np.zeros(0, np.int64), [])
         false_tokens = context.tokens(self._false_texts) if len(rows) else pairs.tokens[:0]
         share, n_captions = options.graph_texts, len(pairs.tokens)
@@ -127,7 +127,7 @@ class HardNegatives:
         self._false_captions = FalseCaptions(rows, false_tokens, n_captions, share, context.seed) if has_false else None
         captions = torch.cat([pairs.tokens, false_tokens])
         self._positives = known_positives(context, captions) if context.options.mask_true else None
-        self._groups = CandidateGroups.of(perceived, context.device) if perceived else None
+        self._groups = CandidateGroups.of(group_labels, context.device) if group_labels else None
         self._examples = NegativeExamples(context.clock.n_steps)
 
     def adjust(self, step: Step) -> MinedNegatives:

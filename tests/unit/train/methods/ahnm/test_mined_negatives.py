@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from evenclip.bias import Contrast
 from evenclip.data.shard_writer import write_shards
 from evenclip.provenance import Manifest
 from evenclip.tables import write_table
 from evenclip.train.batches import Batch
-from evenclip.train.group_labels import Perceived
+from evenclip.train.group_labels import GroupLabels
 from evenclip.train.known_positives import BatchPositives, facts_of_images
 from evenclip.train.loss import contrastive_loss
 from evenclip.train.methods.ahnm.candidates import CandidateGroups, FalseCaptions, Texts, false_captions
@@ -125,14 +126,14 @@ def test_another_caption_of_the_pair_is_masked_a_false_one_never():
     assert weight[3, 1] > -torch.inf and weight[5, 2] > -torch.inf
 
 
-def perceived(n: int) -> Perceived:
+def group_labels(n: int) -> GroupLabels:
     inside, outside = np.arange(n)[:, None] % 4 == 0, np.arange(n)[:, None] % 4 == 1
-    return Perceived(("group.g0",), inside, outside, np.array([0.5]), (np.arange(n) % 8 < 4)[:, None])
+    return GroupLabels((Contrast("group.g0", inside[:, 0], outside[:, 0], 0.5),), (np.arange(n) % 8 < 4)[:, None])
 
 
 def test_each_anchors_negatives_are_fair_and_their_bias_is_logged():
     step = make_step()
-    groups = CandidateGroups.of(perceived(B), torch.device("cpu")).at(torch.arange(B))
+    groups = CandidateGroups.of(group_labels(B), torch.device("cpu")).at(torch.arange(B))
     mined = make(step, groups=groups, sharpness_end=0.5)
     weight = mined.log_weight(slice(0, B)).exp().fill_diagonal_(0)
     mass = weight @ groups.member[0].T.float()
@@ -140,9 +141,9 @@ def test_each_anchors_negatives_are_fair_and_their_bias_is_logged():
     plain = torch.ones(B, B).fill_diagonal_(0) @ groups.member[0].T.float()
     torch.testing.assert_close(mass[:, 0] / mass.sum(1), plain[:, 0] / plain.sum(1), rtol=1e-4, atol=1e-4)
     logged = mined.logged()
-    expected = perceived(B).bias(perceived(B).masses(np.arange(B), weight.sum(0).numpy()))
-    assert logged["negatives_rb"].item() == pytest.approx(expected[0], abs=1e-6) == pytest.approx(0, abs=3e-3)
-    assert logged["negatives_ab"].item() == pytest.approx(expected[1], abs=1e-6)
+    expected = group_labels(B).bias(group_labels(B).masses(np.arange(B), weight.sum(0).numpy()))
+    assert logged["negatives_rb"].item() == pytest.approx(expected.rb, abs=1e-6) == pytest.approx(0, abs=3e-3)
+    assert logged["negatives_ab"].item() == pytest.approx(expected.ab, abs=1e-6)
     unfair = make(step, groups=groups, sharpness_end=0.5, fair=False)
     unfair.log_weight(slice(0, B))
     assert unfair.logged()["negatives_rb"] > 0.005
