@@ -1,6 +1,7 @@
-"""Build the graph from its sources: `triples.parquet`, `entities.parquet`, `relations.parquet`, `graph.json`.
+"""The graph stage: read the sources, link their entities, drop redundant and distant triples, split, write.
 
-Read every source, link the entities, leave out what is redundant or outside the corpus, split, write.
+Writes `triples.parquet`, `entities.parquet`, `relations.parquet`, `graph.json` with statistics and, for a data folder,
+`negatives.parquet`.
 """
 
 import os
@@ -18,18 +19,118 @@ from evenclip.graph.captions.negatives import write_negatives
 from evenclip.graph.linking import link, merge
 from evenclip.graph.options import GraphOptions
 from evenclip.graph.scenes import read_scenes
-from evenclip.graph.selection import SPLITS, find_redundant, split_triples, spoken_of, within_hops
+from evenclip.graph.selection import SPLITS, find_redundant, mentioned_in_captions, split_triples, within_hops
 from evenclip.graph.sources import GraphSource, read_source
 from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import ENTITIES_SCHEMA, RELATIONS_SCHEMA, TRIPLES_SCHEMA, Entities, Graph, Triples, modality
 from evenclip.provenance import Manifest, atomic_folder, sha256_file, write_json
 from evenclip.tables import write_table
 
-N_RELATIONS, N_HUBS = 50, 20
+N_RELATIONS, N_HUBS = 50, 20  # in graph.json
 
 
-def describe(entities: Entities, triples: Triples, split: np.ndarray, texts: list[str]) -> dict[str, Any]:
-    """Statistics of the triples and of the entities that they speak of; the most frequent relations and entities."""
+def build_graph(
+    sources: list[GraphSource],
+    out: str | os.PathLike,
+    data: str | os.PathLike | None,
+    options: GraphOptions,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Build the graph of all sources and write it to a folder.
+
+    Parameters
+    ----------
+    sources : list of GraphSource
+        Linked entities have the id and text of the first source that has them, so the richest should come first.
+    out : path
+        Folder to write; replaced as a whole.
+    data : path, optional
+        Data folder with the pictures and captions. An entity whose picture is not in it is text only. Without a data
+        folder, ``image_key`` is the number or name of the picture in its source.
+    options : GraphOptions
+    seed : int
+        Seed of the split and of the false captions.
+
+    Returns
+    -------
+    dict of str to int
+        Numbers of rows: ``n_triples``, ``n_entities``, ``n_relations`` and, with data, ``n_negatives``.
+
+    Raises
+    ------
+    InputError
+        If a source cannot be read, has no triple, or has more malformed records than ``max_malformed_share``; if
+        ``options.hops`` is given without ``data``; if no triple is left.
+    """
+    if options.hops is not None and data is None:
+        raise InputError("'hops' starts from the words of captions", "option hops", "give the captions with --data")
+    for source in sources:
+        if not source.path.exists():
+            raise InputError("no such file or folder", str(source.path), "check the path")
+    inputs = {f"{source.format} {path.name}": path for source in sources for path in source.files}
+    inputs |= {} if data is None else {"data": data}
+    manifest = Manifest("graph", options.model_dump(mode="json"), inputs, seed)
+    graph, context = Graph(), SourceContext(PictureKeys(data), options.language)
+    for source in sources:
+        graph.begin(source.format)
+        read_source(source, graph, context, options)
+    entities, linked, n_linked = _link(graph)
+    triples, report = _select(graph, entities, linked, data, options)
+    report["n_linked"] = n_linked
+    if len(triples) == 0:
+        raise InputError("no triple is left", "option hops", "raise it, or leave it out")
+    split = split_triples(triples, options.valid_share, options.test_share, seed)
+    report |= _statistics(entities, triples, split, [text for _, _, text in graph.relations])
+    tables = _tables(graph, entities, triples, split)
+    if data is not None:
+        scenes = read_scenes(entities, linked, [text for _, _, text in graph.relations])
+        tables["negatives"] = write_negatives(data, scenes, options.negatives_per_caption, seed)
+    rows = {f"n_{name}": len(table) for name, table in tables.items()}
+    with atomic_folder(out) as folder:
+        for name, table in tables.items():
+            write_table(table, folder / f"{name}.parquet")
+        write_json(rows | report, folder / "graph.json")
+        digests = {name: sha256_file(folder / f"{name}.parquet") for name in tables}
+        manifest.write(folder / "manifest.json", **rows, sha256=digests)
+    return rows
+
+
+def _link(graph: Graph) -> tuple[Entities, Triples, int]:
+    """All entities, the triples between representatives of linked entities, and the number of entities replaced."""
+    representative, triples = link(graph.entities), graph.triples()
+    linked = Triples(representative[triples.head], triples.relation, representative[triples.tail], triples.source)
+    n_replaced = int((representative != np.arange(len(representative))).sum())
+    return merge(graph.entities, representative), linked, n_replaced
+
+
+def _select(
+    graph: Graph, entities: Entities, triples: Triples, data: str | os.PathLike | None, options: GraphOptions
+) -> tuple[Triples, dict[str, Any]]:
+    """The triples that are neither redundant nor too far from the captions; and counts by source, for graph.json."""
+    texts = [text for _, _, text in graph.relations]
+    redundant = find_redundant(triples, texts)
+    outside = np.zeros(len(triples), dtype=bool)
+    if options.hops is not None:
+        outside = ~within_hops(triples, mentioned_in_captions(entities, data), options.hops)
+    sources = {name: dict(count) for name, count in graph.counts.items()}
+    reasons = {
+        "triples": redundant.kept & ~outside,
+        "duplicates": redundant.duplicate,
+        "inverses": redundant.mirrored,
+        "loops": redundant.loop,
+        "outside_the_corpus": redundant.kept & outside,
+    }
+    for reason, mask in reasons.items():
+        counts = np.bincount(triples.source[mask], minlength=len(sources))
+        for count, n in zip(sources.values(), counts, strict=True):
+            if n or reason == "triples":
+                count[reason] = int(n)
+    detected = [{"relations": [texts[a], texts[b]], "are": tie} for a, b, tie in redundant.detected]
+    return triples.where(redundant.kept & ~outside), {"sources": sources, "detected": detected}
+
+
+def _statistics(entities: Entities, triples: Triples, split: np.ndarray, texts: list[str]) -> dict[str, Any]:
+    """Sizes of the splits, modalities, degrees and components; the most frequent relations and entities."""
     ends = np.concatenate([triples.head, triples.tail])
     used, degree = np.unique(ends, return_counts=True)
     sizes = np.bincount(triples.relation)
@@ -51,103 +152,8 @@ def describe(entities: Entities, triples: Triples, split: np.ndarray, texts: lis
     }
 
 
-def build_graph(
-    sources: list[GraphSource],
-    out: str | os.PathLike,
-    data: str | os.PathLike | None,
-    options: GraphOptions,
-    seed: int = 0,
-) -> dict[str, int]:
-    """Write the graph of all ``sources`` to the folder ``out``; return the numbers of rows.
-
-    Parameters
-    ----------
-    sources : list of GraphSource
-        Of entities that are one, the first source's id and text count, so the richest comes first.
-    data : path, optional
-        Data folder with the pictures and the captions. An entity whose picture is not in it is text only; without it,
-        ``image_key`` is the picture's number or name in the source.
-    seed : int
-        Of the split.
-
-    Raises
-    ------
-    InputError
-        If a source cannot be read, has no triple, or more malformed records than ``max_malformed_share``; if
-        ``options.hops`` is given without ``data``; if no triple is left.
-    """
-    if options.hops is not None and data is None:
-        raise InputError("'hops' counts from the words of captions", "option hops", "give the captions with --data")
-    for source in sources:
-        if not source.path.exists():
-            raise InputError("no such file or folder", str(source.path), "check the path")
-    inputs = {f"{source.format} {path.name}": path for source in sources for path in source.files}
-    inputs |= {} if data is None else {"data": data}
-    manifest = Manifest("graph", options.model_dump(mode="json"), inputs, seed)
-    graph, context = Graph(), SourceContext(PictureKeys(data), options.language)
-    for source in sources:
-        graph.begin(source.format)
-        read_source(source, graph, context, options)
-    entities, everything, n_linked = _link(graph)
-    triples, report = _condense(graph, entities, everything, data, options)
-    report["n_linked"] = n_linked
-    if len(triples) == 0:
-        raise InputError("no triple is left", "option hops", "raise it, or leave it out")
-    split = split_triples(triples, options.valid_share, options.test_share, seed)
-    report |= describe(entities, triples, split, [text for _, _, text in graph.relations])
-    tables = _tables(graph, entities, triples, split)
-    if data is not None:
-        scenes = read_scenes(entities, everything, [text for _, _, text in graph.relations])
-        tables["negatives"] = write_negatives(data, scenes, options.negatives_per_caption, seed)
-    rows = {f"n_{name}": len(table) for name, table in tables.items()}
-    with atomic_folder(out) as folder:
-        for name, table in tables.items():
-            write_table(table, folder / f"{name}.parquet")
-        write_json(rows | report, folder / "graph.json")
-        digests = {name: sha256_file(folder / f"{name}.parquet") for name in tables}
-        manifest.write(folder / "manifest.json", **rows, sha256=digests)
-    return rows
-
-
-def _link(graph: Graph) -> tuple[Entities, Triples, int]:
-    """All entities, all triples between those that stand for others, and how many others there are."""
-    standing, triples = link(graph.entities), graph.triples()
-    linked = Triples(standing[triples.head], triples.relation, standing[triples.tail], triples.source)
-    return merge(graph.entities, standing), linked, int((standing != np.arange(len(standing))).sum())
-
-
-def _condense(
-    graph: Graph, entities: Entities, triples: Triples, data: str | os.PathLike | None, options: GraphOptions
-) -> tuple[Triples, dict[str, Any]]:
-    """The triples without the redundant and those outside the corpus; and what went where, for people."""
-    texts = [text for _, _, text in graph.relations]
-    redundant = find_redundant(triples, texts)
-    outside = np.zeros(len(triples), dtype=bool)
-    if options.hops is not None:
-        outside = ~within_hops(triples, spoken_of(entities, data), options.hops)
-    sources = {name: dict(count) for name, count in graph.counts.items()}
-    reasons = {
-        "triples": redundant.kept & ~outside,
-        "duplicates": redundant.duplicate,
-        "inverses": redundant.mirrored,
-        "loops": redundant.loop,
-        "outside_the_corpus": redundant.kept & outside,
-    }
-    for reason, mask in reasons.items():
-        counts = np.bincount(triples.source[mask], minlength=len(sources))
-        for count, n in zip(sources.values(), counts, strict=True):
-            if n or reason == "triples":
-                count[reason] = int(n)
-    detected = [{"relations": [texts[a], texts[b]], "are": tie} for a, b, tie in redundant.detected]
-    report = {
-        "sources": sources,
-        "detected": detected,
-    }
-    return triples.where(redundant.kept & ~outside), report
-
-
 def _tables(graph: Graph, entities: Entities, triples: Triples, split: np.ndarray) -> dict[str, pa.Table]:
-    """Triples, and the entities and relations that they speak of."""
+    """Tables of the triples, and of the entities and relations that occur in them."""
     ids = pa.array(entities.ids)
     relation_ids = pa.array([id for id, _, _ in graph.relations])
     columns = [

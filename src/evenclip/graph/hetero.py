@@ -1,10 +1,10 @@
-"""A graph folder as PyTorch Geometric's `HeteroData`, for people with models of their own; no compiled extras.
+"""A graph folder as `HeteroData` of PyTorch Geometric (PyG), for graph models other than ours.
 
-Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. What Knowledge-CLIP trains on are neighbourhoods,
-drawn by `evenclip.train.methods.knowledge`: PyG's own `NeighborLoader` needs `pyg-lib` or `torch-sparse`.
+Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. Training does not use it: it samples neighbourhoods
+in `evenclip.train.methods.knowledge`, because PyG's `NeighborLoader` needs the compiled `pyg-lib` or `torch-sparse`.
 
-Node types are the modalities (text, image, both). Edges carry the row of their relation; every triple gives an edge
-from its tail to its head as well, whose relation is ``row + n_relations``: messages flow both ways.
+Node types are the modalities (text, image, both). An edge has the row of its relation. Every triple also gives an edge
+from its tail to its head with the relation ``row + n_relations``, so that messages flow both ways.
 """
 
 import os
@@ -31,7 +31,7 @@ LINK = "link"
 
 @dataclass(frozen=True)
 class GraphTensors:
-    """Triples by the rows of their entities and relations.
+    """Triples as row numbers of entities and relations.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class GraphTensors:
 
     @classmethod
     def read(cls, folder: str | os.PathLike, split: str | None = "train") -> Self:
-        """The triples of one split of a graph folder, or of all; `InputError` if a triple names an unknown id."""
+        """Read the triples of one split of a graph folder, None = all; `InputError` if a triple has an unknown id."""
         folder = Path(folder)
         entities = read_table(folder / "entities.parquet", ["id", "modality"])
         relations = read_table(folder / "relations.parquet", ["id"])
@@ -61,19 +61,21 @@ class GraphTensors:
             rows = pc.index_in(triples[name], ids.combine_chunks())
             if rows.null_count:
                 raise InputError(
-                    f"{rows.null_count} ids are not known", f"{folder}/triples.parquet, {name}", "graph again"
+                    f"{rows.null_count} ids are unknown",
+                    f"{folder}/triples.parquet, {name}",
+                    "run evenclip graph again",
                 )
             columns.append(torch.from_numpy(rows.to_numpy().astype(np.int64)))
         modality = np.array([MODALITIES.index(name) for name in entities["modality"].to_pylist()], dtype=np.int64)
         return cls(torch.from_numpy(modality), *columns, len(relations))
 
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Source, target and relation of the edges both ways, each of shape (2 * n_triples,)."""
+        """Source, target and relation of the edges in both directions, each of shape (2 * n_triples,)."""
         source, target = torch.cat([self.head, self.tail]), torch.cat([self.tail, self.head])
         return source, target, torch.cat([self.relation, self.relation + self.n_relations])
 
     def hetero(self) -> HeteroData:
-        """The whole graph, both ways; see `hetero_data`."""
+        """The whole graph with edges in both directions; see `hetero_data`."""
         return hetero_data(torch.arange(len(self.modality)), self.modality, *self.edges())
 
 
@@ -94,10 +96,10 @@ def hetero_data(entity: Tensor, modality: Tensor, source: Tensor, target: Tensor
         ``data[modality].entity`` and ``data[m, "link", k].edge_index``, ``.relation``; only types that occur.
     """
     data = HeteroData()
-    place = torch.empty_like(entity)  # of each node among those of its type
+    index = torch.empty_like(entity)  # of each node among those of its type
     for m, name in enumerate(MODALITIES):
         nodes = (modality == m).nonzero().squeeze(1)
-        place[nodes] = torch.arange(len(nodes))
+        index[nodes] = torch.arange(len(nodes))
         if len(nodes):
             data[name].entity = entity[nodes]
             data[name].num_nodes = len(nodes)
@@ -105,6 +107,6 @@ def hetero_data(entity: Tensor, modality: Tensor, source: Tensor, target: Tensor
     for value in kind.unique().tolist():
         edges = (kind == value).nonzero().squeeze(1)
         names = MODALITIES[value // len(MODALITIES)], LINK, MODALITIES[value % len(MODALITIES)]
-        data[names].edge_index = torch.stack([place[source[edges]], place[target[edges]]])
+        data[names].edge_index = torch.stack([index[source[edges]], index[target[edges]]])
         data[names].relation = relation[edges]
     return data

@@ -11,14 +11,14 @@ class GraphOptions(Options):
     """How the sources of a graph are read, merged and split."""
 
     language: str = "en"
-    """Language of ConceptNet's terms and of VisualSem's glosses, as these write it."""
+    """Language code of ConceptNet's terms and VisualSem's glosses."""
     max_malformed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """More malformed records of a source than this share is an error."""
+    """Largest share of malformed records in a source; more is an error."""
     hops: Annotated[int, Field(ge=0)] | None = None
-    """Keep what is within so many hops of the captions' vocabulary: 0 = both ends are in it; null = everything."""
+    """Keep triples within this many hops of the captions' vocabulary; 0 = both ends are in it, null = keep all."""
     valid_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """Share of the triples that validate; fewer where every entity must stay in train."""
+    """Share of the triples in the split valid; fewer where train would lose an entity or relation."""
     test_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """Share of the triples that test."""
+    """Share of the triples in the split test, likewise."""
     negatives_per_caption: Annotated[int, Field(ge=0)] = 3
-    """At most so many false variants of each caption are written, where there is a scene graph to check them with."""
+    """Largest number of false variants of a caption; only pictures with a scene graph, to check them with, get any."""

@@ -1,7 +1,7 @@
-"""What the graph says of each picture: its things, their attributes and places, and how they are related.
+"""Scene graphs by picture: the things in it, their attributes, boxes and relations, looked up by name.
 
-Things are known by their name here: two dogs of a picture are one entry with the attributes of both. That errs on the
-side of "may be so", which is what a check that something is false needs.
+Two dogs in a picture are one entry with the attributes of both. A statement is thus more often held to be possibly
+true, which is the safe side when false captions are made.
 """
 
 from collections import Counter, defaultdict
@@ -36,7 +36,7 @@ class PictureFacts:
 
 @dataclass(frozen=True)
 class Scenes:
-    """All pictures' facts by key, and what the graph's terms have to do with each other.
+    """The scene graphs of all pictures by key, and the taxonomy of the graph's terms.
 
     Attributes
     ----------
@@ -57,11 +57,11 @@ class Scenes:
     opposites: dict[str, set[str]]
 
     def siblings(self, name: str) -> set[str]:
-        """The names of things that are what ``name`` is and yet something else: opposites, and the nearest relatives.
+        """Names of other things of the same kind: opposites, and the nearest terms that share a parent.
 
-        Relatives share a parent; the nearest are the `MAX_RELATIVES` (and ties) with the highest index of Adamic and
-        Adar (2003): parents with few children count most. Words for attributes are none: what is called a "tamlet"
-        may well be a "lorker" too.
+        The nearest are the `MAX_RELATIVES` (and ties) with the highest index of Adamic and Adar (2003), in which
+        parents with few children weigh most. Parents, children and words for attributes are left out, because what is called
+        ``name`` may well be one of these too.
         """
         family, below = self.parents.get(name, set()), self.children.get(name, set())
         left_out = family | below | self.attributes | {name}
@@ -75,23 +75,23 @@ class Scenes:
 
 
 def read_scenes(entities: Entities, triples: Triples, texts: list[str]) -> Scenes:
-    """Collect the facts of linked triples, with none left out; ``texts`` are the relations' texts by number."""
+    """Collect the scene graphs of linked triples, redundant ones too; ``texts`` are the relations' texts by number."""
     things = {
         row: key
         for row, (kind, key) in enumerate(zip(entities.kinds, entities.image_keys, strict=True))
         if kind == "thing" and key is not None and entities.texts[row]
     }
-    known = {normal_form(name) for name in entities.names}
-    names = [singular(normal_form(name), known) for name in entities.names]
+    dictionary = {normal_form(name) for name in entities.names}
+    names = [singular(normal_form(name), dictionary) for name in entities.names]
     scenes = Scenes({}, {names[row] for row in things}, set(), *(defaultdict(set) for _ in range(3)))
     for row, key in things.items():
         facts = scenes.pictures.setdefault(key, PictureFacts())
         facts.attributes[names[row]]  # a thing without attributes is there too
         if entities.boxes[row] is not None:
             facts.boxes[names[row]].append(entities.boxes[row])
-    is_told = np.isin(triples.head, list(things)) | np.isin(triples.relation, _rows(texts, IS_A, *OPPOSITES))
-    told = triples.where(is_told)
-    for head, relation, tail in zip(told.head.tolist(), told.relation.tolist(), told.tail.tolist(), strict=True):
+    is_used = np.isin(triples.head, list(things)) | np.isin(triples.relation, _rows(texts, IS_A, *OPPOSITES))
+    used = triples.where(is_used)
+    for head, relation, tail in zip(used.head.tolist(), used.relation.tolist(), used.tail.tolist(), strict=True):
         _add(scenes, things, names, (head, texts[relation], tail))
     return scenes
 

@@ -1,4 +1,9 @@
-"""Which triples are kept: no repetitions, what a corpus speaks of, k hops around it; and the split of each."""
+"""Selection of triples: leave out what repeats an earlier triple or lies far from the captions, and split the rest.
+
+Redundant triples would leak from train into valid and test (Akrami et al. 2020). They are duplicates, and triples that
+an earlier one implies because its relation is the inverse, is symmetric, or means the same: by the vocabulary
+(`relations.tsv`), or by the triples themselves, where 80 % of the pairs of either relation are pairs of the other.
+"""
 
 import os
 import re
@@ -12,21 +17,23 @@ from evenclip.data.shards import read_pairs
 from evenclip.graph.linking import normal_form, singular
 from evenclip.graph.tables import Entities, Triples, inverse_of
 
-MIN_SHARE = 0.8
-MIN_TRIPLES = 10
-"""Fewer shared triples prove nothing."""
+MIN_SHARE = 0.8  # of the triples of both relations that must be shared for them to be tied
+MIN_TRIPLES = 10  # fewer shared triples are no evidence
+MAX_WORDS = 4  # longer names, such as sentences, are not sought in captions
+SPLITS = ("train", "valid", "test")
+_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
 class Redundancy:
-    """Masks over triples, shape (n,), and the relations found inverse or equal by their triples.
+    """Redundant triples, as masks of shape (n,), and the relations found to be tied by their triples.
 
     Attributes
     ----------
     loop, duplicate, mirrored : ndarray of bool
-        Head and tail are one; the same triple came before; an equal or inverse relation's triple came before.
+        Head and tail are equal; an earlier triple is equal; an earlier triple of a tied relation implies it.
     detected : list of (int, int, "equal" | "inverse")
-        Relations that the vocabulary does not tie, and the triples do; a symmetric one is inverse to itself.
+        Relations tied by their triples but not by the vocabulary; a symmetric one is its own inverse.
     """
 
     loop: np.ndarray
@@ -36,29 +43,39 @@ class Redundancy:
 
     @property
     def kept(self) -> np.ndarray:
-        """The triples that say something new."""
+        """Triples that are not redundant, shape (n,) bool."""
         return ~(self.loop | self.duplicate | self.mirrored)
 
 
 def find_redundant(triples: Triples, texts: list[str]) -> Redundancy:
-    """Find the redundant triples; ``texts`` are the relations' texts by number."""
+    """Find the redundant triples.
+
+    Parameters
+    ----------
+    triples : Triples
+        In order of precedence: the first of several redundant triples is kept.
+    texts : list of str
+        Texts of the relations, by number.
+    """
     loop = triples.head == triples.tail
-    duplicate = ~loop & ~_is_first(triples.relation, *_ends(triples.head, triples.tail))
+    duplicate = ~loop & ~_is_first(triples.relation, *_pair_codes(triples.head, triples.tail))
     distinct = np.flatnonzero(~(loop | duplicate))
-    found = triples.where(distinct)
-    known = _known_ties(texts)
-    detected = [tie for tie in _detect_ties(found, len(texts)) if tie not in known]
-    group, flipped, symmetric = _facts(known | set(detected), len(texts))
-    exchange = flipped[found.relation] | (symmetric[found.relation] & (found.head > found.tail))
-    head = np.where(exchange, found.tail, found.head)
-    tail = np.where(exchange, found.head, found.tail)
+    candidates = triples.where(distinct)
+    listed = _ties_of_vocabulary(texts)
+    detected = [tie for tie in _detect_ties(candidates, len(texts)) if tie not in listed]
+    group, is_inverted, is_symmetric = _groups_of_relations(listed | set(detected), len(texts))
+    exchange = is_inverted[candidates.relation] | (
+        is_symmetric[candidates.relation] & (candidates.head > candidates.tail)
+    )
+    head = np.where(exchange, candidates.tail, candidates.head)
+    tail = np.where(exchange, candidates.head, candidates.tail)
     mirrored = np.zeros(len(triples), dtype=bool)
-    mirrored[distinct] = ~_is_first(group[found.relation], *_ends(head, tail))
+    mirrored[distinct] = ~_is_first(group[candidates.relation], *_pair_codes(head, tail))
     return Redundancy(loop, duplicate, mirrored, detected)
 
 
-def _ends(head: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, int]:
-    """Head and tail as one number each below the count that comes with it."""
+def _pair_codes(head: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, int]:
+    """A number for each distinct (head, tail), shape (n,), and how many there are."""
     if len(head) == 0:
         return head, 1
     width = int(max(head.max(), tail.max())) + 1
@@ -67,21 +84,23 @@ def _ends(head: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _is_first(relation: np.ndarray, codes: np.ndarray, n_codes: int) -> np.ndarray:
-    """Whether each (relation, ends) is the first of its kind."""
+    """Whether each (relation, pair code) occurs for the first time, shape (n,) bool."""
     first = np.zeros(len(relation), dtype=bool)
     first[np.unique(relation * n_codes + codes, return_index=True)[1]] = True
     return first
 
 
-def _known_ties(texts: list[str]) -> set[tuple[int, int, str]]:
+def _ties_of_vocabulary(texts: list[str]) -> set[tuple[int, int, str]]:
     number = {text: row for row, text in enumerate(texts)}
     ties = ((row, number.get(inverse_of(text))) for text, row in number.items())
     return {(min(a, b), max(a, b), "inverse") for a, b in ties if b is not None}
 
 
 def _detect_ties(triples: Triples, n_relations: int) -> list[tuple[int, int, str]]:
+    """Relations that share most of their pairs, in the same order (equal) or in the opposite one (inverse)."""
     n = len(triples)
-    codes, n_codes = _ends(np.concatenate([triples.head, triples.tail]), np.concatenate([triples.tail, triples.head]))
+    heads_and_tails = np.concatenate([triples.head, triples.tail]), np.concatenate([triples.tail, triples.head])
+    codes, n_codes = _pair_codes(*heads_and_tails)
     shape, ones = (n_relations, n_codes), np.ones(n, dtype=np.int64)
     forward = sparse.csr_array((ones, (triples.relation, codes[:n])), shape)
     backward = sparse.csr_array((ones, (triples.relation, codes[n:])), shape)
@@ -95,50 +114,52 @@ def _detect_ties(triples: Triples, n_relations: int) -> list[tuple[int, int, str
     return ties
 
 
-def _facts(ties: set[tuple[int, int, str]], n_relations: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each relation: its group, whether it says the group's fact from the tail, whether direction matters not.
+def _groups_of_relations(
+    ties: set[tuple[int, int, str]], n_relations: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The group of tied relations that each belongs to; whether it is inverted in it; whether it is symmetric.
 
-    Every relation has two readings, r and r + n for the inverse; what is tied is connected. Where both readings of a
-    relation meet, it is symmetric.
+    Relation r is node r of a graph, and its inverse is node r + n. Tied relations are connected. A relation that is
+    connected with its own inverse is symmetric.
     """
     n = n_relations
-    pairs = [(a, b + n * (name == "inverse")) for a, b, name in ties]
-    pairs += [((a + n) % (2 * n), (b + n) % (2 * n)) for a, b in pairs]
-    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    edges = [(a, b + n * (name == "inverse")) for a, b, name in ties]
+    edges += [((a + n) % (2 * n), (b + n) % (2 * n)) for a, b in edges]
+    rows, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
     links = sparse.coo_array((np.ones(len(rows)), (rows, columns)), (2 * n, 2 * n))
     component = csgraph.connected_components(links, directed=False)[1]
     forward, backward = component[:n], component[n:]
     return np.minimum(forward, backward), backward < forward, forward == backward
 
 
-MAX_WORDS = 4
-"""Longer names, such as sentences, are not looked for."""
-_WORD = re.compile(r"[^\W_]+")
-
-
-def spoken_of(entities: Entities, data: str | os.PathLike) -> np.ndarray:
-    """Which entities the captions of a data folder speak of, or its pictures show, shape (n_entities,)."""
+def mentioned_in_captions(entities: Entities, data: str | os.PathLike) -> np.ndarray:
+    """Entities that a data folder's captions mention or its pictures show, shape (n_entities,) bool."""
     captions = read_pairs(data, ["captions"]).column("captions").combine_chunks().flatten().to_pylist()
     names = [" ".join(_WORD.findall(normal_form(name))) for name in entities.names]
-    met = _met(captions, set(names) - {""})
-    return np.array([key is not None or name in met for name, key in zip(names, entities.image_keys, strict=True)])
+    mentioned = _mentioned_names(captions, set(names) - {""})
+    return np.array(
+        [key is not None or name in mentioned for name, key in zip(names, entities.image_keys, strict=True)]
+    )
 
 
-def _met(captions: list[str], names: set[str]) -> set[str]:
-    """Those of ``names`` that stand in some caption."""
-    firsts = {name.split()[0] for name in names}
-    found: set[str] = set()
+def _mentioned_names(captions: list[str], names: set[str]) -> set[str]:
+    """The names that some caption contains, in the singular or plural."""
+    first_words = {name.split()[0] for name in names}
+    mentioned: set[str] = set()
     for caption in captions:
         words = _WORD.findall(caption.lower())
         for start, word in enumerate(words):
-            for end in range(start + 1, min(start + MAX_WORDS, len(words)) + 1 if word in firsts else start + 2):
+            for end in range(start + 1, min(start + MAX_WORDS, len(words)) + 1 if word in first_words else start + 2):
                 phrase = " ".join(words[start:end])
-                found |= {phrase, singular(phrase, names)} & names
-    return found
+                mentioned |= {phrase, singular(phrase, names)} & names
+    return mentioned
 
 
 def within_hops(triples: Triples, start: np.ndarray, hops: int) -> np.ndarray:
-    """Which triples are within ``hops`` of the entities of the mask ``start``, shape (n_triples,)."""
+    """Triples within ``hops`` of the entities in the mask ``start``, shape (n_triples,) bool.
+
+    With 0 hops both ends are in ``start``; with k hops one end is reached from ``start`` in at most k - 1 steps.
+    """
     near = start.copy()
     for _ in range(hops - 1):
         touched = near[triples.head] | near[triples.tail]
@@ -146,17 +167,20 @@ def within_hops(triples: Triples, start: np.ndarray, hops: int) -> np.ndarray:
     return near[triples.head] & near[triples.tail] if hops == 0 else near[triples.head] | near[triples.tail]
 
 
-SPLITS = ("train", "valid", "test")
-
-
 def split_triples(triples: Triples, valid_share: float, test_share: float, seed: int) -> np.ndarray:
-    """The split of each triple as a row of `SPLITS`, shape (n_triples,).
+    """Split triples at random, so that train has every entity and relation and all triples of a pair are together.
 
     Parameters
     ----------
+    triples : Triples
     valid_share, test_share : float
-        In [0, 1): of all triples; fewer where entities with few triples allow no more.
+        In [0, 1), of all triples; fewer are drawn where entities with few triples allow no more.
     seed : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n_triples,)
+        Row of `SPLITS`.
     """
     n = len(triples)
     if n == 0:
@@ -177,8 +201,8 @@ def split_triples(triples: Triples, valid_share: float, test_share: float, seed:
     drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]  # every pair once, in the random order
     drawn = drawn[is_free[drawn]]
     before = np.cumsum(size[drawn]) - size[drawn]  # triples drawn before each pair
-    of_pair = np.zeros(len(size), dtype=np.int64)
+    split_of_pair = np.zeros(len(size), dtype=np.int64)
     n_test, n_valid = round(test_share * n), round(valid_share * n)
-    of_pair[drawn[before < n_test + n_valid]] = SPLITS.index("valid")
-    of_pair[drawn[before < n_test]] = SPLITS.index("test")
-    return of_pair[pair]
+    split_of_pair[drawn[before < n_test + n_valid]] = SPLITS.index("valid")
+    split_of_pair[drawn[before < n_test]] = SPLITS.index("test")
+    return split_of_pair[pair]

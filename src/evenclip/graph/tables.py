@@ -1,4 +1,4 @@
-"""The tables of a knowledge graph, the vocabulary of relations, and what collects rows while a source is read."""
+"""Tables of a knowledge graph, the vocabulary of relations, and the collector that sources add their triples to."""
 
 import csv
 import re
@@ -16,7 +16,7 @@ IMAGE_OF, CAPTION_OF = "is an image of", "is a caption of"
 HAS_ATTRIBUTE = "has attribute"
 IS_A = "is a"
 OPPOSITES = ("is the opposite of", "is distinct from")
-"""Texts of the relations between terms of which at most one holds."""
+"""Texts of the relations between mutually exclusive terms."""
 
 _WORD_STARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\-/]+")
 
@@ -27,13 +27,13 @@ def in_words(name: str) -> str:
 
 
 def text_of(name: str) -> str:
-    """The text of a relation, for people and for a text encoder: AtLocation -> is located at."""
+    """The text of a relation, for readers and text encoders: AtLocation -> is located at."""
     words = in_words(name)
     return _table()[0].get(words, words)
 
 
 def inverse_of(text: str) -> str | None:
-    """The text that says the same from the tail to the head; None where it is not known."""
+    """The text of the inverse relation; None where it is not in the vocabulary."""
     return _table()[1].get(text)
 
 
@@ -56,22 +56,22 @@ Kind = Literal["term", "sense", "thing"]
 
 
 def modality(text: str, image_key: str | None) -> Literal["text", "image", "both"]:
-    """What an entity is, by what is known of it."""
+    """The modality of an entity with this text and picture."""
     return "text" if image_key is None else "both" if text else "image"
 
 
 @dataclass
 class Entities:
-    """What the sources say of their entities, in the order they are read; one list per column.
+    """The entities of all sources in reading order; one list per column.
 
     Attributes
     ----------
     ids, texts : list of str
-        The id says the source: "cn:dog".
+        Ids begin with their source: "cn:dog".
     names : list of str
         The words by which an entity is linked with those of other sources.
     kinds : list of {"term", "sense", "thing"}
-        A term is its words; a sense is one meaning of its words; a thing is one of its own, such as a picture's part.
+        A term is its words, a sense one meaning of its words, a thing an individual such as a region of a picture.
     sources : list of str
     image_keys : list of str or None
     boxes : list of Box or None
@@ -88,7 +88,7 @@ class Entities:
 
 @dataclass(frozen=True)
 class Triples:
-    """Triples by number: arrays of shape (n,). Entities, relations and sources are rows of their own tables."""
+    """Triples as row numbers of entities, relations and sources; arrays of shape (n,)."""
 
     head: np.ndarray
     relation: np.ndarray
@@ -104,17 +104,17 @@ class Triples:
 
 
 class Graph:
-    """Collects one graph from all its sources, as they write it: nothing is merged yet.
+    """A graph under construction: entities and triples of all sources, not yet linked.
 
     Attributes
     ----------
     entities : Entities
     relations : list of (id, name, text)
-        One for each text; the id and the name are those of the source that first has it.
+        One for each text, with the id and name in the first source that has it.
     counts : dict of str to Counter
-        For each source what was read: triples, and what was left out by reason.
+        By source, the number of triples read and of records left out, by reason.
     malformed : list of str
-        Where the first malformed record of each source stands.
+        Place of the first malformed record of each source.
     """
 
     def __init__(self):
@@ -128,7 +128,7 @@ class Graph:
         self._columns = tuple(array("q") for _ in range(4))
 
     def begin(self, source: str) -> None:
-        """What is added from now on comes from ``source``."""
+        """Begin a source: all that is added from now on comes from it."""
         self.counts.setdefault(source, Counter(read=0))
         self._source, self._source_number = source, list(self.counts).index(source)
 
@@ -142,9 +142,10 @@ class Graph:
         kind: Kind = "term",
         name: str | None = None,
     ) -> int:
-        """Add an entity, if its id is new; return its number.
+        """Add an entity if its id is new; return its number.
 
-        Its picture is ``image_key``, or ``box`` in it; ``name`` are the words that it is linked by, if not ``text``.
+        Its picture is ``image_key``, or the region ``box`` of it. ``name`` holds the words by which it is linked, by
+        default ``text``.
         """
         number = self._numbers.get(id)
         if number is None:
@@ -160,7 +161,7 @@ class Graph:
         return number
 
     def triple(self, head: int, relation: str, tail: int) -> None:
-        """Add a triple of two entities' numbers and a relation's name."""
+        """Add a triple of two entity numbers and the name of a relation."""
         id = f"{self.entities.ids[head].partition(':')[0]}:{relation}"
         number = self._relation_numbers.get(id)
         if number is None:
@@ -177,11 +178,11 @@ class Graph:
         return number
 
     def leave_out(self, reason: str, where: str = "") -> None:
-        """Count a record that does not enter the graph."""
+        """Count a record that is left out of the graph."""
         if reason == "malformed" and not self.counts[self._source]["malformed"]:
             self.malformed.append(where)
         self.counts[self._source][reason] += 1
 
     def triples(self) -> Triples:
-        """All triples as they were read."""
+        """All triples in reading order."""
         return Triples(*(np.array(column, dtype=np.int64) for column in self._columns))

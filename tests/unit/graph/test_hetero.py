@@ -82,7 +82,7 @@ def test_unknown_ids_are_an_error(folder, tmp_path):
     for name in ("triples", "relations", "entities"):
         table = pq.read_table(folder / f"{name}.parquet")
         pq.write_table(table.slice(1) if name == "entities" else table, tmp_path / f"{name}.parquet")
-    with pytest.raises(InputError, match="ids are not known"):
+    with pytest.raises(InputError, match="ids are unknown"):
         GraphTensors.read(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Entities of several sources become one, nothing is said twice, and no split gives another away."""
+"""Entities of several sources are linked, facts are kept once, and no split leaks into another."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_normal_form(name, normal):
 
 
 @given(st.text(max_size=12))
-def test_the_normal_form_of_a_normal_form_is_itself_but_for_more_articles(name):
+def test_the_normal_form_is_idempotent_but_for_articles(name):
     once = normal_form(name)
     assert normal_form(once) == once or once.startswith(("a ", "an ", "the "))
     assert "_" not in once and "  " not in once
@@ -71,7 +71,7 @@ def test_the_normal_form_of_a_normal_form_is_itself_but_for_more_articles(name):
         ("glass", {"glas"}, "glass"), ("bus", {"bu"}, "bus"), ("gas", {"ga"}, "gas"), ("dishes", {"dish"}, "dish"),
     ],
 )  # fmt: skip
-def test_singulars_are_taken_from_what_the_graph_has(phrase, known, expected):
+def test_singulars_are_names_of_the_graph(phrase, known, expected):
     assert singular(phrase, known) == expected
 
 
@@ -81,15 +81,15 @@ def entities_of(*rows: tuple[str, str, str]) -> Entities:
     return Entities([str(k) for k in range(n)], names, names, kinds, sources, [None] * n, [None] * n)
 
 
-def test_terms_are_one_by_their_words_and_senses_where_there_is_no_choice():
-    found = link(
+def test_terms_link_by_words_and_senses_if_unambiguous():
+    representative = link(
         entities_of(
             ("dog", "term", "conceptnet"), ("Dogs", "term", "visual_genome"), ("dog", "thing", "visual_genome"),
             ("bank", "sense", "wordnet"), ("bank", "sense", "wordnet"), ("bank", "term", "conceptnet"),
             ("dog", "sense", "wordnet"), ("dog", "sense", "visualsem"), ("", "term", "conceptnet"),
         )
     )  # fmt: skip
-    assert found.tolist() == [0, 0, 2, 3, 4, 5, 0, 0, 8]
+    assert representative.tolist() == [0, 0, 2, 3, 4, 5, 0, 0, 8]
 
 
 def test_sources_meet_in_entities_and_relations(tmp_path):
@@ -121,16 +121,16 @@ def test_the_vocabulary_of_relations_agrees_with_itself():
         assert inverse_of(inverse_of(text)) == text
 
 
-def test_what_says_the_same_is_left_out_and_the_first_stays():
+def test_only_the_first_of_redundant_triples_is_kept():
     texts = ["left of", "right of", "next to", "sees"]
-    found = find_redundant(
+    redundancy = find_redundant(
         triples_of((0, 0, 1), (0, 0, 1), (1, 1, 0), (1, 0, 0), (0, 2, 1), (1, 2, 0), (0, 3, 1), (1, 3, 0), (2, 3, 2)),
         texts,
     )
-    assert found.duplicate.nonzero()[0].tolist() == [1]
-    assert found.mirrored.nonzero()[0].tolist() == [2, 5]
-    assert found.loop.nonzero()[0].tolist() == [8]
-    assert found.detected == []
+    assert redundancy.duplicate.nonzero()[0].tolist() == [1]
+    assert redundancy.mirrored.nonzero()[0].tolist() == [2, 5]
+    assert redundancy.loop.nonzero()[0].tolist() == [8]
+    assert redundancy.detected == []
 
 
 def test_inverse_equal_and_symmetric_relations_are_detected():
@@ -141,14 +141,14 @@ def test_inverse_equal_and_symmetric_relations_are_detected():
     rows += [(h, 2, t) for h, t in pairs[n : 2 * n]] + [(h, 3, t) for h, t in pairs[n : 2 * n]]  # likes, is fond of
     rows += [(h, 4, t) for h, t in pairs[2 * n : 3 * n]] + [(t, 4, h) for h, t in pairs[2 * n : 3 * n]]  # meets
     rows += [(h, 5, t) for h, t in pairs[3 * n : 5 * n]] + [(t, 6, h) for h, t in pairs[3 * n : 4 * n]]  # half: no tie
-    found = find_redundant(triples_of(*rows), ["owns", "owned by", "likes", "is fond of", "meets", "a", "b"])
-    assert sorted(found.detected) == [(0, 1, "inverse"), (2, 3, "equal"), (4, 4, "inverse")]
-    assert found.mirrored.sum() == 3 * n
-    assert found.kept[:n].all() and not found.kept[n : 2 * n].any()
+    redundancy = find_redundant(triples_of(*rows), ["owns", "owned by", "likes", "is fond of", "meets", "a", "b"])
+    assert sorted(redundancy.detected) == [(0, 1, "inverse"), (2, 3, "equal"), (4, 4, "inverse")]
+    assert redundancy.mirrored.sum() == 3 * n
+    assert redundancy.kept[:n].all() and not redundancy.kept[n : 2 * n].any()
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 5)), max_size=40))
-def test_every_fact_is_said_once(rows):
+def test_every_fact_is_kept_once(rows):
     texts = ["left of", "right of", "near", "sees"]
     kept = np.flatnonzero(find_redundant(triples_of(*rows), texts).kept)
 
@@ -167,7 +167,7 @@ def test_every_fact_is_said_once(rows):
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=80),
     st.integers(0, 3),
 )
-def test_the_split_leaks_nothing_and_tests_nothing_unseen(rows, seed):
+def test_pairs_stay_together_and_train_has_every_entity(rows, seed):
     triples = triples_of(*rows)
     split = split_triples(triples, 0.2, 0.2, seed)
     pairs = np.stack([np.minimum(triples.head, triples.tail), np.maximum(triples.head, triples.tail)])
@@ -179,7 +179,7 @@ def test_the_split_leaks_nothing_and_tests_nothing_unseen(rows, seed):
     assert np.array_equal(split, split_triples(triples, 0.2, 0.2, seed))
 
 
-def test_the_shares_are_reached_where_entities_have_triples_enough():
+def test_the_shares_of_the_split_are_reached():
     rng = np.random.default_rng(0)
     triples = triples_of(
         *zip(rng.integers(0, 50, 1000), rng.integers(0, 3, 1000), rng.integers(0, 50, 1000), strict=True)
@@ -203,7 +203,7 @@ CHAIN = "IsA\tdog\tanimal\nIsA\tanimal\tbeing\nIsA\tbeing\tthing\nAtLocation\tdo
         (2, {("dog", "animal"), ("animal", "being"), ("dog", "kennel"), ("lap dog", "dog"), ("being", "thing")}),
     ],
 )
-def test_the_corpus_and_k_hops_around_it(tmp_path, hops, expected):
+def test_triples_within_k_hops_of_captions_are_kept(tmp_path, hops, expected):
     (tmp_path / "cn.txt").write_text(CHAIN)
     data = make_data(tmp_path / "data", {"a": ["Two Dogs!", "an animal"]})
     said, entities, report = build(tmp_path / "g", f"conceptnet={tmp_path / 'cn.txt'}", data=data, hops=hops)
@@ -214,7 +214,7 @@ def test_the_corpus_and_k_hops_around_it(tmp_path, hops, expected):
 
 def test_restriction_needs_captions_and_must_leave_something(tmp_path):
     (tmp_path / "cn.txt").write_text(CHAIN)
-    with pytest.raises(InputError, match="'hops' counts from the words of captions"):
+    with pytest.raises(InputError, match="'hops' starts from the words of captions"):
         build(tmp_path / "g", f"conceptnet={tmp_path / 'cn.txt'}", hops=1)
     data = make_data(tmp_path / "data", {"a": ["nothing of it"]})
     with pytest.raises(InputError, match="no triple is left"):

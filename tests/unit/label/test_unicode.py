@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evenclip.data.shards import write_shards
+from evenclip.data.shard_writer import write_shards
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, Lexicon, label_dataset
 from evenclip.label.from_captions import Matcher
