@@ -60,8 +60,8 @@ class Scenes:
         """Names of other things of the same kind: opposites, and the nearest terms that share a parent.
 
         The nearest are the `MAX_RELATIVES` (and ties) with the highest index of Adamic and Adar (2003), in which
-        parents with few children weigh most. Parents, children and words for attributes are left out, because what is called
-        ``name`` may well be one of these too.
+        parents with few children weigh most. Parents, children and words for attributes are left out, because what is
+        called ``name`` may well be one of these too.
         """
         family, below = self.parents.get(name, set()), self.children.get(name, set())
         left_out = family | below | self.attributes | {name}
