@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,22 @@ def render(template: Path, content: Mapping[str, Any], **filters: Callable) -> s
     **filters : callable
         Jinja filters by name; what returns `Markup` is not escaped.
     """
-    is_html = template.name.endswith(".html.j2")
+    return _template(template, tuple(filters.items())).render(content)
+
+
+@cache
+def _template(path: Path, filters: tuple[tuple[str, Callable], ...]) -> jinja2.Template:
+    is_html = path.name.endswith(".html.j2")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
+        loader=jinja2.FileSystemLoader(path.parent),
         autoescape=is_html,
         finalize=None if is_html else as_markdown,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"code": code_span, **filters}
-    return environment.get_template(template.name).render(content)
+    environment.filters |= {"code": code_span} | dict(filters)
+    return environment.get_template(path.name)
 
 
 def as_markdown(value: Any) -> Any:

@@ -1,35 +1,33 @@
-"""A study's results folder, read for the stages that show it: the report and the tracker.
+"""A study's results folder, read for the stages that show it: report, cards and tracker.
 
 Reads `study.json`, `summary.csv`, `tests.csv` and `claims.json` (of `evenclip summarize`) and, for each run, strategy
 and label file that they name, the manifests, histories and metrics of the stages before. Writes nothing.
 """
 
-import json
+import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+import pyarrow as pa
 
+from evenclip import documents
+from evenclip.documents import read_history, study_fingerprint
 from evenclip.errors import InputError
+from evenclip.provenance import sha256_file
 from evenclip.tables import read_table
 
 SUMMARY_COLUMNS = (
-    "run",
-    "strategy",
-    "metric",
-    "group",
-    "mean",
-    "ci_low",
-    "ci_high",
-    "interval",
-    "n_seeds",
-    "n",
-    "random",
-    "people",
-)
+    "run", "strategy", "metric", "group", "mean", "ci_low", "ci_high", "interval", "n_seeds", "n", "random", "people",
+)  # fmt: skip
+TESTS_COLUMNS = (
+    "metric", "run_a", "run_b", "p", "p_holm", "effect", "ci_low", "ci_high", "p_t_holm", "detectable", "n",
+)  # fmt: skip
+SUMMARIZE, REPORT = "run `evenclip summarize` again", "run `evenclip report` again"
 
 
 @dataclass(frozen=True)
@@ -59,24 +57,24 @@ class Estimate:
         return cls(*(math.nan if value is None else value for value in values))
 
 
-def read_document(path: Path) -> Any:
-    """Read a JSON file; `InputError` where there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no such file", str(path), "run the stages before this one, up to summarize") from None
-    except ValueError as error:
-        raise InputError(f"not readable JSON ({error})", str(path), "run the stage that writes it again") from None
-
-
 class StudyResults:
-    """What is in `results/<study>/`; files are read when first asked for, `InputError` names one that is missing."""
+    """What is in `results/<study>/`; files are read and checked when first asked for.
+
+    Every file that `evenclip summarize` read or wrote must be as it was then: study.json holds their digests, and its
+    own fingerprint. `InputError` names a file that is missing, changed or half written.
+    """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self._documents: dict[str, Any] = {}
-        document = self._read_json("study.json")
+        self._digests: dict[str, str] = {}
+        self._checked: set[Path] = set()
+        document = self._read_json("study.json", documents.Study)
+        if document["fingerprint"] != study_fingerprint(document):
+            raise InputError("was changed by hand or in part", str(self.folder / "study.json"), SUMMARIZE)
         self.name: str = document["study"]
+        self._digests = document["files"]
+        self._n_rows = {run["run"]: run["rows"] for run in document["runs"]}
         self.runs = [
             RunResult(run["run"], run["strategy"], tuple(run["seeds"]), run["options"], tuple(run["sets"]))
             for run in document["runs"]
@@ -85,79 +83,137 @@ class StudyResults:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """summary.csv: one row per run, metric and group; ``group`` is '' for all examples."""
-        return self._read_csv("summary.csv", SUMMARY_COLUMNS)
+        return self._read_csv("summary.csv", SUMMARY_COLUMNS, self._n_rows)
 
     @cached_property
     def tests(self) -> pd.DataFrame:
         """tests.csv: one row per metric and pair of runs; may have no rows."""
-        return self._read_csv(
-            "tests.csv",
-            ("metric", "run_a", "run_b", "p", "p_holm", "effect", "ci_low", "ci_high", "p_t_holm", "detectable", "n"),
-        )
+        return self._read_csv("tests.csv", TESTS_COLUMNS)
 
     @property
     def claims(self) -> list[dict[str, Any]]:
         """claims.json: what the study says of each claim (`evenclip.summarize.verdicts.judge`)."""
-        return self._read_json("claims.json")
+        return self._read_json("claims.json", documents.Claims)
 
     @cached_property
     def strategies(self) -> dict[str, dict[str, Any]]:
         """The certificate (report.json) of every strategy that a run uses, in the order of the runs."""
         names = dict.fromkeys(run.strategy for run in self.runs)
-        return {name: self._read_json(f"balance/{name}/report.json") for name in names}
+        return {name: self._read_json(f"balance/{name}/report.json", documents.Certificate) for name in names}
 
     @cached_property
     def labels(self) -> dict[str, dict[str, Any]]:
         """The manifest, with counts and examples, of every labelled data set."""
-        return self._read_folder("label")
+        names = sorted(name for name in self._digests if name.startswith("label/"))
+        return {Path(name).stem: self._read_json(name, documents.LabelManifest) for name in names}
 
     @cached_property
     def graph(self) -> dict[str, Any] | None:
         """Statistics of the knowledge graph; None where the study has none."""
-        return self._read_json("graph/graph.json") if (self.folder / "graph" / "graph.json").is_file() else None
+        if not (self.folder / "graph").is_dir():
+            return None
+        return self._read_json("graph/graph.json", documents.GraphStatistics)
 
     def label_table(self, dataset: str) -> Path:
-        """Path of a labelled data set's table."""
-        return self.folder / "label" / f"{dataset}.parquet"
+        """Path of a labelled data set's table, which must be the one that the strategies balanced."""
+        path = self.folder / "label" / f"{dataset}.parquet"
+        inputs = [self.balance_manifest(strategy)["inputs"] for strategy in self.strategies]
+        self._check_input(path, [named["labels"] for named in inputs if "labels" in named])
+        return path
 
     def balance_manifest(self, strategy: str) -> dict[str, Any]:
         """Manifest of a strategy's weights."""
-        return self._read_json(f"balance/{strategy}/manifest.json")
+        return self._read_json(f"balance/{strategy}/manifest.json", documents.BalanceManifest)
+
+    def balanced_labels(self, strategy: str) -> Path:
+        """Path of the labels table that a strategy balanced."""
+        return self.label_table(documents.balanced_labels(self.balance_manifest(strategy), self.folder))
+
+    def weights(self, strategy: str) -> Path:
+        """Path of a strategy's weights, which must be those that its runs were trained with."""
+        path = self.folder / "balance" / strategy / "weights.parquet"
+        trainings = [self.training(run.name, run.seeds[0]) for run in self.runs if run.strategy == strategy]
+        self._check_input(path, [manifest["inputs"]["weights"] for manifest in trainings])
+        return path
+
+    def _check_input(self, path: Path, inputs: list[dict[str, str]]) -> None:
+        """`InputError` for a file of which a stage that has read it recorded another digest."""
+        digests = {entry["sha256"] for entry in inputs if Path(entry["path"]).name == path.name}
+        if path in self._checked or not digests:
+            return
+        if not path.is_file():
+            raise InputError("no such file", str(path), "run the stages before this one")
+        if digests != {sha256_file(path)}:
+            raise InputError("is not the file that later stages have read", str(path), documents.AGAIN)
+        self._checked.add(path)
 
     def training(self, run: str, seed: int) -> dict[str, Any]:
         """Manifest of a training."""
-        return self._read_json(f"train/{run}/seed{seed}/manifest.json")
+        return self._read_json(f"train/{run}/seed{seed}/manifest.json", documents.TrainingManifest)
 
     def history(self, run: str, seed: int) -> pd.DataFrame:
         """Training curve: one row per logged step, with columns step, samples_seen, loss, ..."""
-        path = self.folder / "train" / run / f"seed{seed}" / "history.parquet"
-        return read_table(path).to_pandas().sort_values("step", ignore_index=True)
+        name = f"train/{run}/seed{seed}/history.parquet"
+        self.content(name)
+        return read_history(self.folder / name).to_pandas()
 
-    def record(self, run: str, seed: int, name: str) -> pd.DataFrame | None:
-        """A further table that a training left, e.g. `negatives`; None where the run has none."""
+    def record(self, run: str, seed: int, name: str, columns: Sequence[str]) -> pd.DataFrame | None:
+        """A further table that a training left, e.g. `negatives`, with ``columns``; None where the run has none."""
         path = self.folder / "train" / run / f"seed{seed}" / f"{name}.parquet"
-        return read_table(path).to_pandas() if path.is_file() else None
+        return read_table(path, list(columns)).to_pandas() if path.is_file() else None
 
     def evaluations(self, run: str, seed: int) -> dict[str, dict[str, Any]]:
         """Manifest and metrics of every set that the run is measured on, by the set's name."""
-        sets = next(each.sets for each in self.runs if each.name == run)
-        return {name: self._read_json(f"evaluate/{run}/seed{seed}/{name}.json") for name in sets}
+        sets = next(result.sets for result in self.runs if result.name == run)
+        return {name: self._read_json(f"evaluate/{run}/seed{seed}/{name}.json", documents.Evaluation) for name in sets}
 
     def metrics(self, run: str, seed: int) -> list[dict[str, Any]]:
-        """All metric rows (`records.MetricRow`) of one run and seed."""
+        """All metric rows (`evenclip.tables.MetricRow`) of one run and seed."""
         return [row for document in self.evaluations(run, seed).values() for row in document["metrics"]]
 
     def card(self, run: str) -> dict[str, Any]:
         """The bias card of a run (`evenclip card`)."""
-        return self._read_json(f"card/{run}/card.json")
+        return self._read_json(f"card/{run}/card.json", documents.CardIdentity)
+
+    @cached_property
+    def page(self) -> str | None:
+        """The report's page; None where no report was written."""
+        if self._figures is None:
+            return None
+        return documents.read_bytes(self.folder / "report.html", self._figures["page"]).decode()
+
+    @property
+    def figures(self) -> dict[str, bytes]:
+        """The report's figures by their path in the folder; {} where no report was written."""
+        digests = self._figures["figures"] if self._figures else {}
+        return {
+            f"figures/{name}": documents.read_bytes(self.folder / "figures" / name, digest)
+            for name, digest in sorted(digests.items())
+        }
+
+    @cached_property
+    def _figures(self) -> dict[str, Any] | None:
+        if not any((self.folder / name).exists() for name in ("report.html", "figures")):
+            return None
+        listed = self._read_json("figures/figures.json", documents.Figures)
+        if strange := {path.name for path in (self.folder / "figures").glob("*.png")} - listed["figures"].keys():
+            raise InputError(f"does not list {min(strange)}", str(self.folder / "figures/figures.json"), REPORT)
+        return listed
+
+    def graph_table(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """A table of the knowledge graph, as `evenclip graph` wrote it."""
+        path = self.folder / "graph" / f"{name}.parquet"
+        digests = self._read_json("graph/manifest.json", documents.GraphManifest)["sha256"]
+        documents.read_bytes(path, digests.get(name))
+        return read_table(path, list(columns))
 
     def estimate(self, run: str, metric: str) -> Estimate | None:
         """A metric of a run over all examples; None where it was not measured or is not defined."""
         table = self.summary
-        found = table[(table["run"] == run) & (table["metric"] == metric) & (table["group"] == "")]
-        if found.empty or not math.isfinite(found["mean"].iloc[0]):
+        rows = table[(table["run"] == run) & (table["metric"] == metric) & (table["group"] == "")]
+        if rows.empty or not math.isfinite(rows["mean"].iloc[0]):
             return None
-        return Estimate(*found[["mean", "ci_low", "ci_high", "random"]].iloc[0].astype(float))
+        return Estimate(*rows[["mean", "ci_low", "ci_high", "random"]].iloc[0].astype(float))
 
     def seed_estimate(self, run: str, seed: int, metric: str) -> Estimate | None:
         """A metric of one seed over all examples; None where it was not measured or is not defined."""
@@ -165,28 +221,30 @@ class StudyResults:
         row = next(rows, None)
         return None if row is None or row["value"] is None else Estimate.from_row(row)
 
-    def _read_folder(self, name: str) -> dict[str, dict[str, Any]]:
-        paths = sorted((self.folder / name).glob("*.json"))
-        return {path.stem: self._read_json(f"{name}/{path.name}") for path in paths}
+    def content(self, name: str) -> bytes:
+        """Bytes of a file of the folder, as `evenclip summarize` saw it where it did."""
+        return documents.read_bytes(self.folder / name, self._digests.get(name))
 
-    def _read_json(self, name: str) -> Any:
+    def _read_json(self, name: str, model: type[documents.Document]) -> Any:
         if name not in self._documents:
-            self._documents[name] = read_document(self.folder / name)
+            self._documents[name] = documents.read_document(self.folder / name, model, self._digests.get(name))
         return self._documents[name]
 
-    def _read_csv(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    def _read_csv(self, name: str, columns: tuple[str, ...], n_rows: dict[str, int] | None = None) -> pd.DataFrame:
+        """A table; ``n_rows`` of each run must be there."""
         path = self.folder / name
         text = dict.fromkeys(("run", "strategy", "metric", "group", "interval", "run_a", "run_b"), str)
+        content = documents.read_bytes(path)
         try:
             # a run may be called "none" and a group "NA": only the empty cell is missing
-            table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-        except FileNotFoundError:
-            raise InputError("no such file", str(path), "run `evenclip summarize` first") from None
-        except (ValueError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"not a readable CSV file ({error})", str(path), "run `evenclip summarize` again"
-            ) from None
+            table = pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=[""])
+        except ValueError as error:
+            raise InputError(f"not a readable CSV file ({error})", str(path), SUMMARIZE) from None
         missing = [column for column in columns if column not in table.columns]
         if missing:
-            raise InputError(f"column {', '.join(missing)} is missing", str(path), "run `evenclip summarize` again")
+            raise InputError(f"column {', '.join(missing)} is missing", str(path), SUMMARIZE)
+        for run, n in (n_rows or {}).items():
+            if (here := int((table["run"] == run).sum())) != n:
+                raise InputError(f"has {here} of the {n} rows of run '{run}'", str(path), SUMMARIZE)
+        self.content(name)
         return table.fillna({column: "" for column in text if column in table.columns})

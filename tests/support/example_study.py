@@ -3,8 +3,10 @@
 Labels, weights and the summary are made by their own stages; images, curves and metrics are made up.
 """
 
+import csv
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from PIL import Image, ImageDraw
 from evenclip.balance import BalanceOptions, balance
 from evenclip.card import write_study_cards
 from evenclip.data.shard_writer import write_shards
+from evenclip.documents import study_fingerprint
 from evenclip.label import LabelOptions, label_dataset
-from evenclip.provenance import Manifest, write_json
+from evenclip.provenance import Manifest, sha256_file, write_json
 from evenclip.summarize import summarize_study
 from evenclip.tables import MetricRow, write_table
 from support.project import ROOT
@@ -53,6 +56,17 @@ def write_example_study(root: Path) -> Path:
     summarize_study(results, list(STRATEGIES), list(SEEDS), claims=CLAIMS)
     write_study_cards(results, results / "card")
     return results
+
+
+def seal(results: Path) -> None:
+    """Bring study.json up to date with files that a test has changed, as if summarize had seen them so."""
+    path = results / "study.json"
+    study = json.loads(path.read_text())
+    study["files"] = {name: sha256_file(results / name) for name in study["files"] if (results / name).is_file()}
+    with open(results / "summary.csv", encoding="utf-8", newline="") as file:
+        rows = Counter(row["run"] for row in csv.DictReader(file))
+    study["runs"] = [run | {"rows": rows[run["run"]]} for run in study["runs"]]
+    write_json(study | {"fingerprint": study_fingerprint(study)}, path)
 
 
 def write_pairs(folder: Path, n: int) -> None:

@@ -1,7 +1,9 @@
 """The tracker against a real MLflow store (SQLite) in a temporary folder."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -15,7 +17,7 @@ from evenclip.report import write_report
 from evenclip.results import StudyResults
 from evenclip.track import sync
 from evenclip.track.plan import metric_name, plan_study, thin
-from support.example_study import EFFECT, SEEDS, STRATEGIES, example_metrics
+from support.example_study import EFFECT, SEEDS, STRATEGIES, example_metrics, seal
 
 pytestmark = pytest.mark.workflow
 KEYS = {"report", *STRATEGIES, *(f"{name}/seed{seed}" for name in STRATEGIES for seed in SEEDS)}
@@ -170,10 +172,11 @@ def test_a_changed_result_replaces_its_run_only(study_folder: Path, uri: str, ca
     document = json.loads(path.read_text())
     document["metrics"][0]["value"] = 0.5
     path.write_text(json.dumps(document))
+    seal(study_folder)
     capfd.readouterr()
     new = receipt(study_folder, uri)
-    assert "1 replaced" in capfd.readouterr().out
-    assert {key for key in KEYS if new[key] != ids[key]} == {"m4/seed1"}
+    assert "2 replaced" in capfd.readouterr().out
+    assert {key for key in KEYS if new[key] != ids[key]} == {"m4/seed1", "report"}
     assert runs_of(uri)["m4/seed1"].data.metrics["zeroshot/objects/acc1"] == 0.5
 
 
@@ -182,6 +185,7 @@ def test_children_follow_a_replaced_parent(study_folder: Path, uri: str):
     summary = pd.read_csv(study_folder / "summary.csv")
     summary.loc[(summary["run"] == "m4") & (summary["metric"] == "data/rb"), "mean"] = 0.123
     summary.to_csv(study_folder / "summary.csv", index=False)
+    seal(study_folder)
     new = receipt(study_folder, uri)
     assert {key for key in KEYS if new[key] != ids[key]} == {"m4", "report"}
     assert runs_of(uri)["m4/seed0"].data.tags["mlflow.parentRunId"] == new["m4"]
@@ -206,6 +210,7 @@ def test_a_run_that_left_the_study_leaves_the_store_and_foreign_runs_stay(study_
     study = json.loads((study_folder / "study.json").read_text())
     study["runs"] = [run for run in study["runs"] if run["run"] != "random_subsample"]
     (study_folder / "study.json").write_text(json.dumps(study))
+    seal(study_folder)
     assert set(receipt(study_folder, uri)) == {key for key in KEYS if not key.startswith("random_subsample")}
     left = client.search_runs([experiment_id])
     assert foreign in {run.info.run_id for run in left} and len(left) == 8
@@ -247,6 +252,18 @@ def test_a_moved_store_is_an_error_that_says_what_to_do(study_folder: Path, uri:
         sync(study_folder, f"sqlite:///{tmp_path}/moved/mlflow.db")
 
 
+@pytest.mark.parametrize("revision", ["cc1f77228345", "ffffffffffff", None])
+def test_an_old_or_broken_store_is_to_be_removed(study_folder: Path, uri: str, revision: str | None):
+    database = Path(uri.removeprefix("sqlite:///"))
+    if revision is None:
+        database.write_text("no database")
+    else:
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("update alembic_version set version_num=?", (revision,))
+    with pytest.raises(InputError, match="remove the file and sync each study again"):
+        sync(study_folder, uri)
+
+
 @pytest.mark.parametrize("wrong", ["nonsense://here", "./mlruns"])
 def test_a_wrong_address_is_the_users_error(study_folder: Path, wrong: str):
     with pytest.raises(InputError, match=wrong):
@@ -259,6 +276,7 @@ def test_processes_that_open_a_new_store_at_once_all_finish(study_folder: Path, 
         shutil.copytree(study_folder, tmp_path / name)
         study = json.loads((study_folder / "study.json").read_text()) | {"study": name}
         (tmp_path / name / "study.json").write_text(json.dumps(study))
+        seal(tmp_path / name)
     jobs = [
         subprocess.Popen(
             [*command[:-1], str(tmp_path / name)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -9,14 +9,22 @@ from typing import Any
 from evenclip.bias import UNDEFINED
 from evenclip.card.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.card.model import one_model
+from evenclip.documents import Evaluation, read_document
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
+from evenclip.options import Options
 from evenclip.provenance import fingerprint
-from evenclip.results import RunResult, StudyResults, read_document
+from evenclip.results import RunResult, StudyResults
 from evenclip.train.options import TrainOptions
 
 OVER_EXAMPLES = "over the examples (Wilson's for shares, bootstrap for others)"
 WORDING = ("_prompt_mean", "_prompt_range")  # a metric over its prompts' templates stands in the metric's own row
+
+
+class TaskBlock(Options):
+    """A task as a manifest holds it."""
+
+    task: Task
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def card_of_evaluations(paths: list[Path]) -> Card:
     """The card of one model, from the files that `evenclip evaluate` wrote of it."""
     if not paths:
         raise InputError("no evaluation", "evenclip card", "name the files of `evenclip evaluate`, or give --results")
-    documents = {path: _evaluation(path) for path in paths}
+    documents = {path: read_document(path, Evaluation) for path in paths}
     model = one_model({path: document["manifest"] for path, document in documents.items()})
     rows = [row for document in documents.values() for row in document["metrics"]]
     seen: set[tuple[str, str]] = set()
@@ -138,13 +146,6 @@ def card_of_evaluations(paths: list[Path]) -> Card:
         facts=facts,
         identity=[document["manifest"]["fingerprint"] for document in documents.values()],
     )
-
-
-def _evaluation(path: Path) -> dict[str, Any]:
-    document = read_document(path)
-    if not isinstance(document, dict) or not {"manifest", "metrics"} <= document.keys():
-        raise InputError("not an evaluation", str(path), "name a file that `evenclip evaluate` wrote")
-    return document
 
 
 def _measured(row: dict[str, Any], values: dict[str, float], reference: float | None = None) -> Measured:
@@ -176,7 +177,7 @@ def _too_small(metric: str, group: str, n: float) -> str:
 
 def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
     source, tasks = manifest["inputs"]["dataset"], manifest["options"].get("tasks", [])
-    read = {column for task in tasks for column in Task.model_validate(task).root.columns}
+    read = {column for task in tasks for column in TaskBlock.parse({"task": task}, name).task.root.columns}
     columns = sorted(read - {"sha256"})  # it tells copies of a file, and is no truth about a picture
     prompts = sorted({task["prompts"] for task in tasks if task.get("prompts")})
     kind = "images"

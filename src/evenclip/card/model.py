@@ -20,8 +20,9 @@ class Evaluated:
     def of(cls, manifest: dict[str, Any]) -> Self:
         """From a manifest; a model without a name has that of the folder of its embeddings."""
         name = manifest.get("model") or manifest["options"].get("model")
-        name = name or Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
-        return cls(name, manifest.get("model_identity", {}), manifest.get("embedding", {}))
+        if not name and "embeddings" in manifest["inputs"]:
+            name = Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
+        return cls(name or ".", manifest.get("model_identity", {}), manifest.get("embedding") or {})
 
     def is_other_than(self, other: Self) -> bool:
         """Whether two models differ: in their weights where both are known, else in their names."""

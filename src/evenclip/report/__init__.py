@@ -1,9 +1,10 @@
 """A study's figures and page: `evenclip report --results results/demo --out results/demo/report.html`.
 
 Reads `results/<study>/` and, for the sample grid, the training data folder; writes the self-contained page, and
-beside it `figures/*.png`.
+beside it `figures/*.png`, with their digests in `figures/figures.json`.
 """
 
+import re
 from pathlib import Path
 
 
@@ -25,13 +26,20 @@ def write_report(results: Path, out: Path) -> None:
         If a file of the study is missing or not readable.
     """
     # drawing is slow to import: not for the tracker, which needs `evenclip.report.samples` alone
-    from evenclip.provenance import atomic_file, atomic_folder
+    import hashlib
+
+    from evenclip.names import one_to_one
+    from evenclip.provenance import atomic_file, atomic_folder, write_json
     from evenclip.report.page import render
     from evenclip.results import StudyResults
 
     page, pictures = render(StudyResults(results))
+    names = one_to_one([(picture.name,) for picture in pictures], lambda key: re.sub(r"[^\w.-]", "_", key[0]), 200)
+    files = {f"{names[(picture.name,)]}.png": picture.png for picture in pictures}
+    digests = {name: hashlib.sha256(png).hexdigest() for name, png in files.items()}
     with atomic_folder(Path(out).parent / "figures") as folder:
-        for picture in pictures:
-            (folder / f"{picture.name}.png").write_bytes(picture.png)
+        for name, png in files.items():
+            (folder / name).write_bytes(png)
+        write_json({"page": hashlib.sha256(page.encode()).hexdigest(), "figures": digests}, folder / "figures.json")
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")

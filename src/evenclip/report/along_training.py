@@ -13,6 +13,7 @@ from evenclip.report.words import number
 from evenclip.results import RunResult, StudyResults
 
 BIASES = {"rb": "Representation bias", "ab_max": "Association bias"}
+NEGATIVES = ("step", "text", "negative_text", "source", "similarity", "weight")
 N_MOMENTS, N_NEGATIVES = 3, 4
 
 
@@ -23,7 +24,11 @@ def bias_curves(study: StudyResults) -> list[Picture]:
     where no run recorded its bias (`bias_history.parquet`).
     """
     found = {
-        i: [history for seed in run.seeds if (history := study.record(run.name, seed, "bias_history")) is not None]
+        i: [
+            history
+            for seed in run.seeds
+            if (history := study.record(run.name, seed, "bias_history", ["step", *BIASES])) is not None
+        ]
         for i, run in enumerate(study.runs)
     }
     found = {i: histories for i, histories in found.items() if histories}
@@ -78,7 +83,7 @@ def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: st
 
 def negatives_tables(study: StudyResults) -> list[Table]:
     """Mined negatives of the first seed of each run that recorded them: the heaviest at three moments."""
-    found = ((run, study.record(run.name, run.seeds[0], "negatives")) for run in study.runs)
+    found = ((run, study.record(run.name, run.seeds[0], "negatives", NEGATIVES)) for run in study.runs)
     return [_negatives(run.name, table) for run, table in found if table is not None and len(table)]
 
 

@@ -43,7 +43,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished figure: ``name`` is its file's stem, ``alt`` says in words what it shows."""
+    """A finished figure: ``name`` tells it from the others, ``alt`` says in words what it shows."""
 
     name: str
     alt: str
@@ -64,7 +64,7 @@ def finish(figure: Figure, name: str, alt: str) -> Picture:
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return Picture(name.replace("/", "_"), alt, svg.getvalue(), png.getvalue())
+    return Picture(name, alt, svg.getvalue(), png.getvalue())
 
 
 def run_style(i: int) -> dict[str, Any]:

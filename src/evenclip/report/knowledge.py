@@ -13,7 +13,6 @@ from evenclip.report.drawing import COLORS, GREY, Picture, finish, panel
 from evenclip.report.tables import Table
 from evenclip.report.words import number
 from evenclip.results import StudyResults
-from evenclip.tables import read_table
 
 N_NODES, N_LINKS_OF_START, N_LINKS_OF_OTHERS, N_RELATIONS, N_LETTERS = 14, 6, 3, 12, 22
 
@@ -22,7 +21,9 @@ Link = tuple[str, str, str]
 
 def statistics_table(statistics: dict[str, Any]) -> Table:
     """Counts of the graph, of its splits and sources, and its most frequent relations."""
-    rows = [[name, number(statistics[f"n_{name}"])] for name in ("triples", "entities", "relations", "negatives")]
+    rows = [
+        [name, number(statistics.get(f"n_{name}", 0))] for name in ("triples", "entities", "relations", "negatives")
+    ]
     rows += [[f"triples to {'train on' if k == 'train' else k}", number(n)] for k, n in statistics["splits"].items()]
     rows += [[f"entities that are {name}", number(n)] for name, n in statistics["modalities"].items()]
     for source, counts in statistics["sources"].items():
@@ -38,9 +39,9 @@ def statistics_table(statistics: dict[str, Any]) -> Table:
 
 def graph_sample(study: StudyResults) -> Picture:
     """Entities around one thing of a picture, or else around one term, with the relations between them."""
-    entities = read_table(study.folder / "graph" / "entities.parquet", ["id", "text", "modality", "box", "image_key"])
-    relations = read_table(study.folder / "graph" / "relations.parquet", ["id", "text"])
-    triples = read_table(study.folder / "graph" / "triples.parquet", ["head", "relation", "tail"])
+    entities = study.graph_table("entities", ["id", "text", "modality", "image_key"])
+    relations = study.graph_table("relations", ["id", "text"])
+    triples = study.graph_table("triples", ["head", "relation", "tail"])
     nodes, links = _neighbourhood(entities, triples)
     text = dict(zip(*(relations.column(name).to_pylist() for name in ("id", "text")), strict=True))
     shown = {row["id"]: row for row in entities.filter(pc.is_in(entities["id"], pa.array(nodes))).to_pylist()}

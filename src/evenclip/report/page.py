@@ -109,10 +109,9 @@ def _drawn(pictures: Iterable[Picture | None]) -> list[Picture]:
 
 def _audit(study: StudyResults, strategy: str) -> dict[str, Any]:
     """Bias of the training data under a strategy's weights, with intervals."""
-    manifest = study.balance_manifest(strategy)
-    labels = study.label_table(Path(manifest["inputs"]["labels"]["path"]).stem)
-    options = BalanceOptions.parse(manifest["options"], f"{study.folder}/balance/{strategy}/manifest.json")
-    return audit(labels, study.folder / "balance" / strategy / "weights.parquet", options)
+    where = f"{study.folder}/balance/{strategy}/manifest.json"
+    options = BalanceOptions.parse(study.balance_manifest(strategy)["options"], where)
+    return audit(study.balanced_labels(strategy), study.weights(strategy), options)
 
 
 def _data_uri(svg: bytes) -> str:

@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from evenclip.data.shards import read_manifest
+from evenclip.data.shards import WHOLE, locate_images
+from evenclip.errors import InputError
 from evenclip.report import words
 from evenclip.results import StudyResults
 from evenclip.tables import label_columns, read_labels, read_table
@@ -35,13 +35,13 @@ class Sample:
 def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) -> list[Sample]:
     """Up to `N_SAMPLES` pairs of the first shard of a labelled data set, evenly spread over its labelled pairs.
 
-    The choice is the same every time and flatters nobody. Empty where the data folder is not here: results can travel
-    without the data.
+    The choice is the same every time and flatters nobody. Empty where the data folder is not here, since results can
+    travel without the data, and where labels were gathered from parts, whose manifest names no data folder.
     """
-    folder = Path(manifest["inputs"]["data"]["path"])
-    if not (folder / "manifest.json").is_file():
+    data = manifest["inputs"].get("data")
+    if data is None or not (folder := Path(data["path"])).joinpath("manifest.json").is_file():
         return []
-    shard = read_manifest(folder)["shards"][0]["name"]
+    shard = WHOLE.shards(folder)[0]["name"]
     captions = read_table(folder / f"{shard}.parquet", ["key", "caption"])
     labels = read_labels(study.label_table(dataset))
     labels = labels.filter(pc.is_in(labels["key"], captions["key"].combine_chunks()))
@@ -53,7 +53,7 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
         return []
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, N_SAMPLES).round().astype(int))]
     keys = labels["key"].take(pa.array(rows)).to_pylist()
-    images = _read_images(folder / f"{shard}.tar", set(keys))
+    images = _read_images(folder, set(keys))
     caption = dict(zip(captions["key"].to_pylist(), captions["caption"].to_pylist(), strict=True))
     shown = zip(rows, keys, strict=True)
     return [
@@ -67,16 +67,26 @@ def without_samples(page: str) -> str:
     return re.sub(f"{re.escape(START)}.*?{re.escape(END)}", LEFT_OUT, page, flags=re.DOTALL)
 
 
-def _read_images(path: Path, keys: set[str]) -> dict[str, str]:
-    """Data URIs of the images of ``keys``, shrunk to at most `SIDE_PX`; the tar's other members are skipped over."""
-    found = {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            key = member.name.removesuffix(".jpg")
-            if key in keys and member.name != key:
-                image = Image.open(tar.extractfile(member)).convert("RGB")
-                image.thumbnail((SIDE_PX, SIDE_PX))
-                file = io.BytesIO()
-                image.save(file, "JPEG", quality=85)
-                found[key] = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-    return found
+def _read_images(folder: Path, keys: set[str]) -> dict[str, str]:
+    """Data URIs of the images of ``keys``, shrunk to at most `SIDE_PX`."""
+    images: dict[str, str] = {}
+    for member in locate_images(folder):
+        if member.key in keys:
+            with open(member.tar, "rb") as file:
+                file.seek(member.offset)
+                content = file.read(member.size)
+            images[member.key] = _shrunk(content, f"{member.tar}, {member.key}")
+        if len(images) == len(keys):
+            return images
+    raise InputError(f"no image of the pair '{min(keys - images.keys())}'", str(folder), "make the data folder again")
+
+
+def _shrunk(content: bytes, where: str) -> str:
+    try:
+        image = Image.open(io.BytesIO(content)).convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"not a readable image ({error})", where, "make the data folder again") from None
+    image.thumbnail((SIDE_PX, SIDE_PX))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

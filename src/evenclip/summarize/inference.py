@@ -132,7 +132,7 @@ def _detectable_t(df: float, level: float) -> float:
     return optimize.brentq(missing, 0.0, 4 * critical.mean() + 10)
 
 
-class Layout:
+class RunsBySeeds:
     """Values of one metric: runs by seeds.
 
     Parameters

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenclip.summarize.claims import Claim
-from evenclip.summarize.inference import LEVEL, Contrast, Layout, holm
+from evenclip.summarize.inference import LEVEL, Contrast, RunsBySeeds, holm
 from evenclip.summarize.roles import RunFacts, find_pair, find_run
 
 NOT_TESTED = "not tested here"
@@ -49,7 +49,7 @@ class Evidence:
 
 
 def judge(
-    claims: list[Claim], runs: list[RunFacts], by_metric: dict[str, Layout], people: Collection[str] = ()
+    claims: list[Claim], runs: list[RunFacts], by_metric: dict[str, RunsBySeeds], people: Collection[str] = ()
 ) -> list[dict[str, Any]]:
     """One entry per test, or per claim that cannot be tested, in the order of the claims: the rows of claims.json.
 
@@ -86,7 +86,7 @@ def _together(verdicts: set[str]) -> str:
 
 
 def _test(
-    claim: Claim, runs: list[RunFacts], by_metric: dict[str, Layout], people: Collection[str]
+    claim: Claim, runs: list[RunFacts], by_metric: dict[str, RunsBySeeds], people: Collection[str]
 ) -> Iterator[Evidence | str]:
     """The tests of a claim, or the reason why there are none."""
     chosen = find_run(claim.run, runs) if claim.kind == "pareto" else find_pair(claim, runs)
@@ -94,7 +94,7 @@ def _test(
         yield chosen
         return
     names = [chosen.name] if claim.kind == "pareto" else [run.name for run in chosen]
-    shared = [name for name, layout in by_metric.items() if set(names) <= set(layout.runs)]
+    shared = [name for name, table in by_metric.items() if set(names) <= set(table.runs)]
     metrics, against = (_fitting(claim, pattern, shared, people) for pattern in (claim.metric, claim.against))
     missing = claim.metric if not metrics else claim.against if claim.against and not against else None
     if missing:
@@ -115,10 +115,10 @@ def _fitting(claim: Claim, pattern: str | None, metrics: list[str], people: Coll
     return [name for name in found if (name in people) == claim.people]
 
 
-def _compare(claim: Claim, metric: str, run: str, reference: str, layout: Layout) -> Evidence | str:
-    d, margin = layout.difference(run, reference), claim.margin
+def _compare(claim: Claim, metric: str, run: str, reference: str, table: RunsBySeeds) -> Evidence | str:
+    d, margin = table.difference(run, reference), claim.margin
     if not d.testable:
-        return f"{metric} of {run} and {reference}: {_no_spread(layout)}"
+        return f"{metric} of {run} and {reference}: {_no_spread(table)}"
     p_for, p_against = {
         "lower": lambda: (d.p_below(-margin), d.p_above(-margin)),
         "higher": lambda: (d.p_above(margin), d.p_below(margin)),
@@ -126,10 +126,10 @@ def _compare(claim: Claim, metric: str, run: str, reference: str, layout: Layout
         "not_higher": lambda: (d.p_below(margin), d.p_above(margin)),
         "equivalent": lambda: (d.p_within(margin), d.p_outside(margin)),
     }[claim.kind]()
-    return Evidence(metric, run, reference, d, p_for, p_against, layout.n_seeds)
+    return Evidence(metric, run, reference, d, p_for, p_against, table.n_seeds)
 
 
-def _pareto(run: str, metrics: tuple[str, str], by_metric: dict[str, Layout]) -> Evidence | str:
+def _pareto(run: str, metrics: tuple[str, str], by_metric: dict[str, RunsBySeeds]) -> Evidence | str:
     """Is no rival better in both metrics? For it: better than each rival in one (an intersection-union test, Bonferroni
     over the two metrics). Against it: some rival better in both, Bonferroni over the rivals."""
     bias, quality = (by_metric[name] for name in metrics)
@@ -149,8 +149,8 @@ def _pareto(run: str, metrics: tuple[str, str], by_metric: dict[str, Layout]) ->
     )
 
 
-def _no_spread(layout: Layout) -> str:
-    return "one seed gives no test" if layout.n_seeds == 1 else "no spread over the seeds to judge by"
+def _no_spread(table: RunsBySeeds) -> str:
+    return "one seed gives no test" if table.n_seeds == 1 else "no spread over the seeds to judge by"
 
 
 def _entry(claim: Claim) -> dict[str, Any]:

@@ -19,13 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from evenclip.errors import InputError
+from evenclip.names import one_to_one
 from evenclip.provenance import fingerprint
 from evenclip.report.claims import described
 from evenclip.report.samples import without_samples
 from evenclip.results import RunResult, StudyResults
 
 MAX_CURVE_POINTS = 200
+BALANCE_FILES, CARD_FILES = ("report.json", "manifest.json"), ("card.html", "card.json", "card.md")
+ENDS = ("", ".ci_low", ".ci_high")
 CURVES = ("loss", "lr", "logit_scale", "samples_per_second", "realised_rb", "realised_ab")
+MetricNames = dict[tuple[str, str, str], str]  # of (metric, group, end of the interval)
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,33 @@ class PlannedRun:
 
 def plan_study(study: StudyResults) -> list[PlannedRun]:
     """All runs of a study, parents before their children."""
+    if any(run.name == "report" for run in study.runs):
+        raise InputError("a run is called 'report', as is the study's own in MLflow", study.name, "rename that run")
+    names = _metric_names(study)
     planned = []
     for run in study.runs:
-        seeds = [_plan_seed(study, run, seed) for seed in run.seeds]
-        planned += [_plan_parent(study, run, seeds), *seeds]
+        seeds = [_plan_seed(study, run, seed, names) for seed in run.seeds]
+        planned += [_plan_parent(study, run, seeds, names), *seeds]
     return [*planned, _plan_report(study, planned)]
 
 
 def metric_name(metric: str, group: str = "", end: str = "") -> str:
     """A flat name that MLflow accepts: ``bias/people/accuracy`` of group ``a&b`` -> ``bias/people/accuracy/a_b``."""
-    name = f"{metric}/{group}" if group else metric
-    return re.sub(r"[^\w./: -]", "_", name) + end
+    name = re.sub(r"[^\w./: -]", "_", f"{metric}/{group}" if group else metric)
+    return "/".join("_" if part in ("", ".", "..") else part for part in name.split("/")) + end
+
+
+def metric_names(cells: Iterable[tuple[str, str]]) -> MetricNames:
+    """MLflow's names of (metric, group) and of the ends of their intervals: no two of them have one name."""
+    keys = [(metric, group, end) for metric, group in dict.fromkeys(cells) for end in ENDS]
+    return one_to_one(keys, lambda key: metric_name(*key))
+
+
+def _metric_names(study: StudyResults) -> MetricNames:
+    """Over the whole study, so that a metric has the same name in all of its runs."""
+    cells = list(zip(study.summary["metric"], study.summary["group"], strict=True))
+    rows = (row for run in study.runs for seed in run.seeds for row in study.metrics(run.name, seed))
+    return metric_names([*cells, *((row["metric"], row["group"]) for row in rows)])
 
 
 def thin(n: int, most: int = MAX_CURVE_POINTS) -> np.ndarray:
@@ -100,12 +121,11 @@ def thin(n: int, most: int = MAX_CURVE_POINTS) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
-def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun]) -> PlannedRun:
+def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun], names: MetricNames) -> PlannedRun:
     rows = study.summary[study.summary["run"] == run.name]
     metrics = _value_and_interval(
-        (row.metric, row.group, row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()
+        ((row.metric, row.group, row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()), names
     )
-    folder, cards = study.folder / "balance" / run.strategy, study.folder / "card" / run.name
     commits = {seed.tags.get("mlflow.source.git.commit") for seed in seeds}
     tags = _tags(commits.pop() if len(commits) == 1 else None)
     tags["mlflow.note.content"] = (
@@ -119,8 +139,8 @@ def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun]) -
         metrics=metrics,
         tags=tags,
         data=list(dict.fromkeys(entry for seed in seeds for entry in seed.data)),
-        artifacts=_read(folder, [folder / "report.json", folder / "manifest.json"], "balance")
-        | _read(cards, sorted(cards.glob("card.*")), "card"),
+        artifacts={f"balance/{name}": study.content(f"balance/{run.strategy}/{name}") for name in BALANCE_FILES}
+        | {f"card/{name}": study.content(f"card/{run.name}/{name}") for name in CARD_FILES},
         started_ms=min((seed.started_ms for seed in seeds), default=0),
         ended_ms=max((seed.ended_ms for seed in seeds), default=0),
         model=_plan_model(study, run),
@@ -133,14 +153,14 @@ def _plan_model(study: StudyResults, run: RunResult) -> PlannedModel:
     return PlannedModel(f"{study.name}.{run.name}", study.card(run.name)["fingerprint"], description)
 
 
-def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
+def _plan_seed(study: StudyResults, run: RunResult, seed: int, names: MetricNames) -> PlannedRun:
     training, evaluations = study.training(run.name, seed), study.evaluations(run.name, seed)
     rows = (
         (row["metric"], row["group"], row["value"], row["ci_low"], row["ci_high"])
         for document in evaluations.values()
         for row in document["metrics"]
     )
-    folders = {stage: study.folder / stage / run.name / f"seed{seed}" for stage in ("train", "evaluate")}
+    folder = f"{run.name}/seed{seed}"
     data = [_data_input(training, "data", "training")]
     data += [_data_input(document["manifest"], "dataset", "evaluation") for document in evaluations.values()]
     tags = _tags(training["git"]["commit"])
@@ -150,11 +170,11 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
         name=f"{run.name} seed {seed}",
         parent=run.name,
         params=_params(run) | {"seed": str(seed)},
-        metrics=_value_and_interval(rows) + _curves(study, run.name, seed),
+        metrics=_value_and_interval(rows, names) + _curves(study, run.name, seed),
         tags=tags,
         data=list(dict.fromkeys(data)),
-        artifacts=_read(folders["train"], [folders["train"] / "manifest.json"], "train")
-        | _read(folders["evaluate"], sorted(folders["evaluate"].glob("*.json")), "evaluate"),
+        artifacts={"train/manifest.json": study.content(f"train/{folder}/manifest.json")}
+        | {f"evaluate/{name}.json": study.content(f"evaluate/{folder}/{name}.json") for name in sorted(evaluations)},
         started_ms=_milliseconds(training["started"]),
         ended_ms=_milliseconds(training["ended"]),
     )
@@ -162,11 +182,10 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int) -> PlannedRun:
 
 def _plan_report(study: StudyResults, planned: list[PlannedRun]) -> PlannedRun:
     """The run that holds what belongs to the study as a whole."""
-    tables = [study.folder / name for name in ("summary.csv", "tests.csv", "claims.json", "study.json")]
-    artifacts = _read(study.folder, [*tables, *sorted(study.folder.glob("figures/*.png"))])
-    page = study.folder / "report.html"
-    if page.is_file():
-        artifacts["report.html"] = without_samples(page.read_text(encoding="utf-8")).encode()
+    artifacts = {name: study.content(name) for name in ("summary.csv", "tests.csv", "claims.json", "study.json")}
+    artifacts |= study.figures
+    if study.page is not None:
+        artifacts["report.html"] = without_samples(study.page).encode()
     note = {"mlflow.note.content": "The study's report, figures and tables: see this run's artifacts."}
     note |= _claim_tags(study.claims)
     ended = max((run.ended_ms for run in planned), default=0)
@@ -177,10 +196,10 @@ def _claim_tags(entries: list[dict[str, Any]]) -> dict[str, str]:
     """``claim.<id>``: the verdict on the claim, then that of each test, with its difference, interval, p and n."""
     tags: dict[str, str] = {}
     for entry in entries:
-        found = described(entry) if entry["runs"] else entry["reason"]
-        told = tags.get(f"claim.{entry['id']}", f"{entry['claim_verdict']}:")
-        tags[f"claim.{entry['id']}"] = f"{told} {entry['metric']} {entry['verdict']} ({found});"
-    return {name: told.removesuffix(";") for name, told in tags.items()}
+        result = described(entry) if entry["runs"] else entry["reason"]
+        text = tags.get(f"claim.{entry['id']}", f"{entry['claim_verdict']}:")
+        tags[f"claim.{entry['id']}"] = f"{text} {entry['metric']} {entry['verdict']} ({result});"
+    return {name: text.removesuffix(";") for name, text in tags.items()}
 
 
 def _params(run: RunResult) -> dict[str, str]:
@@ -195,25 +214,25 @@ def _tags(commit: str | None) -> dict[str, str]:
     return {"mlflow.source.name": "evenclip"} | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
-def _value_and_interval(rows: Iterable[tuple]) -> list[MetricPoint]:
+def _value_and_interval(rows: Iterable[tuple], names: MetricNames) -> list[MetricPoint]:
     """Points ``metric``, ``metric.ci_low``, ``metric.ci_high``; what is not a number is left out."""
     return [
-        MetricPoint(metric_name(metric, group, end), float(value))
+        MetricPoint(names[metric, group, end], float(value))
         for metric, group, *values in rows
-        for end, value in zip(("", ".ci_low", ".ci_high"), values, strict=True)
+        for end, value in zip(ENDS, values, strict=True)
         if value is not None and math.isfinite(value)
     ]
 
 
 def _curves(study: StudyResults, run: str, seed: int) -> list[MetricPoint]:
     history = study.history(run, seed)
-    shown = history.iloc[thin(len(history))]
+    points = history.iloc[thin(len(history))]
     return [
         MetricPoint(f"train/{name}", float(value), int(samples_seen))
         for name in CURVES
-        if name in shown
-        for samples_seen, value in zip(shown["samples_seen"], shown[name], strict=True)
-        if math.isfinite(value)
+        if name in points
+        for samples_seen, value in zip(points["samples_seen"], points[name], strict=True)
+        if value is not None and math.isfinite(value)
     ]
 
 
@@ -221,10 +240,6 @@ def _data_input(manifest: dict[str, Any], role: str, context: str) -> DataInput:
     """The data folder that a stage has read as ``role``; named by its last two parts, e.g. world/train."""
     entry = manifest["inputs"][role]
     return DataInput("/".join(Path(entry["path"]).parts[-2:]), entry["sha256"][:16], entry["path"], context)
-
-
-def _read(folder: Path, paths: list[Path], prefix: str = "") -> dict[str, bytes]:
-    return {f"{prefix}/{path.relative_to(folder)}".lstrip("/"): path.read_bytes() for path in paths if path.is_file()}
 
 
 def _milliseconds(iso: str) -> int:

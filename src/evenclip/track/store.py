@@ -17,6 +17,7 @@ os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}  # be
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from evenclip.errors import InputError
 from evenclip.track.plan import DataInput, PlannedRun
@@ -49,9 +50,12 @@ class StudyStore:
         try:
             self.client = connect(tracking_uri)
             self.experiment_id = self._find_experiment(tracking_uri, study)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
+            reason = str(getattr(error, "message", error)).splitlines()[0]
             hint = "e.g. sqlite:///mlflow.db, or the http address of a running MLflow server"
-            raise InputError(f"no usable MLflow store ({error.message})", tracking_uri, hint) from None
+            if tracking_uri.startswith(SQLITE) and Path(tracking_uri.removeprefix(SQLITE)).exists():
+                hint = "remove the file and sync each study again: results/ holds everything"
+            raise InputError(f"no usable MLflow store ({reason})", tracking_uri, hint) from None
 
     def synchronise(self, planned: list[PlannedRun]) -> Change:
         """Create what is missing, replace what has changed, remove what the study no longer has.

@@ -15,7 +15,7 @@ from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.results import StudyResults
 from evenclip.train.options import TrainOptions
-from support.example_study import EFFECT, SETS, STRATEGIES
+from support.example_study import EFFECT, SETS, STRATEGIES, seal
 
 KINDS_OF_FILE = ("html", "md", "json")
 
@@ -137,6 +137,7 @@ def test_the_fingerprint_follows_the_content_and_not_dates_or_commits(study_fold
     def fingerprint_after(path: str, change) -> str:
         file = study_folder / path
         file.write_text(change(file.read_text()))
+        seal(study_folder)
         write_study_cards(study_folder, tmp_path / "cards")
         return read_card(tmp_path / "cards" / "m4")["fingerprint"]
 
@@ -172,6 +173,7 @@ def test_the_methods_of_a_training_stand_on_its_card_by_title(study_folder: Path
         manifest = json.loads(path.read_text())
         manifest["options"] |= {"probe": {"every": 1}, "fcl": {"prompts": "x.yaml"}, "ahnm": None}
         path.write_text(json.dumps(manifest))
+    seal(study_folder)
     write_study_cards(study_folder, tmp_path / "cards")
     assert read_card(tmp_path / "cards" / "m4")["facts"]["methods"] == TrainOptions.method_classes()["fcl"].title
 
@@ -230,7 +232,8 @@ FAULTS = [
     ("is of 'another', not of", lambda paths: embedded_by(paths[1:], {"model": "another"})),
     ("with other weights", lambda paths: embedded_by(paths, model(), model(weights="2"))),
     ("bf16 and fp32", lambda paths: embedded_by(paths, model(), model(precision="bf16"))),
-    ("not an evaluation", lambda paths: paths[1].write_text("[]")),
+    ("input should be an object", lambda paths: paths[1].write_text("[]")),
+    ("'manifest': field required", lambda paths: paths[1].write_text('{"metrics": []}')),
     ("not readable JSON", lambda paths: paths[1].write_text("{")),
     ("no such file", lambda paths: paths[1].unlink()),
     ("is in two of the files", lambda paths: paths[1].write_text(paths[0].read_text())),

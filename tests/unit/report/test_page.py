@@ -28,7 +28,7 @@ from evenclip.report.samples import LEFT_OUT, without_samples
 from evenclip.report.tables import difference_table, result_tables, strategy_table
 from evenclip.results import StudyResults
 from evenclip.tables import write_table
-from support.example_study import EFFECT, SEEDS, STRATEGIES
+from support.example_study import EFFECT, SEEDS, STRATEGIES, seal
 
 
 class Page(HTMLParser):
@@ -184,6 +184,7 @@ def test_two_stages_are_drawn_beside_the_trainings_on_one_of_their_data_alone(st
         m4 | {"run": "siglip", "options": options | {"train.objective": "siglip"}},
     ]
     path.write_text(json.dumps(document), encoding="utf-8")
+    seal(study_folder)
     for run in document["runs"]:
         for seed in seeds:
             table = pa.table({"step": [0, 10], "rb": [0.5, 0.1], "ab_max": [0.0, 0.2]})
@@ -249,6 +250,7 @@ def test_report_works_where_the_data_is_not(study_folder: Path):
     manifest = study_folder / "label" / "world.json"
     text = manifest.read_text()
     manifest.write_text(re.sub(r'"path": ".*?"', '"path": "data/elsewhere"', text))
+    seal(study_folder)
     write_report(study_folder, study_folder / "report.html")
     assert "its data folder is not here" in (study_folder / "report.html").read_text()
 
@@ -277,6 +279,7 @@ def test_report_works_without_tests_and_with_one_run(study_folder: Path):
     study = json.loads((study_folder / "study.json").read_text())
     study["runs"] = [run for run in study["runs"] if run["run"] == "none"]
     (study_folder / "study.json").write_text(json.dumps(study))
+    seal(study_folder)
     write_report(study_folder, study_folder / "report.html")
     assert "No tests" in (study_folder / "report.html").read_text()
 

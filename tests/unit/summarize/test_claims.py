@@ -11,7 +11,7 @@ from evenclip.errors import InputError
 from evenclip.provenance import write_json
 from evenclip.summarize import summarize_study
 from evenclip.summarize.claims import Claim, read_claims
-from evenclip.summarize.inference import Layout, holm
+from evenclip.summarize.inference import RunsBySeeds, holm
 from evenclip.summarize.verdicts import judge
 from support.claims_example import M4, NONE, RUNS, claim
 from support.example_study import SEEDS, STRATEGIES
@@ -24,7 +24,7 @@ def table(seed: int, **means) -> dict[str, list[float]]:
 
 
 def verdict_of(one: Claim, **tables) -> dict:
-    (found,) = judge([one], RUNS, {name.replace("__", "/"): Layout(values) for name, values in tables.items()})
+    (found,) = judge([one], RUNS, {name.replace("__", "/"): RunsBySeeds(values) for name, values in tables.items()})
     return found
 
 
@@ -89,11 +89,11 @@ def test_pareto_names_the_rival_that_decides_with_its_difference_in_both_metrics
 
 
 def test_a_claim_may_leave_out_what_is_about_people():
-    metrics = {f"zeroshot/{name}/acc1": Layout(table(0, base=0.5, even=0.6)) for name in ("objects", "people")}
+    metrics = {f"zeroshot/{name}/acc1": RunsBySeeds(table(0, base=0.5, even=0.6)) for name in ("objects", "people")}
     one = claim(kind="higher", metric="zeroshot/*/acc1", people=False)
     (found,) = judge([one], RUNS, metrics, ["zeroshot/people/acc1"])
     assert found["metric"] == "zeroshot/objects/acc1"
-    metrics["bias/s/ab_max"] = Layout(table(1, base=0.5, even=0.2))
+    metrics["bias/s/ab_max"] = RunsBySeeds(table(1, base=0.5, even=0.2))
     (found,) = judge([claim(**PARETO, people=True)], RUNS, metrics, ["zeroshot/people/acc1"])
     assert (found["metric"], found["against"]["metric"]) == ("bias/s/ab_max", "zeroshot/people/acc1")
 
@@ -103,15 +103,15 @@ def test_a_claim_may_leave_out_what_is_about_people():
     [([-0.1, -0.1], "supported"), ([-0.1, 0.0], "undecided"), ([-0.1, 0.0, 0.1], "refuted"), ([], "not tested here")],
 )
 def test_a_claim_speaks_of_all_its_metrics(differences, expected):
-    metrics = {f"bias/s{i}/rb": Layout(table(7, base=0.5, even=0.5 + d)) for i, d in enumerate(differences)}
-    saturated = {"bias/full/rb": Layout({"base": [1.0] * 5, "even": [1.0] * 5})}  # no test, and does not count
+    metrics = {f"bias/s{i}/rb": RunsBySeeds(table(7, base=0.5, even=0.5 + d)) for i, d in enumerate(differences)}
+    saturated = {"bias/full/rb": RunsBySeeds({"base": [1.0] * 5, "even": [1.0] * 5})}  # no test, and does not count
     found = judge([claim()], RUNS, metrics | saturated)
     assert {entry["claim_verdict"] for entry in found} == {expected}
     assert [entry["verdict"] for entry in found][-1] == "not tested here"
 
 
 def test_detectable_is_what_the_strictest_test_of_the_list_would_find():
-    metrics = {f"bias/s{i}/rb": Layout(table(i, base=0.5, even=0.5)) for i in range(4)}
+    metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.5)) for i in range(4)}
     found = judge([claim()], RUNS, metrics)
     for entry in found:
         alone = metrics[entry["metric"]].difference("even", "base")
@@ -124,14 +124,14 @@ def test_verdicts_err_in_at_most_5_percent_where_nothing_is_different(kind):
     rng, wrong = np.random.default_rng(5), 0
     for _ in range(400):
         values = {name: {run: rng.normal(0.5, 0.01, 5).tolist() for run in ("base", "even", "sig")} for name in "ab"}
-        metrics = {"bias/s/rb": Layout(values["a"]), "bias/s/ab_max": Layout(values["a"])}
-        (found,) = judge([one], RUNS, metrics | {"zeroshot/s/acc1": Layout(values["b"])})
+        metrics = {"bias/s/rb": RunsBySeeds(values["a"]), "bias/s/ab_max": RunsBySeeds(values["a"])}
+        (found,) = judge([one], RUNS, metrics | {"zeroshot/s/acc1": RunsBySeeds(values["b"])})
         wrong += found["verdict"] != "undecided"
     assert wrong / 400 <= 0.08
 
 
 def test_holm_runs_over_all_tests_of_the_study_and_every_fitting_metric_is_one():
-    metrics = {f"bias/s{i}/rb": Layout(table(i, base=0.5, even=0.49)) for i in range(3)}
+    metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.49)) for i in range(3)}
     found = judge([claim(), claim(id="d", kind="higher")], RUNS, metrics)
     assert [entry["metric"] for entry in found] == ["bias/s0/rb", "bias/s1/rb", "bias/s2/rb"] * 2
     assert [entry["p_holm"] for entry in found] == pytest.approx(holm([entry["p"] for entry in found]))
@@ -143,7 +143,7 @@ def test_what_cannot_be_tested_is_listed_with_the_reason():
         "even and base: no vqa/*/accuracy": claim(metric="vqa/*/accuracy"),
         "even: no zeroshot/*/acc1": claim(**PARETO | {"metric": "bias/*/rb"}),
     }
-    found = judge(list(reasons.values()), RUNS, {"bias/set/rb": Layout(table(0, base=0.5, even=0.1))})
+    found = judge(list(reasons.values()), RUNS, {"bias/set/rb": RunsBySeeds(table(0, base=0.5, even=0.1))})
     assert [entry["reason"] for entry in found] == list(reasons)
     assert {entry["verdict"] for entry in found} == {"not tested here"}
     assert {entry["p"] for entry in found} == {None}
@@ -193,11 +193,14 @@ def test_the_labels_of_a_claim_are_those_that_were_balanced(study_folder):
     assert found["quality_filter_undoes_loss"]["reason"] == reason
 
 
-def test_a_balance_manifest_without_labels_is_one_clear_error(study_folder):
+def test_a_strategy_solved_in_parts_has_the_studys_only_labels(study_folder):
     path = study_folder / "balance" / "m4" / "manifest.json"
     write_json(json.loads(path.read_text()) | {"inputs": {}}, path)
-    with pytest.raises(InputError, match="the manifest lacks 'labels'"):
-        summarize_study(study_folder, list(STRATEGIES), list(SEEDS), claims=ROOT / "config/claims.yaml")
+    arguments = (study_folder, list(STRATEGIES), list(SEEDS))
+    summarize_study(*arguments, claims=ROOT / "config/claims.yaml")
+    (study_folder / "label" / "other.json").write_text("{}")
+    with pytest.raises(InputError, match="2 files of labels, not one"):
+        summarize_study(*arguments, claims=ROOT / "config/claims.yaml")
 
 
 def test_kinds_of_two_words_have_claims_too():

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, layouts
-from evenclip.summarize.inference import Contrast, Layout, holm
+from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds
+from evenclip.summarize.inference import Contrast, RunsBySeeds, holm
 
 
-def layout_of(values) -> Layout:
-    return Layout({f"r{i}": row for i, row in enumerate(np.asarray(values).tolist())})
+def table_of(values) -> RunsBySeeds:
+    return RunsBySeeds({f"r{i}": row for i, row in enumerate(np.asarray(values).tolist())})
 
 
 def least_squares(values) -> tuple[np.ndarray, float, int]:
@@ -31,7 +31,7 @@ def least_squares(values) -> tuple[np.ndarray, float, int]:
 def test_a_difference_is_that_of_the_two_way_least_squares_fit(n_runs, n_seeds, seed):
     values = np.random.default_rng(seed).normal(size=(n_runs, n_seeds)) + np.arange(n_seeds)
     effects, _, df = least_squares(values)
-    found = layout_of(values).difference(f"r{n_runs - 1}", "r0")
+    found = table_of(values).difference(f"r{n_runs - 1}", "r0")
     assert found.estimate == pytest.approx(effects[-1])
     assert n_seeds - 1 <= found.df <= min(df, 2 * (n_seeds - 1))
 
@@ -41,13 +41,13 @@ def test_where_variances_differ_by_chance_the_prior_is_that_of_the_least_squares
     values = np.random.default_rng(1).normal(size=(4, 5)) + np.arange(5)
     _, variance, _ = least_squares(values)
     own = (values[2] - values[0]).var(ddof=1)
-    found = layout_of(values).difference("r2", "r0")
+    found = table_of(values).difference("r2", "r0")
     assert found.se == pytest.approx(math.sqrt((2 * variance + own) / 2 / 5)) and found.df == 8
 
 
 def test_two_runs_are_the_paired_t_test():
     a, b = np.random.default_rng(0).normal(size=(2, 5))
-    found = layout_of([a, b]).difference("r1", "r0")
+    found = table_of([a, b]).difference("r1", "r0")
     expected = stats.ttest_rel(b, a)
     assert found.p_outside(0) == pytest.approx(expected.pvalue)
     assert found.p_above(0) == pytest.approx(stats.ttest_rel(b, a, alternative="greater").pvalue)
@@ -75,7 +75,7 @@ def test_the_detectable_difference_is_found_four_times_in_five(df, level):
 def test_a_mean_by_hand():
     # variances within runs 2 and 8, of which the prior is the mean 5 with 1 degree of freedom: r1 has (5 + 8) / 2.
     # both seeds move by +2 and +4: MS_seed = 9, MS_error = 1
-    found = layout_of([[0, 2], [0, 4]])
+    found = table_of([[0, 2], [0, 4]])
     assert found.variance == pytest.approx(5)
     assert found.df == pytest.approx(10**2 / (9**2 + 1**2))
     assert found.mean("r1").interval() == pytest.approx(stats.t.interval(0.95, found.df, 2, math.sqrt(6.5 / 2)))
@@ -83,14 +83,14 @@ def test_a_mean_by_hand():
 
 def test_one_run_has_the_ordinary_t_interval():
     values = [0.3, 0.5, 0.4]
-    found = Layout({"a": values}).mean("a")
+    found = RunsBySeeds({"a": values}).mean("a")
     assert found.df == pytest.approx(2)
     assert found.interval() == pytest.approx(stats.t.interval(0.95, 2, np.mean(values), stats.sem(values)))
 
 
 @given(hnp.arrays(float, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.floats(-1, 1)))
 def test_degrees_of_freedom_lie_between_those_of_one_run_and_of_all(values):
-    found = layout_of(values)
+    found = table_of(values)
     if math.isfinite(found.variance):
         n_runs, n_seeds = values.shape
         assert n_seeds - 1 - 1e-6 <= found.df <= n_runs * (n_seeds - 1) + 1e-6
@@ -108,7 +108,7 @@ def test_equivalence_agrees_with_statsmodels():
     weightstats = pytest.importorskip("statsmodels.stats.weightstats")
     a, b = np.random.default_rng(3).normal(size=(2, 8))
     p, *_ = weightstats.ttost_paired(b, a, -0.8, 0.8)
-    assert layout_of([a, b]).difference("r1", "r0").p_within(0.8) == pytest.approx(p)
+    assert table_of([a, b]).difference("r1", "r0").p_within(0.8) == pytest.approx(p)
 
 
 @given(st.floats(-1, 1), st.floats(0.01, 1), st.floats(1, 40))
@@ -126,16 +126,16 @@ def test_outside_a_margin_errs_in_5_percent_at_its_border():
 
 def test_without_spread_there_is_neither_interval_nor_p():
     for values in ([[0.1], [0.4]], [[0.1, 0.2], [0.4, 0.5]]):
-        (row,) = compare_runs({"m": layout_of(values)})
+        (row,) = compare_runs({"m": table_of(values)})
         assert row["effect"] == pytest.approx(0.3)
         assert row["ci_low"] is row["p_t"] is row["p_t_holm"] is row["detectable"] is None
-    assert layout_of([[0.1], [0.4]]).mean("r0").interval() == (None, None)
+    assert table_of([[0.1], [0.4]]).mean("r0").interval() == (None, None)
 
 
 @pytest.mark.parametrize("n", [5, 6, 10])
 def test_signed_rank_p_is_given_from_the_smallest_n_that_can_reach_significance(n):
     a, b = np.random.default_rng(n).normal(size=(2, n))
-    (row,) = compare_runs({"m": layout_of([a, b])})
+    (row,) = compare_runs({"m": table_of([a, b])})
     expected = stats.wilcoxon(b - a, method="exact")
     assert row["statistic"] == expected.statistic
     assert row["p"] == (None if n < 6 else pytest.approx(expected.pvalue))
@@ -143,34 +143,34 @@ def test_signed_rank_p_is_given_from_the_smallest_n_that_can_reach_significance(
 
 def test_signed_rank_p_with_ties_enumerates_all_signs():
     # |d| = 1 seven times, one of them negative: p = 2 * (C(7,0) + C(7,1)) / 2**7
-    (row,) = compare_runs({"m": layout_of([[0.1] * 7, [0.1 + s * 0.3 for s in (1, 1, 1, 1, 1, 1, -1)]])})
+    (row,) = compare_runs({"m": table_of([[0.1] * 7, [0.1 + s * 0.3 for s in (1, 1, 1, 1, 1, 1, -1)]])})
     assert row["p"] == pytest.approx(2 * 8 / 2**7)
     assert row["rank_biserial"] == pytest.approx(5 / 7)
 
 
 def test_effect_sizes_by_hand():
-    found = layout_of([[0, 2], [1, 7]])  # pooled variance (2 + 18) / 2, differences 1 and 5
+    found = table_of([[0, 2], [1, 7]])  # pooled variance (2 + 18) / 2, differences 1 and 5
     j = math.gamma(found.df / 2) / (math.sqrt(found.df / 2) * math.gamma((found.df - 1) / 2))
     assert found.hedges_g("r1", "r0") == pytest.approx(3 / math.sqrt(10) * j)
     assert found.rank_biserial("r1", "r0") == 1 and found.rank_biserial("r0", "r1") == -1
-    assert layout_of([[0, 1, 2], [1, 0, 5]]).rank_biserial("r1", "r0") == pytest.approx((1.5 - 1.5 + 3) / 6)
+    assert table_of([[0, 1, 2], [1, 0, 5]]).rank_biserial("r1", "r0") == pytest.approx((1.5 - 1.5 + 3) / 6)
 
 
 def test_rank_biserial_agrees_with_pingouin():
     pingouin = pytest.importorskip("pingouin")
     a, b = np.random.default_rng(5).normal(size=(2, 9))
-    assert layout_of([a, b]).rank_biserial("r1", "r0") == pytest.approx(pingouin.wilcoxon(b, a)["RBC"].iloc[0])
+    assert table_of([a, b]).rank_biserial("r1", "r0") == pytest.approx(pingouin.wilcoxon(b, a)["RBC"].iloc[0])
 
 
 def test_equal_runs_have_p_one():
-    (row,) = compare_runs({"m": layout_of([[0.3] * 6, [0.3] * 6])})
+    (row,) = compare_runs({"m": table_of([[0.3] * 6, [0.3] * 6])})
     assert (row["p"], row["p_holm"], row["effect"], row["rank_biserial"]) == (1.0, 1.0, 0.0, 0.0)
     assert math.copysign(1, row["effect"]) == 1
 
 
 def test_a_run_that_lacks_a_metric_in_one_seed_is_not_compared_in_it():
     values = {"a": [{"m": 1.0}, {"m": 2.0}], "b": [{"m": 1.5}, {}], "c": [{"m": 0.0}, {"m": 0.5, "late": 1.0}]}
-    found = layouts(values)
+    found = runs_by_seeds(values)
     assert found["m"].runs == ("a", "c") and set(found) == {"m"}
     assert set(compare_runs(found)[0]) == set(TESTS_COLUMNS)
 
@@ -194,7 +194,7 @@ def test_holm_rejects_what_the_step_down_rule_rejects(p):
 
 def test_holm_adjusts_over_pairs_of_runs_within_a_metric():
     values = np.random.default_rng(1).normal(size=(3, 8)) + np.array([[0], [1], [3]])
-    rows = compare_runs({"m": layout_of(values), "other": layout_of(values)})
+    rows = compare_runs({"m": table_of(values), "other": table_of(values)})
     assert [(row["run_a"], row["run_b"]) for row in rows[:3]] == [("r0", "r1"), ("r0", "r2"), ("r1", "r2")]
     assert len(rows) == 6
     for metric in ("m", "other"):
@@ -205,7 +205,7 @@ def test_holm_adjusts_over_pairs_of_runs_within_a_metric():
 
 def test_detectable_differences_of_the_table_are_those_that_holm_would_find():
     values = np.random.default_rng(1).normal(size=(3, 8))
-    rows = compare_runs({"m": layout_of(values)})
+    rows = compare_runs({"m": table_of(values)})
     for row in rows:
-        contrast = layout_of(values).difference(row["run_b"], row["run_a"])
+        contrast = table_of(values).difference(row["run_b"], row["run_a"])
         assert row["detectable"] == contrast.detectable(0.05 / 3)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenclip.summarize.inference import Layout, Prior
+from evenclip.summarize.inference import Prior, RunsBySeeds
 
 TRIALS = 300
 
@@ -42,7 +42,7 @@ def test_a_moderated_variance_lies_between_its_own_and_the_prior(variances, df):
 def test_moderation_does_not_depend_on_the_unit(scale):
     values = np.random.default_rng(1).normal(size=(5, 4)) * np.array([[1], [1], [1], [9], [20]])
     one, other = (
-        Layout({str(i): row for i, row in enumerate(table)}).difference("1", "0")
+        RunsBySeeds({str(i): row for i, row in enumerate(table)}).difference("1", "0")
         for table in (values, values * scale)
     )  # fmt: skip
     assert other.se == pytest.approx(one.se * scale, rel=1e-4) and other.df == pytest.approx(one.df, rel=1e-3)
@@ -65,7 +65,7 @@ def test_without_spread_anywhere_there_is_no_prior():
 
 def test_a_saturated_pair_among_others_has_an_interval():
     noisy = np.random.default_rng(2).normal(0.8, 0.01, size=(4, 5))
-    table = Layout({"full": [1.0] * 5, "full_too": [1.0] * 5} | {f"r{i}": row for i, row in enumerate(noisy)})
+    table = RunsBySeeds({"full": [1.0] * 5, "full_too": [1.0] * 5} | {f"r{i}": row for i, row in enumerate(noisy)})
     for contrast in (table.difference("full", "full_too"), table.mean("full")):
         low, high = contrast.interval()
         assert low < contrast.estimate < high
@@ -74,7 +74,7 @@ def test_a_saturated_pair_among_others_has_an_interval():
 
 def test_one_noisy_run_no_longer_widens_the_intervals_of_the_others():
     values = np.random.default_rng(3).normal(size=(10, 5)) * np.array([[30]] + [[1]] * 9)
-    table = Layout({f"r{i}": row for i, row in enumerate(values)})
+    table = RunsBySeeds({f"r{i}": row for i, row in enumerate(values)})
     assert table.difference("r2", "r1").se * 5 < table.difference("r2", "r0").se
     assert table.mean("r1").se * 5 < table.mean("r0").se
 
@@ -89,7 +89,7 @@ def coverage(n_runs: int, n_seeds: int, shared: float, sd: float) -> np.ndarray:
     for _ in range(TRIALS):
         own, common = rng.normal(size=(n_runs, n_seeds)), rng.normal(size=n_seeds)
         values = spread * (math.sqrt(1 - shared) * own + math.sqrt(shared) * common)
-        table = Layout({f"r{i}": row for i, row in enumerate(values)})
+        table = RunsBySeeds({f"r{i}": row for i, row in enumerate(values)})
         for kind, contrast in enumerate((table.difference("r1", "r0"), table.mean("r0"))):
             low, high = contrast.interval()
             covered[kind] += low <= 0 <= high

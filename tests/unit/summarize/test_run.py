@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from evenclip.errors import InputError
-from evenclip.provenance import write_json
+from evenclip.provenance import sha256_file, write_json
 from evenclip.summarize import summarize_study
 from evenclip.tables import MetricRow, write_table
 
@@ -155,6 +155,7 @@ def test_study_and_metrics_files(tmp_path):
             "options": {"train.lr": 0.001},
             "samples_seen": 192,
             "sets": ["objects"],
+            "rows": 7,
         },
         {
             "run": "even",
@@ -163,8 +164,11 @@ def test_study_and_metrics_files(tmp_path):
             "options": {"train.lr": 0.002},
             "samples_seen": 192,
             "sets": ["objects"],
+            "rows": 7,
         },
     ]
+    assert study["files"]["summary.csv"] == sha256_file(results / "summary.csv")
+    assert {f"train/even/seed1/{name}" for name in ("manifest.json", "history.parquet")} <= set(study["files"])
     assert study["strategies"]["m4"]["rb_before"] == 0.3 and "pairs" not in study["strategies"]["m4"]
     metrics = json.loads((results / "metrics.json").read_text())
     assert set(metrics["even"]) == {"zeroshot/objects/acc1", "data/rb", "data/ab_max", "train/loss"}
@@ -207,15 +211,15 @@ def remove(path):
 FAULTS = [
     ("evaluate/even/seed1/objects.json", remove, "evaluate/even/seed1/objects.json: no such file"),
     ("evaluate/even/seed1/objects.json", lambda p: p.write_text("{"), "not readable JSON"),
-    ("evaluate/even/seed1/objects.json", lambda p: p.write_text("[]"), "not a JSON object"),
+    ("evaluate/even/seed1/objects.json", lambda p: p.write_text("[]"), "input should be an object"),
     (
         "evaluate/even/seed1/objects.json",
-        lambda p: p.write_text('{"metrics": [{"metric": "m"}]}'),
-        "not a file of metrics",
+        lambda p: p.write_text('{"metrics": [{"metric": "a/s/m"}]}'),
+        "'metrics.0.value': field required",
     ),
     ("evaluate/even/seed1/extra.json", lambda p: p.write_text("{}"), "extra.json: no such file"),
     ("train/base/seed0/manifest.json", remove, "manifest.json: no such file"),
-    ("train/base/seed0/manifest.json", lambda p: p.write_text("{}"), "lacks strategy or options"),
+    ("train/base/seed0/manifest.json", lambda p: p.write_text("{}"), "'strategy': field required"),
     (
         "train/base/seed1/manifest.json",
         lambda p: p.write_text('{"strategy": "m4", "options": {}}'),

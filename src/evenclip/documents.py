@@ -1,0 +1,382 @@
+"""The JSON documents of a results folder: what each must hold, checked wherever one is read.
+
+A document may hold more than is named here; what a reader uses is. A file that is missing, half written, edited or of
+another kind is an `InputError` that names it and the key.
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pyarrow as pa
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from evenclip.errors import InputError
+from evenclip.provenance import fingerprint
+from evenclip.tables import read_table
+
+AGAIN = "run the stage that writes it again"
+
+
+class Document(BaseModel):
+    """A JSON object; keys that are not named are allowed."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
+
+
+def _is_time(text: str) -> str:
+    time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_is_time)]
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Input(Document):
+    """A file or folder that a stage has read."""
+
+    path: Name
+    sha256: Name
+
+
+class GitState(Document):
+    """The checkout that a stage ran from; both None where it ran from none."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+class StageManifest(Document):
+    """How an output was made (`evenclip.provenance.Manifest`)."""
+
+    stage: Name
+    fingerprint: Name
+    options: dict[str, Any]
+    inputs: dict[str, Input]
+    git: GitState
+    packages: dict[str, str]
+    python: str
+    started: Time
+    ended: Time
+    seconds: float
+
+
+def _with_inputs(*names: str) -> type[BaseModel]:
+    """The inputs of a manifest, these among them."""
+    return create_model("Inputs", __base__=Document, **dict.fromkeys(names, (Input, ...)))
+
+
+class LabelColumn(Document):
+    """How many pairs have a label, by which words, and examples of their captions."""
+
+    n: Count
+    share: float
+    words: dict[str, int]
+    examples: list[str]
+
+
+class LabelManifest(StageManifest):
+    """`label/<dataset>.json`."""
+
+    n: Count
+    columns: dict[str, LabelColumn]
+
+
+class BalanceManifest(StageManifest):
+    """`balance/<strategy>/manifest.json`."""
+
+
+class Certificate(Document):
+    """`balance/<strategy>/report.json`."""
+
+    strategy: str
+    n: Count
+    retention: float
+    ess: float
+    rb_before: float | None
+    ab_before: float | None
+    realised_rb: float | None
+    realised_ab: float | None
+    relative_gap: float | None
+    feasible: bool
+
+
+class StrategyBias(Document):
+    """The bias of the data under a strategy's weights, in `balance/<strategy>/report.json`."""
+
+    n: Count | None = None
+    rb_after: float | None = None
+    ab_after: float | None = None
+
+
+class BalancedWith(Document):
+    """What tells the strategies of a study apart, in `balance/<strategy>/manifest.json`."""
+
+    options: dict[str, Any]
+    inputs: dict[str, Input]
+
+
+class LabelledWith(Document):
+    """What tells label files apart, in `label/<dataset>.json`."""
+
+    options: dict[str, Any]
+
+
+class TrainingChoices(Document):
+    """The training options that are shown."""
+
+    model: str
+    init: str
+    objective: str
+    batch_size: int
+    lr: float
+
+
+class TrainedWith(Document):
+    """What tells the runs of a study apart, in `train/<run>/seed<k>/manifest.json`."""
+
+    strategy: Name
+    options: dict[str, Any]
+
+
+class TrainingManifest(StageManifest):
+    """`train/<run>/seed<k>/manifest.json`."""
+
+    strategy: Name
+    options: TrainingChoices
+    inputs: _with_inputs("data", "weights")
+    device: str
+    dtype: str
+    n_pairs: Count
+    samples_seen: Count
+
+
+class Metric(Document):
+    """One measured value (`evenclip.tables.MetricRow`); its name is `<family>/<set>/<measure>`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    metric: Annotated[str, Field(pattern=r"(?s)^[^/]+/.+/[^/]+$")]
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: Count
+    group: str
+    random: float | None
+    people: bool
+
+    @model_validator(mode="after")
+    def _has_both_ends(self) -> Self:
+        if (self.ci_low is None) != (self.ci_high is None):
+            raise ValueError("one end of the interval is missing")
+        return self
+
+
+class Metrics(Document):
+    """The metrics in `evaluate/<run>/seed<k>/<set>.json`."""
+
+    metrics: list[Metric]
+
+
+class EvaluationOptions(Document):
+    """The options of an evaluation that are shown; answered questions and links have no tasks."""
+
+    name: Name
+    resamples: Count
+    model: str | None = None
+    tasks: list[dict[str, Any]] = []
+
+
+class Embedding(Document):
+    """How the set was embedded."""
+
+    precision: str
+    device: str
+
+
+class EvaluationManifest(StageManifest):
+    """How a set was evaluated."""
+
+    options: EvaluationOptions
+    inputs: _with_inputs("dataset")
+    n: Count
+    model: str | None = None
+    model_identity: dict[str, str] = {}
+    embedding: Embedding | None = None
+
+
+class Evaluation(Metrics):
+    """`evaluate/<run>/seed<k>/<set>.json`, of `evenclip evaluate`, `vqa` or `links`."""
+
+    manifest: EvaluationManifest
+
+
+class StudyRun(Document):
+    """A run of a study; ``rows`` of summary.csv are its own."""
+
+    run: Name
+    strategy: Name
+    seeds: Annotated[list[int], Field(min_length=1)]
+    options: dict[str, Any]
+    samples_seen: Count
+    sets: list[str]
+    rows: Count
+
+
+class Study(Document):
+    """`study.json`; ``files`` are the SHA-256 of the files that summarize read and wrote, by their path."""
+
+    study: Name
+    runs: Annotated[list[StudyRun], Field(min_length=1)]
+    files: dict[str, str]
+    fingerprint: str
+
+
+class ClaimEntry(Document):
+    """A test of a claim, or a claim that could not be tested, and why (`evenclip.summarize.verdicts.judge`)."""
+
+    id: Name
+    name: str
+    source: str
+    statement: str
+    kind: str
+    margin: float
+    metric: str
+    verdict: Literal["supported", "refuted", "undecided", "not tested here"]
+    claim_verdict: Literal["supported", "refuted", "undecided", "not tested here"]
+
+
+class Claims(RootModel[list[ClaimEntry]]):
+    """`claims.json`."""
+
+    model_config = ConfigDict(allow_inf_nan=False, strict=True)
+
+
+class GraphDegree(Document):
+    """Triples of an entity."""
+
+    mean: float
+    max: int
+
+
+class GraphStatistics(Document):
+    """`graph/graph.json`."""
+
+    n_triples: Count
+    n_entities: Count
+    n_relations: Count
+    n_negatives: Count = 0
+    splits: dict[str, int]
+    modalities: dict[str, int]
+    sources: dict[str, dict[str, int]]
+    degree: GraphDegree
+    largest_component_share: float
+    relations: dict[str, int]
+
+
+class GraphManifest(StageManifest):
+    """`graph/manifest.json`; ``sha256`` of each table."""
+
+    sha256: dict[str, str]
+
+
+class CardIdentity(Document):
+    """`card/<run>/card.json`, as far as the tracker reads it."""
+
+    fingerprint: Name
+
+
+class Figures(Document):
+    """`figures/figures.json`: SHA-256 of the report's page and of each figure."""
+
+    page: str
+    figures: dict[str, str]
+
+
+def read_document(path: Path, model: type[Document], sha256: str | None = None) -> Any:
+    """Read and check a JSON file.
+
+    Parameters
+    ----------
+    path : Path
+    model : type
+        What the document must hold.
+    sha256 : str, optional
+        Digest of the file as it must be.
+
+    Returns
+    -------
+    dict
+        The document as it stands in the file.
+    """
+    content = read_bytes(path, sha256)
+    try:
+        document = json.loads(content.decode("utf-8"))
+        model.model_validate_json(content)
+    except ValidationError as error:
+        raise InputError(_first_problem(error), str(path), AGAIN) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not readable JSON ({error})", str(path), AGAIN) from None
+    return document
+
+
+def read_bytes(path: Path, sha256: str | None = None) -> bytes:
+    """Content of a file; `InputError` where there is none, or where its digest is another one."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError("no such file", str(path), "run the stages before this one") from None
+    except OSError as error:
+        raise InputError(f"not readable ({error.strerror})", str(path), "check the path") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        what = f"was changed after it was written, or only half of it is here ({len(content):,} bytes)"
+        raise InputError(what, str(path), "run the stage that writes it again, and those after it")
+    return content
+
+
+def read_history(path: Path) -> pa.Table:
+    """A training's curve in the order of its steps; columns step, samples_seen, loss, ..., all of them numbers."""
+    read_table(path, ["step", "samples_seen", "loss", "samples_per_second"])
+    table = read_table(path).sort_by("step")
+    if not len(table):
+        raise InputError("the history has no rows", str(path), "run `evenclip train` again")
+    for field in table.schema:
+        if not any(of_kind(field.type) for of_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)):
+            raise InputError(f"column {field.name} is of {field.type}, not numbers", str(path), AGAIN)
+    return table
+
+
+def balanced_labels(manifest: dict[str, Any], results: Path) -> str:
+    """Name of the labels that a strategy balanced; its manifest names none where it was solved in parts, and then it
+    is the study's only one."""
+    if "labels" in manifest["inputs"]:
+        return Path(manifest["inputs"]["labels"]["path"]).stem
+    names = [path.stem for path in (results / "label").glob("*.json")]
+    if len(names) != 1:
+        raise InputError(f"{len(names)} files of labels, not one", str(results / "label"), "run `evenclip label`")
+    return names[0]
+
+
+def study_fingerprint(document: dict[str, Any]) -> str:
+    """Fingerprint of study.json, but for this entry itself."""
+    return fingerprint({key: value for key, value in document.items() if key != "fingerprint"})
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem, *others = error.errors(include_url=False)
+    key = ".".join(map(str, problem["loc"])) or "the document"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"'{key}': {problem['msg'][0].lower()}{problem['msg'][1:]}{more}"

@@ -1,0 +1,254 @@
+"""One summary of a study: read every run and seed, compare them, write the tables.
+
+Reads, for the named runs and seeds only, `results/<study>/evaluate/<run>/seed<k>/<set>.json`,
+`train/<run>/seed<k>/{manifest.json,history.parquet}`, `balance/<strategy>/{report,manifest}.json`, `label/*.json` and
+`config/claims.yaml`; writes `results/<study>/{summary.csv,tests.csv,claims.json,metrics.json,study.json}`.
+"""
+
+import csv
+import json
+import statistics
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from evenclip.documents import study_fingerprint
+from evenclip.errors import InputError
+from evenclip.provenance import atomic_file, sha256_file, write_json
+from evenclip.summarize.claims import read_claims
+from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds
+from evenclip.summarize.inference import RunsBySeeds
+from evenclip.summarize.reading import (
+    LINKS,
+    Measured,
+    read_balancing,
+    read_measured,
+    read_report,
+    read_sets,
+    read_training,
+)
+from evenclip.summarize.roles import RunFacts
+from evenclip.summarize.verdicts import judge
+from evenclip.tables import MetricRow
+
+SUMMARY_COLUMNS = (
+    "study", "run", "strategy", "metric", "group", "mean", "sd", "ci_low", "ci_high", "interval", "df",
+    "n_seeds", "n", "random", "people",
+)  # fmt: skip
+
+
+def summarize_study(
+    results: Path, runs: list[str], seeds: list[int], sets: list[str] | None = None, claims: Path | None = None,
+    linking: Collection[str] = (),
+) -> None:  # fmt: skip
+    """Write summary.csv, tests.csv, claims.json, study.json and metrics.json of one study.
+
+    summary.csv: mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `moderated`
+    = Student's t over the seeds, the run's variance moderated by those of the others (`RunsBySeeds.mean`, degrees of
+    freedom in ``df``); `t` = the same where one run has the metric; `bootstrap` = over examples, where there is one
+    seed only; empty = none. ``mean`` is empty where a group is too small ("insufficient") in any seed. The rows data/rb
+    and data/ab_max of a run are those of its strategy, under its weights. train/loss, and train/realised_rb and
+    train/realised_ab (the bias of the pairs shown, where it was logged) are the last logged values,
+    train/samples_per_second is the median.
+
+    tests.csv: `compare_runs` for every pair of runs, in the order of ``runs``. claims.json: `judge`.
+
+    study.json: the runs with strategy, seeds, samples seen, evaluation sets, number of rows in summary.csv and those
+    training options that differ between runs; the certificate of each strategy; the SHA-256 of every file that was read
+    or written, so that the report, the cards and the tracker notice a file that changed since. metrics.json:
+    {run: {metric: mean}} for `dvc metrics`; no timings, which differ between equal results.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of the study; its name is the study's.
+    runs : list of str
+        The first one is the baseline.
+    seeds : list of int
+    sets : list of str, optional
+        Evaluation sets; None = all that are there, which may include sets that the study no longer names.
+    claims : Path, optional
+        File of claims; None = claims.json is an empty list.
+    linking : collection of str
+        Runs with link prediction (the set `links`), which needs a multi-modal encoder and so is not of all runs.
+
+    Raises
+    ------
+    InputError
+        A file of these runs and seeds is missing or malformed, or seeds of a run differ in strategy, options or sets;
+        or a claim is malformed.
+    """
+    results = Path(results)
+    for what, names in (("run", runs), ("seed", seeds)):
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"no {what}, or one {what} twice", f"--{what}", f"name each {what} once")
+    if strange := set(linking) - set(runs):
+        raise InputError(f"no such run '{min(strange)}'", "--linking", f"one of {', '.join(runs)}")
+    stated = read_claims(claims) if claims else []
+    trained = {run: read_training(results, run, seeds) for run in runs}
+    shared = sorted(sets) if sets else read_sets(results, runs, seeds)
+    sets_of = {run: [*shared, *([LINKS] if run in linking else [])] for run in runs}
+    measured = {run: [read_measured(results, run, seed, sets_of[run]) for seed in seeds] for run in runs}
+    reports = {training["strategy"]: read_report(results, training["strategy"]) for training in trained.values()}
+    summary = _summary(results.resolve().name, measured, trained, reports)
+    compared = runs_by_seeds({run: [_overall(of_seed) for of_seed in measured[run]] for run in runs})
+    people = {metric for of_run in measured.values() for (metric, _), row in of_run[0].items() if row.people}
+    judged = judge(stated, _facts(results, trained), compared, people) if stated else []
+    _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
+    _write_csv(results / "tests.csv", TESTS_COLUMNS, compare_runs(compared))
+    write_json(judged, results / "claims.json")
+    write_json(_means(runs, summary), results / "metrics.json")
+    differing = _differing({run: trained[run]["options"] for run in runs})
+    described = [
+        {
+            "run": run,
+            "strategy": trained[run]["strategy"],
+            "seeds": seeds,
+            "options": differing[run],
+            "samples_seen": measured[run][0]["train/loss", ""].n,
+            "sets": sets_of[run],
+            "rows": sum(row["run"] == run for row in summary),
+        }
+        for run in runs
+    ]
+    certificates = {
+        name: {key: value for key, value in report.items() if not isinstance(value, dict | list)}
+        for name, report in reports.items()
+    }
+    study = {"study": results.resolve().name, "runs": described, "strategies": certificates}
+    study |= {"files": _digests(results, described, list(reports))}
+    # last, since a study.json says that the summary is whole
+    write_json(study | {"fingerprint": study_fingerprint(study)}, results / "study.json")
+
+
+def _summary(
+    study: str, measured: dict[str, list[Measured]], trained: dict[str, dict[str, Any]], reports: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The rows of summary.csv."""
+    by_cell = _by_cell(measured)
+    return [
+        {"study": study, "run": run, "strategy": trained[run]["strategy"]} | row
+        for run in measured
+        for row in [*_data_rows(reports[trained[run]["strategy"]]), *_over_seeds(run, measured[run], by_cell)]
+    ]
+
+
+def _means(runs: list[str], summary: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Content of metrics.json: means over all examples that are the same whenever the same study is run again."""
+    return {
+        run: {
+            row["metric"]: row["mean"]
+            for row in summary
+            if row["run"] == run
+            and not row["group"]
+            and row.get("mean") is not None
+            and row["metric"] != "train/samples_per_second"
+        }
+        for run in runs
+    }
+
+
+def _digests(results: Path, described: list[dict[str, Any]], strategies: list[str]) -> dict[str, str]:
+    """SHA-256 of every file that the summary rests on or consists of, by its path in the results folder."""
+    names = ["summary.csv", "tests.csv", "claims.json", "metrics.json"]
+    for run in described:
+        for seed in run["seeds"]:
+            folder = f"{run['run']}/seed{seed}"
+            names += [f"train/{folder}/{name}" for name in ("manifest.json", "history.parquet")]
+            names += [f"evaluate/{folder}/{name}.json" for name in run["sets"]]
+    names += [f"balance/{name}/{file}.json" for name in strategies for file in ("report", "manifest")]
+    names += [path.relative_to(results).as_posix() for path in sorted((results / "label").glob("*.json"))]
+    return {name: sha256_file(results / name) for name in names if (results / name).is_file()}
+
+
+def _facts(results: Path, trained: dict[str, dict[str, Any]]) -> list[RunFacts]:
+    """Options of each run's training, strategy and labels, for the claims."""
+    facts = []
+    for run, training in trained.items():
+        balance, labels = read_balancing(results, training["strategy"])
+        facts.append(RunFacts.of(run, train=training["options"], balance=balance, label=labels))
+    return facts
+
+
+def _by_cell(measured: dict[str, list[Measured]]) -> dict[tuple[str, str], RunsBySeeds]:
+    """(metric, group) -> values by run and seed, over the runs that have it in every seed."""
+    values = {
+        run: [{cell: row.value for cell, row in of_seed.items() if row.value is not None} for of_seed in seeds]
+        for run, seeds in measured.items()
+    }
+    return runs_by_seeds(values)
+
+
+def _overall(measured: Measured) -> dict[str, float]:
+    """The metrics that are compared between runs: those over all examples of a set, not training curves or groups."""
+    return {
+        metric: row.value
+        for (metric, group), row in measured.items()
+        if not group and row.value is not None and not metric.startswith("train/")
+    }
+
+
+def _over_seeds(
+    run: str, measured: list[Measured], by_cell: dict[tuple[str, str], RunsBySeeds]
+) -> Iterable[dict[str, Any]]:
+    for metric, group in dict.fromkeys(cell for of_seed in measured for cell in of_seed):
+        rows = [of_seed[metric, group] for of_seed in measured if (metric, group) in of_seed]
+        table = by_cell.get((metric, group))
+        yield {
+            "metric": metric,
+            "group": group,
+            **(_mean(run, table, rows[0]) if table and run in table.runs else {}),
+            "n_seeds": len(rows),
+            "n": min(row.n for row in rows),
+            "random": _mean_chance(rows),
+            "people": rows[0].people,
+        }
+
+
+def _mean_chance(rows: list[MetricRow]) -> float | None:
+    """Chance level averaged over seeds: some metrics draw their questions, so that each seed has its own."""
+    chance = [row.random for row in rows if row.random is not None]
+    return statistics.mean(chance) if chance else None
+
+
+def _mean(run: str, table: RunsBySeeds, first: MetricRow) -> dict[str, Any]:
+    """Mean, sd and interval of one metric; ``first`` is the row of the first seed."""
+    mean = table.mean(run)
+    if table.n_seeds == 1:
+        ends = {"ci_low": first.ci_low, "ci_high": first.ci_high, "interval": "bootstrap"}
+        return {"mean": mean.estimate} | ({} if first.ci_low is None else ends)
+    columns = {"mean": mean.estimate, "sd": statistics.stdev(table.values[table.runs.index(run)].tolist())}
+    if not mean.testable:
+        return columns
+    low, high = mean.interval()
+    interval = "moderated" if table.n_runs > 1 else "t"
+    return columns | {"ci_low": low, "ci_high": high, "interval": interval, "df": mean.df}
+
+
+def _data_rows(report: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    for metric, field in (("data/rb", "rb_after"), ("data/ab_max", "ab_after")):
+        yield {
+            "metric": metric,
+            "group": "",
+            "mean": report.get(field),
+            "n_seeds": 1,
+            "n": report.get("n"),
+            "people": True,
+        }
+
+
+def _differing(options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The training options of each run in which not all runs agree, as `train.<option>`."""
+    keys = sorted(set().union(*options.values()))
+    differ = [
+        key for key in keys if len({json.dumps(of_run.get(key), sort_keys=True) for of_run in options.values()}) > 1
+    ]
+    return {run: {f"train.{key}": of_run.get(key) for key in differ} for run, of_run in options.items()}
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: f"{value:.8g}" if isinstance(value, float) else value for key, value in row.items()})
