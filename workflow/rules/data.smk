@@ -1,6 +1,6 @@
 rule data:
     input:
-        source=lambda w: STUDY.data_source(w.dataset),
+        source=ancient(lambda w: STUDY.data_source(w.dataset)),  # params.listing says whether it has changed
     output:
         manifest="data/{dataset}/{split}/manifest.json",
     params:

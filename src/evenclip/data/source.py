@@ -98,12 +98,13 @@ class Source:
     def groups(self) -> Iterator[list[File]]:
         """The files of each archive, one list at a time, after those that lie loose."""
         archives, loose = [], []
-        for path in self._walk():
+        for path in walk_files(self.root):
             if path.name.lower().endswith(ARCHIVE_ENDINGS):
                 archives.append(path)
             else:
-                loose.append(File(_posix(path.relative_to(self.root)), path.stat().st_size, path))
-        yield [file for file in loose if not _is_hidden(PurePosixPath(file.name))]
+                size = path.stat().st_size if path.exists() else 0
+                loose.append(File(_posix(path.relative_to(self.root)), size, path))
+        yield loose
         for path in archives:
             yield self._members(path)
 
@@ -120,6 +121,10 @@ class Source:
                 content = self._open(file.path).read(file.member)
             else:
                 content = self._open(file.path).extractfile(file.member).read()
+        except FileNotFoundError:
+            is_link = file.path.is_symlink()
+            why = "a link to nothing (git-annex, DataLad, DVC: get its content)" if is_link else "it has vanished"
+            raise UnreadableFile(why) from None
         except ARCHIVE_ERRORS as error:
             raise UnreadableFile(f"{type(error).__name__}: {error}") from None
         sha256 = hashlib.sha256(content)
@@ -158,19 +163,6 @@ class Source:
             return open(file.path, "rb")
         archive = self._open(file.path)
         return archive.open(file.member) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(file.member)
-
-    def _walk(self) -> Iterator[Path]:
-        if self.root.is_file():
-            yield self.root
-            return
-        seen = set()
-        for folder, folders, names in os.walk(self.root, followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:  # a link that leads back up
-                folders.clear()
-                continue
-            seen.add(real)
-            folders.sort()
-            yield from (Path(folder, name) for name in sorted(names) if Path(folder, name).is_file())
 
     def _members(self, path: Path) -> list[File]:
         folder = PurePosixPath() if path == self.root else PurePosixPath(_posix(path.relative_to(self.root))).parent
@@ -231,6 +223,33 @@ class _Hashed(io.RawIOBase):
     @property
     def digest(self) -> bytes:
         return self._sha256.digest()
+
+
+def walk_files(root: Path) -> Iterator[Path]:
+    """Yield the files below ``root`` in a fixed order, or ``root`` itself if it is a file.
+
+    Links are followed, but none that leads back up; links to nothing are yielded too, for somebody meant a file to be
+    there. Hidden files and folders, and what macOS leaves in archives, are passed over. `InputError` for a folder that
+    cannot be read.
+    """
+    if root.is_file():
+        yield root
+        return
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse_folder):
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not _is_hidden(PurePosixPath(name)))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not _is_hidden(PurePosixPath(name)) and (path.is_file() or (path.is_symlink() and not path.exists())):
+                yield path
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise InputError(f"the folder cannot be read ({error.strerror})", error.filename, "change its permissions")
 
 
 def tar_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from evenclip.data.options import Dataset, ImportedDataset
+from evenclip.data.raw_listing import fingerprint_files
 from evenclip.errors import InputError
 from evenclip.evaluate.options import train_split
 from evenclip.options import Options, expand_variables, read_yaml
-from evenclip.provenance import fingerprint
 from evenclip.study.checks import check_references
 from evenclip.study.runs import Run, read_runs
 from evenclip.study.schema import QuestionFiles, StudyConfig
@@ -70,15 +70,8 @@ class Study:
         return [expand_variables(block.root, f"data.{dataset}.root")] if isinstance(block, ImportedDataset) else []
 
     def data_listing(self, dataset: str) -> str:
-        """Fingerprint of the names and sizes of the files that an imported data set is read from; '' for a drawn one.
-
-        Snakemake sees only the folder, and its time, which changes with a checkout and not with an edit inside.
-        """
-        roots = [Path(path) for path in self.data_source(dataset)]
-        if not any(root.is_dir() for root in roots):
-            return ""
-        found = [(folder, name) for root in roots for folder, _, names in os.walk(root) for name in names]
-        return fingerprint(sorted((name, os.stat(os.path.join(folder, name)).st_size) for folder, name in found))
+        """Fingerprint of the files that an imported data set is read from (`raw_listing`); '' for a drawn one."""
+        return "".join(map(fingerprint_files, self.data_source(dataset)))
 
     def data_module(self, dataset: str) -> str:
         """The module that makes the data set, for its code fingerprint."""
