@@ -1,21 +1,35 @@
-"""Strict option blocks: each stage declares its own, the study file and the command line fill it.
+"""Strict option blocks: each stage declares its own; the study file and the command line fill them.
 
-An unknown key is an error that names the nearest known one. `to_arguments` writes a block as the
-`--option key=value` arguments that `from_arguments` reads back, so that a Snakemake rule shows in its
-shell line exactly what it runs.
+An unknown key is an error that names the nearest known one. `Options.to_arguments` writes a block as the `key=value`
+strings that `Options.from_arguments` reads back, so a rule's shell line shows exactly what runs. Also here: types of
+numbers with sane bounds, and the only readers of YAML, which refuse a key that is written twice.
 """
 
 import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, ValidationError
 
 from evenclip.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share or probability."""
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+"""How many of anything; the largest public sets have 10**10 pairs."""
+BatchSize = Annotated[int, Field(ge=2, le=10**7)]
+"""What is in memory at once; the largest batches that are published have 10**6 pairs."""
+Threads = Annotated[int, Field(ge=1, le=4096)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A random seed: what NumPy and PyTorch both take."""
+FilePath = Annotated[str, StringConstraints(min_length=1)]
+"""The path of a file or folder."""
 
 _UNION_TAG = re.compile(r"literal\[|constrained-|(float|int|str|bool)$")  # what pydantic adds to a union's errors
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -24,15 +38,21 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 class Options(BaseModel):
     """A block of options: immutable, no unknown keys, every field with a description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         """Validate ``values``; raise `InputError` naming the key, and the nearest known key if it is unknown."""
         try:
-            return cls.model_validate(values)
+            block = cls.model_validate(values)
         except ValidationError as error:
             raise _as_input_error(cls, error, where) from None
+        except RecursionError:
+            raise InputError("nested too deeply", where, "write it flatter") from None
+        _refuse_lossy_values(values, block, (), where)
+        return block
 
     @classmethod
     def from_arguments(cls, arguments: Iterable[str], where: str = "--option", **fixed: Any) -> Self:
@@ -40,9 +60,12 @@ class Options(BaseModel):
         values: dict[str, Any] = {}
         for argument in arguments:
             key, equals, text = argument.partition("=")
+            key = key.strip()
             if not equals:
                 raise InputError(f"'{argument}' is not of the form key=value", where, "write e.g. --option epochs=10")
-            values[key.strip()] = parse_value(text)
+            if key in values:
+                raise InputError(f"'{key}' is given twice", where, "give each option once")
+            values[key] = parse_value(text)
         return cls.parse(values | fixed, where)
 
     def to_arguments(self, exclude: Iterable[str] = ()) -> list[str]:
@@ -50,18 +73,73 @@ class Options(BaseModel):
         values = self.model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))
         return [f"{key}={json.dumps(value, sort_keys=True)}" for key, value in values.items()]
 
+    def to_flags(self) -> list[str]:
+        """The block as a command takes it: ``--option key=json`` for each option that is not at its default."""
+        return repeated("--option", self.to_arguments())
+
+
+def repeated(flag: str, values: Iterable[Any]) -> list[str]:
+    """Command-line arguments that give ``flag`` once for each value."""
+    return [argument for value in values for argument in (flag, str(value))]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as `yaml.safe_load` reads it, but a key that is written twice in a mapping is an error."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in keys:
+                    raise yaml.composer.ComposerError(
+                        problem=f"the key '{key.value}' is written twice", problem_mark=key.start_mark
+                    )
+                keys.add((key.tag, key.value))
+        return node
+
+
+def read_text(path: str | os.PathLike, instead: str = "check the path") -> str:
+    """Read a text file in UTF-8, line endings as they are; `InputError` if it is missing or is not one."""
+    place = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}..."
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise InputError("no such file", place, instead) from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", place, instead) from None
+    except UnicodeDecodeError:
+        raise InputError("is not text in UTF-8", place, instead) from None
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"cannot be the path of a file ({error})", repr(place), instead) from None
+
 
 def read_yaml(path: str | os.PathLike) -> Any:
-    """Read a YAML file; `InputError` with line and column if it is not readable YAML."""
+    """Read a YAML file; `InputError` with line and column if it is not valid, or has a key twice."""
+    return load_yaml(read_text(path), str(path))
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """Read YAML; `InputError` with line and column if it is not valid, or has a key twice.
+
+    Parameters
+    ----------
+    text : str
+        One YAML document.
+    where : str
+        The file, or what else the text is of, for the error.
+    """
     try:
-        with open(path, encoding="utf-8") as file:
-            return yaml.safe_load(file)
-    except FileNotFoundError:
-        raise InputError("no such file", str(path), "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.load(text, _StrictLoader)
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise InputError(f"not valid YAML ({getattr(error, 'problem', error)})", where, "mend the syntax") from None
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise InputError(f"not valid YAML ({getattr(error, 'problem', error)})", place, "mend the syntax") from None
+    except RecursionError:
+        raise InputError("not valid YAML (nested too deeply)", where, "write it flatter") from None
+    except ValueError as error:  # a number of thousands of digits, or a date such as 2024-13-99
+        raise InputError(f"not valid YAML ({error})", where, "write text in quotes") from None
 
 
 def expand_variables(text: str, where: str) -> str:
@@ -80,17 +158,55 @@ def expand_variables(text: str, where: str) -> str:
 def parse_value(text: str) -> Any:
     """One value as JSON or else YAML reads it, but ``1e-3`` is a number too; text that is neither stays text."""
     try:
-        return json.loads(text, parse_constant=_not_a_constant)
-    except ValueError:
+        return json.loads(text, parse_constant=_not_a_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
         pass
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return yaml.load(text, _StrictLoader)
+    except yaml.composer.ComposerError as error:
+        raise InputError(error.problem, text[:80], "write each key once") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
 def _not_a_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; one with a key twice is left to the YAML reader, which says so."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key is written twice")
+    return dict(pairs)
+
+
+def _refuse_lossy_values(given: Any, made: Any, path: tuple[str, ...], where: str) -> None:
+    """Raise `InputError` where validation took a truth value for a number, or what no file or table can hold.
+
+    Parameters
+    ----------
+    given, made : Any
+        A value as it was written, and what validation made of it.
+    path : tuple of str
+        Keys that lead to it.
+    where : str
+        The file or argument, for the error.
+    """
+    key = ".".join(path)
+    made = made.root if isinstance(made, RootModel) else made
+    if isinstance(given, bool) and not isinstance(made, bool):
+        raise InputError(f"'{key}': {str(given).lower()} is no {type(made).__name__}", where, "write a number")
+    if isinstance(made, int) and abs(made) >= 2**63:
+        raise InputError(f"'{key}': the number is too large", where, "at most 2^63 - 1")
+    if isinstance(made, str) and "\0" in made:
+        raise InputError(f"'{key}': the text has a NUL character", where, "leave it out")
+    if isinstance(given, Mapping) and isinstance(made, BaseModel | Mapping):
+        for name, value in given.items():
+            inner = made.get(name) if isinstance(made, Mapping) else getattr(made, str(name), value)
+            _refuse_lossy_values(value, inner, (*path, str(name)), where)
+    elif isinstance(given, Sequence) and isinstance(made, Sequence) and not isinstance(given, str):
+        for i, (value, inner) in enumerate(zip(given, made, strict=False)):
+            _refuse_lossy_values(value, inner, (*path, str(i)), where)
 
 
 def _as_input_error(model: type[BaseModel], error: ValidationError, where: str) -> InputError:

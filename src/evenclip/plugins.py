@@ -9,6 +9,7 @@ all modules of such a package belong to the code of whoever imports the package.
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 from types import ModuleType
 
@@ -31,6 +32,8 @@ def modules_of(package: str) -> dict[str, ModuleType]:
 
 def names_of(package: str) -> list[str]:
     """The names that `modules_of` gives, without importing anything: for option blocks and help texts."""
-    folder = importlib.util.find_spec(package).submodule_search_locations
-    names = sorted(info.name for info in pkgutil.iter_modules(folder))
+    root, *inner = package.split(".")  # the packages above are not imported: they may be heavy
+    folders = importlib.util.find_spec(root).submodule_search_locations
+    infos = pkgutil.iter_modules([os.path.join(folder, *inner) for folder in folders])
+    names = sorted(info.name for info in infos)
     return [name for name in names if name != "base" and not name.startswith("_")]

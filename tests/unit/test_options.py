@@ -10,6 +10,8 @@ from pydantic import Field
 from evenclip.errors import InputError
 from evenclip.options import Options, expand_variables, parse_value, read_yaml
 
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
 
 class Inner(Options):
     width: int = 1
@@ -29,9 +31,9 @@ class Outer(Options):
         Outer,
         lr=st.floats(allow_nan=False, allow_infinity=False),
         amp=st.booleans(),
-        text=st.text(),
+        text=TEXTS,
         shares=st.lists(st.floats(0, 1)),
-        inner=st.builds(Inner, width=st.integers(), names=st.dictionaries(st.text(), st.text())),
+        inner=st.builds(Inner, width=st.integers(-(2**62), 2**62), names=st.dictionaries(TEXTS, TEXTS)),
     )
 )
 def test_arguments_round_trip(block):

@@ -1,21 +1,24 @@
 rule data:
     input:
-        source=ancient(lambda w: STUDY.data_source(w.dataset)),  # params.listing says whether it has changed
+        source=ancient(lambda w: STUDY.config.data[w.dataset].raw_files()),  # params.listing says whether it has changed
     output:
         manifest="data/{dataset}/{split}/manifest.json",
+    wildcard_constraints:
+        dataset=one_of(STUDY.config.data),
+        split=one_of(sorted({split for block in STUDY.config.data.values() for split in block.splits})),
     params:
-        command=lambda w: STUDY.data_command(w.dataset, w.split),
-        folder=lambda w, output: Path(output.manifest).parent,
-        listing=lambda w: STUDY.data_listing(w.dataset),
-        code=lambda w: code_fingerprint(STUDY.data_module(w.dataset)),
+        options=lambda w: STUDY.config.data[w.dataset].arguments(w.split),
+        folder=output_folder("manifest"),
+        listing=lambda w: STUDY.config.data[w.dataset].listing(),
+        code=lambda w: code_fingerprint(STUDY.config.data[w.dataset].module),
     log:
-        f"{LOGS}/data/{{dataset}}_{{split}}.log",
+        log_of("data/{dataset}_{split}"),
     benchmark:
-        f"{BENCHMARK}/data/{{dataset}}_{{split}}.tsv"
+        benchmark_of("data/{dataset}_{split}")
     resources:
         mem_mb=2000,
         runtime=120,
     conda:
         "../envs/tables.yaml"
     shell:
-        "python -m evenclip data {params.command} --out {params.folder} 2>&1 | tee {log}"
+        evenclip("data {params.options:q} --out {params.folder:q}")

@@ -1,11 +1,11 @@
 rule train:
     input:
         data=TRAINING_DATA,
-        weights=lambda w: f"{RESULTS}/balance/{STUDY.runs[w.run].strategy}/weights.parquet",
+        weights=lambda w: expand(rules.balance.output.weights, strategy=STUDY.runs[w.run].strategy),
         labels=rules.label.output.labels,
-        graph=lambda w: rules.graph.output if STUDY.uses_graph(w.run) else [],
-        stage_outputs=lambda w: STUDY.stage_outputs(w.run),
-        model=lambda w: STUDY.model_files(w.run, w.seed),
+        graph=lambda w: rules.graph.output if STUDY.runs[w.run].uses_graph(STUDY.config) else [],
+        stage_outputs=lambda w: STUDY.runs[w.run].stage_outputs(),
+        model=lambda w: STUDY.runs[w.run].files(w.seed),
     output:
         weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
         model=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.json",
@@ -13,22 +13,24 @@ rule train:
         history=f"{RESULTS}/train/{{run}}/seed{{seed}}/history.parquet",
         manifest=f"{RESULTS}/train/{{run}}/seed{{seed}}/manifest.json",
     params:
-        data=lambda w, input: Path(input.data).parent,
-        folder=lambda w, output: Path(output.weights).parent,
-        graph=lambda w: f"--graph {RESULTS}/graph" if STUDY.uses_graph(w.run) else "",
-        options=lambda w: STUDY.train_arguments(w.run),
+        data=input_folder("data"),
+        folder=output_folder("weights"),
+        graph=lambda w: ["--graph", GRAPH] if STUDY.runs[w.run].uses_graph(STUDY.config) else [],
+        options=lambda w: STUDY.runs[w.run].options.to_flags(),
         code=code_fingerprint("evenclip.train"),
     log:
-        f"{LOGS}/train/{{run}}_seed{{seed}}.log",
+        log_of("train/{run}_seed{seed}"),
     benchmark:
-        f"{BENCHMARK}/train/{{run}}_seed{{seed}}.tsv"
-    threads: lambda w: STUDY.train_options(w.run).threads
+        benchmark_of("train/{run}_seed{seed}")
+    threads: lambda w: STUDY.runs[w.run].options.threads
     resources:
         mem_mb=8000,
         runtime=1440,
-        gpu=lambda w: STUDY.gpus(STUDY.train_options(w.run).device),
+        gpu=lambda w: gpus(STUDY.runs[w.run].options.device),
     conda:
         "../envs/torch.yaml"
     shell:
-        "python -m evenclip train --data {params.data} --weights {input.weights} --labels {input.labels} {params.graph}"
-        " --out {params.folder} --seed {wildcards.seed} {params.options} 2>&1 | tee {log}"
+        evenclip(
+            "train --data {params.data:q} --weights {input.weights:q} --labels {input.labels:q} {params.graph:q}"
+            " --out {params.folder:q} --seed {wildcards.seed:q} {params.options:q}"
+        )

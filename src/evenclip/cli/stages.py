@@ -195,7 +195,7 @@ def doctor() -> None:
 @config_app.command("check")
 def config_check(study: Path) -> None:
     """Check a study file and list its runs."""
-    from evenclip.study.commands import load_study
+    from evenclip.study.study import load_study
 
     for run in load_study(study).runs.values():
         print(f"{run.name}\tstrategy={run.strategy}\t{' '.join(f'{k}={v}' for k, v in run.overrides.items())}".rstrip())

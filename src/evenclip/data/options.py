@@ -57,32 +57,3 @@ class ImportOptions(Options):
     """More bad records than this share is an error."""
     shard_size: Annotated[int, Field(ge=1)] = 10_000
     """Pairs per tar."""
-
-
-class SynthesizedDataset(Options):
-    """A data set drawn from the embedded world."""
-
-    source: Literal["synthesize"]
-    """Drawn, not read."""
-    splits: dict[str, Annotated[int, Field(ge=1)]]
-    """Number of pairs of each split."""
-    seed: int = 0
-    """Seed of the drawing."""
-    world: WorldOptions = WorldOptions()
-    """The world's knobs."""
-
-
-class ImportedDataset(Options):
-    """A data set read from files."""
-
-    source: Literal["import"]
-    """Read from files."""
-    root: str
-    """Folder, tar or zip with the files; `${NAME}` and `${NAME:-default}` stand for environment variables."""
-    splits: list[str] = ["all"]
-    """Splits to import."""
-    options: ImportOptions = ImportOptions()
-    """How the files are read."""
-
-
-Dataset = Annotated[SynthesizedDataset | ImportedDataset, Field(discriminator="source")]

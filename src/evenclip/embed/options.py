@@ -7,21 +7,19 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from evenclip.errors import InputError
-from evenclip.options import Options
-
-Count = Annotated[int, Field(ge=1)]
+from evenclip.options import Options, Threads
 
 
 class EmbedOptions(Options):
     """How sets are embedded."""
 
-    batch_size: Count = 128
+    batch_size: Annotated[int, Field(ge=1, le=10**7)] = 128
     """Images or texts embedded at once."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16`: matrix products in bfloat16; embeddings are saved in float32 either way."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a CUDA device where there is one."""
-    threads: Count = 1
+    threads: Threads = 1
     """CPU threads."""
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from evenclip.evaluate.measurement import Definition
-from evenclip.options import Options
+from evenclip.options import Count, Options, Threads
 
 SOURCE = "Bordes et al. 2013; ties as Berrendorf et al. 2020"
 DEFINITIONS = (
@@ -20,7 +20,6 @@ DEFINITIONS = (
         "mean of 1 / rank; share with rank <= k", "[0, 1]", "that of random ranks", SOURCE,
     ),
 )  # fmt: skip
-Count = Annotated[int, Field(ge=1)]
 
 
 class LinkOptions(Options):
@@ -38,5 +37,5 @@ class LinkOptions(Options):
     """Kinds with fewer questions get no number."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a CUDA device where there is one."""
-    threads: Count = 1
+    threads: Threads = 1
     """CPU threads."""

@@ -1,71 +1,107 @@
-"""Whether what a study's blocks say of each other, and of files, holds together; checked before anything runs."""
+"""Whether the blocks of a study agree with each other and with the files they name; checked before anything runs."""
 
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evenclip.errors import InputError
+from evenclip.options import read_text
+from evenclip.study.runs import Run
+from evenclip.study.schema import StudyConfig
 from evenclip.summarize.claims import read_claims
 
-if TYPE_CHECKING:
-    from evenclip.study.commands import Study
+MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
+"""What a model configuration in open_clip's format has."""
 
 
-def check_references(study: "Study", where: str) -> None:
-    """Refuse a study whose blocks name data, files, runs or sets that are not there; `InputError` says which."""
-    used = [("label", study.training_data)]
-    if (embedding := study.config.label.embedding) and embedding.attribute_data:
-        used.append(("label.embedding.attribute_data", embedding.attribute_data))
-    used += [
-        (f"graph.sources of {path}", "/".join(Path(path).parts[1:3]))
-        for path in study.graph_files()
-        if path.startswith("data/") and path.endswith("manifest.json")
-    ]
-    used += [(f"evaluate.sets.{name}", block.data) for name, block in study.config.evaluate.sets.items()]
-    for name, block in study.config.vqa.items():
-        if name in study.config.evaluate.sets:
+def check_study(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:
+    """Refuse a study whose blocks name data, files, runs or sets that do not exist; `InputError` says which."""
+    _check_sets(config, where)
+    _check_data(config, where)
+    _check_label(config, where)
+    _check_files(config, where)
+    _check_runs(config, runs, where)
+
+
+def _check_sets(config: StudyConfig, where: str) -> None:
+    evaluation, questions = config.evaluate.sets, config.vqa
+    for name in questions:
+        if name in evaluation:
             raise InputError(f"'{name}' names an evaluation set too", f"{where}, vqa", "give it another name")
-        used += [(f"vqa.{name}.train.data", block.train.data), (f"vqa.{name}.test.data", block.test.data)]
-    for key, data in used:
-        dataset, split = data.split("/")
-        if dataset not in study.config.data or split not in study.config.data[dataset].splits:
-            known = [f"{name}/{part}" for name, block in study.config.data.items() for part in block.splits]
+    if "links" in {*evaluation, *questions}:
+        raise InputError("'links' is the name of link prediction's results", where, "give the set another name")
+    for name in evaluation:
+        config.evaluate.probe_set(name)
+    if not any(block.tasks for block in evaluation.values()):
+        raise InputError("nothing is measured", f"{where}, evaluate.sets", "give a set tasks, e.g. [{kind: retrieval}]")
+
+
+def _check_data(config: StudyConfig, where: str) -> None:
+    known = [f"{name}/{split}" for name, block in config.data.items() for split in block.splits]
+    for key, data in config.data_uses().items():
+        if data not in known:
             raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
-    files = [("label.lexicon", study.config.label.lexicon), *(("evaluate", path) for path in study.prompt_files())]
-    files += [("summarize.claims", path) for path in study.claims]
-    files += [
-        (f"train.model or train.init of run {run}", path)
-        for run in study.runs
-        for seed in study.config.seeds
-        for path in study.model_files(run, seed)
-    ]
-    for key, path in files:
-        if not Path(path).is_file() and not path.startswith("results/"):  # of a training: Snakemake asks for it
-            raise InputError(f"no such file '{path}'", f"{where}, {key}", "paths are relative to the project's folder")
-    for run in study.runs:
-        if study.uses_graph(run) and study.config.graph is None:
-            methods = study.train_options(run).methods()
-            hint = f"add a block `graph`, or take out {', '.join(m for m in methods if 'graph' in methods[m].needs)}"
-            raise InputError("the study has no knowledge graph to learn from", f"{where}, run {run}", hint)
-    if "links" in {*study.config.evaluate.sets, *study.config.vqa}:
-        raise InputError("'links' is where link prediction goes", where, "give the set another name")
-    if study.config.links and study.config.graph is None:
-        raise InputError("no graph to predict links of", f"{where}, links", "add a block `graph`")
-    if study.config.links and not study.linking_runs():
-        raise InputError("no run learns links", f"{where}, links", "give one train.knowledge, or take `links` out")
-    for name in study.config.evaluate.sets:
-        study.probe_set(name)
-    for path in study.claims:
-        read_claims(Path(path))  # now, not when all is trained
-    _check_label(study, where)
 
 
-def _check_label(study: "Study", where: str) -> None:
-    block, options = study.config.label.embedding, study.config.label.options
+def _check_label(config: StudyConfig, where: str) -> None:
+    block, options = config.label.embedding, config.label.options
     if block is None and ("similarity" in options.utility or options.drop_lowest_similarity):
         raise InputError("similarity needs embeddings", f"{where}, label.options", "add label.embedding.model")
     if block is not None and bool(block.attribute_data) != bool(block.attributes):
         what = "attribute_data and attributes belong together"
         raise InputError(what, f"{where}, label.embedding", "give both, or neither")
-    if block is not None and study.config.scatter > 1:
-        what = "what is made of embeddings compares all pairs"
+    if block is not None and config.scatter > 1:
+        what = "embeddings are compared over all pairs, which scattered labelling does not see"
         raise InputError(what, f"{where}, label.embedding", "scatter: 1")
+
+
+def _check_files(config: StudyConfig, where: str) -> None:
+    _require_files([config.label.lexicon], f"{where}, label.lexicon")
+    _require_files(config.evaluate.prompt_files(), f"{where}, evaluate")
+    _require_files(config.claims, f"{where}, summarize.claims")
+    for path in config.claims:
+        read_claims(Path(path))  # now, not when everything is trained
+
+
+def _check_runs(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:
+    for run in runs.values():
+        key = f"{where}, train.model or train.init of run {run.name}"
+        for seed in config.seeds:
+            _require_files(run.files(seed), key)
+        _check_model(run.options.model, f"{where}, train.model of run {run.name}")
+        if run.uses_graph(config) and config.graph is None:
+            methods = [name for name, method in run.options.methods().items() if "graph" in method.needs]
+            hint = f"add a block `graph`, or take out {', '.join(methods)}"
+            raise InputError("the study has no knowledge graph to learn from", f"{where}, run {run.name}", hint)
+    if config.links and config.graph is None:
+        raise InputError("no graph to predict links of", f"{where}, links", "add a block `graph`")
+    if config.links and not any(run.learns_links() for run in runs.values()):
+        raise InputError("no run learns links", f"{where}, links", "give one train.knowledge, or take `links` out")
+
+
+def _require_files(paths: Iterable[str], where: str) -> None:
+    for path in paths:
+        if not os.path.isfile(path) and not path.startswith("results/"):  # of another study: Snakemake asks for it
+            problem = "is a folder, not a file" if os.path.isdir(path) else "no such file"
+            raise InputError(f"{problem} '{path[:200]}'", where, "paths are relative to the project's folder")
+
+
+def _check_model(model: str, where: str) -> None:
+    """Refuse what is neither a model configuration nor the name of one that open_clip has."""
+    hint = "an open_clip name such as ViT-B-32, or the path of a JSON model configuration, e.g. config/models/*.json"
+    if not model.endswith(".json"):
+        package = importlib.util.find_spec("open_clip")  # which is not imported: that takes seconds
+        names = {path.stem for path in Path(package.origin).parent.glob("model_configs/*.json")} if package else set()
+        fetched = re.match(r"(hf-hub|local-dir):", model)
+        if not fetched and (not re.fullmatch(r"[\w.+-]+", model) or (names and model not in names)):
+            raise InputError(f"no model '{model[:200]}'", where, hint)
+        return
+    try:
+        configuration = json.loads(read_text(model))
+    except (ValueError, RecursionError):
+        configuration = None
+    if not isinstance(configuration, dict) or not set(configuration.get("model_cfg", configuration)) >= MODEL_KEYS:
+        raise InputError(f"'{model}' is no model configuration", where, hint)

@@ -1,60 +1,105 @@
-"""The ablation sheet of a study: a TSV, one row = one run; reads and checks it."""
+"""The ablation sheet of a study: a TSV in which one row is one run; reads and checks it."""
 
 import csv
+import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from evenclip.errors import InputError
-from evenclip.options import parse_value
+from evenclip.options import parse_value, read_text
 from evenclip.study.schema import StudyConfig
+from evenclip.train.options import TrainOptions
+
+COLUMNS = "columns: run, strategy, train.<option>, ..."
 
 
 @dataclass(frozen=True)
 class Run:
-    """One row of the ablation sheet."""
+    """One row of the ablation sheet: a model that is trained once with each seed."""
 
     name: str
     strategy: str
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """`train.<option>` -> value."""
+    options: TrainOptions
+    """How it is trained: the study's block with the row's overrides."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """What the row says: `train.<option>` -> value."""
+
+    def uses_graph(self, config: StudyConfig) -> bool:
+        """Whether the run learns from the study's knowledge graph."""
+        return self.options.needs("graph") or (config.graph is not None and self.options.uses("graph"))
+
+    def learns_links(self) -> bool:
+        """Whether the training leaves an encoder that can predict links of the graph."""
+        return any(method.learns_links() for method in self.options.methods().values())
+
+    def files(self, seed: int | str) -> list[str]:
+        """Files that the options name, such as the model's configuration: an edit of them trains again."""
+        return list(self.options.of_seed(seed).files().values())
+
+    def stage_outputs(self) -> list[str]:
+        """What other stages make for the run's options: weights of a first stage, manifests of a probe's data."""
+        paths = self.options.stage_outputs().values()
+        return [path if path.endswith(".parquet") else f"{path}/manifest.json" for path in paths]
 
 
-def read_runs(path: Path, config: StudyConfig) -> list[Run]:
-    """The rows of an ablation sheet; `InputError` naming row and column for the first thing that is wrong."""
+def read_runs(config: StudyConfig) -> dict[str, Run]:
+    """The runs of a study by name; `InputError` naming row and column for the first thing that is wrong.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        Its `ablations` is the sheet, its `train` what all runs share, its `balance` the strategies to choose from.
+    """
+    path = config.ablations
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            rows, columns = list(reader), reader.fieldnames or []
-    except FileNotFoundError:
-        raise InputError("no such ablation sheet", str(path), "check the key `ablations`") from None
+        reader = csv.DictReader(io.StringIO(read_text(path, "check the key `ablations`"), newline=""), delimiter="\t")
+        rows, columns = list(reader), list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise InputError(f"not a table with tabs ({error})", path, "one cell per column, separated by tabs") from None
     for required in ("run", "strategy"):
         if required not in columns:
-            raise InputError(
-                f"column '{required}' is missing", str(path), "columns: run, strategy, train.<option>, ..."
-            )
-    unknown = [c for c in columns if c not in ("run", "strategy") and not c.startswith("train.")]
-    if unknown:
-        raise InputError(f"unknown column '{unknown[0]}'", str(path), "columns: run, strategy, train.<option>, ...")
+            raise InputError(f"column '{required}' is missing", path, COLUMNS)
+    if unknown := [column for column in columns if not re.fullmatch(r"run|strategy|train\.[^.].*", column)]:
+        raise InputError(f"unknown column '{unknown[0][:80]}'", path, COLUMNS)
+    if twice := [column for i, column in enumerate(columns) if column in columns[:i]]:
+        raise InputError(f"the column '{twice[0]}' is there twice", path, "one column for each option")
     runs = [_read_run(row, f"{path}, row {number}", config) for number, row in enumerate(rows, start=1)]
-    names = [run.name for run in runs]
-    if not runs or len(set(names)) < len(names):
-        raise InputError("no runs" if not runs else "two rows have the same run name", str(path), "one row = one run")
-    return runs
+    by_name = {run.name: run for run in runs}
+    if not runs or len(by_name) < len(runs):
+        raise InputError("no runs" if not runs else "two rows have the same run name", path, "one row = one run")
+    return by_name
 
 
-def _read_run(row: dict[str, str], where: str, config: StudyConfig) -> Run:
+def _read_run(row: dict[str | None, str | None], where: str, config: StudyConfig) -> Run:
     name, strategy = row["run"] or "", row["strategy"] or ""
     if None in row:
         raise InputError("more cells than columns", where, "one cell per column, separated by tabs")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "report":
-        raise InputError(
-            f"'{name}' cannot name a run", where, "a lower-case letter, then letters, digits and _; not 'report'"
-        )
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", name) or name == "report":
+        hint = "a lower-case letter, then letters, digits and _, 100 at most; not 'report'"
+        raise InputError(f"'{name[:100]}' cannot name a run", where, hint)
     if strategy not in config.balance:
-        raise InputError(
-            f"unknown strategy '{strategy}'", where, f"one of {', '.join(config.balance)}, or add it to `balance`"
-        )
-    overrides = {key: parse_value(text) for key, text in row.items() if key.startswith("train.") and text}
-    return Run(name, strategy, overrides)
+        hint = f"one of {', '.join(config.balance)}, or add it to `balance`"
+        raise InputError(f"unknown strategy '{strategy[:100]}'", where, hint)
+    overrides = {column: parse_value(cell) for column, cell in row.items() if column.startswith("train.") and cell}
+    return Run(name, strategy, _with_overrides(config, overrides, f"{config.ablations}, run {name}"), overrides)
+
+
+def _with_overrides(config: StudyConfig, overrides: Mapping[str, Any], where: str) -> TrainOptions:
+    """The study's training block with a row's overrides; a column may name one key of a nested block."""
+    values = config.train.model_dump()
+    for column, value in overrides.items():
+        *blocks, key = column.removeprefix("train.").split(".")
+        if outer := [other for other in overrides if column.startswith(f"{other}.")]:
+            hint = "fill one of the two, or write all keys into the block"
+            raise InputError(f"'{outer[0]}' and '{column}' are both given", where, hint)
+        inner = values
+        for block in blocks:
+            inner[block] = inner.get(block) or {}  # the sheet switches a method on by naming one of its keys
+            inner = inner[block]
+            if not isinstance(inner, dict):
+                raise InputError(f"unknown column '{column}'", where, f"'{block}' is one value, without keys inside")
+        inner[key] = value
+    weights = {name: f"{config.results}/balance/{name}/weights.parquet" for name in config.balance}
+    return TrainOptions.parse(values, where).with_weights_of(weights)

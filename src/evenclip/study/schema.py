@@ -1,61 +1,184 @@
-"""What a study file may hold: its blocks, each declared beside the stage that reads it, composed here."""
+"""What a study file may hold: its blocks, and the command-line arguments that each block stands for.
 
-from typing import Annotated
+A block that one stage reads alone (training, balancing, ...) is declared beside that stage; here it is composed with
+what only a study knows: which data, which files. An argument list is passed to the shell with every element quoted.
+"""
 
-from pydantic import Field, StringConstraints
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
 
 from evenclip.balance.options import BalanceOptions
-from evenclip.data.options import Dataset
+from evenclip.data.options import ImportOptions, WorldOptions
+from evenclip.data.raw_listing import fingerprint_files
 from evenclip.embed.options import EmbedOptions
-from evenclip.evaluate.options import EvaluateOptions, Task
+from evenclip.errors import InputError
+from evenclip.evaluate.options import EvaluateOptions, Task, train_split
 from evenclip.graph import Format, GraphOptions
 from evenclip.label import LabelOptions
 from evenclip.links import LinkOptions
-from evenclip.options import Options
+from evenclip.options import Count, FilePath, Options, Seed, expand_variables, repeated
 from evenclip.summarize.options import SummarizeOptions
 from evenclip.track.options import TrackOptions
 from evenclip.train.options import TrainOptions
 from evenclip.vqa import VqaOptions
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+"""A name that becomes part of paths and metrics."""
+SplitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$")]
+DataName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/[A-Za-z0-9_]+$")]
+"""`<dataset>/<split>`."""
 
 
-DataName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/\w+$")]
+def _unique(values: list) -> list:
+    if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+        raise ValueError(f"{twice[0]} is there twice")
+    return values
+
+
+def manifest_of(data: str) -> str:
+    """The manifest of the data ``<dataset>/<split>``: the one file that stands for its shards."""
+    return f"data/{data}/manifest.json"
+
+
+def made_with(path: str, datasets: Iterable[str]) -> str:
+    """The manifest of the data folder that ``path`` lies in, if one of ``datasets`` makes it; else ``path``."""
+    parts = Path(path).parts
+    ours = len(parts) > 2 and parts[0] == "data" and parts[1] in datasets
+    return manifest_of("/".join(parts[1:3])) if ours else path
+
+
+class SynthesizedDataset(Options):
+    """A data set that is drawn from the embedded world."""
+
+    source: Literal["synthesize"]
+    """The data set is drawn."""
+    splits: Annotated[dict[SplitName, Count], Field(min_length=1)]
+    """Number of pairs of each split."""
+    seed: Seed = 0
+    """Seed of the drawing."""
+    world: WorldOptions = WorldOptions()
+    """The biases and looks of the world."""
+
+    module: ClassVar = "evenclip.data.world.synthesize"
+
+    def arguments(self, split: str) -> list[str]:
+        """`evenclip data` sub-command and arguments that make one split."""
+        size = ["--n", str(self.splits[split]), "--seed", str(self.seed)]
+        return ["synthesize", "--split", split, *size, *self.world.to_flags()]
+
+    def raw_files(self) -> list[str]:
+        """Files that the data set is read from: none."""
+        return []
+
+    def listing(self) -> str:
+        """Fingerprint of the files that the data set is read from: '' for none."""
+        return ""
+
+
+class ImportedDataset(Options):
+    """A data set that is read from files."""
+
+    source: Literal["import"]
+    """The data set is read from files."""
+    root: FilePath
+    """Folder, tar or zip with the files; `${NAME}` and `${NAME:-default}` stand for environment variables."""
+    splits: Annotated[list[SplitName], Field(min_length=1), AfterValidator(_unique)] = ["all"]
+    """Splits to import."""
+    options: ImportOptions = ImportOptions()
+    """How the files are read."""
+
+    module: ClassVar = "evenclip.data.importing"
+
+    def arguments(self, split: str) -> list[str]:
+        """`evenclip data` sub-command and arguments that make one split."""
+        return ["import", "--source", *self.raw_files(), "--split", split, *self.options.to_flags()]
+
+    def raw_files(self) -> list[str]:
+        """The folder or archive that the data set is read from, environment variables expanded."""
+        return [expand_variables(self.root, "data, root")]
+
+    def listing(self) -> str:
+        """Fingerprint of the files that the data set is read from; times alone do not change it."""
+        return "".join(map(fingerprint_files, self.raw_files()))
+
+
+Dataset = Annotated[SynthesizedDataset | ImportedDataset, Field(discriminator="source")]
 
 
 class LabelEmbedding(Options):
     """Embeddings of the training pairs, for the image side of the labels and for image-text similarity."""
 
-    model: str
+    model: FilePath
     """Model that embeds: an open_clip name:tag, a run folder, CONFIG.json:CHECKPOINT, or a checkpoint."""
     attribute_data: DataName | None = None
-    """`<dataset>/<split>` annotated with the attributes, from which the image side learns; None = no image side."""
+    """`<dataset>/<split>` annotated with the attributes, from which the image side learns; null = no image side."""
     attributes: list[str] = []
     """Columns of it that hold perceived attributes, e.g. gender."""
 
+    def sets(self, training_data: str) -> dict[str, str]:
+        """What is embedded, by the name of the file that it goes to: `<dataset>/<split>`."""
+        annotated = {"annotated": self.attribute_data} if self.attribute_data else {}
+        return {"pairs": training_data, **annotated}
+
+    def inputs(self, training_data: str) -> list[str]:
+        """What the embeddings are made from: shards, and the model where it is a file."""
+        candidates = [self.model, self.model.rpartition(":")[2], os.path.join(self.model, "model.safetensors")]
+        weights = [path for path in candidates if os.path.isfile(path)]
+        return [manifest_of(data) for data in self.sets(training_data).values()] + weights
+
+    def embed_arguments(self, training_data: str) -> list[str]:
+        """Arguments of `evenclip embed`, without its options."""
+        sets = [f"{name}=data/{data}" for name, data in self.sets(training_data).items()]
+        return ["--model", self.model, *repeated("--set", sets)]
+
+    def label_arguments(self, folder: str) -> list[str]:
+        """Arguments of `evenclip label` for the embeddings in ``folder``."""
+        arguments = ["--embeddings", f"{folder}/pairs.npz"]
+        if self.attribute_data:
+            arguments += ["--attribute-set", f"{folder}/annotated.npz"]
+            arguments += ["--attribute-data", f"data/{self.attribute_data}"]
+        return arguments + repeated("--attribute", self.attributes)
+
 
 class LabelBlock(Options):
-    """Which captions are labelled, with which words."""
+    """Which captions are labelled, and with which words."""
 
     dataset: Name
-    """Data set whose captions are labelled, and trained on."""
-    split: str = "train"
+    """Data set whose captions are labelled, and which is trained on."""
+    split: SplitName = "train"
     """Its training split."""
-    lexicon: str
-    """YAML file of attributes, targets and proxies with their words."""
+    lexicon: FilePath
+    """YAML file with the words of each perceived attribute, target and proxy."""
     embedding: LabelEmbedding | None = None
-    """What embeddings the labels use; None = captions alone."""
+    """Embeddings that the labels use beside the captions; null = captions alone."""
     options: LabelOptions = LabelOptions()
-    """How words are matched and captions pooled."""
+    """How words are matched, and how the captions of a picture are pooled."""
 
 
 class GraphBlock(Options):
-    """The knowledge graph that the training data is tied to."""
+    """The knowledge graph that belongs to the training data."""
 
-    sources: Annotated[dict[Format, str], Field(min_length=1)]
-    """Format -> file or folder, the richest first; `captions` and `pairs` take a folder `data/<dataset>/<split>`."""
+    sources: Annotated[dict[Format, FilePath], Field(min_length=1)]
+    """Format -> file or folder, the richest first; for `captions` and `pairs` a folder `data/<dataset>/<split>`."""
     options: GraphOptions = GraphOptions()
     """How the sources are merged, restricted and split."""
+
+    def paths(self) -> dict[str, str]:
+        """The sources with environment variables expanded."""
+        return {name: expand_variables(path, f"graph.sources.{name}") for name, path in self.sources.items()}
+
+    def inputs(self, datasets: Iterable[str]) -> list[str]:
+        """The files that the graph is read from; a manifest for what comes with one of the ``datasets``."""
+        return list(dict.fromkeys(made_with(path, datasets) for path in self.paths().values()))
+
+    def arguments(self) -> list[str]:
+        """Arguments of `evenclip graph`."""
+        sources = [f"{name}={path}" for name, path in self.paths().items()]
+        return [*repeated("--source", sources), *self.options.to_flags()]
 
 
 class EvaluationSet(Options):
@@ -63,41 +186,95 @@ class EvaluationSet(Options):
 
     data: DataName
     """`<dataset>/<split>`."""
-    tasks: list[Task]
-    """What is measured."""
+    tasks: Annotated[list[Task], AfterValidator(_unique)]
+    """What is measured; nothing on a set that only trains the linear probes of another."""
+
+    def prompt_stems(self) -> set[str]:
+        """Names of the prompt files that the tasks need."""
+        return {stem for task in self.tasks for stem in task.prompt_stems()}
 
 
 class EvaluateBlock(Options):
-    """Evaluation sets and how intervals are made."""
+    """Evaluation sets, and how intervals are computed."""
 
-    sets: dict[Name, EvaluationSet]
+    sets: Annotated[dict[Name, EvaluationSet], Field(min_length=1)]
     """Evaluation sets by the name that stands in the metrics, e.g. world_people."""
-    prompts: str = "config/prompts"
-    """Folder of the prompt files `<stem>.yaml` that tasks name."""
+    prompts: FilePath = "config/prompts"
+    """Folder of the prompt files `<name>.yaml` that tasks name."""
     options: EvaluateOptions = EvaluateOptions()
-    """Bootstrap resamples, smallest group."""
+    """Bootstrap resamples and smallest group."""
+
+    def prompt_files(self, *names: str) -> list[str]:
+        """Prompt files of the named sets, or of all."""
+        stems = {stem for name in names or self.sets for stem in self.sets[name].prompt_stems()}
+        return [f"{self.prompts}/{stem}.yaml" for stem in sorted(stems)]
+
+    def embed_arguments(self) -> list[str]:
+        """Arguments of `evenclip embed`: every set with its prompt files."""
+        files = {name: ",".join(self.prompt_files(name)) for name in self.sets}
+        sets = [f"{name}=data/{block.data}{':' * bool(files[name])}{files[name]}" for name, block in self.sets.items()]
+        return repeated("--set", sets)
+
+    def arguments(self, name: str) -> list[str]:
+        """Arguments of `evenclip evaluate` for one set."""
+        tasks = [task.to_argument() for task in self.sets[name].tasks]
+        return ["--name", name, *repeated("--task", tasks), *self.options.to_flags()]
+
+    def probe_set(self, name: str) -> str | None:
+        """The set that the linear probes of the set ``name`` train on, if they name a split."""
+        block = self.sets[name]
+        if (split := train_split(block.tasks)) is None:
+            return None
+        data = f"{block.data.partition('/')[0]}/{split}"
+        for other, candidate in self.sets.items():
+            if candidate.data == data:
+                return other
+        hint = f"add a set with data: {data} (tasks: [] will do)"
+        raise InputError(f"no evaluation set has the training split {data}", f"evaluate.sets.{name}", hint)
 
 
 class QuestionFiles(Options):
-    """Questions in VQA v2's format, with their answers and pictures."""
+    """Questions in the format of VQA v2, with their answers and pictures."""
 
-    questions: str
-    """The questions' file; where it is made with the data, `data/<dataset>/<split>/...`."""
-    annotations: str
-    """The answers' file."""
+    questions: FilePath
+    """File of the questions; where it is made with the data, `data/<dataset>/<split>/...`."""
+    annotations: FilePath
+    """File of the answers."""
     data: DataName
     """`<dataset>/<split>` with the pictures."""
 
+    def _paths(self) -> list[str]:
+        return [expand_variables(path, f"vqa, {path}") for path in (self.questions, self.annotations)]
+
+    def inputs(self, datasets: Iterable[str]) -> list[str]:
+        """What the table of questions is made from; a manifest for what comes with one of the ``datasets``."""
+        files = [made_with(path, datasets) for path in self._paths()]
+        return list(dict.fromkeys([manifest_of(self.data), *files]))
+
+    def arguments(self) -> list[str]:
+        """Arguments of `evenclip data questions`."""
+        questions, annotations = self._paths()
+        return [questions, "--annotations", annotations, "--data", f"data/{self.data}"]
+
 
 class VqaBlock(Options):
-    """Visual question answering: questions to learn from, and questions to be measured on."""
+    """Visual question answering: questions to learn from, and questions to measure on."""
 
     train: QuestionFiles
-    """Of the training split."""
+    """Questions that the answer head is trained on."""
     test: QuestionFiles
-    """Of another."""
+    """Questions that it is measured on, about other pictures."""
     options: VqaOptions = VqaOptions()
     """How the answer head is trained."""
+
+    def files(self, part: str) -> QuestionFiles:
+        """The questions of one ``part``: `train` or `test`."""
+        return {"train": self.train, "test": self.test}[part]
+
+    def arguments(self, name: str, folder: str) -> list[str]:
+        """Arguments of `evenclip vqa`, where the tables of questions are in ``folder``."""
+        parts = [f"--{part}={folder}/{part}.parquet=data/{self.files(part).data}" for part in ("train", "test")]
+        return [*parts, "--name", name, *self.options.to_flags()]
 
 
 class StudyConfig(Options):
@@ -105,23 +282,23 @@ class StudyConfig(Options):
 
     study: Name
     """Name of the study: its results are in results/<study>."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
     """Random seeds; every run is trained once with each."""
-    ablations: str
+    ablations: FilePath
     """Ablation sheet (TSV): one row = one run; columns run, strategy, and any `train.<option>` that differs."""
-    data: dict[Name, Dataset]
+    data: Annotated[dict[Name, Dataset], Field(min_length=1)]
     """Data sets by name."""
-    scatter: Annotated[int, Field(ge=1)] = 1
-    """Parts that labelling and balancing are split into, each a job of its own; for data of more shards than that which
-    one machine should not work through alone."""
+    scatter: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Number of parts that labelling and balancing are split into, each a job of its own; for data of more shards than
+    one machine can work through."""
     label: LabelBlock
     """Labels of the training captions."""
-    balance: dict[Name, BalanceOptions]
+    balance: Annotated[dict[Name, BalanceOptions], Field(min_length=1)]
     """Balancing strategies by name."""
     graph: GraphBlock | None = None
     """Knowledge graph; null = none."""
     train: TrainOptions = TrainOptions()
-    """Training, the same for all runs but for the ablation sheet's columns."""
+    """Training: what all runs share; the ablation sheet's columns override it."""
     embed: EmbedOptions = EmbedOptions()
     """Embedding of the evaluation sets."""
     evaluate: EvaluateBlock
@@ -129,8 +306,36 @@ class StudyConfig(Options):
     summarize: SummarizeOptions = SummarizeOptions()
     """Statistics over seeds, and claims."""
     vqa: dict[Name, VqaBlock] = {}
-    """Visual question answering by the name that stands in the metrics, another than those of evaluation sets."""
+    """Visual question answering, by the name that stands in the metrics; no evaluation set may have that name."""
     links: LinkOptions | None = None
     """Link prediction in the graph, by the runs with a multi-modal encoder; null = none."""
     track: TrackOptions = TrackOptions()
     """MLflow."""
+
+    @property
+    def results(self) -> str:
+        """The study's results folder."""
+        return f"results/{self.study}"
+
+    @property
+    def training_data(self) -> str:
+        """`<dataset>/<split>` that is trained on."""
+        return f"{self.label.dataset}/{self.label.split}"
+
+    @property
+    def claims(self) -> list[str]:
+        """The file of claims, if there is one."""
+        return [self.summarize.claims] if self.summarize.claims else []
+
+    def data_uses(self) -> Mapping[str, str]:
+        """Every use of data in the study: config key -> `<dataset>/<split>`."""
+        uses = {"label": self.training_data}
+        if self.label.embedding and self.label.embedding.attribute_data:
+            uses["label.embedding.attribute_data"] = self.label.embedding.attribute_data
+        for name, path in (self.graph.paths() if self.graph else {}).items():
+            if made_with(path, self.data) != path:
+                uses[f"graph.sources.{name} ({path})"] = "/".join(Path(path).parts[1:3])
+        uses |= {f"evaluate.sets.{name}": block.data for name, block in self.evaluate.sets.items()}
+        for name, block in self.vqa.items():
+            uses |= {f"vqa.{name}.{part}.data": block.files(part).data for part in ("train", "test")}
+        return uses

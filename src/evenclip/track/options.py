@@ -1,10 +1,10 @@
 """Options of the track stage."""
 
-from evenclip.options import Options
+from evenclip.options import FilePath, Options
 
 
 class TrackOptions(Options):
     """Where results are written for MLflow."""
 
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: FilePath = "sqlite:///mlflow.db"
     """MLflow store: a local SQLite file (relative to the project's folder), or the address of a server."""

@@ -9,14 +9,10 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field
 
-from evenclip.options import Options
+from evenclip.options import BatchSize, Count, NonNegative, Options, Positive, Share, Threads
 
-Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-AtLeastZero = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 TwoOrMore = Annotated[int, Field(ge=2)]
 
 INPUTS = {"labels": "the labels table of `evenclip label`", "graph": "the folder of `evenclip graph`"}
@@ -63,14 +59,14 @@ class AhnmOptions(MethodOptions):
     summary = "hard negatives count more, with equal shares for perceived groups"
     uses = frozenset({"labels", "graph"})
 
-    sharpness_start: AtLeastZero = 0.0
+    sharpness_start: NonNegative = 0.0
     """How strongly weights grow with hardness at the start (beta): 0 = all negatives weigh the same."""
-    sharpness_end: AtLeastZero = 0.5
+    sharpness_end: NonNegative = 0.5
     """The same at the end; 1 = weights proportional to a negative's share of the softmax."""
     strength_start: Share = 0.0
     """Share of the total weight that follows hardness at the start; the rest is spread evenly. It grows to 1. A model
     that has learnt nothing yet and sees only hard negatives never learns."""
-    focus: AtLeastZero = 2.0
+    focus: NonNegative = 2.0
     """Exponent of (1 - p), which reduces the weight of negatives that the model is sure of (p near 1)."""
     max_weight: Annotated[float, Field(ge=1)] = 10.0
     """Weights are clipped to [mean / max_weight, mean * max_weight], mean = geometric mean of the anchor's weights."""
@@ -121,16 +117,16 @@ class KnowledgeOptions(MethodOptions):
     summary = "losses on the triples of a knowledge graph"
     needs = frozenset({"graph"})
 
-    e2e: AtLeastZero = 0.2
+    e2e: NonNegative = 0.2
     """Weight of the entity-to-entity loss: find the masked head or tail of a triple among those of the batch."""
-    e2r: AtLeastZero = 0.2
+    e2r: NonNegative = 0.2
     """Weight of the entity-to-relation loss: find the masked relation among all relations of the graph."""
-    g2e: AtLeastZero = 0.2
+    g2e: NonNegative = 0.2
     """Weight of the graph-to-entity loss: match an entity with its description by a graph network."""
-    kd: AtLeastZero | None = None
+    kd: NonNegative | None = None
     """Weight of knowledge distillation: keep the image-text distribution of the initial model, which must be trained
     (`init`); null = 1 if it is, else 0."""
-    as_captions: AtLeastZero = 0.0
+    as_captions: NonNegative = 0.0
     """Control: weight of CLIP's own loss on the same triples written as captions of their images; replaces the other
     losses."""
     triples_per_batch: TwoOrMore = 32
@@ -230,7 +226,7 @@ class TrainOptions(Options):
     """`clip`: softmax over the batch; `siglip`: a sigmoid for each image-text pair, with a learnt bias."""
     samples_seen: Count = 30_000
     """Image-text pairs shown in all, whatever the strategy keeps; rounded up to whole batches."""
-    batch_size: TwoOrMore = 64
+    batch_size: BatchSize = 64
     """Pairs in a batch; every pair is a negative of all others."""
     micro_batch_size: Count | None = None
     """Pairs encoded together in each process, with all activations in memory; null = the process's share of the batch.
@@ -239,7 +235,7 @@ class TrainOptions(Options):
     """Highest learning rate: reached after the warm-up, then lowered to 0 along a cosine."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the learning rate rises."""
-    weight_decay: AtLeastZero = 0.1
+    weight_decay: NonNegative = 0.1
     """AdamW's weight decay of matrices; gains, biases and the logit scale have none."""
     clip_norm: Positive = 1.0
     """Largest norm of the gradient; longer gradients are clipped."""
@@ -259,9 +255,9 @@ class TrainOptions(Options):
     """Compile the towers with torch.compile: slow to start, then faster, mostly on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a CUDA device where there is one."""
-    threads: Count = 1
+    threads: Threads = 1
     """CPU threads of each process; weights are reproduced bit by bit only with the same number."""
-    cache_mb: AtLeastZero = 4096
+    cache_mb: NonNegative = 4096
     """Memory for decoded images in each process; a larger set is decoded again from the shards for every batch."""
     log_every: Count = 10
     """Steps between two rows of the history."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from evenclip.errors import InputError
 from evenclip.evaluate.measurement import Definition
-from evenclip.options import Options
+from evenclip.options import BatchSize, Count, Options, Threads
 
 DEFINITIONS = (
     Definition(
@@ -17,7 +17,6 @@ DEFINITIONS = (
         "Antol et al. 2015, arXiv 1505.00468",
     ),
 )  # fmt: skip
-Count = Annotated[int, Field(ge=1)]
 
 
 class VqaOptions(Options):
@@ -33,7 +32,7 @@ class VqaOptions(Options):
     """The most frequent answers of the training questions, among which an answer is chosen."""
     questions_seen: Count = 40_000
     """Training questions shown in all."""
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: BatchSize = 64
     """Questions in a batch."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Highest learning rate."""
@@ -43,7 +42,7 @@ class VqaOptions(Options):
     """Properties with fewer questions get no number."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a CUDA device where there is one."""
-    threads: Count = 1
+    threads: Threads = 1
     """CPU threads."""
 
 

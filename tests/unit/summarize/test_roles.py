@@ -4,7 +4,7 @@ from pathlib import Path
 
 from evenclip.balance.options import BalanceOptions
 from evenclip.label.options import LabelOptions
-from evenclip.study.commands import load_study
+from evenclip.study.study import load_study
 from evenclip.summarize.claims import Claim, read_claims
 from evenclip.summarize.roles import RunFacts, find_pair, find_run
 from evenclip.train.options import TrainOptions
@@ -135,12 +135,12 @@ def facts_of_study(name: str) -> tuple[list[RunFacts], list[Claim]]:
         RunFacts.of(
             run.name,
             balance=study.config.balance[run.strategy].model_dump(mode="json"),
-            train=study.train_options(run.name).model_dump(mode="json"),
+            train=run.options.model_dump(mode="json"),
             label=study.config.label.options.model_dump(mode="json"),
         )
         for run in study.runs.values()
     ]
-    return runs, read_claims(Path(study.claims[0]))
+    return runs, read_claims(Path(study.config.claims[0]))
 
 
 def chosen(one: Claim, runs: list[RunFacts]) -> tuple[str, str] | str:

@@ -1,0 +1,63 @@
+# The repeated parts of all rules, namely log and benchmark, the folder of a file, the shape of a command.
+LOGS = f"logs/{STUDY.config.study}"
+BENCHMARK = f"{RESULTS}/benchmark"
+
+
+def log_of(job):
+    """The log file of a job, e.g. `train/{run}_seed{seed}`."""
+    return f"{LOGS}/{job}.log"
+
+
+def benchmark_of(job):
+    """The benchmark table of a job."""
+    return f"{BENCHMARK}/{job}.tsv"
+
+
+def input_folder(name):
+    """A param: the folder of the (first) input ``name``."""
+    return lambda w, input: Path(_first(input.get(name))).parent
+
+
+def output_folder(name):
+    """A param: the folder of the (first) output ``name``."""
+    return lambda w, output: Path(_first(output.get(name))).parent
+
+
+def _first(paths):
+    return paths if isinstance(paths, str) else paths[0]
+
+
+def evenclip(arguments):
+    """A shell line, in which every field ends in `:q` so that no path is taken for shell code."""
+    return f"python -m evenclip {arguments} 2>&1 | tee {{log:q}}"
+
+
+def cells(strategy, parts):
+    """Cell counts of some parts; strategies that count utilities equally finely share them."""
+    return expand(rules.balance_count.output.cells, bits=STUDY.config.balance[strategy].utility_bits, part=parts)
+
+
+def one_of(names):
+    """A wildcard's pattern: one of ``names``; a word that no study uses where there are none."""
+    return "|".join(names) or "none"
+
+
+# `python -m evenclip` in a job is this checkout's package, in whichever environment its rule names. Without conda
+# it is the interpreter that runs Snakemake, also where the virtual environment is not activated
+with_conda = "conda" in {str(method) for method in workflow.deployment_settings.deployment_method}
+interpreter = "" if with_conda else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+shell.prefix(
+    # set replaces the prefix that Snakemake itself gives bash; without pipefail, tee would hide a failed command.
+    # Snakemake fills the fields of a prefix: braces of a folder's name are doubled to be left as they are
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE))}; {interpreter}".replace("{", "{{").replace("}", "}}")
+)
+
+
+wildcard_constraints:
+    dataset=r"[a-z]\w*",
+    split=r"\w+",
+    strategy=r"[a-z]\w*",
+    run=r"[a-z]\w*",
+    seed=r"\d+",
+    part=r"\d+",
+    bits=r"\d+",
