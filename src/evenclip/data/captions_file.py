@@ -1,17 +1,19 @@
-"""Captions files: CSV or TSV with a header, or JSON lines; one or more rows for an image."""
+"""Captions files: CSV or TSV with a header, JSON lines or Parquet; one or more rows for an image."""
 
-import csv
 import io
-import json
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from evenclip.data.layouts.base import Reject, one_line
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
-from evenclip.data.source import Source
+from evenclip.data.source import File, Source, UnreadableFile
+from evenclip.data.text_tables import Row, json_rows, table_rows
 from evenclip.errors import InputError
 
 JSON_ENDINGS = (".jsonl", ".ndjson")
@@ -30,11 +32,9 @@ def read_captions(source: Source, options: ImportOptions) -> tuple[dict[str, Cap
     file = next((file for file in source.files() if file.name == options.captions), None)
     if file is None:
         raise InputError(f"no file '{options.captions}'", str(source.root), "give its path below the source")
-    text = source.read_text(file)
-    rows = _json_rows(text) if file.name.lower().endswith(JSON_ENDINGS) else _table_rows(text)
     images: dict[str, CaptionedImage] = {}
     rejects: list[Reject] = []
-    for line, row in rows:
+    for line, row in _rows(source, file, options):
         where = f"{file.name}:{line}"
         if isinstance(row, str):
             rejects.append(Reject(where, "malformed_row", row))
@@ -43,12 +43,34 @@ def read_captions(source: Source, options: ImportOptions) -> tuple[dict[str, Cap
             have = ", ".join(row) or "nothing"
             raise InputError(f"no column '{missing[0]}'", where, f"set image_column and caption_column; it has: {have}")
         name = unicodedata.normalize("NFC", str(row.pop(options.image_column))).strip().replace("\\", "/")
-        captions = row.pop(options.caption_column)
-        captions = captions if isinstance(captions, list) else [captions]
+        texts = row.pop(options.caption_column)
+        texts = texts if isinstance(texts, list) else [texts]
         image = images.setdefault(name.removeprefix("./"), CaptionedImage())
-        image.captions += [caption for text in captions if (caption := one_line(str(text or "")))]
+        image.captions += [caption for text in texts if (caption := one_line(str(text or "")))]
         image.columns = image.columns or _columns(row)
     return images, rejects
+
+
+def _rows(source: Source, file: File, options: ImportOptions) -> Iterator[Row]:
+    name = file.name.lower()
+    if name.endswith(".parquet"):
+        return enumerate(_parquet_rows(source, file))
+    if name.endswith(JSON_ENDINGS):
+        return json_rows(source.read_text(file))
+    bases = {other.base for other in source.files()}
+
+    def names_a_file(row: dict[str, str]) -> bool:
+        image = row.get(options.image_column, "").strip('"').replace("\\", "/")
+        return image.rpartition("/")[2] in bases
+
+    return table_rows(source.read_text(file), file.name, starts_row=names_a_file)
+
+
+def _parquet_rows(source: Source, file: File) -> list[dict[str, Any]]:
+    try:
+        return pq.read_table(io.BytesIO(source.read(file))).to_pylist()
+    except (pa.ArrowException, OSError, UnreadableFile) as error:
+        raise InputError(f"not a readable Parquet file ({error})", file.name, "write it again") from None
 
 
 def _columns(row: dict[str, Any]) -> dict[str, str]:
@@ -59,35 +81,3 @@ def _columns(row: dict[str, Any]) -> dict[str, str]:
         for name, value in plain.items()
         if name not in PAIR_COLUMNS
     }
-
-
-def _table_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Each row with its line number, or what is wrong with it; tabs separate if the header has one, else commas."""
-    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # captions in TSV carry bare quotation marks
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    header = next(reader, [])
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield reader.line_num, str(error)
-            continue
-        if len(row) == len(header):
-            yield reader.line_num, dict(zip(header, row, strict=True))
-        elif row:
-            yield reader.line_num, f"{len(row)} fields, the header has {len(header)}"
-
-
-def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield number, f"not JSON ({error})"
-        else:
-            yield number, row if isinstance(row, dict) else "not a JSON object"

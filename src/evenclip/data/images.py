@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 MAX_PIXELS = 80_000_000  # below Pillow's own limit; a decoded RGB image of 240 MB
 MAX_BYTES = 256 * 2**20
 QUALITY = 95
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no others: some (EPS) would start programs
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # no others: some (EPS) would start programs
 # EXIF orientation -> what turns the image upright; Pillow's own exif_transpose fails on EXIF blocks that are damaged
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,7 +52,7 @@ def to_jpeg(content: bytes, max_px: int | None = None, box: tuple[int, int, int,
     Parameters
     ----------
     content : bytes
-        A JPEG, PNG, WebP, GIF, BMP or TIFF file.
+        A JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF file.
     max_px : int, optional
         Shrink the image until its shorter side is at most this many pixels.
     box : tuple of int, optional

@@ -41,8 +41,8 @@ class ImportOptions(Options):
     """How the files lie. `folder`: images with or without a captions file; `webdataset`: tars of pairs; the others are
     the official formats of data sets, listed in docs/data.md."""
     captions: str | None = None
-    """Captions file (CSV, TSV or JSONL; None = images without captions), or the official layout's annotation file or
-    folder where it is not the only one; relative to the source."""
+    """Path, below the source, of the captions file: CSV, TSV, JSON lines or Parquet (None = images without captions).
+    For an official layout: of its annotation file or folder, where it is not the only one."""
     image_column: str = "image"
     """Column of the captions file with the image's file name."""
     caption_column: str = "caption"

@@ -8,13 +8,14 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import tarfile
 import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, Self, TextIO
 
@@ -22,7 +23,11 @@ from evenclip.errors import InputError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARCHIVE_ENDINGS = (*TAR_ENDINGS, ".zip")
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
+# how the files of these formats begin: for files whose names have no ending
+_IMAGE_START = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM|II\*\0|MM\0\*|RIFF....WEBP|....ftypavi[fs]", re.DOTALL
+)
 
 # what the readers of archives raise on broken ones; RuntimeError: a password, or a compression they do not know
 ARCHIVE_ERRORS = (
@@ -39,13 +44,14 @@ class File:
     """A file below the root.
 
     ``name`` is its path with "/"; ``size`` is in bytes; ``path`` is the file on disk that holds it, and ``member`` its
-    entry there if that is an archive.
+    entry there if that is an archive. ``looks_like_image`` is for names without ending: how the content begins.
     """
 
     name: str
     size: int
     path: Path
     member: tarfile.TarInfo | zipfile.ZipInfo | None = None
+    looks_like_image: bool = False
 
     @property
     def base(self) -> str:
@@ -54,8 +60,8 @@ class File:
 
     @property
     def is_image(self) -> bool:
-        """Whether the name ends as an image's does."""
-        return self.name.lower().endswith(IMAGE_ENDINGS)
+        """Whether the name ends as an image's does or, without an ending, the content begins so."""
+        return self.name.lower().endswith(IMAGE_ENDINGS) or self.looks_like_image
 
 
 class Source:
@@ -103,7 +109,7 @@ class Source:
                 archives.append(path)
             else:
                 size = path.stat().st_size if path.exists() else 0
-                loose.append(File(_posix(path.relative_to(self.root)), size, path))
+                loose.append(self._file(_posix(path.relative_to(self.root)), size, path))
         yield loose
         for path in archives:
             yield self._members(path)
@@ -132,9 +138,10 @@ class Source:
         return content, sha256.hexdigest()
 
     def read_text(self, file: File) -> str:
-        """The text of ``file``; `InputError` if it is not UTF-8."""
+        """The text of ``file``, UTF-8 or, with its mark, UTF-16; `InputError` if it is neither."""
         try:
-            return self.read(file).decode("utf-8-sig")
+            content = self.read(file)
+            return content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         except UnreadableFile as error:
             raise InputError(f"cannot be read ({error})", str(self.root / file.name), "mend the file") from None
         except UnicodeDecodeError as error:
@@ -177,7 +184,7 @@ class Source:
             except ARCHIVE_ERRORS as error:
                 raise InputError(f"not a whole tar ({error})", str(path), "fetch it again") from None
             entries = [(member.name, member.size, member, member.isreg()) for member in members]
-        found = []
+        files = []
         for name, size, entry, regular in entries:
             pure = PurePosixPath(name)
             if pure.is_absolute() or ".." in pure.parts:
@@ -185,8 +192,19 @@ class Source:
             elif not regular:
                 self.refused.append((_printable(name), "a link or a device, not a file"))
             elif not _is_hidden(pure):
-                found.append(File(_posix(folder / pure), size, path, entry))
-        return found
+                files.append(self._file(_posix(folder / pure), size, path, entry))
+        return files
+
+    def _file(self, name: str, size: int, path: Path, member: tarfile.TarInfo | zipfile.ZipInfo | None = None) -> File:
+        """The file; its first bytes are read only if its name has no ending, and not in compressed tars: too slow."""
+        file = File(name, size, path, member)
+        if "." in file.base or (member is not None and path.name.lower().endswith(TAR_ENDINGS[1:])):
+            return file
+        try:
+            with self._stream(file) as stream:
+                return replace(file, looks_like_image=_IMAGE_START.match(stream.read(16)) is not None)
+        except ARCHIVE_ERRORS:
+            return file
 
     def _open(self, path: Path) -> tarfile.TarFile | zipfile.ZipFile:
         if self._archive is None or self._archive[0] != path:

@@ -251,11 +251,11 @@ def test_each_kind_of_bad_record_has_its_reason(imported):
         "twice.jpg,G\nbad,row,here\n",
     }  # fmt: skip
     pairs, quarantine = imported(files, captions="c.csv")
-    assert list(pairs) == ["good"]
+    assert list(pairs) == ["good_jpg", "good_png"]
     assert quarantine == {
         "same.jpg": "duplicate_image", "cut.jpg": "unreadable_image", "page.jpg": "unreadable_image",
         "mute.jpg": "missing_caption", "empty.jpg": "missing_caption", "lost.jpg": "missing_image",
-        "good.png": "duplicate_key", "twice.jpg": "missing_image", "x/twice.jpg": "missing_caption",
+        "twice.jpg": "missing_image", "x/twice.jpg": "missing_caption",
         "y/twice.jpg": "missing_caption", "c.csv:10": "malformed_row",
     }  # fmt: skip
 
@@ -266,9 +266,27 @@ def test_a_path_in_full_decides_between_images_of_one_name(imported):
     assert ({key: row["caption"] for key, row in pairs.items()}, quarantine) == ({"x/a": "X", "y/a": "Y"}, {})
 
 
-def test_a_key_whose_first_image_is_bad_goes_to_the_next(imported):
-    pairs, quarantine = imported({"a.jpg": b"bad", "a.png": photo(1, "PNG")})
-    assert (list(pairs), quarantine) == (["a"], {"a.jpg": "unreadable_image"})
+def test_images_that_differ_in_ending_alone_are_separate_pairs(imported):
+    images = {"a.jpg": photo(1), "a.png": photo(2, "PNG"), "a.gif": photo(3, "GIF"), "b.png": photo(4, "PNG")}
+    pairs, quarantine = imported(images | {"c.jpg": b"bad", "c.png": photo(5, "PNG")})
+    assert list(pairs) == ["a_gif", "a_jpg", "a_png", "b", "c_png"]
+    assert quarantine == {"c.jpg": "unreadable_image"}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_images_are_known_by_any_ending_or_by_content(container, tmp_path, imported):
+    images = {"web.jfif": photo(1), "old.JPE": photo(2), "new.avif": photo(3, "AVIF"), "none": photo(4, "PNG")}
+    pairs, quarantine = imported(CONTAINERS[container](tmp_path, images | {"notes": b"text", "moved.jpg": photo(5)}))
+    in_order = container.endswith((".gz", ".xz", ".bz2"))  # where names without ending are not looked into
+    assert sorted(pairs) == sorted(["moved", "new", "old", "web", *([] if in_order else ["none"])])
+    assert quarantine == {"notes": "other_file"} | ({"none": "other_file"} if in_order else {})
+
+
+def test_a_link_to_nothing_is_a_record_that_is_counted(tmp_path, imported):
+    folder = make_folder(tmp_path / "in", {"a.jpg": photo(1)})
+    (folder / "b.jpg").symlink_to("../.git/annex/objects/b.jpg")
+    pairs, quarantine = imported(folder)
+    assert (list(pairs), quarantine) == (["a"], {"b.jpg": "unreadable_image"})
 
 
 UTKFACE = r"(?:.*/)?(?P<age>\d+)_(?P<gender>[01])_(?P<race>[0-4])_\d+\.jpg\.chip\.jpg"

@@ -70,10 +70,10 @@ def check_values(columns: set[str], values: Mapping[str, Mapping[str, str]]) -> 
         raise InputError(f"no column '{min(unknown)}'", "values", f"columns: {', '.join(sorted(columns)) or 'none'}")
 
 
-def key_of(path: str) -> str:
+def key_of(path: str, with_ending: bool = False) -> str:
     """The key of an image: its path without the ending, and without dots, at which WebDataset readers would cut it."""
     ending = PurePosixPath(path).suffix
-    stem = path[: -len(ending)] if ending.lower() in IMAGE_ENDINGS else path
+    stem = path[: -len(ending)] if ending.lower() in IMAGE_ENDINGS and not with_ending else path
     return short_key(stem.replace(".", "_"))
 
 

@@ -2,10 +2,12 @@
 
 The captions file is CSV or TSV with a header, or JSON lines; it may have several rows for an image, and its other
 columns become columns of the pairs. `name_pattern` must match each image's whole path below the root; its named groups
-become columns, and an image whose path does not match is stray. A column `split`, from either, selects rows.
+become columns, and an image whose path does not match is stray. A column `split`, from either, selects rows. Images
+whose paths differ in their ending alone (`a.gif`, `a.png`) have it in their keys (`a_gif`, `a_png`).
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from os.path import commonpath
@@ -23,7 +25,7 @@ from evenclip.data.layouts.base import (
 )
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
-from evenclip.data.source import Source
+from evenclip.data.source import IMAGE_ENDINGS, Source
 from evenclip.errors import InputError
 
 DESCRIPTION = Description(
@@ -38,11 +40,14 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     files = source.files()
     images = [file for file in files if file.is_image]
     if not images:
-        raise InputError("no image is there", str(source.root), "images end in .jpg, .png, .webp, .gif, .bmp or .tif")
+        raise InputError("no image is there", str(source.root), f"images end in {', '.join(IMAGE_ENDINGS)}")
     others = [file for file in files if not file.is_image and file.name != options.captions]
     rejects: list[Candidate | Reject] = [Reject(file.name, "other_file", "not an image's ending") for file in others]
     top = commonpath([PurePosixPath("/", file.name).parent for file in images])
-    pairs = [Candidate(file, key_of(f"/{file.name}".removeprefix(top).lstrip("/")), []) for file in images]
+    paths = [f"/{file.name}".removeprefix(top).lstrip("/") for file in images]
+    times = Counter(map(key_of, paths))
+    keys = [key_of(path) if times[key_of(path)] == 1 else key_of(path, with_ending=True) for path in paths]
+    pairs = [Candidate(file, key, []) for file, key in zip(images, keys, strict=True)]
     records: list[Candidate | Reject] = list(pairs)
     if options.captions is not None:
         rows, malformed = read_captions(source, options)
