@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from contestants.stochastic_dual_ascent import StochasticDual, examples
 
 from evenclip.balance import BalanceOptions, M4Balancer
 from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import Moments, build_moments
 from evenclip.balance.solvers.exact import certify_multipliers, solve
-from evenclip.balance.stochastic import StochasticDual, examples
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.source import Source
 

@@ -7,10 +7,12 @@ part is added by adding its file, and no list has to name it. `evenclip.provenan
 all modules of such a package belong to the code of whoever imports the package.
 """
 
+import ast
 import importlib
 import importlib.util
 import os
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 
@@ -37,3 +39,14 @@ def names_of(package: str) -> list[str]:
     infos = pkgutil.iter_modules([os.path.join(folder, *inner) for folder in folders])
     names = sorted(info.name for info in infos)
     return [name for name in names if name != "base" and not name.startswith("_")]
+
+
+def summaries_of(package: str) -> dict[str, str]:
+    """First line of the docstring of each part of a family of this project, by name.
+
+    Nothing is imported, not even the package that the family lies in.
+    """
+    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    paths = (path for path in sorted(folder.glob("*.py")) if path.stem != "base" and not path.stem.startswith("_"))
+    docstrings = {path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in paths}
+    return {name: (docstring or "").partition("\n")[0] for name, docstring in docstrings.items()}

@@ -80,7 +80,7 @@ class M4Balancer:
         with CodedRows() as rows:
             cells = count_cells(source, self.options.utility_bits, rows)
             balanced = weigh(cells, self.options, self.seed, source.name)
-            self.weight_, self.copies_ = weigh_rows(rows, cells, balanced.plan)
+            self.weight_, self.copies_ = weigh_rows(rows, cells, balanced.solution.plan)
         self.report_ = {"strategy": self.options.strategy} | describe(balanced)
         self.n_cells_ = len(cells)
         return self

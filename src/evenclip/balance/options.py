@@ -5,6 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from evenclip.options import Options
+from evenclip.plugins import summaries_of
+
+STRATEGIES = summaries_of("evenclip.balance.strategies")
+"""What each strategy does, in one line, by its name."""
+
+_DESCRIPTION = "How rows are weighted. " + " ".join(f"`{name}`: {summary}" for name, summary in STRATEGIES.items())
 
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Tolerance = Annotated[float, Field(ge=0, le=1)]
@@ -13,8 +19,7 @@ Tolerance = Annotated[float, Field(ge=0, le=1)]
 class BalanceOptions(Options):
     """How examples are weighted; the symbols are those of docs/balance.md."""
 
-    strategy: Literal["none", "random_subsample", "m4", "raking", "reweighing"] = "m4"
-    """`none`: every example once; `random_subsample`: as few examples as m4, chosen blindly; the rest balance."""
+    strategy: Annotated[Literal[tuple(STRATEGIES)], Field(description=_DESCRIPTION)] = "m4"
     proxies: bool = False
     """Also match the moments of the `proxy.*` columns (M4 with proxies)."""
     target: dict[str, OpenShare] = {}
@@ -36,9 +41,5 @@ class BalanceOptions(Options):
     """Price of a violated constraint (V); None = constraints are hard."""
     allow_infeasible: bool = False
     """When the constraints cannot hold, return the least violation (at enforcement 100 if none is given)."""
-    solver: Literal["exact", "stochastic"] = "exact"
-    """`exact`: second order over unique cells, with a certificate; `stochastic`: the paper's one-pass dual ascent."""
-    stochastic_step: Annotated[float, Field(gt=0)] = 1.0
-    """First step tau0 of the stochastic solver; step t has size tau0/sqrt(t)."""
     utility_bits: Annotated[int, Field(ge=1, le=24)] = 8
     """Utilities are read in 2^bits bins; the weights move by at most retention/2^(bits+1) in root mean square."""

@@ -8,7 +8,7 @@ from evenclip.balance.groups import bias_of_cells
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.realise import Plan
 from evenclip.balance.solvers.exact import FEASIBLE_RESIDUAL
-from evenclip.balance.strategies import Balanced, blocking_pair
+from evenclip.balance.strategies.base import Balanced, Problem, blocking_pair
 from evenclip.bias import Bias
 from evenclip.tables import LabelColumn
 
@@ -20,21 +20,22 @@ def describe(balanced: Balanced) -> dict[str, Any]:
     row shown `copies` times. `associations` are differences of P(label | group). What cannot be
     measured is None.
     """
-    cells, plan, moments = balanced.cells, balanced.plan, balanced.moments
+    problem, plan = balanced.problem, balanced.solution.plan
+    cells, moments = problem.cells, problem.moments
     labels = label_matrix(cells, cells.columns.target)
     stages = {"before": cells.count, "after": cells.count * balanced.weight, "realised": plan.copies}
-    bias = {stage: bias_of_cells(balanced.contrasts, labels, mass.astype(float)) for stage, mass in stages.items()}
+    bias = {stage: bias_of_cells(problem.contrasts, labels, mass.astype(float)) for stage, mass in stages.items()}
     retention = moments.mean(balanced.weight)
     residual = moments.residual(balanced.weight, retention)
     over = (residual - moments.tolerance).ravel() / np.maximum(moments.size, 1e-12)
-    w, bound = balanced.weighting, balanced.bound
+    weighting, bound = balanced.solution.weighting, balanced.solution.bound
     square = float((plan.kept * plan.weight**2).sum())
     ess = float((plan.kept * plan.weight).sum()) ** 2 / square
     return {
-        "objective": w.objective if w else None,
-        "dual_bound": w.dual_bound if w else None,
-        "relative_gap": w.relative_gap if w else None,
-        "converged": w.converged if w else True,
+        "objective": weighting.objective if weighting else None,
+        "dual_bound": weighting.dual_bound if weighting else None,
+        "relative_gap": weighting.relative_gap if weighting else None,
+        "converged": weighting.converged if weighting else True,
         "feasible": bool(over.max() <= FEASIBLE_RESIDUAL),
         "retention": retention,
         "largest_retention": bound.lower if bound else None,
@@ -52,8 +53,8 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "shown_share": _shown(plan),
         "n": cells.n,
         "n_cells": len(cells),
-        "groups": _groups(balanced, bias),
-        "associations": _associations(balanced, bias),
+        "groups": _groups(problem, bias),
+        "associations": _associations(problem, bias),
     }
 
 
@@ -62,11 +63,11 @@ def _shown(plan: Plan) -> float:
     return float(np.minimum(plan.copies, plan.kept).sum() / plan.count.sum())
 
 
-def _groups(balanced: Balanced, bias: dict[str, Bias]) -> list[dict[str, Any]]:
+def _groups(problem: Problem, bias: dict[str, Bias]) -> list[dict[str, Any]]:
     rows = []
-    for k, contrast in enumerate(balanced.contrasts):
+    for k, contrast in enumerate(problem.contrasts):
         counts = {
-            f"n_{side}": int(balanced.cells.count[mask].sum())
+            f"n_{side}": int(problem.cells.count[mask].sum())
             for side, mask in (("inside", contrast.inside), ("outside", contrast.outside))
         }
         shares = {f"share_{name}": number(measured.share[k]) for name, measured in bias.items()}
@@ -74,12 +75,12 @@ def _groups(balanced: Balanced, bias: dict[str, Bias]) -> list[dict[str, Any]]:
     return rows
 
 
-def _associations(balanced: Balanced, bias: dict[str, Bias]) -> list[dict[str, Any]]:
-    names = [LabelColumn.parse(column).short_name for column in balanced.cells.columns.target]
+def _associations(problem: Problem, bias: dict[str, Bias]) -> list[dict[str, Any]]:
+    names = [LabelColumn.parse(column).short_name for column in problem.cells.columns.target]
     return [
         {"group": contrast.name, "label": names[r]}
         | {stage: number(measured.association[k, r]) for stage, measured in bias.items()}
-        for k, contrast in enumerate(balanced.contrasts)
+        for k, contrast in enumerate(problem.contrasts)
         for r in range(len(names))
     ]
 

@@ -59,7 +59,7 @@ def balance(labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: 
         cells = count_cells(source, options.utility_bits, rows)
         balanced = weigh(cells, options, seed, source.name)
         with atomic_folder(out) as folder:
-            write_weights(source, rows, folder / "weights.parquet", cells, balanced.plan)
+            write_weights(source, rows, folder / "weights.parquet", cells, balanced.solution.plan)
             report = {"strategy": options.strategy} | describe(balanced)
             report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
             write_json(report, folder / "report.json")

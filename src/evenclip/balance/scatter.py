@@ -54,7 +54,7 @@ def solve_cells(
     with atomic_folder(out) as folder:
         table = cells.table().drop_columns("count")
         for name in _PLAN:
-            table = table.append_column(f"plan.{name}", pa.array(getattr(balanced.plan, name)))
+            table = table.append_column(f"plan.{name}", pa.array(getattr(balanced.solution.plan, name)))
         pq.write_table(_tagged(table.append_column("count", pa.array(cells.count)), cells), folder / "plan.parquet")
         report = {"strategy": options.strategy} | describe(balanced)
         report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}

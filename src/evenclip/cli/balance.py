@@ -7,8 +7,11 @@ import typer
 
 from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
 from evenclip.errors import InputError
+from evenclip.plugins import summaries_of
 
 app = typer.Typer()
+
+STRATEGIES = summaries_of("evenclip.balance.strategies")
 
 Targets = Annotated[list[str], typer.Option("--target", metavar="NAME=SHARE", help="e.g. gender.woman=0.5; repeat.")]
 
@@ -17,14 +20,13 @@ Targets = Annotated[list[str], typer.Option("--target", metavar="NAME=SHARE", he
 def balance(
     labels: Annotated[list[Path], typer.Argument(metavar="LABELS.parquet", help="Labels table; one file or more.")],
     out: OutFolder,
-    strategy: Annotated[str | None, typer.Option(help="none, random_subsample, m4, raking or reweighing.")] = None,
+    strategy: Annotated[str | None, typer.Option(help=f"{', '.join(STRATEGIES)}. Default: m4.")] = None,
     target: Targets = [],  # noqa: B006
     retention: Annotated[str | None, typer.Option(help="Mean weight: auto, or a share such as 0.9.")] = None,
     cap: Annotated[float | None, typer.Option(help="Largest weight; 1 = subsampling.")] = None,
     eps_rel: Annotated[float | None, typer.Option(help="Tolerance on associations, relative.")] = None,
     eps_rep: Annotated[float | None, typer.Option(help="Tolerance on shares.")] = None,
     attribute_coding: Annotated[str | None, typer.Option(help="auto, one_hot or signed.")] = None,
-    solver: Annotated[str | None, typer.Option(help="exact or stochastic.")] = None,
     allow_infeasible: Annotated[bool, typer.Option("--allow-infeasible", help="Return the least violation.")] = False,
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
@@ -35,7 +37,7 @@ def balance(
 
     named = {
         "strategy": strategy, "retention": retention, "cap": cap, "eps_rel": eps_rel, "eps_rep": eps_rep,
-        "attribute_coding": attribute_coding, "solver": solver, "allow_infeasible": allow_infeasible or None,
+        "attribute_coding": attribute_coding, "allow_infeasible": allow_infeasible or None,
     }  # fmt: skip
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
     options = BalanceOptions.from_arguments([*option, *given, *_target_option(target)], "balance")

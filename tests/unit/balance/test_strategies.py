@@ -1,4 +1,4 @@
-"""Baselines against independent formulas, the stochastic solver, copies, moments, and the audit's statistics."""
+"""Baselines against independent formulas, copies, moments, and the audit's statistics."""
 
 import json
 
@@ -15,8 +15,6 @@ from evenclip.balance.audit_report import write_figures
 from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import build_moments
 from evenclip.balance.realise import Plan, integers_along, ranks
-from evenclip.balance.solvers.exact import certify_multipliers, solve
-from evenclip.balance.stochastic import one_pass
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.duplicate_keys import hash_strings
 from evenclip.balance.table.source import Source
@@ -130,28 +128,6 @@ def test_a_cap_that_raking_exceeds_is_refused_with_the_retention_that_fits():
     with pytest.raises(InputError, match="needs weights up to") as error:
         M4Balancer(strategy="raking", retention=0.95).fit(tilted_table())
     assert "at most 0." in error.value.instead
-
-
-def test_stochastic_solver_approaches_the_exact_multipliers():
-    cells, moments = moments_of(tilted_table(20_000), eps_rel=0.2, eps_rep=0.02)
-    exact = solve(moments, 0.4, 1.0, 100.0)
-    dual = one_pass(moments, cells.count, 0.4, 1.0, 100.0, 1.0, seed=0)
-    weighting = certify_multipliers(moments, 0.4, 1.0, 100.0, dual.multiplier, dual.mean_multiplier)
-    before = moments.residual(np.full(len(cells), 0.4), 0.4)
-    after = moments.residual(weighting.weight, moments.mean(weighting.weight))
-    assert dual.seen == 20_000
-    assert after[:, 0].max() < 0.25 * before[:, 0].max()
-    assert exact.objective >= weighting.dual_bound - 1e-9  # any multipliers bound the optimum from below
-    assert weighting.dual_bound > 0.5 * exact.objective
-    assert (weighting.weight >= 0).all() and (weighting.weight <= 1).all()
-
-
-def test_stochastic_strategy_reports_that_it_has_not_converged():
-    report, other = (
-        M4Balancer(seed, solver="stochastic", retention=0.4).fit(tilted_table()).report_ for seed in (0, 1)
-    )
-    assert not report["converged"] and report["rb_after"] < report["rb_before"]
-    assert report["dual_bound"] != other["dual_bound"]  # another seed sees the examples in another order
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,12 +1,10 @@
-"""The paper's own solver (M4, algorithm 1): one pass of stochastic dual ascent over the examples, for streams.
+"""The dual ascent of the M4 paper (algorithm 1): one pass over the examples, for streams; the solver to beat.
 
-Kept as the reference to beat, and for data that can be seen only once: it needs no cells, but has no certificate of
-its own and, after one pass, satisfies tight constraints only roughly. Its multipliers can be certified on cells.
+It needs no cells, but has no certificate of its own and, after one pass, satisfies tight constraints only roughly. Its
+multipliers can be certified on cells.
 """
 
 import numpy as np
-
-from evenclip.balance.moments import Moments
 
 
 class StochasticDual:
@@ -55,19 +53,6 @@ class StochasticDual:
         np.clip(self._sides, 0.0, self._price, out=self._sides)
         self.mean_multiplier += step * (q - self._retention)
         return q
-
-
-def one_pass(
-    moments: Moments, count: np.ndarray, retention: float, cap: float, price: float, step: float, seed: int
-) -> StochasticDual:
-    """Run over ``count`` examples of each cell once, in a random order."""
-    dual = StochasticDual(moments.tolerance, retention, cap, price, step)
-    start, label = moments.labels.indptr, moments.labels.indices
-    for cell in examples(count, seed):
-        moment = np.zeros(moments.tolerance.shape)
-        moment[:, label[start[cell] : start[cell + 1]]] = moments.signal[cell][:, None]
-        dual.update(moment.ravel(), float(moments.utility[cell]))
-    return dual
 
 
 def examples(count: np.ndarray, seed: int) -> np.ndarray:

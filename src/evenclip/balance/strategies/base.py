@@ -1,12 +1,14 @@
-"""The strategies: from cells to weights of cells, one function each, all behind `weigh`."""
+"""What all strategies share: the problem that they are given, the weights that they return, and the largest retention.
+
+A strategy is a module of this package: its name is the strategy's name, the first line of its docstring describes it,
+and its function ``weigh`` takes a `Problem` and returns a `Solution`.
+"""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evenclip.balance.baselines import rake, reweigh
-from evenclip.balance.groups import check_contrasts, contrasts_of
-from evenclip.balance.moments import Moments, build_moments
+from evenclip.balance.moments import Moments
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan
 from evenclip.balance.solvers.exact import (
@@ -16,12 +18,10 @@ from evenclip.balance.solvers.exact import (
     PENALTY,
     RetentionBound,
     Weighting,
-    certify_multipliers,
     excess,
     largest_retention,
     solve,
 )
-from evenclip.balance.stochastic import one_pass
 from evenclip.balance.table.cells import Cells
 from evenclip.bias import Contrast
 from evenclip.errors import InputError
@@ -30,14 +30,35 @@ _LEAST_RETENTION = 1e-3  # below it there is nothing left to train on
 
 
 @dataclass(frozen=True)
-class Balanced:
-    """Weights of cells and all that a report says about them.
+class Problem:
+    """What a strategy is given.
 
     Attributes
     ----------
     cells : Cells
+        Unique rows of the labels table with their counts.
     contrasts : list of Contrast
+        Groups and what they are compared with, over the cells.
     moments : Moments
+        What M4 matches, with tolerances.
+    options : BalanceOptions
+    seed : int
+        Of everything random.
+    """
+
+    cells: Cells
+    contrasts: list[Contrast]
+    moments: Moments
+    options: BalanceOptions
+    seed: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a strategy returns.
+
+    Attributes
+    ----------
     plan : Plan
         Weights and copies of rows.
     weighting : Weighting or None
@@ -46,71 +67,34 @@ class Balanced:
         The largest feasible retention, where it was computed.
     """
 
-    cells: Cells
-    contrasts: list[Contrast]
-    moments: Moments
     plan: Plan
-    weighting: Weighting | None
-    bound: RetentionBound | None
+    weighting: Weighting | None = None
+    bound: RetentionBound | None = None
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """A solved problem: all that a report tells."""
+
+    problem: Problem
+    solution: Solution
 
     @property
     def weight(self) -> np.ndarray:
         """Shape (n_cells,): mean weight of each cell's rows."""
-        return self.plan.weight * self.plan.kept / self.plan.count
+        plan = self.solution.plan
+        return plan.weight * plan.kept / plan.count
 
 
-def weigh(cells: Cells, options: BalanceOptions, seed: int, where: str) -> Balanced:
-    """Weigh cells by ``options.strategy``; ``where`` names the table in errors.
+def scaled(problem: Problem, factor: np.ndarray) -> Solution:
+    """Weights in proportion to ``factor``, shape (n_cells,), mean 1, at the retention asked for or the largest one.
 
     Raises
     ------
     InputError
-        If the table cannot be balanced, or the constraints cannot hold and ``allow_infeasible`` is off.
+        The cap is too small for the retention asked for.
     """
-    found = contrasts_of(cells, options.attribute_coding, options.target)
-    check_contrasts(cells, found, where)
-    moments = build_moments(cells, found, options)
-    plan, weighting, bound = _STRATEGIES[options.strategy](cells, moments, options, seed)
-    return Balanced(cells, found, moments, plan, weighting, bound)
-
-
-_Outcome = tuple[Plan, Weighting | None, RetentionBound | None]
-
-
-def _none(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
-    return Plan.of_weights(cells.count, np.ones(len(cells)), seed), None, None
-
-
-def _random_subsample(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
-    bound = largest_retention(moments, options.cap) if options.retention == "auto" else None
-    retention = _auto_retention(moments, options, bound) if bound else options.retention
-    return Plan.of_subsample(cells.count, retention, seed), None, bound
-
-
-def _m4(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
-    weighting, bound = (
-        _solve_m4(moments, options) if options.solver == "exact" else _stream_m4(cells, moments, options, seed)
-    )
-    return Plan.of_weights(cells.count, weighting.weight, seed), weighting, bound
-
-
-def _raking(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
-    found = contrasts_of(cells, options.attribute_coding, options.target)
-    return _scaled(cells, rake(found, moments.weight), options, seed)
-
-
-def _reweighing(cells: Cells, moments: Moments, options: BalanceOptions, seed: int) -> _Outcome:
-    found = contrasts_of(cells, options.attribute_coding, options.target)
-    return _scaled(cells, reweigh(found, moments.labels[:, 1:], moments.weight), options, seed)
-
-
-_STRATEGIES = {
-    "none": _none, "random_subsample": _random_subsample, "m4": _m4, "raking": _raking, "reweighing": _reweighing,
-}  # fmt: skip
-
-
-def _scaled(cells: Cells, factor: np.ndarray, options: BalanceOptions, seed: int) -> _Outcome:
-    """Factors with mean 1 as weights of the largest retention that the cap allows, or of the one asked for."""
+    options = problem.options
     largest = min(options.cap / factor.max(), 1.0)
     retention = largest if options.retention == "auto" else options.retention
     if retention > largest * (1 + 1e-12):
@@ -119,13 +103,19 @@ def _scaled(cells: Cells, factor: np.ndarray, options: BalanceOptions, seed: int
             "cap",
             f"raise the cap, or ask for a retention of at most {_floor(largest)}",
         )
-    return Plan.of_weights(cells.count, retention * factor, seed), None, None
+    return Solution(Plan.of_weights(problem.cells.count, retention * factor, problem.seed))
 
 
-def _solve_m4(moments: Moments, options: BalanceOptions) -> tuple[Weighting, RetentionBound | None]:
+def solve_moments(moments: Moments, options: BalanceOptions) -> tuple[Weighting, RetentionBound | None]:
+    """Weights that match the moments, at the retention asked for, and the largest retention where it was computed.
+
+    Raises
+    ------
+    InputError
+        The constraints cannot hold at the retention asked for, and ``allow_infeasible`` is off.
+    """
     if options.retention == "auto":
-        bound = largest_retention(moments, options.cap)
-        retention = _auto_retention(moments, options, bound)
+        retention, bound = choose_retention(moments, options)
         return solve(moments, retention, options.cap, options.enforcement or np.inf), bound
     weighting = solve(moments, options.retention, options.cap, options.enforcement or np.inf)
     if excess(moments, weighting) <= FEASIBLE_RESIDUAL and abs(weighting.relative_gap) <= GAP_TOLERANCE:
@@ -138,14 +128,12 @@ def _solve_m4(moments: Moments, options: BalanceOptions) -> tuple[Weighting, Ret
     return weighting, bound
 
 
-def _stream_m4(
-    cells: Cells, moments: Moments, options: BalanceOptions, seed: int
-) -> tuple[Weighting, RetentionBound | None]:
-    bound = largest_retention(moments, options.cap) if options.retention == "auto" else None
-    retention = _auto_retention(moments, options, bound) if bound else options.retention
-    price = options.enforcement or PENALTY
-    dual = one_pass(moments, cells.count, retention, options.cap, price, options.stochastic_step, seed)
-    return certify_multipliers(moments, retention, options.cap, price, dual.multiplier, dual.mean_multiplier), bound
+def choose_retention(moments: Moments, options: BalanceOptions) -> tuple[float, RetentionBound | None]:
+    """The retention asked for; for ``auto`` the largest feasible one less a thousandth, and its bound."""
+    if options.retention != "auto":
+        return options.retention, None
+    bound = largest_retention(moments, options.cap)
+    return _auto_retention(moments, options, bound), bound
 
 
 def _auto_retention(moments: Moments, options: BalanceOptions, bound: RetentionBound) -> float:
@@ -170,12 +158,13 @@ def _infeasible(moments: Moments, options: BalanceOptions, bound: RetentionBound
 
 
 def blocking_pair(balanced: Balanced) -> dict[str, str | None] | None:
-    """The pair whose constraint costs most (retention where its bound was computed, else objective); None if none does.
+    """Group and label whose constraint costs most: retention where its bound was computed, else objective.
 
-    The label is None where the constraint is the group's share itself.
+    None if no constraint costs anything; the label is None where the constraint is the group's share itself.
     """
-    moments, proof = balanced.moments, balanced.bound or balanced.weighting
-    if proof is None or (balanced.bound and balanced.bound.lower >= 1.0) or not proof.multiplier.any():
+    moments, bound = balanced.problem.moments, balanced.solution.bound
+    proof = bound or balanced.solution.weighting
+    if proof is None or (bound and bound.lower >= 1.0) or not proof.multiplier.any():
         return None
     cost = np.abs(proof.multiplier) * moments.size
     k, r = np.unravel_index(int(cost.argmax()), moments.tolerance.shape)
