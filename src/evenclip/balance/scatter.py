@@ -29,7 +29,7 @@ from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
 from evenclip.balance.table.source import Source
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_file, atomic_folder, peak_memory_mb, write_json
-from evenclip.tables import WEIGHTS_SCHEMA, write_table
+from evenclip.tables import WEIGHTS_SCHEMA, as_keys, as_weights, write_table
 
 _BITS = b"utility_bits"
 _PLAN = [field.name for field in fields(Plan)]
@@ -116,6 +116,8 @@ def gather_weights(
         If rows are missing or too many, or a key occurs in two shards.
     """
     source = Source(list(parts))
+    if missing := [name for name in WEIGHTS_SCHEMA.names if name not in source.schema.names]:
+        raise InputError(f"column {missing[0]} is missing", source.name, "write it with `evenclip balance-apply`")
     report, planned = (_read_json(Path(plan) / name) for name in ("report.json", "manifest.json"))
     if source.n_rows != report["n"]:
         raise InputError(f"{source.n_rows} rows, the plan is for {report['n']}", source.name, "give every shard once")
@@ -125,9 +127,13 @@ def gather_weights(
     with atomic_folder(out) as folder:
         with weights_writer(folder / "weights.parquet") as writer:
             for batch in source.batches(WEIGHTS_SCHEMA.names):
-                check.add(batch.column("key"), np.sort(hash_strings(batch.column("key"))))
-                writer.write_batch(batch)
-        check.finish(lambda: (batch.column("key") for batch in source.batches(["key"])))
+                key, weight, copies = (batch.column(name) for name in WEIGHTS_SCHEMA.names)
+                key = as_keys(key, source.name)
+                check.add(key, np.sort(hash_strings(key)))
+                weight = as_weights(weight, f"{source.name}, column weight")
+                copies = as_weights(copies, f"{source.name}, column copies", whole=True)
+                writer.write_batch(pa.record_batch([key, weight, copies], WEIGHTS_SCHEMA.names).cast(WEIGHTS_SCHEMA))
+        check.finish(lambda: (as_keys(batch.column("key"), source.name) for batch in source.batches(["key"])))
         write_json(report, folder / "report.json")
         manifest.write(folder / "manifest.json", n=report["n"], n_cells=report["n_cells"])
     return report

@@ -15,7 +15,7 @@ from evenclip.errors import InputError
 from evenclip.model.clip import Clip
 from evenclip.model.images import decode_images, normalise
 from evenclip.progress import track
-from evenclip.tables import check_unique_keys, read_table
+from evenclip.tables import as_keys, as_weights, check_unique_keys, read_table
 from evenclip.train.batches import Batch
 from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards
 
@@ -124,10 +124,12 @@ def load_pairs(
 def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:
     """Copies of each of ``keys`` per nominal epoch; 0 for those that ``weights`` lacks."""
     table = read_table(weights, ["key", "copies"])
-    check_unique_keys(table["key"], str(weights))
+    weighed = as_keys(table["key"], str(weights))
+    check_unique_keys(weighed, str(weights))
+    counts = as_weights(table["copies"], f"{weights}, column copies", whole=True)
     row = {key: i for i, key in enumerate(keys)}
     copies = np.zeros(len(keys), np.int64)
-    for key, count in zip(table["key"].to_pylist(), table["copies"].to_pylist(), strict=True):
+    for key, count in zip(weighed.to_pylist(), counts.to_pylist(), strict=True):
         if key not in row:
             raise InputError(f"the key '{key}' is not in {data}", str(weights), "balance the labels of this data")
         copies[row[key]] = count

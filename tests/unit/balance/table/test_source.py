@@ -133,3 +133,18 @@ def test_keys_of_a_later_file_are_checked_too(tmp_path):
 def test_bool_flags_are_passed_on_as_they_are():
     flags = pa.array([True, False, None])
     assert as_flags(flags, "here", nullable=True) is flags
+
+
+def test_gathering_refuses_what_are_no_weights(tmp_path):
+    table = labels_table()
+    pq.write_table(table, tmp_path / "labels.parquet")
+    count_shard(tmp_path / "labels.parquet", tmp_path / "cells.parquet", BalanceOptions())
+    solve_cells([tmp_path / "cells.parquet"], tmp_path / "plan", BalanceOptions())
+    for weights, message in (
+        ({"weight": [0.5] * N, "copies": [1.5] * N}, "1.5 is not a whole number"),
+        ({"weight": [-0.5] * N, "copies": [1] * N}, "-0.5 is not a finite number"),
+        ({"weight": [0.5] * N}, "column copies is missing"),
+    ):
+        pq.write_table(pa.table({"key": table["key"], **weights}), tmp_path / "weights.parquet")
+        with pytest.raises(InputError, match=message):
+            gather_weights([tmp_path / "weights.parquet"], tmp_path / "plan", tmp_path / "out")
