@@ -1,6 +1,6 @@
-"""The embedding stage: every evaluation set through a model once.
+"""The embedding stage: every evaluation set is embedded once by a model.
 
-Reads a model, data folders and prompt files; writes one `.npz` for each set and `manifest.json`.
+Reads a model, data folders and prompt files; writes one `.npz` per set and `manifest.json`.
 Command: `evenclip embed`.
 """
 

@@ -1,8 +1,8 @@
-"""A cache of embeddings: what one model made of one data folder, or of one prompt file, is computed once.
+"""A cache of embeddings: a model embeds each data folder and each prompt file once.
 
 Reads a model, data folders and prompt files; writes `<cache>/<fingerprint>.npz`. The fingerprint covers the model's
-files, the content of the data or prompts, the options, the code and open_clip's version, so that nothing stale is ever
-read. torch is loaded only where something is missing.
+files, the content of the data or prompts, the options, the code and open_clip's version, so that stale embeddings are
+never read. torch is loaded only if something is missing.
 """
 
 import importlib.metadata
@@ -23,7 +23,7 @@ class EmbeddingCache:
     Parameters
     ----------
     folder : Path
-        Where they are kept; may be shared by all models, and deleted at any time.
+        Folder of the cache; may be shared by all models and deleted at any time.
     model : str
         As `evenclip.model.clip.load_clip` takes it.
     options : EmbedOptions
@@ -40,7 +40,7 @@ class EmbeddingCache:
         InputError
             A model, data folder or prompt file that cannot be read.
         """
-        read_manifest(data)  # says what is wrong with a folder that is none
+        read_manifest(data)  # refuses what is no data folder
         checked = {path: read_prompts(path) for path in prompts}
         paths = [self._path(data), *(self._path(path) for path in prompts)]
         for source, path in zip([data, *prompts], paths, strict=True):
@@ -57,12 +57,12 @@ class EmbeddingCache:
 
     @property
     def options(self) -> EmbedOptions:
-        """How the model embeds."""
+        """Options of the embedding."""
         return self._options
 
     @cached_property
     def model_identity(self) -> dict[str, str]:
-        """What the model is, wherever it lies."""
+        """Identity of the model, independent of its path."""
         return model_identity(self.model)
 
     @cached_property
@@ -74,7 +74,7 @@ class EmbeddingCache:
 
     @cached_property
     def _identity(self) -> list:
-        """What all embeddings of this model depend on, beside what is embedded."""
+        """All that the embeddings depend on, except what is embedded."""
         options = self._options.model_dump(mode="json", exclude={"threads"})
         version = importlib.metadata.version("open_clip_torch")
         return [self.model_identity, options, version, code_fingerprint("evenclip.embed.encoder")]

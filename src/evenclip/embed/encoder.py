@@ -1,4 +1,4 @@
-"""Images and texts to unit vectors, in batches, with a loaded model."""
+"""Embedding of images and texts in batches, and the arrays of data folders and prompt files."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -16,7 +16,7 @@ from evenclip.prompts import Prompts
 
 
 class Encoder:
-    """A model that embeds; its embeddings are those of plain open_clip with the same weights."""
+    """A loaded model; its embeddings equal those of plain open_clip with the same weights."""
 
     def __init__(self, clip: Clip, options: EmbedOptions):
         torch.set_num_threads(options.threads)
@@ -26,12 +26,12 @@ class Encoder:
 
     @property
     def logit_scale(self) -> float:
-        """What similarities are multiplied by."""
+        """Factor of the similarities."""
         return self._module.logit_scale.exp().item()
 
     @property
     def logit_bias(self) -> float:
-        """What is added to scaled similarities; 0 for a softmax model."""
+        """Summand of the scaled similarities; 0 for a model trained with softmax."""
         return 0.0 if self._clip.logit_bias is None else self._clip.logit_bias.item()
 
     def images(self, images: Iterable[tuple[str, bytes]], where: str) -> tuple[list[str], np.ndarray]:
@@ -64,7 +64,7 @@ class Encoder:
 
 
 def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
-    """Arrays of a data folder.
+    """Arrays of a data folder, as `evenclip.embed.npz` describes them.
 
     ``key`` (n,) str; ``image`` (n, d); ``text`` (m, d) with ``text_image`` (m,), the row of its image; ``foil`` (n, d)
     where the set has that column (NaN rows where it is empty); ``logit_scale`` and ``logit_bias``. Embeddings are
@@ -92,11 +92,11 @@ def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
 def embed_prompts(encoder: Encoder, path: Path, prompts: Prompts) -> dict[str, np.ndarray]:
     """Arrays of a prompt file: ``prompt/<stem>`` (templates, classes, d) and ``prompt/<stem>/classes``.
 
-    A class in a template is the mean of its texts' embeddings, made unit again.
+    The embedding of a class in a template is the normalised mean over its texts.
     """
-    texts = [prompts.texts(template, name) for template in prompts.templates for name in prompts.classes]
-    features = encoder.texts([text for several in texts for text in several])
-    ends = np.cumsum([len(several) for several in texts])[:-1]
+    groups = [prompts.texts(template, name) for template in prompts.templates for name in prompts.classes]
+    features = encoder.texts([text for group in groups for text in group])
+    ends = np.cumsum([len(group) for group in groups])[:-1]
     means = np.stack([part.mean(axis=0) for part in np.split(features, ends)])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     shape = (len(prompts.templates), len(prompts.classes), -1)

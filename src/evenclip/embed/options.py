@@ -1,4 +1,4 @@
-"""Options of the embedding stage, and what names a set."""
+"""Options of the embedding stage, and the sets to embed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,16 @@ class EmbedOptions(Options):
     batch_size: Annotated[int, Field(ge=1, le=10**7)] = 128
     """Images or texts embedded at once."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16`: matrix products in bfloat16; embeddings are saved in float32 either way."""
+    """Precision of matrix products; embeddings are saved in float32 in any case."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a CUDA device where there is one."""
+    """`auto`: a CUDA device if there is one."""
     threads: Threads = 1
     """CPU threads."""
 
 
 @dataclass(frozen=True)
 class EmbedSet:
-    """A set to embed: its name (of the file written), its shards and its prompt files."""
+    """A set to embed: its name, which names the file written, its data folder and its prompt files."""
 
     name: str
     data: Path
@@ -37,5 +37,5 @@ class EmbedSet:
         name, _, rest = argument.partition("=")
         data, _, prompts = rest.partition(":")
         if not name.isidentifier() or not data:
-            raise InputError(f"'{argument}' names no set", "--set", "write NAME=DATA or NAME=DATA:PROMPTS.yaml,...")
+            raise InputError(f"'{argument}' is not a set", "--set", "write NAME=DATA or NAME=DATA:PROMPTS.yaml,...")
         return cls(name, Path(data), tuple(Path(path) for path in prompts.split(",") if path))

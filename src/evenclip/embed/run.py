@@ -1,4 +1,4 @@
-"""Embed every set of a study once, for all evaluations: one .npz for each set, written together."""
+"""Embed every evaluation set of a study once: one `.npz` per set, all written together."""
 
 from pathlib import Path
 
@@ -33,23 +33,23 @@ def embed_sets(model: str, sets: list[EmbedSet], out: Path, options: EmbedOption
     InputError
         A model, set or prompt file that cannot be read.
     """
-    names = [each.name for each in sets]
+    names = [item.name for item in sets]
     if len(set(names)) < len(names) or not names:
         raise InputError(f"sets: {', '.join(names) or 'none'}", "--set", "give at least one set, and each name once")
-    prompt_files = sorted({path for each in sets for path in each.prompts})
+    prompt_files = sorted({path for item in sets for path in item.prompts})
     prompts = {path: read_prompts(path) for path in prompt_files}
-    for each in sets:
-        read_manifest(each.data)  # says what is wrong with a folder that is none
-    inputs = {f"set {each.name}": each.data for each in sets} | {f"prompts {path}": path for path in prompt_files}
+    for item in sets:
+        read_manifest(item.data)  # refuses what is no data folder
+    inputs = {f"set {item.name}": item.data for item in sets} | {f"prompts {path}": path for path in prompt_files}
     inputs |= model_files(model)
     manifest = Manifest("embed", {"model": model, **options.model_dump(mode="json")}, inputs)
     encoder = Encoder(load_clip(model), options)
     prompt_arrays = {path: embed_prompts(encoder, path, prompts[path]) for path in prompt_files}
     with atomic_folder(out) as folder:
-        for each in track(sets, "embed sets"):
-            arrays = embed_data(encoder, each.data)
-            for path in each.prompts:
+        for item in track(sets, "embed sets"):
+            arrays = embed_data(encoder, item.data)
+            for path in item.prompts:
                 arrays |= prompt_arrays[path]
-            write_embeddings(folder / f"{each.name}.npz", arrays)
-        made = {"device": encoder.device.type, "dtype": options.precision, "model_identity": model_identity(model)}
-        manifest.write(folder / "manifest.json", **made)
+            write_embeddings(folder / f"{item.name}.npz", arrays)
+        details = {"device": encoder.device.type, "dtype": options.precision, "model_identity": model_identity(model)}
+        manifest.write(folder / "manifest.json", **details)

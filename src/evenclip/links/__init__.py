@@ -1,6 +1,6 @@
-"""Link prediction by a trained multi-modal encoder: triples of texts, of pictures and of both.
+"""Link prediction in the knowledge graph by a trained multi-modal encoder, between texts and pictures.
 
-Reads a run of `evenclip train` with knowledge, its graph and its pictures; writes metrics as `evenclip evaluate`.
+Reads a run of `evenclip train` with knowledge, its graph and its pictures; writes metrics like `evenclip evaluate`.
 Command: `evenclip links`.
 """
 

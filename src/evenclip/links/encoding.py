@@ -1,4 +1,4 @@
-"""What a graph can show, encoded once by a trained model: as answers, and what questions are made of."""
+"""Contents of a graph, encoded once by a trained model: as answers, and as parts of questions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

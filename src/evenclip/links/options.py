@@ -23,19 +23,19 @@ DEFINITIONS = (
 
 
 class LinkOptions(Options):
-    """What is asked of the multi-modal encoder, which stays as it is."""
+    """Questions to the multi-modal encoder, which is frozen."""
 
     split: Literal["valid", "test"] = "test"
-    """The triples that are asked for."""
+    """Split of the triples asked for."""
     triples: Count = 2000
-    """At most so many of each way to show a triple, drawn at random; each is asked for its head and for its tail."""
+    """Largest number of triples, drawn at random, for each way to show them; both head and tail are asked for."""
     pictures: Count = 5000
-    """At most so many pictures, drawn at random; their regions and they themselves are what pictures can be answers."""
+    """Largest number of pictures, drawn at random; these and their regions are the images that can be answers."""
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap resamples behind each interval."""
     minimum_group: Annotated[int, Field(ge=2)] = 30
-    """Kinds with fewer questions get no number."""
+    """Kinds with fewer questions are not reported."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a CUDA device where there is one."""
+    """`auto`: a CUDA device if there is one."""
     threads: Threads = 1
     """CPU threads."""

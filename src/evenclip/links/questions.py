@@ -1,6 +1,6 @@
-"""What is asked: held-out triples, shown by texts, pictures and regions in every possible way.
+"""Questions of link prediction: held-out triples with each end shown as a text or as an image.
 
-Reads and writes nothing. A content is what an entity is shown as, numbered as by `ShownGraph.content`.
+A content is a text or image that an entity is shown as, numbered as in `ShownGraph.content`.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,10 @@ WAYS = ((False, False), (True, False), (False, True), (True, True))
 
 @dataclass(frozen=True)
 class Questions:
-    """n triples shown in one ``way``; each is asked for its tail and for its head.
+    """n triples shown in one ``way``; of each, the tail and the head are asked for.
 
-    ``asked`` (n, 3), content, relation, content; ``cluster`` (n,): the picture that a triple is about, or, below 0, the
-    triple itself; ``known`` (m, 3): all that is true, and ``train`` (k, 3): all triples of the training split, as they
-    look this way.
+    ``asked`` (n, 3): content, relation, content. ``cluster`` (n,): the picture that a triple is about or, below 0, the
+    triple itself. ``known`` (m, 3) and ``train`` (k, 3): all triples, and those of the training split, shown this way.
     """
 
     way: tuple[bool, bool]
@@ -31,7 +30,7 @@ class Questions:
 
 
 def answers_among(graph: ShownGraph, pictures: np.ndarray) -> np.ndarray:
-    """All that can be an answer, sorted contents: the entities' texts, and what ``pictures``, rows of pairs, show."""
+    """Sorted contents that can be answers: the entities' texts, and the images in ``pictures``, rows of pairs."""
     shown = np.unique(graph.looks_like[np.isin(graph.entity_pair, pictures)])
     return np.concatenate([np.unique(graph.entity_text[graph.entity_text >= 0]), len(graph.texts) + shown])
 
@@ -39,10 +38,10 @@ def answers_among(graph: ShownGraph, pictures: np.ndarray) -> np.ndarray:
 def draw_questions(
     graph: ShownGraph, answers: np.ndarray, split: str, n: int, rng: np.random.Generator
 ) -> Iterator[Questions]:
-    """At most ``n`` triples of ``split`` for each way to show one, both ends of which are among ``answers``.
+    """Draw at most ``n`` triples of a split for each way to show them, with both ends among ``answers``.
 
-    Left out are triples that look like one of the training's, or the same at both ends; and triples about a picture
-    that would be shown as two words: "circle, left of, square" is not true in general.
+    Triples are left out if they look like one of the training split, look the same at both ends, or are about a picture
+    and would be shown as two texts: "circle, left of, square" is not true in general.
     """
     ends = np.stack([graph.head, graph.tail])
     for way in WAYS:

@@ -1,9 +1,9 @@
-"""Link prediction: how high the true tail (or head) of a triple ranks among all entities, filtered.
+"""Filtered, realistic ranks of the true heads and tails of triples among all entities, and their metrics.
 
-The rank is the realistic one: the mean of the optimistic and the pessimistic rank, so that ties count as the middle of
-their places (Berrendorf et al. 2020, as in PyKEEN). Filtered (Bordes et al. 2013): other answers that are known to be
-true, in whatever split, take no part. MRR and Hits@k are means over both sides of every triple; intervals are
-bootstrapped over triples.
+A realistic rank is the mean of the optimistic and the pessimistic rank, so that a tie counts as its middle rank
+(Berrendorf et al. 2020, as in PyKEEN). Filtered (Bordes et al. 2013): other true answers, of any split, are left out.
+Mean reciprocal rank (MRR) and Hits@k are means over both sides of every triple; intervals come from a bootstrap over
+triples.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,24 +25,24 @@ For "tail" the entities are heads. Higher is better; scores are finite."""
 
 
 def realistic_ranks(scores: np.ndarray, answers: np.ndarray, is_known: np.ndarray) -> np.ndarray:
-    """The rank of each answer, from 1 on.
+    """The rank of each answer, counted from 1.
 
     Parameters
     ----------
     scores : ndarray of float, shape (n, n_entities)
     answers : ndarray of int, shape (n,)
     is_known : ndarray of bool, shape (n, n_entities)
-        Answers that are true; the asked one may be among them or not.
+        True answers, with or without the one whose rank is sought.
 
     Returns
     -------
     ndarray of float64, shape (n,)
     """
     own = scores[np.arange(len(scores)), answers][:, None]
-    takes_part = ~is_known
-    takes_part[np.arange(len(scores)), answers] = False
-    n_better = ((scores > own) & takes_part).sum(axis=1)
-    n_equal = ((scores == own) & takes_part).sum(axis=1)
+    is_rival = ~is_known
+    is_rival[np.arange(len(scores)), answers] = False
+    n_better = ((scores > own) & is_rival).sum(axis=1)
+    n_equal = ((scores == own) & is_rival).sum(axis=1)
     return 1 + n_better + n_equal / 2
 
 
@@ -54,12 +54,12 @@ def filtered_ranks(scorer: Scorer, test: np.ndarray, known: np.ndarray, n_entiti
     test : ndarray of int, shape (n, 3)
         Rows of head, relation, tail.
     known : ndarray of int, shape (n_known, 3)
-        All triples that are true, of every split.
+        All true triples, of every split.
 
     Returns
     -------
     ndarray of float64, shape (n, 2)
-        Of the head, of the tail.
+        Ranks of head and tail.
     """
     ranks = np.empty((len(test), 2))
     for column, side, asked in ((0, "head", 2), (1, "tail", 0)):
@@ -91,17 +91,17 @@ def link_metrics(ranks: np.ndarray, name: str, n_entities: int, bootstrap: Boots
 
 
 def chance_of(n_answers: np.ndarray) -> dict[str, float]:
-    """Means of the metrics if the true one of so many answers, shape (n,), has any rank alike."""
+    """Expected metrics of uniformly random ranks among ``n_answers``, shape (n,)."""
     sizes, times = np.unique(n_answers, return_counts=True)
     reciprocal = np.cumsum(1 / np.arange(1, int(sizes.max()) + 1))[sizes.astype(int) - 1] / sizes
-    each = {"mrr": reciprocal, **{f"hits_at_{k}": np.minimum(k / sizes, 1) for k in HITS}}
-    return {metric: float(values @ times / times.sum()) for metric, values in each.items()}
+    expected = {"mrr": reciprocal, **{f"hits_at_{k}": np.minimum(k / sizes, 1) for k in HITS}}
+    return {metric: float(values @ times / times.sum()) for metric, values in expected.items()}
 
 
 def frequency_scorer(train: np.ndarray, n_entities: int) -> Scorer:
-    """The baseline that does not look at the entity asked of: how often each answer has the relation in train.
+    """A baseline that scores answers by how often they have the relation in train, whatever the other end.
 
-    An end of ``train``, shape (n, 3), that is below 0 is no answer.
+    Entities below 0 in ``train``, shape (n, 3), are not counted.
     """
     tables = {}
     for column, side in ((0, "head"), (2, "tail")):
@@ -120,7 +120,7 @@ def frequency_scorer(train: np.ndarray, n_entities: int) -> Scorer:
 
 
 def _answers(known: np.ndarray, asked: int, answer: int) -> dict[tuple[int, int], np.ndarray]:
-    """The known answers by (entity asked of, relation)."""
+    """The known answers by (given entity, relation)."""
     order = np.lexsort((known[:, answer], known[:, 1], known[:, asked]))
     keys = known[order][:, [asked, 1]]
     starts = np.flatnonzero(np.any(np.diff(keys, axis=0, prepend=-1), axis=1))

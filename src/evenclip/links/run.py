@@ -1,12 +1,12 @@
-"""Rank the true ends of held-out triples among all that could stand there, by what is shown and what is asked for.
+"""The link prediction stage: rank the true heads and tails of held-out triples among all texts, or all images.
 
-Writes ``{"manifest": {...}, "metrics": [...]}`` as `evenclip evaluate` does: `link_prediction/<name>/<kind>_mrr` and
+Writes ``{"manifest": {...}, "metrics": [...]}`` like `evenclip evaluate`: `link_prediction/<name>/<kind>_mrr` and
 `<kind>_hits_at_<k>`, of the kinds text_to_text, text_to_image, image_to_text and image_to_image; and the same with
-`_counting` behind, by how often each answer stands with the relation in the training split. `random` is what random
-ranks would reach.
+the suffix `_counting` for a baseline: how often each answer has the relation in the training split. `random` is the
+expectation of random ranks.
 
 A query is the multi-modal encoder's view of the masked slot, an answer its view of an entity alone; they are compared
-by their cosine, as E2E trains them. Answers that are known to be true, in whatever split, take no part in a ranking.
+by their cosine, as the entity-to-entity (E2E) loss trains them. Other true answers, of any split, are left out.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Ranked:
 
 
 def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, seed: int, options: LinkOptions) -> None:
-    """Rank the held-out triples of ``graph``, write ``out``.
+    """Rank the held-out triples of a graph and write the metrics.
 
     Parameters
     ----------
@@ -55,23 +55,23 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     graph : Path
         Folder of `evenclip graph`.
     data : Path
-        The pictures that the graph is about.
+        Data folder with the graph's pictures.
     name : str
         Name of the graph in the metrics.
     out : Path
         JSON file to write.
     seed : int
-        Draws triples, pictures and resamples.
+        Seed of triples, pictures and resamples.
     options : LinkOptions
 
     Raises
     ------
     InputError
-        A model without the multi-modal part, a graph without triples in the split asked for.
+        If the model has no multi-modal encoder, or the graph no triple in the split asked for.
     """
     if not name or "/" in name:
         raise InputError(f"'{name}' cannot name a graph", "--name", "use letters, digits and _, e.g. world")
-    read_manifest(data)  # says what is wrong with a folder that is none
+    read_manifest(data)  # refuses what is no data folder
     encoder, described = load_multimodal(Path(model))
     inputs = {"dataset": data, "graph": graph, "model": Path(model) / "model.safetensors"}
     inputs["encoder"] = Path(model) / "multimodal.safetensors"
@@ -90,13 +90,13 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
         what = f"no triple of the split '{options.split}' is left to ask for"
         hint = f"build the graph with {options.split}_share above 0, and a larger one"
         raise InputError(what, str(graph / "triples.parquet"), hint)
-    asked = np.unique(np.concatenate([each.asked[:, [0, 2]].ravel() for each in questions]))
+    asked = np.unique(np.concatenate([group.asked[:, [0, 2]].ravel() for group in questions]))
     settings = pictures, described["region_side"], options.threads
     encoded = encode_graph(clip, encoder, shown, answers, asked, *settings)
-    found = _rank_all(encoder, encoded, questions, len(shown.texts), rng)
+    ranked = _rank_all(encoder, encoded, questions, len(shown.texts), rng)
     bootstrap = Bootstrap(options.resamples, seed)
-    rows = [row for kind, each in found.items() for row in _measure(name, kind, each, bootstrap, options)]
-    counts = {"n": sum(len(each.model) for each in found.values()), "n_pictures": len(pictures.rows)}
+    rows = [row for kind, ranks in ranked.items() for row in _measure(name, kind, ranks, bootstrap, options)]
+    counts = {"n": sum(len(ranks.model) for ranks in ranked.values()), "n_pictures": len(pictures.rows)}
     recorded = manifest.as_dict(model_identity=model_identity(model), n_answers=len(answers), **counts)
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
 
@@ -122,29 +122,29 @@ def _rank_all(
     """By kind of question, e.g. text_to_image: a text is shown, an image is asked for."""
     parts: dict[str, list[Ranked]] = {}
     n, is_image = len(encoded.answers), encoded.answers >= n_texts
-    for each in track(questions, "rank answers"):
-        asked, known, train = (_places(encoded.answers, rows) for rows in (each.asked, each.known, each.train))
+    for group in track(questions, "rank answers"):
+        asked, known, train = (_answer_rows(encoded.answers, rows) for rows in (group.asked, group.known, group.train))
         known = known[(known >= 0).all(axis=1)]
         scorers = _scorer(encoder, encoded), _scattered(frequency_scorer(train, n), rng), _equal(n)
         model, counting, equal = (
-            filtered_ranks(_among(scorer, is_image, each.way), asked, known, n) for scorer in scorers
+            filtered_ranks(_among(scorer, is_image, group.way), asked, known, n) for scorer in scorers
         )
-        words = ["image" if as_image else "text" for as_image in each.way]
+        words = ["image" if as_image else "text" for as_image in group.way]
         for side, kind in ((0, f"{words[1]}_to_{words[0]}"), (1, f"{words[0]}_to_{words[1]}")):
-            n_answers = 2 * equal[:, side] - 1  # the middle of so many places
-            parts.setdefault(kind, []).append(Ranked(model[:, side], counting[:, side], n_answers, each.cluster))
+            n_answers = 2 * equal[:, side] - 1  # n equal scores have the rank (n + 1) / 2
+            parts.setdefault(kind, []).append(Ranked(model[:, side], counting[:, side], n_answers, group.cluster))
     return {
-        kind: Ranked(*(np.concatenate([getattr(each, column) for each in found]) for column in vars(found[0])))
-        for kind, found in sorted(parts.items())
+        kind: Ranked(*(np.concatenate([getattr(part, column) for part in group]) for column in vars(group[0])))
+        for kind, group in sorted(parts.items())
     }
 
 
-def _places(answers: np.ndarray, triples: np.ndarray) -> np.ndarray:
-    """Triples of contents with both ends as places in ``answers``, -1 = not among them."""
-    placed = triples.copy()
-    place = np.minimum(np.searchsorted(answers, triples[:, [0, 2]]), len(answers) - 1)
-    placed[:, [0, 2]] = np.where(answers[place] == triples[:, [0, 2]], place, -1)
-    return placed
+def _answer_rows(answers: np.ndarray, triples: np.ndarray) -> np.ndarray:
+    """Triples of contents with both ends as rows of ``answers``, -1 = not among them."""
+    located = triples.copy()
+    row = np.minimum(np.searchsorted(answers, triples[:, [0, 2]]), len(answers) - 1)
+    located[:, [0, 2]] = np.where(answers[row] == triples[:, [0, 2]], row, -1)
+    return located
 
 
 def _scorer(encoder: MultiModalEncoder, encoded: EncodedGraph) -> Scorer:
@@ -155,16 +155,16 @@ def _scorer(encoder: MultiModalEncoder, encoded: EncodedGraph) -> Scorer:
         shown = encoded.slots.rows(torch.from_numpy(row).to(device))
         relation = encoded.relations.rows(torch.from_numpy(relations).to(device))
         if side == "tail":
-            (read,), place, answers = encoder((shown, relation, None)), TAIL, encoded.as_tail
+            (read,), slot, answers = encoder((shown, relation, None)), TAIL, encoded.as_tail
         else:
-            (read,), place, answers = encoder((None, relation, shown)), HEAD, encoded.as_head
-        return (encoder.entity(read[:, place]) @ answers.T).cpu().numpy()
+            (read,), slot, answers = encoder((None, relation, shown)), HEAD, encoded.as_head
+        return (encoder.entity(read[:, slot]) @ answers.T).cpu().numpy()
 
     return score
 
 
 def _scattered(scorer: Scorer, rng: np.random.Generator) -> Scorer:
-    """Counts with their ties broken at random: 1 / the middle rank of many equal ones is less than luck would reach."""
+    """Counts with random tie-breaking: the reciprocal of a tie's middle rank is below the expected reciprocal rank."""
 
     def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
         counts = scorer(entities, relations, side)
@@ -178,7 +178,7 @@ def _equal(n: int) -> Scorer:
 
 
 def _among(scorer: Scorer, is_image: np.ndarray, way: tuple[bool, bool]) -> Scorer:
-    """The same, with only texts, or only images, as answers."""
+    """A scorer whose answers are only texts, or only images, as ``way`` says of the side asked for."""
 
     def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
         return np.where(is_image == way[side == "tail"], scorer(entities, relations, side), NO_ANSWER)
@@ -186,13 +186,13 @@ def _among(scorer: Scorer, is_image: np.ndarray, way: tuple[bool, bool]) -> Scor
     return score
 
 
-def _measure(name: str, kind: str, found: Ranked, bootstrap: Bootstrap, options: LinkOptions) -> Iterator[MetricRow]:
-    chance = chance_of(found.n_answers)
-    for how, ranks in (("", found.model), ("_counting", found.counting)):
+def _measure(name: str, kind: str, ranked: Ranked, bootstrap: Bootstrap, options: LinkOptions) -> Iterator[MetricRow]:
+    chance = chance_of(ranked.n_answers)
+    for how, ranks in (("", ranked.model), ("_counting", ranked.counting)):
         values = {"mrr": 1 / ranks} | {f"hits_at_{k}": ranks <= k for k in HITS}
-        for metric, each in values.items():
+        for metric, per_question in values.items():
             full = f"link_prediction/{name}/{kind}_{metric}{how}"
             if len(ranks) < options.minimum_group:
                 yield insufficient(full, "all questions", len(ranks))
             else:
-                yield clustered_row(full, each, found.cluster, bootstrap, random=chance[metric])
+                yield clustered_row(full, per_question, ranked.cluster, bootstrap, random=chance[metric])

@@ -1,7 +1,7 @@
-"""Visual question answering: a head on the multi-modal encoder, trained and measured.
+"""Visual question answering (VQA): an answer head on the multi-modal encoder is trained and measured.
 
-Reads a trained model, questions of `evenclip data questions` and their pictures; writes metrics as `evenclip evaluate`.
-Command: `evenclip vqa`.
+Reads a trained model, questions of `evenclip data questions` and their pictures; writes metrics like
+`evenclip evaluate`. Command: `evenclip vqa`.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Answers as VQA's official evaluation compares them, and the property of a picture that a question asks for.
+"""Normal form and accuracy of answers as in VQA's official evaluation, and the property that a question asks for.
 
 Reads and writes nothing. Source: Antol et al. 2015, and https://visualqa.org/evaluation.html.
 """
@@ -26,14 +26,14 @@ PROPERTIES = {
         re.IGNORECASE,
     ),
 }
-"""In the order in which they are tried: "is there no small square?" asks for negation."""
+"""Tried in this order: "is there no small square?" asks for negation."""
 
 
 def normalise_answer(answer: str) -> str:
-    """An answer in the form in which answers are compared.
+    """The normal form in which answers are compared.
 
-    Lower case, no articles, no punctuation, digits for the numbers up to ten. The official table of contractions is
-    replaced by leaving apostrophes out: so "dont" and "don't" are one answer here too.
+    Lower case, no articles, no punctuation, digits for numbers up to ten. Instead of the official table of
+    contractions, apostrophes are dropped, so that "dont" and "don't" are equal here too.
     """
     text = _POINT.sub("", _BETWEEN_DIGITS.sub("", answer.lower().replace("'", "").replace("’", "")))
     words = _PUNCTUATION.sub(" ", text).split()
@@ -50,22 +50,22 @@ def soft_accuracy(answer: str, given: list[str]) -> float:
         What people answered, ten of them in VQA v2; compared after `normalise_answer`.
     """
     right = normalise_answer(answer)
-    n_right = sum(normalise_answer(each) == right for each in given)
+    n_right = sum(normalise_answer(reference) == right for reference in given)
     agreed = n_right * min(1.0, (n_right - 1) / 3) + (len(given) - n_right) * min(1.0, n_right / 3)
     return agreed / len(given)
 
 
 def property_of(question: str) -> str:
-    """What a question asks for: negation, color, size, position, or "other"."""
+    """The property that a question asks for: negation, color, size, position or "other"."""
     return next((name for name, pattern in PROPERTIES.items() if pattern.search(question)), "other")
 
 
 def soft_targets(answers: list[list[str]], frequent: list[str]) -> np.ndarray:
     """Share of the people who gave each of the ``frequent`` answers, float32, shape (n_questions, n_answers)."""
-    place = {answer: i for i, answer in enumerate(frequent)}
+    column_of = {answer: i for i, answer in enumerate(frequent)}
     shares = np.zeros((len(answers), len(frequent)), np.float32)
     for row, given in zip(shares, answers, strict=True):
         for answer in given:
-            if (column := place.get(normalise_answer(answer))) is not None:
+            if (column := column_of.get(normalise_answer(answer))) is not None:
                 row[column] += 1 / len(given)
     return shares

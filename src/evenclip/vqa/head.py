@@ -1,4 +1,4 @@
-"""Questions as triples whose tail is hidden: (picture, question, answer); the answer is read at the hidden tail.
+"""The answer head: a question is a triple (picture, question, ?), and the answer is predicted at the masked tail.
 
 Reads and writes nothing.
 """
@@ -32,44 +32,58 @@ class Encoded:
 
 
 class AnswerHead(nn.Module):
-    """The multi-modal encoder with a linear classifier over answers at its hidden tail."""
+    """The multi-modal encoder with a linear classifier of answers at the masked tail."""
 
     def __init__(self, encoder: MultiModalEncoder, n_answers: int):
         super().__init__()
         self.encoder, self.classify = encoder, nn.Linear(encoder.width, n_answers)
 
     def forward(self, pictures: torch.Tensor, questions: torch.Tensor, is_shown: torch.Tensor) -> torch.Tensor:
-        """Logits over answers, shape (b, n_answers), of b pictures' and questions' tokens."""
-        every = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
-        picture = self.encoder.image(pictures, every)
+        """Logits over answers, shape (b, n_answers), from the tokens of b pictures and questions."""
+        all_shown = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
+        picture = self.encoder.image(pictures, all_shown)
         (read,) = self.encoder((picture, self.encoder.text(questions, is_shown), None))
         return self.classify(read[:, TAIL])
 
 
 @torch.no_grad()
 def encode(clip: Clip, data: Path, keys: list[str], texts: list[str], side: int, threads: int) -> Encoded:
-    """Tokens of the pictures ``keys`` of ``data`` and of the questions ``texts``, by the towers as they are.
+    """Tokens of pictures and questions from the frozen towers.
+
+    Parameters
+    ----------
+    clip : Clip
+    data : Path
+        Data folder of the pictures.
+    keys : list of str
+        Pictures to encode.
+    texts : list of str
+        Questions to encode.
+    side : int
+        Rows and columns of tokens of a picture.
+    threads : int
+        Threads that decode images.
 
     Raises
     ------
     InputError
-        A picture is not in ``data``.
+        If a picture is not in ``data``.
     """
     module, device, tap = clip.module, next(clip.module.parameters()).device, TokenTap(clip.module, always=True)
-    place = {key: i for i, key in enumerate(keys)}
+    index = {key: i for i, key in enumerate(keys)}
     pictures: list[torch.Tensor | None] = [None] * len(keys)
-    wanted = [key for key in read_pairs(data, ["key"])["key"].to_pylist() if key in place]  # in the order of the images
-    if len(wanted) < len(place):
-        missing = sorted(place.keys() - set(wanted))[0]
-        raise InputError(f"the picture {missing} is not there", str(data), "give the data of these questions")
-    decoded = decode_images(iterate_images(data, place), clip.preprocess_cfg, str(data), threads)
+    wanted = [key for key in read_pairs(data, ["key"])["key"].to_pylist() if key in index]  # in the order of the images
+    if len(wanted) < len(index):
+        missing = sorted(index.keys() - set(wanted))[0]
+        raise InputError(f"the picture {missing} is missing", str(data), "give the data of these questions")
+    decoded = decode_images(iterate_images(data, index), clip.preprocess_cfg, str(data), threads)
     for rows in np.array_split(np.arange(len(wanted)), -(-len(wanted) // ROWS)):
         names, pixels = zip(*(next(decoded) for _ in rows), strict=True)
         encode_image(module, normalise(torch.from_numpy(np.stack(pixels)).to(device), clip.preprocess_cfg))
         whole = torch.tensor([WHOLE] * len(rows), device=device)
         tokens = region_tokens(tap.image, torch.arange(len(rows), device=device), whole, side).cpu()
         for key, of_picture in zip(names, tokens, strict=True):
-            pictures[place[key]] = of_picture
+            pictures[index[key]] = of_picture
     questions, is_shown = [], []
     for tokens in clip.tokenizer(texts).split(ROWS):
         encode_text(module, trim(module, tokens).to(device))

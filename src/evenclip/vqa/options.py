@@ -1,4 +1,4 @@
-"""Options and metric of visual question answering, and what names a set of questions."""
+"""Options and metric of visual question answering, and the sets of questions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,35 +20,35 @@ DEFINITIONS = (
 
 
 class VqaOptions(Options):
-    """How the head is trained on the multi-modal encoder; the two towers stay as they are."""
+    """Training of the answer head and the multi-modal encoder; the two towers are frozen."""
 
     start: Literal["knowledge", "fresh"] = "fresh"
-    """Where the multi-modal encoder starts: from the run's, which was trained with knowledge, or at random."""
+    """Initialisation of the multi-modal encoder: the run's, which was trained with knowledge, or random."""
     layers: Count = 2
-    """Layers of an encoder that starts fresh."""
+    """Layers of a `fresh` encoder."""
     image_side: Count = 4
-    """Rows and columns of tokens of an image."""
+    """Rows and columns of the tokens of an image."""
     n_answers: Annotated[int, Field(ge=2)] = 3000
-    """The most frequent answers of the training questions, among which an answer is chosen."""
+    """Number of classes: the most frequent answers to the training questions."""
     questions_seen: Count = 40_000
-    """Training questions shown in all."""
+    """Training questions shown in total."""
     batch_size: BatchSize = 64
     """Questions in a batch."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Highest learning rate."""
+    """Peak learning rate of the one-cycle schedule."""
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap resamples behind each interval."""
     minimum_group: Annotated[int, Field(ge=2)] = 30
-    """Properties with fewer questions get no number."""
+    """Properties with fewer questions are not reported."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a CUDA device where there is one."""
+    """`auto`: a CUDA device if there is one."""
     threads: Threads = 1
     """CPU threads."""
 
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Questions and the pictures they are about."""
+    """A table of questions and the data folder of their pictures."""
 
     questions: Path
     data: Path

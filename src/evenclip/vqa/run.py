@@ -1,7 +1,7 @@
-"""Train the answer head on one split's questions and measure it on another's.
+"""The VQA stage: train the answer head on the questions of one split, measure it on those of another.
 
-Writes ``{"manifest": {...}, "metrics": [...]}`` as `evenclip evaluate` does: `vqa/<set>/accuracy`, over all questions
-and, as groups, by the property asked for. `random` is what the most frequent answer to each type of question scores.
+Writes ``{"manifest": {...}, "metrics": [...]}`` like `evenclip evaluate`: `vqa/<set>/accuracy` over all questions and,
+as groups, by the property asked for. `random` is the accuracy of the most frequent answer to each type of question.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ from evenclip.vqa.options import QuestionSet, VqaOptions
 
 @dataclass(frozen=True)
 class Questions:
-    """n questions: what they ask, of which of the different ``pictures``, by which of the different ``texts``."""
+    """n questions: types, answers of people, and row numbers, (n,), in the distinct ``pictures`` and ``texts``."""
 
     kinds: list[str]
     answers: list[list[str]]
@@ -44,12 +44,12 @@ class Questions:
 def answer_questions(
     model: str, train: QuestionSet, test: QuestionSet, name: str, out: Path, seed: int, options: VqaOptions
 ) -> None:
-    """Train on ``train``, measure on ``test``, write ``out``.
+    """Train the head on one set of questions, measure it on another, and write the metrics.
 
     Parameters
     ----------
     model : str
-        As for `evenclip embed`; a run folder if ``options.start`` is `knowledge`.
+        As in `evenclip.embed.run.embed_sets`; a run folder if ``options.start`` is `knowledge`.
     train, test : QuestionSet
         Tables of `evenclip data questions` with answers. Answers are learnt from ``train`` only.
     name : str
@@ -62,30 +62,32 @@ def answer_questions(
     Raises
     ------
     InputError
-        A question without answers or without its picture, a model without the multi-modal part asked for.
+        If a question lacks answers or its picture, or the model lacks the multi-modal encoder asked for.
     """
     if not name or "/" in name:
         raise InputError(f"'{name}' cannot name a set", "--name", "use letters, digits and _, e.g. world_mixed")
-    for each in (train, test):
-        read_manifest(each.data)  # says what is wrong with a folder that is none
+    for questions in (train, test):
+        read_manifest(questions.data)  # refuses what is no data folder
     inputs = {"dataset": test.data, "questions": test.questions}  # "dataset": as `evenclip evaluate` calls it
     inputs |= {"train data": train.data, "train questions": train.questions}
     if Path(model).exists():
         inputs["model"] = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
-    known, asked = _read(train), _read(test)
+    train_questions, test_questions = _read(train), _read(test)
     manifest = Manifest("vqa", {"model": model, "name": name, **options.model_dump(mode="json")}, inputs, seed)
     torch.set_num_threads(options.threads)
     clip = load_clip(model)
     clip.module.to(resolve_device(options.device)).eval()
     torch.manual_seed(seed)
-    frequent = _frequent(known, options.n_answers)
+    frequent = _frequent(train_questions, options.n_answers)
     head = AnswerHead(_encoder(clip, model, options), len(frequent)).to(clip.module.logit_scale.device)
     settings = options.image_side, options.threads
-    _train(head, known, encode(clip, train.data, known.pictures, known.texts, *settings), frequent, seed, options)
-    encoded = encode(clip, test.data, asked.pictures, asked.texts, *settings)
-    chosen = [frequent[i] for i in _choose(head, asked, encoded, options.batch_size)]
-    rows = list(_measure(name, chosen, known, asked, Bootstrap(options.resamples, seed), options))
-    counts = {"n": len(asked.kinds), "n_train": len(known.kinds), "n_answers": len(frequent)}
+    encoded = encode(clip, train.data, train_questions.pictures, train_questions.texts, *settings)
+    _train(head, train_questions, encoded, frequent, seed, options)
+    encoded = encode(clip, test.data, test_questions.pictures, test_questions.texts, *settings)
+    predicted = [frequent[i] for i in _predict(head, test_questions, encoded, options.batch_size)]
+    bootstrap = Bootstrap(options.resamples, seed)
+    rows = list(_measure(name, predicted, train_questions, test_questions, bootstrap, options))
+    counts = {"n": len(test_questions.kinds), "n_train": len(train_questions.kinds), "n_answers": len(frequent)}
     recorded = manifest.as_dict(model_identity=model_identity(model), **counts)
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
 
@@ -102,7 +104,7 @@ def _read(questions: QuestionSet) -> Questions:
 
 
 def _frequent(questions: Questions, n_answers: int) -> list[str]:
-    """The most frequent answers, the alphabet deciding between equals."""
+    """The most frequent answers; ties in alphabetical order."""
     counts = Counter(normalise_answer(answer) for given in questions.answers for answer in given)
     return sorted(counts, key=lambda answer: (-counts[answer], answer))[:n_answers]
 
@@ -132,7 +134,7 @@ def _train(
 
 
 @torch.no_grad()
-def _choose(head: AnswerHead, questions: Questions, encoded: Encoded, batch_size: int) -> list[int]:
+def _predict(head: AnswerHead, questions: Questions, encoded: Encoded, batch_size: int) -> list[int]:
     """The most probable answer of each question."""
     head.eval()
     parts = np.array_split(np.arange(len(questions.kinds)), -(-len(questions.kinds) // batch_size))
@@ -146,26 +148,26 @@ def _inputs(head: AnswerHead, questions: Questions, encoded: Encoded, rows: np.n
 
 
 def _measure(
-    name: str, chosen: list[str], known: Questions, asked: Questions, bootstrap: Bootstrap, options: VqaOptions
+    name: str, predicted: list[str], train: Questions, test: Questions, bootstrap: Bootstrap, options: VqaOptions
 ) -> Iterator[MetricRow]:
-    prior = _prior(known)
-    usual = [prior.get(kind, prior[""]) for kind in asked.kinds]
+    prior = _prior(train)
+    usual = [prior.get(kind, prior[""]) for kind in test.kinds]
     hits, chance = (
-        np.array([soft_accuracy(answer, given) for answer, given in zip(answers, asked.answers, strict=True)])
-        for answers in (chosen, usual)
+        np.array([soft_accuracy(answer, given) for answer, given in zip(answers, test.answers, strict=True)])
+        for answers in (predicted, usual)
     )
-    properties = np.array([property_of(text) for text in asked.texts])[asked.text]
+    properties = np.array([property_of(text) for text in test.texts])[test.text]
     for group in ("", *sorted(set(properties.tolist()))):
         rows = np.ones(len(hits), bool) if not group else properties == group
         if rows.sum() < options.minimum_group:
             yield insufficient(f"vqa/{name}/accuracy", group or "all questions", int(rows.sum()))
             continue
-        pictures, chance_here = asked.picture[rows], float(chance[rows].mean())
+        pictures, chance_here = test.picture[rows], float(chance[rows].mean())
         yield clustered_row(f"vqa/{name}/accuracy", hits[rows], pictures, bootstrap, group, chance_here)
 
 
 def _prior(questions: Questions) -> dict[str, str]:
-    """The most frequent answer to each type of question, "" = to all."""
+    """The most frequent answer to each type of question; key "" = to all questions."""
     counts: dict[str, Counter] = {"": Counter()}
     for kind, given in zip(questions.kinds, questions.answers, strict=True):
         for answer in map(normalise_answer, given):
