@@ -150,15 +150,15 @@ def card_of_evaluations(paths: list[Path]) -> Card:
 
 def _measured(row: dict[str, Any], values: dict[str, float], reference: float | None = None) -> Measured:
     """A row of the card; ``values``: all metrics by name, those over the prompts' wording among them."""
-    known = known_metrics().of(row["metric"])
+    definition = known_metrics().of(row["metric"])
     numbers = {name: _finite(row[name]) for name in ("value", "ci_low", "ci_high", "random")}
     return Measured(
         metric=row["metric"],
         n=int(row["n"]),
         people=bool(row["people"]),
-        meaning=known.meaning.partition(";")[0] if known else "",
-        low=known.low if known else None,
-        high=known.high if known else None,
+        meaning=definition.meaning.partition(";")[0] if definition else "",
+        low=definition.low if definition else None,
+        high=definition.high if definition else None,
         reference=reference,
         prompt_mean=values.get(row["metric"] + WORDING[0]),
         prompt_range=values.get(row["metric"] + WORDING[1]),
@@ -194,8 +194,8 @@ def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
 def _training_facts(trainings: dict[int, dict[str, Any]]) -> dict[str, str]:
     first = next(iter(trainings.values()))
     options = first["options"]
-    known = TrainOptions.method_classes()
-    methods = ", ".join(known[name].title for name in known if options.get(name) is not None) or "none"
+    classes = TrainOptions.method_classes()
+    methods = ", ".join(classes[name].title for name in classes if options.get(name) is not None) or "none"
     data = first["inputs"]["data"]
     name = "/".join(Path(data["path"]).parts[-2:])
     shown = f"{first['samples_seen']:,} in batches of {options['batch_size']}, learning rate {options['lr']:g}"

@@ -60,7 +60,7 @@ def one_model(manifests: dict[Path, dict[str, Any]]) -> Evaluated:
             if other.name == first.name:
                 what = f"is of '{other.name}' with other weights than {next(iter(models))}"
             raise InputError(what, str(path), "one card = one model: evaluate it again")
-        precisions = {each.embedding["precision"] for each in (first, other) if each.embedding}
+        precisions = {model.embedding["precision"] for model in (first, other) if model.embedding}
         if len(precisions) > 1:
             what = f"embedded in {' and '.join(sorted(precisions))}, the files of one card"
             raise InputError(what, str(path), "evaluate all sets with the same --embed-option precision=...")

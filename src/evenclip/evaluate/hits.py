@@ -30,9 +30,9 @@ def hit_probability(k: int, ahead: np.ndarray, own: np.ndarray | int, tied: np.n
     """
     ahead, own, tied = np.broadcast_arrays(ahead, own, tied)
     miss = np.ones(ahead.shape)
-    for place in range(k):
-        missed = np.maximum(tied - place, 0) / np.maximum(own + tied - place, 1)
-        miss = np.where(ahead + place < k, miss * missed, miss)
+    for drawn in range(k):
+        missed = np.maximum(tied - drawn, 0) / np.maximum(own + tied - drawn, 1)
+        miss = np.where(ahead + drawn < k, miss * missed, miss)
     return 1 - miss
 
 

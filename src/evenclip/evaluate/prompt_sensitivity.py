@@ -36,7 +36,7 @@ def over_templates(task: BiasMeasurement, data: EmbeddedSet, seed: int, options:
          if not row.group and row.value is not None}
         for index in range(n_templates)
     ]  # fmt: skip
-    return [row for metric in measured[0] for row in _rows(metric, [each[metric] for each in measured])]
+    return [row for metric in measured[0] for row in _rows(metric, [rows[metric] for rows in measured])]
 
 
 def _rows(metric: str, rows: list[MetricRow]) -> Iterator[MetricRow]:

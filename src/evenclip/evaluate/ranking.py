@@ -66,5 +66,5 @@ class Rankings:
 
 @lru_cache(maxsize=4)  # equal for all templates and metrics of one set
 def _chance_shares(codes: bytes, n_groups: int, k: int, seed: int) -> np.ndarray:
-    dealt = [np.bincount(each[:k], minlength=n_groups) for each in deals(np.frombuffer(codes, dtype=int), seed)]
+    dealt = [np.bincount(deal[:k], minlength=n_groups) for deal in deals(np.frombuffer(codes, dtype=int), seed)]
     return np.stack(dealt)[:, None] / k

@@ -39,12 +39,14 @@ class Embedder:
         InputError
             The files are of different models.
         """
-        found = [each for folder in dict.fromkeys(path.parent for path in embeddings) if (each := cls._of(folder))]
-        for each in found[1:]:
-            if each.identity != found[0].identity:
-                what = f"embeddings of '{found[0].name}' and of another model, '{each.name}'"
+        embedders = [
+            embedder for folder in dict.fromkeys(path.parent for path in embeddings) if (embedder := cls._of(folder))
+        ]
+        for embedder in embedders[1:]:
+            if embedder.identity != embedders[0].identity:
+                what = f"embeddings of '{embedders[0].name}' and of another model, '{embedder.name}'"
                 raise InputError(what, ", ".join(map(str, embeddings)), "evaluate the embeddings of one model")
-        return found[0] if found else None
+        return embedders[0] if embedders else None
 
     @classmethod
     def _of(cls, folder: Path) -> Self | None:

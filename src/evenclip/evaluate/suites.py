@@ -71,20 +71,20 @@ def find_set(dataset: str, suites: Suites) -> EvaluatedSet:
         It is neither, or the data folder of a known set is not there.
     """
     if dataset in suites.datasets:
-        known = suites.datasets[dataset]
-        folder = DATA / known.data
+        entry = suites.datasets[dataset]
+        folder = DATA / entry.data
         if not folder.is_dir():
             hint = "make it with `evenclip data synthesize` or `data fetch` and `data import`, or give its path"
             raise InputError(f"the data folder of '{dataset}' is not there", str(folder), hint)
-        return EvaluatedSet(dataset, folder, known.suites)
+        return EvaluatedSet(dataset, folder, entry.suites)
     folder = Path(dataset)
     if not folder.is_dir():
         near = difflib.get_close_matches(dataset, suites.datasets, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(suites.datasets)}"
         raise InputError(f"'{dataset}' is neither a data folder nor a data set with suites", "--dataset", hint)
     whole = folder.resolve()
-    for name, known in suites.datasets.items():
-        if known.data == f"{whole.parent.name}/{whole.name}":
-            return EvaluatedSet(name, folder, known.suites)
+    for name, entry in suites.datasets.items():
+        if entry.data == f"{whole.parent.name}/{whole.name}":
+            return EvaluatedSet(name, folder, entry.suites)
     parts = (whole.parent.name, whole.name) if whole.name != "all" else (whole.parent.name,)
     return EvaluatedSet("_".join("".join(c if c.isalnum() else "_" for c in part) for part in parts), folder, {})

@@ -18,41 +18,38 @@ N_MOMENTS, N_NEGATIVES = 3, 4
 
 
 def bias_curves(study: StudyResults) -> list[Picture]:
-    """RB and AB of the model against the share of the training that is done, mean over seeds; one figure each.
+    """Representation bias (RB) and association bias (AB) of the model along its training, mean over seeds.
 
     Two-stage trainings are shown apart, beside the trainings on one of their stages' data from start to end. Nothing
     where no run recorded its bias (`bias_history.parquet`).
     """
-    found = {
-        i: [
-            history
-            for seed in run.seeds
-            if (history := study.record(run.name, seed, "bias_history", ["step", *BIASES])) is not None
-        ]
-        for i, run in enumerate(study.runs)
-    }
-    found = {i: histories for i, histories in found.items() if histories}
-    staged = [i for i in found if study.runs[i].options.get("train.stages")]
+    recorded: dict[int, list[pd.DataFrame]] = {}
+    for i, run in enumerate(study.runs):
+        columns = ["step", *BIASES]
+        histories = [study.record(run.name, seed, "bias_history", columns) for seed in run.seeds]
+        if histories := [history for history in histories if history is not None]:
+            recorded[i] = histories
+    staged = [i for i in recorded if study.runs[i].options.get("train.stages")]
     groups = {
-        "along": ("along the training", [i for i in found if i not in staged]),
-        "stages": ("in two stages", _one_stage(study, found, staged) + staged if staged else []),
+        "along": ("along the training", [i for i in recorded if i not in staged]),
+        "stages": ("in two stages", _one_stage(study, recorded, staged) + staged if staged else []),
     }
     return [
-        _curve(study, {i: found[i] for i in shown}, column, f"{name}-{column}", f"{title} {what}")
-        for name, (what, shown) in groups.items()
-        if shown
+        _curve(study, {i: recorded[i] for i in of_group}, column, f"{name}-{column}", f"{title} {what}")
+        for name, (what, of_group) in groups.items()
+        if of_group
         for column, title in BIASES.items()
     ]
 
 
-def _one_stage(study: StudyResults, found: Iterable[int], staged: list[int]) -> list[int]:
+def _one_stage(study: StudyResults, recorded: Iterable[int], staged: list[int]) -> list[int]:
     """The runs that are as the ``staged`` ones, on the data of one of their stages alone."""
     strategies = {study.runs[i].strategy for i in staged}
     for i in staged:
         weights = study.runs[i].options["train.stages"]["first"]
         strategies.add(Path(weights).parent.name or weights)  # of balance/<strategy>/weights.parquet
     alike = [_without_stages(study.runs[i]) for i in staged]
-    plain = (i for i in found if i not in staged)
+    plain = (i for i in recorded if i not in staged)
     return [i for i in plain if study.runs[i].strategy in strategies and _without_stages(study.runs[i]) in alike]
 
 
@@ -60,10 +57,10 @@ def _without_stages(run: RunResult) -> dict[str, Any]:
     return {key: value for key, value in run.options.items() if key != "train.stages"}
 
 
-def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: str, name: str, title: str) -> Picture:
+def _curve(study: StudyResults, recorded: dict[int, list[pd.DataFrame]], column: str, name: str, title: str) -> Picture:
     with panel(3.9) as (figure, axes):
-        told = []
-        for i, histories in found.items():
+        texts = []
+        for i, histories in recorded.items():
             values = pd.concat(histories).groupby("step")[column].agg(["mean", "min", "max"])
             share = values.index.to_numpy() / values.index.max()
             look = (
@@ -71,20 +68,20 @@ def _curve(study: StudyResults, found: dict[int, list[pd.DataFrame]], column: st
             )
             axes.plot(share, values["mean"], **look, label=study.runs[i].name)
             axes.fill_between(share, values["min"], values["max"], color=look["color"], alpha=0.12, linewidth=0)
-            told.append(f"{study.runs[i].name} from {values['mean'].iloc[0]:.3f} to {values['mean'].iloc[-1]:.3f}")
+            texts.append(f"{study.runs[i].name} from {values['mean'].iloc[0]:.3f} to {values['mean'].iloc[-1]:.3f}")
             stages = study.runs[i].options.get("train.stages")
             if stages:
                 axes.axvline(stages["share"], color=look["color"], linewidth=0.8, linestyle=":")
         axes.set(xlabel="share of the training", ylabel=column, title=title, xlim=(0, 1))
         axes.set_ylim(bottom=0)
-        name_runs(figure, study, lines=True, only=list(found))
-        return finish(figure, name, f"{title}: {'; '.join(told)}.")
+        name_runs(figure, study, lines=True, only=list(recorded))
+        return finish(figure, name, f"{title}: {'; '.join(texts)}.")
 
 
 def negatives_tables(study: StudyResults) -> list[Table]:
     """Mined negatives of the first seed of each run that recorded them: the heaviest at three moments."""
-    found = ((run, study.record(run.name, run.seeds[0], "negatives", NEGATIVES)) for run in study.runs)
-    return [_negatives(run.name, table) for run, table in found if table is not None and len(table)]
+    tables = ((run, study.record(run.name, run.seeds[0], "negatives", NEGATIVES)) for run in study.runs)
+    return [_negatives(run.name, table) for run, table in tables if table is not None and len(table)]
 
 
 def _negatives(run: str, table: pd.DataFrame) -> Table:

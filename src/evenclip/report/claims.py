@@ -53,8 +53,10 @@ def verdict_counts(rows: list[ClaimRow]) -> str:
 
 def described(entry: dict[str, Any]) -> str:
     """What a test found: its difference, or both of a Pareto claim, with intervals, p and n."""
-    found = [entry, entry["against"]] if entry["against"] else [entry]
-    differences = [f"d = {words.interval(Estimate(one['estimate'], one['ci_low'], one['ci_high']))}" for one in found]
+    tested = [entry, entry["against"]] if entry["against"] else [entry]
+    differences = [
+        f"d = {words.interval(Estimate(part['estimate'], part['ci_low'], part['ci_high']))}" for part in tested
+    ]
     return f"{' and '.join(differences)}, p {number(entry['p_holm'])}, {entry['n']} seeds"
 
 
@@ -68,11 +70,11 @@ def _row(entries: list[dict[str, Any]]) -> ClaimRow:
 
 def _test(entry: dict[str, Any]) -> dict[str, str]:
     metric = f"{entry['metric']} against {entry['against']['metric']}" if entry["against"] else entry["metric"]
-    shown = {"verdict": entry["verdict"], "sign": SIGNS[entry["verdict"]], "metric": metric}
+    line = {"verdict": entry["verdict"], "sign": SIGNS[entry["verdict"]], "metric": metric}
     if entry["runs"] is None:
-        return shown | {"detail": entry["reason"]}
+        return line | {"detail": entry["reason"]}
     detail = described(entry)
     if entry["verdict"] == "undecided" and entry["detectable"] is not None:
         border = "the margin" if entry["margin"] else "0"
         detail += f"; a true d {number(entry['detectable'])} from {border} would be decided in 4 of 5 studies"
-    return shown | {"runs": f"{entry['runs']['run']} - {entry['runs']['reference']}", "detail": detail}
+    return line | {"runs": f"{entry['runs']['run']} - {entry['runs']['reference']}", "detail": detail}

@@ -79,8 +79,8 @@ def line_style(i: int) -> dict[str, Any]:
 
 def arms(estimate: Estimate) -> np.ndarray | None:
     """Lengths of the two arms of an error bar, shape (2, 1); None where there is no interval."""
-    found = np.array([[estimate.mean - estimate.ci_low], [estimate.ci_high - estimate.mean]])
-    return np.maximum(found, 0) if np.isfinite(found).all() else None
+    lengths = np.array([[estimate.mean - estimate.ci_low], [estimate.ci_high - estimate.mean]])
+    return np.maximum(lengths, 0) if np.isfinite(lengths).all() else None
 
 
 def draw_run(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> None:
@@ -104,18 +104,18 @@ def draw_seeds(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -
 
 def draw_chance(axes: Axes, study: StudyResults, metric: str) -> None:
     """A dotted line at what a model that knows nothing scores, where that has a meaning."""
-    found = (study.estimate(run.name, metric) for run in study.runs)
-    chance = [estimate.random for estimate in found if estimate and np.isfinite(estimate.random)]
+    estimates = (study.estimate(run.name, metric) for run in study.runs)
+    chance = [estimate.random for estimate in estimates if estimate and np.isfinite(estimate.random)]
     if chance:
         axes.axvline(chance[0], color="#000000", linewidth=1.1, linestyle=":")
-        place = {"xycoords": ("data", "axes fraction"), "xytext": (3, -1), "textcoords": "offset points"}
-        axes.annotate("chance", (chance[0], 1), **place, va="top", fontsize=8.5, color=GREY)
+        position = {"xycoords": ("data", "axes fraction"), "xytext": (3, -1), "textcoords": "offset points"}
+        axes.annotate("chance", (chance[0], 1), **position, va="top", fontsize=8.5, color=GREY)
 
 
 def seed_estimates(study: StudyResults, run: RunResult, metric: str) -> list[Estimate]:
     """A metric of every seed of a run that has it."""
-    found = (study.seed_estimate(run.name, seed, metric) for seed in run.seeds)
-    return [estimate for estimate in found if estimate]
+    estimates = (study.seed_estimate(run.name, seed, metric) for seed in run.seeds)
+    return [estimate for estimate in estimates if estimate]
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -130,12 +130,12 @@ def name_runs(
     figure: Figure, study: StudyResults, markers: bool = True, lines: bool = False, only: Sequence[int] | None = None
 ) -> None:
     """Legend below the panel, which grows by it: each run, or ``only`` some, by its marker, its line or both."""
-    shown = range(len(study.runs)) if only is None else only
+    indices = range(len(study.runs)) if only is None else only
     handles = []
-    for i in shown:
+    for i in indices:
         look = run_style(i) | (line_style(i) if lines else {"linestyle": ""}) | ({} if markers else {"marker": ""})
         handles.append(Line2D([], [], **look, markersize=7, label=study.runs[i].name))
-    longest = max(len(study.runs[i].name) for i in shown)
+    longest = max(len(study.runs[i].name) for i in indices)
     n_columns = min(3, len(handles), max(LEGEND_LETTERS // (longest + 8), 1))
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW_IN * (-(-len(handles) // n_columns) - 1))
     figure.legend(handles=handles, loc="outside lower center", ncols=n_columns)

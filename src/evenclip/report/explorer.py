@@ -61,13 +61,13 @@ def _values(
     estimate = study.estimate(run, metric)
     if estimate is None:
         return None
-    each = [seeds.get((run, metric, seed)) for seed in run_seeds]
-    return {"mean": estimate.mean, "arms": _arms(estimate), "text": interval(estimate), "seeds": each}
+    values = [seeds.get((run, metric, seed)) for seed in run_seeds]
+    return {"mean": estimate.mean, "arms": _arms(estimate), "text": interval(estimate), "seeds": values}
 
 
 def _arms(estimate: Estimate) -> list[float] | None:
-    found = [estimate.ci_high - estimate.mean, estimate.mean - estimate.ci_low]
-    return found if all(map(math.isfinite, found)) else None
+    arms = [estimate.ci_high - estimate.mean, estimate.mean - estimate.ci_low]
+    return arms if all(map(math.isfinite, arms)) else None
 
 
 def _options(strategy: str, options: dict[str, Any]) -> str:

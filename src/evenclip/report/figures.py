@@ -1,5 +1,7 @@
-"""The study's figures: bias against quality, single metrics, families of metrics, data bias, training curves."""
+"""The study's figures: bias against quality, metrics and families of them, data bias, training curves, differences from
+the first run (forest plots), and what balancing does to the association of labels (love plots)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from evenclip.bias import UNDEFINED
 from evenclip.report import words
 from evenclip.report.drawing import (
     COLORS,
@@ -15,6 +18,7 @@ from evenclip.report.drawing import (
     Picture,
     arms,
     draw_chance,
+    draw_estimate,
     draw_run,
     draw_seeds,
     finish,
@@ -29,6 +33,7 @@ from evenclip.report.drawing import (
 from evenclip.results import Estimate, StudyResults
 
 CURVE_BINS = 150
+N_ASSOCIATIONS = 24
 
 
 def bias_against_quality(study: StudyResults, bias: str, quality: str) -> Picture:
@@ -76,8 +81,8 @@ def family_plot(study: StudyResults, metrics: Sequence[str], title: str) -> Pict
         name_rows(axes, [metric.rpartition("/")[2] for metric in metrics])
         axes.set(xlabel=family, title=title, xlim=frame(study, *metrics))
         name_runs(figure, study)
-        told = "; ".join(words.all_runs(study, metric) for metric in metrics)
-        return finish(figure, f"family-{family}", f"{title}: {told}.")
+        texts = "; ".join(words.all_runs(study, metric) for metric in metrics)
+        return finish(figure, f"family-{family}", f"{title}: {texts}.")
 
 
 def data_bias(audits: dict[str, dict[str, Any]], measure: str, title: str) -> Picture:
@@ -91,19 +96,19 @@ def data_bias(audits: dict[str, dict[str, Any]], measure: str, title: str) -> Pi
     """
     looks = {"as it came": {"color": GREY, "markerfacecolor": "white"}, "as shown in training": {"color": COLORS[0]}}
     with panel(1.45 + 0.4 * len(audits)) as (figure, axes):
-        told = []
-        for row, (name, found) in enumerate(audits.items()):
-            stages = [Estimate.from_row(found[measure][stage]) for stage in ("before", "realised")]
+        texts = []
+        for row, (name, audit) in enumerate(audits.items()):
+            stages = [Estimate.from_row(audit[measure][stage]) for stage in ("before", "realised")]
             axes.plot([stage.mean for stage in stages], [row, row], color="#cccccc", linewidth=2.5, zorder=1)
             for stage, look, y in zip(stages, looks.values(), (row - 0.1, row + 0.1), strict=True):
                 axes.errorbar(stage.mean, y, xerr=arms(stage), marker="o", markersize=7.5, elinewidth=1.4, **look)
-            told.append(f"{name} {words.interval(stages[0])} as it came, {words.interval(stages[1])} as shown")
+            texts.append(f"{name} {words.interval(stages[0])} as it came, {words.interval(stages[1])} as shown")
         name_rows(axes, list(audits))
         axes.set(xlabel=f"{measure.upper()} of the training data", title=title)
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
         handles = [Line2D([], [], linestyle="", marker="o", label=name, **look) for name, look in looks.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        return finish(figure, f"data-{measure}", f"{title}: {'; '.join(told)}.")
+        return finish(figure, f"data-{measure}", f"{title}: {'; '.join(texts)}.")
 
 
 def training_curves(study: StudyResults) -> Picture:
@@ -127,3 +132,75 @@ def _binned(history: pd.DataFrame) -> pd.DataFrame:
     """Loss by pairs seen, long curves averaged in bins."""
     bins = np.arange(len(history)) * CURVE_BINS // max(len(history), CURVE_BINS)
     return history[["samples_seen", "loss"]].groupby(bins).mean()
+
+
+def forest_plot(study: StudyResults, metric: str, title: str) -> Picture | None:
+    """Difference of each run from the first, with its interval; None where the study has no other run with it.
+
+    The grey bar of a run is what its seeds could not have shown: differences smaller than `detectable` of tests.csv.
+    """
+    first = study.runs[0].name
+    tests = study.tests[(study.tests["metric"] == metric) & (study.tests["run_a"] == first)]
+    if tests.empty:
+        return None
+    position = {run.name: i for i, run in enumerate(study.runs)}
+    rows = list(tests.itertuples())
+    with panel(1.3 + 0.32 * len(rows)) as (figure, axes):
+        texts = []
+        axes.axvline(0, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        for y, row in enumerate(rows):
+            if np.isfinite(row.detectable):
+                axes.barh(y, 2 * row.detectable, left=-row.detectable, height=0.7, color="#eeeeee", zorder=0)
+            difference = Estimate(row.effect, row.ci_low, row.ci_high)
+            draw_estimate(axes, position[row.run_b], difference, y)
+            texts.append(f"{row.run_b} {words.interval(difference)}")
+        name_rows(axes, [row.run_b for row in rows])
+        axes.set(xlabel=f"{metric}: difference from {first}", title=title)
+        return finish(figure, f"forest-{metric}", f"{title}, difference of {metric} from {first}: {'; '.join(texts)}.")
+
+
+def love_plot(audit: dict[str, Any], strategy: str) -> Picture | None:
+    """Standardised mean difference of each label between perceived groups, as the data came and as it is shown.
+
+    The strongest `N_ASSOCIATIONS`; None where no group and label has enough pairs.
+
+    Parameters
+    ----------
+    audit : dict
+        `evenclip.balance.audit` of the strategy's weights.
+    """
+    entries = [
+        entry for entry in audit["associations"] if entry["status"] == "ok" and entry["before"]["smd"] is not None
+    ]
+    entries = sorted(entries, key=lambda entry: -abs(entry["before"]["smd"]))[:N_ASSOCIATIONS]
+    if not entries:
+        return None
+    groups = {entry["group"] for entry in entries}
+    names = [entry["label"] if len(groups) == 1 else f"{entry['label']} ({entry['group']})" for entry in entries]
+    looks = {
+        "before": {"marker": "o", "color": GREY, "markerfacecolor": "white", "label": "as it came"},
+        "realised": {"marker": "s", "color": COLORS[0], "label": "as shown in training"},
+    }
+    with panel(1.3 + 0.24 * len(entries)) as (figure, axes):
+        for stage, look in looks.items():
+            values = [_size(entry[stage]["smd"]) for entry in entries]
+            axes.plot(values, range(len(entries)), linestyle="", markersize=6, **look)
+        axes.axvline(0.1, color=GREY, linewidth=0.9, linestyle=":", zorder=0)
+        name_rows(axes, names)
+        axes.set(xlabel="|standardised mean difference| between groups", title=f"Association with labels, {strategy}")
+        axes.set_xlim(left=-0.02)
+        handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        texts = "; ".join(
+            f"{name} {abs(entry['before']['smd']):.2f} to {_in_words(entry['realised']['smd'])}"
+            for name, entry in zip(names, entries, strict=True)
+        )
+        return finish(figure, f"love-{strategy}", f"Standardised differences before and after {strategy}: {texts}.")
+
+
+def _size(difference: float | None) -> float:
+    return math.nan if difference is None else abs(difference)
+
+
+def _in_words(difference: float | None) -> str:
+    return UNDEFINED if difference is None else f"{abs(difference):.2f}"

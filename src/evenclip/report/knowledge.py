@@ -27,8 +27,8 @@ def statistics_table(statistics: dict[str, Any]) -> Table:
     rows += [[f"triples to {'train on' if k == 'train' else k}", number(n)] for k, n in statistics["splits"].items()]
     rows += [[f"entities that are {name}", number(n)] for name, n in statistics["modalities"].items()]
     for source, counts in statistics["sources"].items():
-        told = ", ".join(f"{reason.replace('_', ' ')} {number(n)}" for reason, n in counts.items() if n)
-        rows.append([f"source {source}", told])
+        text = ", ".join(f"{reason.replace('_', ' ')} {number(n)}" for reason, n in counts.items() if n)
+        rows.append([f"source {source}", text])
     rows.append(["triples of an entity, mean and most", f"{statistics['degree']['mean']:.1f}, "
                  f"{number(statistics['degree']['max'])}"])  # fmt: skip
     rows.append(["entities in the largest component", number(statistics["largest_component_share"])])
@@ -44,7 +44,7 @@ def graph_sample(study: StudyResults) -> Picture:
     triples = study.graph_table("triples", ["head", "relation", "tail"])
     nodes, links = _neighbourhood(entities, triples)
     text = dict(zip(*(relations.column(name).to_pylist() for name in ("id", "text")), strict=True))
-    shown = {row["id"]: row for row in entities.filter(pc.is_in(entities["id"], pa.array(nodes))).to_pylist()}
+    entity_of = {row["id"]: row for row in entities.filter(pc.is_in(entities["id"], pa.array(nodes))).to_pylist()}
     places = dict(zip(nodes, _layout(nodes, links), strict=True))
     with panel(4.8) as (figure, axes):
         for head, relation, tail in links:
@@ -55,15 +55,15 @@ def graph_sample(study: StudyResults) -> Picture:
             middle = {"fontsize": 6.5, "color": GREY, "ha": "center", "va": "center", "bbox": box, "zorder": 2}
             axes.text(*ends.mean(axis=0), text[relation], **middle)
         for id, (x, y) in places.items():
-            look = COLORS[0] if shown[id]["modality"] == "text" else COLORS[1]
+            look = COLORS[0] if entity_of[id]["modality"] == "text" else COLORS[1]
             box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": look, "linewidth": 1.2}
-            axes.text(x, y, _name(shown[id]), fontsize=8, ha="center", va="center", bbox=box, zorder=3)
+            axes.text(x, y, _name(entity_of[id]), fontsize=8, ha="center", va="center", bbox=box, zorder=3)
         axes.set(title="Some entities: text (blue), pictured (orange)")
         axes.axis("off")
         axes.margins(0.14)
         axes.scatter(*np.array(list(places.values())).T, s=0)  # so that the limits hold the texts
-        told = "; ".join(f"{_name(shown[h])} {text[r]} {_name(shown[t])}" for h, r, t in links)
-        return finish(figure, "graph-sample", f"A part of the knowledge graph: {told}.")
+        text_of_links = "; ".join(f"{_name(entity_of[h])} {text[r]} {_name(entity_of[t])}" for h, r, t in links)
+        return finish(figure, "graph-sample", f"A part of the knowledge graph: {text_of_links}.")
 
 
 def _name(entity: dict[str, Any]) -> str:

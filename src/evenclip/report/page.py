@@ -9,7 +9,7 @@ from typing import Any
 from evenclip import pages
 from evenclip.balance import BalanceOptions, audit
 from evenclip.errors import InputError
-from evenclip.report import along_training, explorer, figures, forest, knowledge, tables
+from evenclip.report import along_training, explorer, figures, knowledge, tables
 from evenclip.report.claims import claim_rows, verdict_counts
 from evenclip.report.drawing import Picture
 from evenclip.report.samples import END, START, read_samples
@@ -97,8 +97,8 @@ def draw(study: StudyResults) -> dict[str, list[Picture]]:
         ],
         "model": [figures.metric_plot(study, metric, f"{title} on {_set(metric)}") for metric, title in model.items()],
         "training": training + along_training.bias_curves(study),
-        "differences": _drawn(forest.forest_plot(study, metric, title) for metric, title in headline.items()),
-        "love": _drawn(forest.love_plot(audit, name) for name, audit in audits.items() if name != "none"),
+        "differences": _drawn(figures.forest_plot(study, metric, title) for metric, title in headline.items()),
+        "love": _drawn(figures.love_plot(audit, name) for name, audit in audits.items() if name != "none"),
         "knowledge": [knowledge.graph_sample(study)] if study.graph else [],
     }
 

@@ -65,8 +65,8 @@ def _result_table(study: StudyResults, caption: str, part: pd.DataFrame) -> Tabl
         by_run = {row.run: row for row in cells.itertuples()}
         values = [_result(by_run[name]) if name in by_run else "" for name in names]
         chance = [number(cells["random"].mean())] if has_chance else []
-        shown = f"{metric} ({group.removesuffix(' (insufficient)')})" if group else metric
-        rows.append([shown, *values, _count_range(cells["n"]), *chance])
+        name = f"{metric} ({group.removesuffix(' (insufficient)')})" if group else metric
+        rows.append([name, *values, _count_range(cells["n"]), *chance])
     return Table(caption, ["metric", *names, "n", *(["chance"] if has_chance else [])], rows)
 
 
@@ -78,9 +78,9 @@ def difference_table(study: StudyResults) -> Table:
     cells = {(row.metric, row.run_b): row for row in tests.itertuples()}
     rows = []
     for metric in dict.fromkeys(tests["metric"]):
-        found = [cells.get((metric, run)) for run in others]
-        n = max(row.n for row in found if row is not None)
-        rows.append([metric, *(_difference(row) if row is not None else "" for row in found), number(int(n))])
+        compared = [cells.get((metric, run)) for run in others]
+        n = max(row.n for row in compared if row is not None)
+        rows.append([metric, *(_difference(row) if row is not None else "" for row in compared), number(int(n))])
     header = ["metric", *(f"{run} - {first}" for run in others), "seeds"]
     return Table("Mean difference over seeds [95 % interval], p by t and by Wilcoxon", header, rows)
 
@@ -113,13 +113,13 @@ def making_table(study: StudyResults) -> Table:
 
 def package_table(study: StudyResults) -> Table:
     """Versions of Python and of the packages, over all trainings."""
-    found: dict[str, set[str]] = {}
+    versions: dict[str, set[str]] = {}
     for run in study.runs:
         for seed in run.seeds:
             manifest = study.training(run.name, seed)
             for name, version in {"python": manifest["python"], **manifest["packages"]}.items():
-                found.setdefault(name, set()).add(version)
-    return Table("Versions", ["package", "version"], [[name, ", ".join(sorted(v))] for name, v in found.items()])
+                versions.setdefault(name, set()).add(version)
+    return Table("Versions", ["package", "version"], [[name, ", ".join(sorted(v))] for name, v in versions.items()])
 
 
 def _result(row: Any) -> str:

@@ -36,8 +36,8 @@ def interval(estimate: Estimate) -> str:
 
 def all_runs(study: StudyResults, metric: str) -> str:
     """A metric of all runs: ``bias/people/rb: none 0.280 [0.250, 0.310], m4 ...``."""
-    found = ((run.name, study.estimate(run.name, metric)) for run in study.runs)
-    return f"{metric}: " + ", ".join(f"{name} {interval(estimate)}" for name, estimate in found if estimate)
+    estimates = ((run.name, study.estimate(run.name, metric)) for run in study.runs)
+    return f"{metric}: " + ", ".join(f"{name} {interval(estimate)}" for name, estimate in estimates if estimate)
 
 
 def label(column: str) -> str:

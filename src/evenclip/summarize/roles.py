@@ -63,8 +63,8 @@ def find_pair(claim: Claim, runs: list[RunFacts]) -> tuple[RunFacts, RunFacts] |
     """
     named = claim.run.keys() | claim.reference.keys()
     fitting = [[run for run in runs if run.fits(role)] for role in (claim.run, claim.reference)]
-    for role, found in zip((claim.run, claim.reference), fitting, strict=True):
-        if not found:
+    for role, candidates in zip((claim.run, claim.reference), fitting, strict=True):
+        if not candidates:
             return f"no run has {_text(role)}"
     pairs = [(a, b) for a, b in itertools.product(*fitting) if a is not b]
     if not pairs:

@@ -63,13 +63,13 @@ def judge(
     people : collection of str
         The metrics that are about people.
     """
-    found = [(claim, tested) for claim in claims for tested in _test(claim, runs, by_metric, people)]
-    evidence = [tested for _, tested in found if isinstance(tested, Evidence)]
+    results = [(claim, tested) for claim in claims for tested in _test(claim, runs, by_metric, people)]
+    evidence = [tested for _, tested in results if isinstance(tested, Evidence)]
     adjusted = iter(holm([tested.p for tested in evidence]))
     entries = [
         _entry(claim)
         | (_tested(tested, next(adjusted), len(evidence)) if isinstance(tested, Evidence) else {"reason": tested})
-        for claim, tested in found
+        for claim, tested in results
     ]
     verdicts: dict[str, set[str]] = {}
     for entry in entries:
@@ -109,10 +109,10 @@ def _test(
 
 def _fitting(claim: Claim, pattern: str | None, metrics: list[str], people: Collection[str]) -> list[str]:
     """Of ``metrics``, those that fit a pattern of the claim, and its ``people`` where that is about this pattern."""
-    found = [name for name in metrics if pattern and fnmatch.fnmatchcase(name, pattern)]
+    fitting = [name for name in metrics if pattern and fnmatch.fnmatchcase(name, pattern)]
     if claim.people is None or pattern != (claim.against or claim.metric):
-        return found
-    return [name for name in found if (name in people) == claim.people]
+        return fitting
+    return [name for name in fitting if (name in people) == claim.people]
 
 
 def _compare(claim: Claim, metric: str, run: str, reference: str, table: RunsBySeeds) -> Evidence | str:
@@ -163,14 +163,14 @@ def _entry(claim: Claim) -> dict[str, Any]:
 
 
 def _tested(evidence: Evidence, p_holm: float, n_tests: int) -> dict[str, Any]:
-    found = {
+    entry = {
         "metric": evidence.metric, "runs": {"run": evidence.run, "reference": evidence.reference},
         **_described(evidence.difference), "n": evidence.n_seeds, "p": evidence.p, "p_holm": p_holm,
         "verdict": evidence.leaning if p_holm <= LEVEL else "undecided",
     }  # fmt: skip
     if evidence.difference_against is None:
-        return found | {"detectable": evidence.difference.detectable(LEVEL / n_tests)}
-    return found | {"against": {"metric": evidence.against, **_described(evidence.difference_against)}}
+        return entry | {"detectable": evidence.difference.detectable(LEVEL / n_tests)}
+    return entry | {"against": {"metric": evidence.against, **_described(evidence.difference_against)}}
 
 
 def _described(difference: Contrast) -> dict[str, float]:

@@ -108,7 +108,7 @@ class _Sender(threading.Thread):
             logging.getLogger("urllib3").setLevel(logging.ERROR)  # it reports every attempt
             self._client = connect(self._tracking_uri)
         if self._run_id is None:
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment_id = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT)
             self._run_id = self._client.create_run(experiment_id, run_name=self._run_name).info.run_id
         log_rows(self._client, self._run_id, rows)

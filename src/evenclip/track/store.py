@@ -100,8 +100,8 @@ class StudyStore:
         for run in planned:
             if (model := run.model) is None:
                 continue
-            found = self.client.search_model_versions(f"name='{model.name}'")
-            same = [version for version in found if version.tags.get(FINGERPRINT_TAG) == model.fingerprint]
+            present = self.client.search_model_versions(f"name='{model.name}'")
+            same = [version for version in present if version.tags.get(FINGERPRINT_TAG) == model.fingerprint]
             if not same:
                 if not self.client.search_registered_models(f"name='{model.name}'"):
                     self.client.create_registered_model(model.name, description=f"Run {run.name} of a study.")
@@ -117,13 +117,13 @@ class StudyStore:
 
     def _find_experiment(self, tracking_uri: str, study: str) -> str:
         experiment = self.client.get_experiment_by_name(study)
-        place = None
+        location = None
         if tracking_uri.startswith(SQLITE):
             database = Path(tracking_uri.removeprefix(SQLITE)).resolve()
-            place = (database.parent / "mlartifacts" / study).as_uri()
+            location = (database.parent / "mlartifacts" / study).as_uri()
         if experiment is None:
-            return self.client.create_experiment(study, artifact_location=place)
-        if place and experiment.artifact_location.startswith("file:") and experiment.artifact_location != place:
+            return self.client.create_experiment(study, artifact_location=location)
+        if location and experiment.artifact_location.startswith("file:") and experiment.artifact_location != location:
             # MLflow cannot change an experiment's place: new artifacts would land in the old one, or nowhere
             raise InputError(
                 f"the store was moved: experiment '{study}' keeps its artifacts in {experiment.artifact_location}",
@@ -135,13 +135,13 @@ class StudyStore:
         return experiment.experiment_id
 
     def _runs(self) -> list[Run]:
-        found, token = [], None
+        runs, token = [], None
         while True:
             page = self.client.search_runs([self.experiment_id], max_results=RUNS_PER_PAGE, page_token=token)
-            found += [run for run in page if KEY_TAG in run.data.tags]
+            runs += [run for run in page if KEY_TAG in run.data.tags]
             token = page.token
             if not token:
-                return found
+                return runs
 
     def _log(self, planned: PlannedRun, parent_id: str | None) -> str:
         tags = planned.tags | {KEY_TAG: planned.key} | ({PARENT_TAG: parent_id} if parent_id else {})

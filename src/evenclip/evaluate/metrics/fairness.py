@@ -94,15 +94,15 @@ def _opportunity(
     The strata are the groups of each such class; groups are dealt within the classes, in all of them at once.
     """
     cells = codes * len(groups.names) + groups.strata
-    found, sizes = np.unique(cells, return_counts=True)
-    found = found[sizes >= minimum]
-    classes, n_groups = np.unique(found // len(groups.names), return_counts=True)
-    found = found[np.isin(found // len(groups.names), classes[n_groups > 1])]
-    if not len(found):
+    tested, sizes = np.unique(cells, return_counts=True)
+    tested = tested[sizes >= minimum]
+    classes, n_groups = np.unique(tested // len(groups.names), return_counts=True)
+    tested = tested[np.isin(tested // len(groups.names), classes[n_groups > 1])]
+    if not len(tested):
         return MetricRow(metric, None, None, None, len(codes), "all classes (insufficient)")
-    rows = np.isin(cells, found)
-    strata, codes, hits = np.searchsorted(found, cells[rows]), codes[rows], hits[rows]
-    starts = np.flatnonzero(np.diff(found // len(groups.names), prepend=-1))  # first group of each class
+    rows = np.isin(cells, tested)
+    strata, codes, hits = np.searchsorted(tested, cells[rows]), codes[rows], hits[rows]
+    starts = np.flatnonzero(np.diff(tested // len(groups.names), prepend=-1))  # first group of each class
 
     def largest(m: np.ndarray) -> np.ndarray:
         high, low = (reduce.reduceat(m[..., 0], starts, axis=-1) for reduce in (np.maximum, np.minimum))

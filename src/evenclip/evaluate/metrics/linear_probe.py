@@ -63,7 +63,7 @@ class LinearProbe(Measurement):
         names, train, test = self._sides(data, bootstrap.seed)
         rng = np.random.default_rng([bootstrap.seed, len(names)])
         draws = [train] if self.shots is None else [train.few(self.shots, names, rng) for _ in range(DRAWS)]
-        right = np.mean([_fit(each, rng).predict(test.image) == test.codes for each in draws], axis=0)
+        right = np.mean([_fit(draw, rng).predict(test.image) == test.codes for draw in draws], axis=0)
         chance = 1 / len(names)
         if self.shots is not None:
             name = f"few_shot/{data.name}/acc1_at_{self.shots}"
@@ -82,7 +82,7 @@ class LinearProbe(Measurement):
         names = sorted(set(source.truth[self.column].tolist()) - {""})
         if len(names) < 2:
             raise InputError(f"{len(names)} class(es) only", where, "a probe needs two")
-        train, test = (Labelled.of(each, self.column, names) for each in (source, data))
+        train, test = (Labelled.of(split, self.column, names) for split in (source, data))
         if self.train_split is None:
             is_test = _by_class(train.codes, data.truth["sha256"][train.rows], seed)
             train, test = train.at(~is_test), train.at(is_test)

@@ -49,15 +49,15 @@ class Recognition(BiasMeasurement):
         """
         names = data.classes(self.prompts).names
         codes = data.codes(self.column, names)
-        known = codes >= 0
+        labelled = codes >= 0
         hits = np.zeros(data.n)
-        hits[known] = top_k_hits(1, data.similarity(self.prompts)[known], codes[known])
+        hits[labelled] = top_k_hits(1, data.similarity(self.prompts)[labelled], codes[labelled])
         metric, gap, chance = f"recognition/{data.name}/acc1", f"recognition/{data.name}/attribute_gap", 1 / len(names)
-        if known.sum() < options.minimum_group:
-            yield insufficient(metric, "all images", int(known.sum()))
+        if labelled.sum() < options.minimum_group:
+            yield insufficient(metric, "all images", int(labelled.sum()))
         else:
-            yield share_row(metric, hits[known], random=chance)
-        groups = find_groups(data, self.groups or self.column, None, options.minimum_group, among=known)
+            yield share_row(metric, hits[labelled], random=chance)
+        groups = find_groups(data, self.groups or self.column, None, options.minimum_group, among=labelled)
         yield from groups.marks([metric, gap])
         for index, group in enumerate(groups.names):
             yield share_row(metric, hits[groups.codes == index], group, chance)

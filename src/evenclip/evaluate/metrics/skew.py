@@ -71,7 +71,7 @@ class Skew(GroupMeasurement):
         ranked = Rankings.of(similarity, codes, len(desired), self.k, where, bootstrap.seed)
         shares, again = ranked.shares(), ranked.resampled_shares(bootstrap)
         dealt = ranked.chance_shares(bootstrap.seed)
-        skews = [_skews(each, desired, self.k).mean(axis=1) for each in (shares, again, dealt)]  # (n, 2) each
+        skews = [_skews(part, desired, self.k).mean(axis=1) for part in (shares, again, dealt)]  # (n, 2) each
         largest, smallest = float(-np.log(desired.min())), float(-np.log(2 * self.k * desired.max()))
         for index, (name, within) in enumerate(zip(names[:2], ((0, largest), (smallest, 0)), strict=True)):
             point, replicates, random = (skew[:, index] for skew in skews)
@@ -102,12 +102,12 @@ class Divergence:
 
     def __init__(self, codes: np.ndarray, desired: np.ndarray):
         self._codes = codes
-        place, size = np.arange(1, len(codes) + 1), np.arange(len(codes) + 1)
-        weight = 1 / np.log2(place + 1)
+        position, size = np.arange(1, len(codes) + 1), np.arange(len(codes) + 1)
+        weight = 1 / np.log2(position + 1)
         # with c of a group among the first i, KL = (1/i) sum (c ln c - c ln desired) - ln i, since the c sum to i:
         # the terms of the sum are looked up by c, and 1/i is in the weight
-        self._weight = weight / (weight.sum() * place)
-        self._constant = np.log(place) @ (self._weight * place)
+        self._weight = weight / (weight.sum() * position)
+        self._constant = np.log(position) @ (self._weight * position)
         self._terms = [xlogy(size, size) - size * np.log(share) for share in desired]
 
     def of(self, orders: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -129,4 +129,4 @@ class Divergence:
 def _chance_ndkl(codes: bytes, desired: tuple[float, ...], seed: int) -> float:
     dealt = np.frombuffer(codes, dtype=int)
     divergence = Divergence(dealt, np.array(desired))
-    return float(np.mean([divergence.of_ranked(each[None]) for each in deals(dealt, seed)]))
+    return float(np.mean([divergence.of_ranked(deal[None]) for deal in deals(dealt, seed)]))
