@@ -1,6 +1,6 @@
-"""Progress of long work, on standard error: a rich bar on a terminal, a plain line now and then otherwise.
+"""Progress of long work on standard error: a bar on a terminal, else a line from time to time.
 
-Of several processes under torchrun, which all do the same work, only the first shows it.
+Under torchrun all processes do the same work, so only the first shows its progress.
 """
 
 import os
@@ -17,24 +17,24 @@ LINE_EVERY_S = 30.0
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Yield ``items`` unchanged and show how far the work is.
+    """Yield ``items`` unchanged and show progress.
 
     Parameters
     ----------
     items : Iterable
-        What is worked through.
+        The work.
     description : str
         A few words, e.g. ``"import flickr8k"``.
     total : int, optional
-        Number of items; default ``len(items)`` where that is known.
+        Number of items; by default ``len(items)`` if it is known.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)
     if os.environ.get("RANK", "0") != "0":
         yield from items
         return
-    shown = _bar if sys.stderr.isatty() else _lines
-    yield from shown(items, description, total)
+    show = _bar if sys.stderr.isatty() else _lines
+    yield from show(items, description, total)
 
 
 def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
@@ -44,14 +44,14 @@ def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator
 
 
 def _lines(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
-    """A line at most every `LINE_EVERY_S` seconds, and one at the end, so that logs stay short."""
-    start = shown = time.monotonic()
+    """At most one line every `LINE_EVERY_S` seconds, and one at the end, so that logs stay short."""
+    start = printed = time.monotonic()
     n, of = 0, f" of {total}" if total is not None else ""
     for n, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - shown >= LINE_EVERY_S:
-            shown = now
+        if now - printed >= LINE_EVERY_S:
+            printed = now
             print(f"{description}: {n}{of}, {n / (now - start):.1f}/s", file=sys.stderr, flush=True)
     seconds = time.monotonic() - start
     print(f"{description}: {n} done in {seconds:.1f} s", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Build, load and save CLIP models through open_clip's public interface; what `auto` device and precision are."""
+"""Build, load and save CLIP models through open_clip's public interface; resolve `auto` device and precision."""
 
 import difflib
 import json
@@ -19,7 +19,7 @@ from evenclip.provenance import write_json
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``auto`` stands for; `InputError` for a CUDA device that is not there."""
+    """The device that ``name`` stands for; `InputError` if a CUDA device is asked for and there is none."""
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise InputError("torch finds no CUDA device", "device", "write device: auto or cpu")
@@ -27,7 +27,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """What ``auto`` stands for: bf16 where the processor multiplies bfloat16 itself; elsewhere it is slow."""
+    """The precision that ``name`` stands for; ``auto`` is bf16 on hardware that supports it natively, else fp32."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -37,17 +37,17 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-HUB = "hf-hub:"  # open_clip reads configuration and weights of such a name from there
+HUB = "hf-hub:"  # prefix of names whose configuration and weights open_clip reads from the Hugging Face hub
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
-# A learnt bias of -10 and a temperature of 1/10 make all pairs of the first batches negatives that cost little:
+# A learnt bias of -10 and a temperature of 1/10 make all pairs of the first batches cheap negatives:
 # Zhai et al. 2023, "Sigmoid loss for language image pre-training", section 3.2.
 SIGLIP_START = {"init_logit_bias": -10.0, "init_logit_scale": 2.302585092994046}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """An open_clip model with its tokenizer and its configuration, as open_clip's files describe it."""
+    """An open_clip model with its tokenizer and its configuration."""
 
     module: torch.nn.Module
     tokenizer: Callable[[list[str]], torch.Tensor]
@@ -56,7 +56,7 @@ class Clip:
 
     @property
     def logit_bias(self) -> torch.Tensor | None:
-        """The sigmoid loss's learnt bias; None for a softmax model."""
+        """The learnt bias of the sigmoid loss; None for a softmax model."""
         return getattr(self.module, "logit_bias", None)
 
 
@@ -76,8 +76,8 @@ def create_clip(model: str, init: str = "random", objective: str = "clip") -> Cl
     Raises
     ------
     InputError
-        Unknown name, tag or key; a tag that cannot be downloaded; a tag whose activation is not the model's; a
-        checkpoint of another image size or activation.
+        The name, tag or a key is unknown, the tag cannot be downloaded, or the weights were trained with another
+        activation or image size.
     """
     name = _register(model)
     model_cfg = open_clip.get_model_config(name)
@@ -101,7 +101,7 @@ def load_clip(model: str) -> Clip:
     Raises
     ------
     InputError
-        Nothing of the kind is there, or the weights do not fit the configuration.
+        There is no such model, or the weights do not fit the configuration.
     """
     if Path(model).is_dir():
         return _load_folder(model)
@@ -138,7 +138,7 @@ def _load_folder(folder: str) -> Clip:
 
 
 def _preprocessing_of(checkpoint: Path, model_cfg: dict[str, Any]) -> dict[str, Any]:
-    """The preprocessing that a checkpoint was trained with, where its folder says so; the size is the model's."""
+    """The preprocessing that a checkpoint was trained with, if its folder says so; the size is the model's."""
     path = checkpoint.parent / OPEN_CLIP_CONFIG
     if not path.is_file():
         return {}
@@ -151,7 +151,7 @@ def _preprocessing_of(checkpoint: Path, model_cfg: dict[str, Any]) -> dict[str, 
 
 
 def _check_same(what: str, saved: Any, built: Any, where: str) -> None:
-    """Weights that meet other pixels, or another activation, lose points of accuracy and say nothing."""
+    """Refuse a mismatch that would silently cost points of accuracy: other pixels, or another activation."""
     if saved is not None and saved != built:
         instead = f"take the model configuration in {OPEN_CLIP_CONFIG} beside the weights"
         raise InputError(f"the weights were trained with {what} {saved}, the model has {built}", where, instead)
@@ -169,7 +169,7 @@ def _build(name: str, where: str, model_cfg: dict[str, Any], **settings: Any) ->
 
 
 def _register(model: str) -> str:
-    """The open_clip name of ``model``; a JSON configuration is made known to open_clip under its file name."""
+    """The open_clip name of ``model``; a JSON configuration is registered with open_clip under its file name."""
     if model.endswith(".json"):
         try:
             config = json.loads(Path(_existing(model)).read_text(encoding="utf-8"))
@@ -197,16 +197,16 @@ def _existing(path: str) -> str:
 
 @contextmanager
 def _as_input_error(model: str) -> Iterator[None]:
-    """Keep open_clip's notes ("initialized randomly") out of the log and turn what it rejects into `InputError`."""
+    """Keep open_clip's notes ("initialized randomly") out of the log, and turn its errors into `InputError`."""
     logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # a silent mismatch costs points of accuracy (open_clip issue 771)
+            # a mismatch would silently cost points of accuracy (open_clip issue 771)
             warnings.filterwarnings("error", "QuickGELU mismatch")
             yield
     except UserWarning as mismatch:
         raise InputError(str(mismatch), model, "use the model's -quickgelu twin, or a tag without it") from None
-    except Exception as error:  # open_clip, torch, safetensors and the hub each have their own
+    except Exception as error:  # open_clip, torch, safetensors and the hub each have error classes of their own
         raise InputError(f"open_clip cannot build it: {error}", model, "check name, keys, tag and checkpoint") from None
     finally:
         logging.disable(logging.NOTSET)

@@ -1,4 +1,4 @@
-"""Which files a model is read from, and what it is wherever these lie. Loads no torch."""
+"""The files that a model is read from, and an identity that does not depend on where they lie. Loads no torch."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ from evenclip.provenance import input_digest
 
 
 def model_files(model: str) -> dict[str, Path]:
-    """The files that ``model`` (as `load_clip` takes it) is read from, by what they are; none for an open_clip tag.
+    """The files that ``model`` (an argument of `load_clip`) is read from, by what they hold; none for an open_clip tag.
 
-    `open_clip_config.json` beside a checkpoint is one of them: it says how pictures are prepared.
+    They include `open_clip_config.json` beside a checkpoint, which describes the preprocessing of images.
     """
     folder, (config, _, checkpoint) = Path(model), model.rpartition(":")
     if folder.is_dir():
@@ -23,7 +23,7 @@ def model_files(model: str) -> dict[str, Path]:
 
 
 def model_identity(model: str) -> dict[str, str]:
-    """What ``model`` is, wherever it lies: digests of its files, and its open_clip name where no file describes it."""
+    """Digests of the model's files, and its open_clip name if no file describes it."""
     files = model_files(model)
     digests = {name: input_digest(path) for name, path in files.items()}
     if "model configuration" in files:

@@ -1,6 +1,6 @@
-"""From JPEG bytes to a model's input, exactly as open_clip's own evaluation preprocessing makes it.
+"""From JPEG bytes to a model's input, exactly as in open_clip's evaluation preprocessing.
 
-The geometric part (resize, crop) is done once and kept as 8-bit pixels; the arithmetic part, `normalise`, by batch.
+The geometric part (resize, crop) is done once and kept as 8-bit pixels; the arithmetic part, `normalise`, per batch.
 """
 
 import io
@@ -17,12 +17,12 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 from evenclip.errors import InputError
 from evenclip.threads import map_in_order
 
-BLOCK = 16  # images that a thread decodes at a time: one alone is too small a task
-AHEAD = 256  # images decoded ahead of the reader, so that a large set never lies in memory as JPEG bytes
+BLOCK = 16  # images that a thread decodes at a time: a single image is too small a task
+AHEAD = 256  # images decoded in advance at most, so that the JPEG bytes of a large set never fill the memory
 
 
 def pixel_transform(preprocess_cfg: dict[str, Any]) -> Callable[[Image.Image], Image.Image]:
-    """Resize, crop and RGB of open_clip's evaluation preprocessing: all of it that works on 8-bit pixels."""
+    """The part of open_clip's evaluation preprocessing that works on 8-bit pixels: resize, crop, RGB."""
     settings = {key: preprocess_cfg[key] for key in ("mean", "std", "resize_mode", "interpolation", "fill_color")}
     whole = open_clip.image_transform(preprocess_cfg["size"], is_train=False, **settings)
     return Compose([step for step in whole.transforms if not isinstance(step, ToTensor | Normalize)])

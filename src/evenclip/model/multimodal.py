@@ -1,9 +1,8 @@
-"""The multi-modal encoder of Knowledge-CLIP: a Transformer over the three slots of a triple, each of them maskable.
+"""The multi-modal encoder of Knowledge-CLIP: a Transformer over the slots of a triple, any of which can be masked.
 
-Reads and writes `multimodal.safetensors` and `multimodal.json`, beside a trained model. Source: Pan et al.,
-"Contrastive language-image pre-training with knowledge graphs", NeurIPS 2022, section 3. Choices of ours: a masked slot
-is one zero vector, whatever its length was, so that the length of what is hidden tells nothing; a masked slot is read
-at that vector, a shown one as the mean of its tokens.
+Reads and writes `multimodal.safetensors` and `multimodal.json` beside a trained model. Source: Pan et al., "Contrastive
+language-image pre-training with knowledge graphs", NeurIPS 2022, section 3. Our choices: a masked slot is a single zero
+vector, so that its length gives nothing away; it is read at that vector, other slots as the mean of their tokens.
 """
 
 import json
@@ -27,18 +26,18 @@ HEAD, RELATION, TAIL = range(3)
 HEAD_WIDTH = 32
 """Features of an attention head: width 128 has 4."""
 TEXT_TOKENS = 6
-"""Of a text that stands in a slot: names are shown whole, glosses by their end."""
+"""Tokens of a text in a slot: names are shown in full, longer texts by their end."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What stands in one slot of n triples: ``features`` (n, l, width), of which ``shown`` (n, l) are no padding."""
+    """One slot of n triples: ``features``, shape (n, l, width), and ``shown``, (n, l), bool, False for padding."""
 
     features: torch.Tensor
     shown: torch.Tensor
 
     def rows(self, index: torch.Tensor) -> "Slot":
-        """The slot of the triples ``index``, shape (m,), cut to the longest of them."""
+        """The slot of the triples ``index``, shape (m,), cut to the longest content among them."""
         shown = self.shown[index]
         length = int(shown.any(dim=0).nonzero().max()) + 1
         return Slot(self.features[index, :length], shown[:, :length])
@@ -49,17 +48,17 @@ Triple = tuple[Slot | None, Slot | None, Slot | None]
 
 
 class MultiModalEncoder(nn.Module):
-    """Slots of (head, relation, tail) in, one vector for each slot out.
+    """Encodes triples (head, relation, tail): slots of tokens in, one vector for each slot out.
 
     Parameters
     ----------
     image_width, text_width : int
         Widths of the towers' tokens.
     width : int
-        A multiple of 32; the paper's 1024 with 4 layers is for a ViT-L, ours scales with the CLIP width.
+        A multiple of 32; the paper uses 1024 with 4 layers for a ViT-L.
     n_layers : int
     embed_dim : int
-        Of the vectors that entities are compared by.
+        Width of the vectors by which entities are compared.
     """
 
     def __init__(self, image_width: int, text_width: int, width: int, n_layers: int, embed_dim: int):
@@ -83,8 +82,7 @@ class MultiModalEncoder(nn.Module):
     def regions(self, grid: Grid, image: torch.Tensor, boxes: np.ndarray, side: int) -> Slot:
         """Regions, ``boxes`` (n, 4) in shares of the sides of the images ``image`` (n,), rows of ``grid``, as a slot.
 
-        See `region_tokens`. The token that sums up the image is shown of whole images only; it says too much of a
-        region.
+        See `region_tokens`. The class token is shown for whole images only, as it says too much about a region.
         """
         tokens = region_tokens(grid, image, torch.from_numpy(boxes).to(image.device), side)
         shown = torch.ones(tokens.shape[:2], dtype=torch.bool, device=image.device)
@@ -101,7 +99,7 @@ class MultiModalEncoder(nn.Module):
         Returns
         -------
         tuple of Tensor of shape (n, 3, width)
-            For each of ``triples`` what is read at head, relation and tail.
+            For each of ``triples`` the vectors of head, relation and tail.
         """
         sizes = [next(len(slot.shown) for slot in triple if slot is not None) for triple in triples]
         columns = zip(*triples, strict=True)  # all heads, all relations, all tails
@@ -113,7 +111,7 @@ class MultiModalEncoder(nn.Module):
         shown = torch.cat([slot.shown for slot in slots], dim=1)
         lengths = torch.tensor([slot.shown.shape[1] for slot in slots], device=x.device)
         of_slot = torch.arange(3, device=x.device).repeat_interleave(lengths)
-        # what is shown moves to the front and the rest is cut off: kinds of triples differ in which slot is long
+        # padding moves to the end and is cut off: which slot is long differs between kinds of triples
         front = shown.int().argsort(dim=1, descending=True, stable=True)[:, : int(shown.sum(dim=1).max())]
         x, shown = x.gather(1, front[:, :, None].expand(-1, -1, self.width)), shown.gather(1, front)
         with _attention(x.device):
@@ -123,7 +121,7 @@ class MultiModalEncoder(nn.Module):
         return read.split(sizes)
 
     def entity(self, read: torch.Tensor) -> torch.Tensor:
-        """What was read at the slot of an entity, shown or masked, as unit rows, float32, shape (n, embed_dim)."""
+        """Vectors of an entity's slot, shown or masked, as unit rows, float32, shape (n, embed_dim)."""
         return F.normalize(self.to_entity(read).float(), dim=-1)
 
     def _masked(self, n: int) -> Slot:
@@ -154,7 +152,7 @@ def load_multimodal(folder: Path) -> tuple[MultiModalEncoder, dict[str, Any]]:
 
 
 def join(slots: list[Slot]) -> Slot:
-    """The slots one below the other, padded to the longest."""
+    """Concatenate slots along the triples, padded to the longest."""
     length = max(slot.shown.shape[1] for slot in slots)
     missing = [length - slot.shown.shape[1] for slot in slots]
     features = [F.pad(slot.features, (0, 0, 0, more)) for slot, more in zip(slots, missing, strict=True)]
@@ -163,6 +161,6 @@ def join(slots: list[Slot]) -> Slot:
 
 
 def _attention(device: torch.device) -> sdpa_kernel:
-    """Plain matrix products on a CPU: for 10-30 tokens the fused kernel's backward pass is far slower."""
+    """Use plain matrix products on a CPU: for 10-30 tokens the fused backward pass is far slower."""
     every = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     return sdpa_kernel([SDPBackend.MATH] if device.type == "cpu" else every)

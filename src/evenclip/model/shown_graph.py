@@ -1,6 +1,6 @@
-"""The knowledge graph as a model sees it: triples by number, what each entity can be shown as, what is known.
+"""The knowledge graph as a model sees it: numbered triples, the text or image that shows each entity, known triples.
 
-Reads the folder of `evenclip graph` and the sizes of the images; writes nothing.
+Reads the folder of `evenclip graph` and the sizes of the images.
 """
 
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ from evenclip.tables import read_table
 class ShownGraph:
     """n triples of E entities and R relations, with their m different texts.
 
-    ``head``, ``relation``, ``tail`` (n,); ``split`` (n,) str; ``entity_text`` (E,), row of ``texts``, -1 = none;
-    ``entity_pair`` (E,), row of the pairs whose image shows the entity, -1 = none of those at hand; ``boxes`` (E, 4),
-    where in that image; ``looks_like`` (E,), the first entity with the same picture and box, itself if it has none;
-    ``is_particular`` (E,), a region or an image and no concept: what is said of it is true of that picture only;
-    ``relation_text`` (R,).
+    ``head``, ``relation``, ``tail``, shape (n,); ``split``, (n,), str; ``entity_text``, (E,): row of ``texts``, -1 =
+    none; ``entity_pair``, (E,): the pair whose image shows the entity, -1 = none of the given pairs; ``boxes``, (E, 4):
+    where in that image; ``looks_like``, (E,): the first entity with the same image and box, or the entity itself;
+    ``is_particular``, (E,): a region or image instead of a concept, so that its triples are true of that image only;
+    ``relation_text``, (R,).
     """
 
     head: np.ndarray
@@ -43,30 +43,30 @@ class ShownGraph:
 
     @property
     def n_contents(self) -> int:
-        """What can be shown: each text, then the image of each entity (numbered ``len(texts) + entity``).
+        """Number of contents that can be shown: the texts, then the image of each entity (``len(texts) + entity``).
 
-        Of several entities that look alike the first stands for all: nothing can tell them apart by their images.
+        Entities that look alike share the image of the first, because their images cannot be told apart.
         """
         return len(self.texts) + len(self.entity_text)
 
     def content(self, entity: np.ndarray, as_image: np.ndarray) -> np.ndarray:
-        """The number of what is shown for each entity: its image, or its text."""
+        """The content that shows each entity: its image or its text."""
         return np.where(as_image, len(self.texts) + self.looks_like[entity], self.entity_text[entity])
 
     def of_split(self, split: str) -> Self:
-        """The same with the triples of one split."""
+        """The graph with the triples of one split only."""
         rows = self.split == split
         columns = {name: getattr(self, name)[rows] for name in ("head", "relation", "tail", "split")}
         return replace(self, **columns)
 
 
 def read_shown_graph(folder: Path, keys: np.ndarray, data: Path, preprocess_cfg: dict[str, Any]) -> ShownGraph:
-    """Read a graph whose entities can be shown by the images of the pairs ``keys`` of ``data``.
+    """Read a graph whose entities are shown by the images of the pairs ``keys`` of ``data``.
 
     Raises
     ------
     InputError
-        A table is missing or names what the others lack.
+        A table is missing or names something that the others lack.
     """
     triples = read_table(folder / "triples.parquet", ["head", "relation", "tail", "split"])
     entities = read_table(folder / "entities.parquet", ["id", "text", "image_key", "box"])
@@ -96,7 +96,7 @@ def read_shown_graph(folder: Path, keys: np.ndarray, data: Path, preprocess_cfg:
 
 
 class KnownTriples:
-    """Which triples are true, asked by what is shown of head and tail: a text stands for every entity that has it."""
+    """Which triples are known to be true, by the contents of head and tail: a text stands for all its entities."""
 
     def __init__(self, graph: ShownGraph):
         self._graph = graph
@@ -109,7 +109,7 @@ class KnownTriples:
         self._sorted = self._sorted[self._sorted >= 0]
 
     def holds(self, head: np.ndarray, relation: np.ndarray, tail: np.ndarray) -> np.ndarray:
-        """Whether each triple of (content, relation, content) is true; shapes are broadcast."""
+        """Whether each triple (content, relation, content) is known to be true; shapes are broadcast."""
         code = self._codes(head, relation, tail)
         place = np.minimum(np.searchsorted(self._sorted, code), len(self._sorted) - 1)
         return self._sorted[place] == code
@@ -124,7 +124,7 @@ class KnownTriples:
 
 
 def _numbers(values: pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Place of each value in ``among``, -1 where it is not there."""
+    """Position of each value in ``among``, -1 if it is missing."""
     place = pc.index_in(values, value_set=among)
     return place.fill_null(-1).to_numpy().astype(np.int64)
 
@@ -147,7 +147,7 @@ def _first_alike(pair: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _boxes(entities: pa.Table, pair: np.ndarray, keys: np.ndarray, data: Path, preprocess_cfg: dict) -> np.ndarray:
-    """Where each entity is in its image, in shares of what the model sees, shape (E, 4)."""
+    """The box of each entity in its image, in shares of the model's view, shape (E, 4)."""
     boxes = np.tile(np.array(WHOLE, np.float32), (len(pair), 1))
     rows = np.flatnonzero(entities["box"].is_valid().to_numpy() & (pair >= 0))
     if len(rows):

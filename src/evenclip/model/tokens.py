@@ -1,4 +1,4 @@
-"""Token-level features of both towers of any open_clip model, and where a box of an image lies among them."""
+"""Token-level features of both towers of any open_clip model, and the position of image boxes among them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from evenclip.errors import InputError
 from evenclip.model.towers import has_causal_text
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-"""The box that is the whole image: left, top, right, bottom in shares of its sides."""
+"""The box of the whole image: left, top, right, bottom in shares of its sides."""
 
 
 def boxes_in_view(
     boxes: np.ndarray, width: np.ndarray, height: np.ndarray, preprocess_cfg: dict[str, Any]
 ) -> np.ndarray:
-    """Boxes in shares of the model's input.
+    """Convert boxes from pixels of the image to shares of the model's input.
 
     Parameters
     ----------
     boxes : ndarray of shape (n, 4)
         x, y, width, height in pixels of the image.
     width, height : ndarray of shape (n,)
-        Of each box's image, in pixels.
+        Size of each box's image in pixels.
     preprocess_cfg : dict
         ``size`` (height, width) and ``resize_mode``: `shortest` (resize, then crop the middle), `longest` (resize, then
         pad) or `squash`.
@@ -34,7 +34,7 @@ def boxes_in_view(
     Returns
     -------
     ndarray of shape (n, 4), float32
-        Left, top, right, bottom in [0, 1]; left = right or top = bottom where the view does not hold the box.
+        Left, top, right, bottom in [0, 1]; left = right or top = bottom if the box was cropped away.
     """
     size = preprocess_cfg["size"]
     view = np.array([size[1], size[0]] if isinstance(size, list | tuple) else [size, size], float)  # width, height
@@ -52,17 +52,17 @@ def boxes_in_view(
 
 @dataclass(frozen=True)
 class Grid:
-    """Image features as a map: ``grid`` (n, w, rows, columns), and ``whole`` (n, w), the token that sums them up."""
+    """Feature maps of n images: ``grid``, shape (n, w, rows, columns), and ``whole``, (n, w), the class token."""
 
     grid: torch.Tensor
     whole: torch.Tensor
 
 
 class TokenTap:
-    """Keeps the token-level features of what the two towers encoded last, of calls with gradients only.
+    """Keeps the token-level features of the last batch that the two towers encoded with gradients.
 
-    A batch is encoded before any loss, so that a loss finds its tokens here; embedding a data set,
-    without gradients, leaves nothing.
+    A batch is encoded before the losses are computed, so a loss finds its tokens here. Encoding without gradients, as
+    for embedding a data set, keeps nothing.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class TokenTap:
         An open_clip model whose image tower is a vision transformer, a (timm) convolutional network or a timm vision
         transformer, and whose text tower is open_clip's own or Hugging Face's.
     always : bool
-        Keep calls without gradients too.
+        Keep features of calls without gradients too.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class TokenTap:
     Raises
     ------
     InputError
-        A tower of another kind.
+        A tower is of another kind.
     """
 
     def __init__(self, module: nn.Module, always: bool = False):
@@ -92,11 +92,11 @@ class TokenTap:
         self._handles = [layer.register_forward_hook(hook) for layer, hook in hooks]
 
     def clear(self) -> None:
-        """Forget what was kept, and with it the graph behind it."""
+        """Drop the kept features, and with them their autograd graph."""
         self.image = self.text = None
 
     def remove(self) -> None:
-        """Take the hooks off the model."""
+        """Remove the hooks from the model."""
         for handle in self._handles:
             handle.remove()
 
@@ -112,25 +112,25 @@ class TokenTap:
 def last_text_tokens(
     module: nn.Module, tokens: torch.Tensor, features: torch.Tensor, n_kept: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The features of each text's last tokens, so that no long text makes a batch long.
+    """The features of the last tokens of each text, so that a long text does not lengthen the whole batch.
 
-    With causal attention the last of them, end-of-text, has seen all of the text, and start-of-text, left out, nothing.
+    With causal attention the end-of-text token has seen the whole text; start-of-text has seen nothing and is left out.
 
     Parameters
     ----------
     module : nn.Module
     tokens : Tensor of int, shape (n, l)
     features : Tensor of shape (n, l', w)
-        What `TokenTap` kept of them; l' < l where the text tower was given less.
+        Kept by `TokenTap`; l' < l if the text tower got trimmed tokens.
     n_kept : int
-        At most so many of each text.
+        Largest number of tokens per text.
 
     Returns
     -------
     features : Tensor of shape (n, k, w)
-        k is the length of the longest, at most ``n_kept``; each text starts at the first place.
+        k is the length of the longest text, at most ``n_kept``; each text starts in the first column.
     is_shown : Tensor of bool, shape (n, k)
-        What is no padding.
+        False for padding.
     """
     n_special = int(has_causal_text(module))
     n_real = _lengths(module, tokens).to(features.device) - n_special

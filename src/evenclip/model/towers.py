@@ -1,9 +1,8 @@
-"""The two towers at their cheapest: captions cut to what they hold, only the vocabulary that is in use, and of the last
-block only what is read of it.
+"""Encoding by the two towers at the lowest cost, without changing what they compute.
 
-None of it changes what a model computes. Where a method listens inside a tower by hooks, it is computed whole. The
-first two apply to open_clip's own text tower (causal attention, features read at
-the end-of-text token); other towers get the tokens as the tokenizer made them.
+Captions are cut to their length, the vocabulary to the tokens in use, and the last block computes only the position
+that is read. The first two apply to open_clip's own text tower (causal attention, features read at the end-of-text
+token); other towers get the tokens as they are. A tower with hooks inside is computed in full.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,17 +15,17 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-GROUP_ROWS = 64  # captions of similar length that are encoded together on a CPU
+GROUP_ROWS = 64  # captions of similar length encoded together on a CPU
 
 
 def has_causal_text(module: nn.Module) -> bool:
-    """Whether tokens behind the end-of-text token, which has the highest id, cannot change a caption's features."""
+    """Whether tokens after the end-of-text token, which has the highest id, cannot change a caption's features."""
     is_plain = isinstance(module, open_clip.CLIP) and module.text_pool_type == "argmax"
     return is_plain and getattr(module, "attn_mask", None) is not None
 
 
 def trim(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Tokens, shape (b, context), without the columns in which every caption has ended; call it before moving them."""
+    """Tokens, shape (b, context), without columns after the end of all captions; call it before moving them."""
     return tokens[:, : int(tokens.argmax(dim=1).max()) + 1] if has_causal_text(module) else tokens
 
 
@@ -40,15 +39,15 @@ def encode_image(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
 def encode_text(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Unit text features, shape (b, d), float32, of tokens, shape (b, l), trimmed or not.
 
-    As ``module.encode_text``, which takes the full context only: with causal attention the features of the first l
-    positions depend on these alone.
+    Like ``module.encode_text``, which takes only the full context: with causal attention the features of the first l
+    positions depend on these positions alone.
     """
     with _attention(tokens.device):
         if not has_causal_text(module):
             return F.normalize(module.encode_text(tokens).float(), dim=-1)
         own = (module.token_embedding, module.transformer, module.ln_final)
         blocks = _blocks(module.transformer) if _is_unobserved(*own) else None
-        if blocks is None or tokens.device.type != "cpu":  # a GPU is better off with one large batch
+        if blocks is None or tokens.device.type != "cpu":  # on a GPU one large batch is faster
             return _encode_causal(module, tokens, blocks)
         order = torch.argsort(tokens.argmax(dim=1), stable=True)
         groups = [trim(module, tokens[rows]) for rows in order.split(GROUP_ROWS)]
@@ -69,29 +68,29 @@ def _encode_causal(module: nn.Module, tokens: torch.Tensor, blocks: nn.ModuleLis
 
 
 def _image_blocks(module: nn.Module) -> nn.ModuleList | None:
-    """Blocks of a vision transformer that is read at its class token only; None for other towers."""
+    """Blocks of a vision transformer that is read only at its class token; None for other towers."""
     visual = module.visual
     is_own = isinstance(visual, VisionTransformer) and visual.pool_type == "tok" and visual.attn_pool is None
     return _blocks(visual.transformer) if is_own and not visual.output_tokens and _is_unobserved(visual) else None
 
 
 def _blocks(transformer: nn.Module) -> nn.ModuleList | None:
-    """Blocks of open_clip's own transformer."""
+    """Blocks of open_clip's own transformer; None for other transformers."""
     is_own = type(transformer) is Transformer and transformer.batch_first
     return transformer.resblocks if is_own and type(transformer.resblocks[-1]) is ResidualAttentionBlock else None
 
 
 def _is_unobserved(*parts: nn.Module) -> bool:
-    """Whether nobody's hook sees what lies inside, and nothing of it is compiled."""
+    """Whether no module inside has a hook or is compiled."""
     modules = (module for part in parts for module in part.modules())
     return not any(m._forward_hooks or m._forward_pre_hooks or m._compiled_call_impl for m in modules)
 
 
 @contextmanager
 def _last_block_at(blocks: nn.ModuleList | None, positions: torch.Tensor) -> Iterator[None]:
-    """Let the last block compute what is read of it: one position a row, shape (b,); its output is (b, 1, width).
+    """Let the last block compute only one position per row, ``positions`` of shape (b,); its output is (b, 1, width).
 
-    The keys and values of all positions are needed still; queries, attention and the perceptron are not.
+    Keys and values are still computed for all positions, but not queries, attention and the perceptron.
     """
     if blocks is None:
         yield
@@ -116,7 +115,7 @@ def _last_block_at(blocks: nn.ModuleList | None, positions: torch.Tensor) -> Ite
 
 
 def freeze_towers(module: nn.Module, towers: Sequence[str]) -> None:
-    """Keep ``"image"`` or ``"text"`` towers as they are: no gradients, and computing as in evaluation."""
+    """Freeze the ``"image"`` or ``"text"`` tower: no gradients, and evaluation mode."""
     for tower in towers:
         for part in _parts(module, tower):
             part.requires_grad_(False)
@@ -128,11 +127,11 @@ def compile_towers(module: nn.Module) -> None:
     """Compile both towers in place; parameters keep their names."""
     module.visual.compile()
     text = getattr(module, "text", None) or module.transformer
-    text.compile(dynamic=True)  # captions are cut to a length that changes from batch to batch
+    text.compile(dynamic=True)  # the length of the captions changes from batch to batch
 
 
 def _parts(module: nn.Module, tower: str) -> list[nn.Module | nn.Parameter]:
-    """All that belongs to one tower and to it alone."""
+    """Modules and parameters that belong to one tower alone."""
     if tower == "image":
         return [module.visual]
     shared = ("visual", "logit_scale", "logit_bias")
@@ -141,18 +140,18 @@ def _parts(module: nn.Module, tower: str) -> list[nn.Module | nn.Parameter]:
 
 
 class NarrowVocabulary:
-    """A model's token embedding cut to the tokens of a training set, for the time of the training.
+    """A token embedding that is cut to the tokens of a training set during the training.
 
-    A token that no caption holds has no gradient, yet a dense optimiser reads and writes its row at every step: with
-    49,408 tokens that is most of a small model's parameters. Sorted ids keep their order, so that the end-of-text
-    token still has the highest. Rows that are cut stay as they were: no weight decay reaches them.
+    Tokens that do not occur have no gradient, but a dense optimiser would still read and write their rows at every
+    step: with 49,408 tokens that is most of a small model's parameters. The order of token ids is kept, so that the
+    end-of-text token still has the highest. Rows that are cut stay unchanged, without weight decay.
 
     Parameters
     ----------
     module : nn.Module
-        Changed in place until `widen`; a model without open_clip's own text tower is left alone.
+        Changed in place until `widen`; a model without open_clip's own text tower stays unchanged.
     *tokens : Tensor of shape (m, context)
-        Tokens of all captions, and of all other texts.
+        Tokens of all captions and of all other texts.
     """
 
     def __init__(self, module: nn.Module, *tokens: torch.Tensor):
@@ -164,11 +163,11 @@ class NarrowVocabulary:
             module.token_embedding = nn.Embedding.from_pretrained(narrow, freeze=False)
 
     def narrow(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens as positions in the narrow embedding."""
+        """Tokens as rows of the narrow embedding."""
         return tokens if self._full is None else torch.searchsorted(self._used, tokens)
 
     def widen(self) -> None:
-        """Give the model its full token embedding back, with the trained rows in it."""
+        """Restore the full token embedding, with the trained rows in it."""
         if self._full is not None:
             trained = self._module.token_embedding.weight.detach()
             full = self._full.index_copy(0, self._used, trained.cpu()).to(trained.device)
@@ -176,7 +175,7 @@ class NarrowVocabulary:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """The model with its full token embedding, as it is now, for texts that are looked at and not trained on."""
+        """A context with the full token embedding in its current state, for texts that are only evaluated."""
         if self._full is None:
             yield
             return
@@ -190,7 +189,7 @@ class NarrowVocabulary:
 
 @contextmanager
 def _attention(device: torch.device) -> Iterator[None]:
-    """Attention as plain matrix products on a CPU: for 10-80 tokens the fused kernel's backward pass is far slower."""
+    """Use plain matrix products for attention on a CPU: for 10-80 tokens the fused backward pass is far slower."""
     if device.type == "cpu":
         with sdpa_kernel(SDPBackend.MATH):
             yield

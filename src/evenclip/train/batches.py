@@ -1,6 +1,6 @@
-"""Which pairs make up which batch: a function of (copies, batch size, seed, step), so that any step can be redone.
+"""Which pairs make up which batch: a function of copies, batch size, seed and step, so that any step can be repeated.
 
-Reads and writes nothing. Another way to make batches is another subclass of `Batches`.
+Other ways to make batches are other subclasses of `Batches`.
 """
 
 import math
@@ -14,57 +14,57 @@ import numpy as np
 from evenclip.errors import InputError
 
 Embed = Callable[[str, np.ndarray], np.ndarray]
-"""(``"image"`` or ``"text"``, k rows): unit features of these pairs by the model as it is now, float32, shape (k, d).
+"""Unit features of k pairs, float32, shape (k, d), by the current model, from ``"image"`` or ``"text"`` and k rows.
 
-A pair's text is its first caption.
+The text of a pair is its first caption.
 """
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``rows``, shape (b,): which pairs; ``draws``, shape (b,), in [0, 1): which of a pair's captions."""
+    """A batch of b pairs: ``rows``, shape (b,); ``draws``, shape (b,), in [0, 1), choose one caption of each pair."""
 
     rows: np.ndarray
     draws: np.ndarray
 
 
 class Batches(ABC):
-    """Which pairs meet at which step: deterministic in (seed, step) and, if it has any, in its embeddings."""
+    """Which pairs meet at which step: a function of seed, step and, if it uses any, embeddings."""
 
     steps_per_epoch: int
 
     def epoch(self, step: int) -> int:
-        """The epoch that ``step`` lies in, both from 0."""
+        """The epoch of ``step``, both counted from 0."""
         return step // self.steps_per_epoch
 
     @abstractmethod
     def at(self, step: int) -> Batch:
-        """The batch of ``step``, from 0, which lies before `known_until`."""
+        """The batch of ``step``, counted from 0, which must be below `known_until`."""
 
     def prepare(self, step: int, embed: Embed) -> None:  # noqa: B027  (most need nothing)
-        """Called before each step: the time to embed what later batches depend on."""
+        """Called before each step, to embed what later batches depend on."""
 
     def known_until(self, step: int) -> float:
-        """The first step whose batch is not known yet, once ``step`` was prepared."""
+        """The first step whose batch is not known yet, after ``step`` was prepared."""
         return math.inf
 
     def logged(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Scalars on these batches, one row of the history; the same names always."""
+        """Scalars about these batches for one row of the history, always with the same names."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What `at` needs beside the seed, in types that torch loads safely."""
+        """What `at` depends on beside the seed, in types that torch loads safely."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """Go to where ``state`` was saved."""
+        """Continue from a saved ``state``."""
 
 
 class WeightedBatches(Batches):
-    """Every pair ``copies`` times an epoch, no pair twice in a batch unless it has more copies than there are batches.
+    """Batches that show every pair ``copies`` times per epoch, and no pair twice in a batch if that is possible.
 
-    The repeated pairs are laid out in random order, copies side by side, and dealt to the batches as cards are to
-    players; then the batches are shuffled. What is left over after the last full batch waits for another epoch's order.
+    The pairs are put in random order, copies next to each other, and dealt to the batches like cards to players; then
+    the batches are shuffled. The rest after the last full batch is left out, another one in each epoch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The training set: captions tokenised once, only pairs that are shown; crops and inputs of a batch."""
+"""The training set: the pairs that are shown, their tokens and pixels, and the crops and inputs of a batch."""
 
 import math
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from evenclip.tables import as_keys, as_weights, check_unique_keys, read_table
 from evenclip.train.batches import Batch
 from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards
 
-LOG_RATIO = math.log(4 / 3)  # aspect ratios 3/4 to 4/3, as torchvision's RandomResizedCrop
+LOG_RATIO = math.log(4 / 3)  # aspect ratios from 3/4 to 4/3, as in torchvision's RandomResizedCrop
 
 
 def draw_crops(n: int, scale_min: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw ``n`` crops that keep at least ``scale_min``, in (0, 1], of the area: affine maps, float32, (n, 2, 3)."""
+    """Draw ``n`` crops that keep at least ``scale_min``, in (0, 1], of the area, as affine maps, float32, (n, 2, 3)."""
     scale = rng.uniform(scale_min, 1, n)
     ratio = np.exp(rng.uniform(-LOG_RATIO, LOG_RATIO, n) / 2)
     sides = np.minimum(np.sqrt(scale)[:, None] * np.stack([ratio, 1 / ratio], 1), 1)  # (n, 2): width, height
-    centres = (1 - sides) * rng.uniform(-1, 1, (n, 2))  # in [-1, 1], where the whole image spans [-1, 1]
+    centres = (1 - sides) * rng.uniform(-1, 1, (n, 2))  # the whole image spans [-1, 1]
     theta = np.zeros((n, 2, 3), np.float32)
     theta[:, 0, 0], theta[:, 1, 1] = sides[:, 0], sides[:, 1]
     theta[:, :, 2] = centres
@@ -35,7 +35,7 @@ def draw_crops(n: int, scale_min: float, rng: np.random.Generator) -> np.ndarray
 
 
 def crop(images: torch.Tensor, crops: np.ndarray) -> torch.Tensor:
-    """Crop each image, shape (b, 3, h, w), float, by its map of `draw_crops`, back to its size (bilinear)."""
+    """Crop each image, shape (b, 3, h, w), float, by its map from `draw_crops`, and resize it bilinearly."""
     theta = torch.from_numpy(crops).to(images.device)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -43,9 +43,9 @@ def crop(images: torch.Tensor, crops: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Inputs:
-    """``pixels``: uint8, shape (n, 3, h, w), on the CPU; ``tokens``: int64, shape (n, l), on the device.
+    """Inputs of n pairs: ``pixels``, uint8, shape (n, 3, h, w), on the CPU; ``tokens``, int64, (n, l), on the device.
 
-    ``crops``: affine maps, shape (n, 2, 3), of `draw_crops`; None = images as they are.
+    ``crops``: affine maps from `draw_crops`, shape (n, 2, 3); None = whole images.
     """
 
     pixels: torch.Tensor
@@ -64,9 +64,9 @@ class Inputs:
 class Pairs:
     """n image-text pairs with their m different captions.
 
-    ``keys`` (n,) str; ``copies`` (n,) int; ``first_copies`` those of a first stage, if there is one: of a pair, one of
-    the two is at least 1; ``pixels`` their images; ``tokens`` (m, context) int64; pair i has the captions
-    ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
+    ``keys``, shape (n,), str; ``copies``, (n,), int; ``first_copies``: the copies in a first stage, if there is one;
+    at least one of the two is positive; ``pixels``: the images; ``tokens``, (m, context), int64; pair i has the
+    captions ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
     """
 
     keys: np.ndarray
@@ -79,7 +79,7 @@ class Pairs:
     first_copies: np.ndarray | None = None
 
     def captions_of(self, batch: Batch) -> np.ndarray:
-        """The row of ``tokens`` that each pair of ``batch`` is shown with, shape (b,)."""
+        """The caption that each pair of ``batch`` is shown with, as a row of ``tokens``, shape (b,)."""
         first, end = self.starts[batch.rows], self.starts[batch.rows + 1]
         return self.captions[first + (batch.draws * (end - first)).astype(np.int64)]
 
@@ -87,15 +87,14 @@ class Pairs:
 def load_pairs(
     data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf, first: Path | None = None
 ) -> Pairs:
-    """Read the pairs that ``weights``, or those of a ``first`` stage, show at least once.
+    """Read the pairs that ``weights``, or the weights of a ``first`` stage, show at least once.
 
-    Images stay in the shards if they need over ``cache_mb``. A pair without a caption cannot be trained on; it is left
-    out and counted.
+    Images stay in the shards if they need more than ``cache_mb``. Pairs without a caption are left out and counted.
 
     Raises
     ------
     InputError
-        ``weights`` names a key that the data lacks, shows no pair at all, or an image is damaged.
+        ``weights`` names a key that the data lacks or shows no pair at all, or an image is damaged.
     """
     table = read_pairs(data, ["key", "captions"])
     keys, captions = np.array(table["key"].to_pylist()), table["captions"].to_pylist()
@@ -107,22 +106,22 @@ def load_pairs(
     if not len(shown):
         raise InputError("no pair with a caption is shown", str(weights), "see the report of `evenclip balance`")
     texts = [captions[i] for i in shown]
-    distinct = sorted({text for several in texts for text in several})
+    distinct = sorted({text for own in texts for text in own})
     index = {text: row for row, text in enumerate(distinct)}
     return Pairs(
         keys=keys[shown],
         copies=copies[shown],
         pixels=_open_pixels(data, keys[shown].tolist(), clip.preprocess_cfg, threads, cache_mb),
         tokens=clip.tokenizer(distinct),
-        captions=np.array([index[text] for several in texts for text in several]),
-        starts=np.cumsum([0, *(len(several) for several in texts)]),
+        captions=np.array([index[text] for own in texts for text in own]),
+        starts=np.cumsum([0, *(len(own) for own in texts)]),
         n_without_caption=int((is_shown & ~has_caption).sum()),
         first_copies=first_copies[shown] if first else None,
     )
 
 
 def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:
-    """Copies of each of ``keys`` per nominal epoch; 0 for those that ``weights`` lacks."""
+    """Copies of each of ``keys`` per nominal epoch, 0 for keys that ``weights`` lacks."""
     table = read_table(weights, ["key", "copies"])
     weighed = as_keys(table["key"], str(weights))
     check_unique_keys(weighed, str(weights))

@@ -1,7 +1,7 @@
-"""One training in memory: its model, its parts, its optimiser and where it is; `step` does one batch.
+"""A training in memory: model, parts, optimiser and position; `Engine.step` trains on one batch.
 
-A step depends on (seed, step), on the weights so far and on what the parts remember, on nothing else: no generator's
-state has to be saved. How a method plugs in: `evenclip.train.plugin`.
+A step depends on the seed, its number, the current weights and what the parts remember, and on nothing else, so no
+state of a random generator has to be saved. `evenclip.train.plugin` explains how a method plugs in.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -25,23 +25,23 @@ from evenclip.train.optimizer_step import OptimizerStep
 from evenclip.train.pixels import Prefetcher
 from evenclip.train.plugin import MethodContext, Step
 
-CROPS = 1  # names the stream of random numbers that crops are drawn from
+CROPS = 1  # names the stream of random numbers for crops
 EMBED_ROWS = 256  # pairs embedded at a time
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did."""
+    """What one step did and measured."""
 
     batch: Batch
     loss: torch.Tensor
-    """All that was minimised by this process, on the device."""
+    """The total loss of this process, on the device."""
     grad_norm: torch.Tensor
-    """Before clipping, on the device."""
+    """Norm of the gradient before clipping, on the device."""
     lr: float
     scalars: dict[str, torch.Tensor | float]
-    """What the parts log."""
+    """Scalars that the parts log."""
 
 
 class Engine:
@@ -50,10 +50,10 @@ class Engine:
     Parameters
     ----------
     context : MethodContext
-        Its ``options`` have ``precision`` resolved. The model is moved to the device and trained in place; `finish`
-        leaves it whole, on that device.
+        Its ``options`` have ``precision`` resolved. The model is moved to the device and trained in place; after
+        `finish` it is complete, on that device.
     processes : Processes, optional
-        The processes that train together; default: this one.
+        The processes that train together; by default only this one.
     """
 
     def __init__(self, context: MethodContext, processes: Processes | None = None):
@@ -74,7 +74,7 @@ class Engine:
 
     def step(self) -> StepResult:
         """Train on the next batch."""
-        self._look()
+        self._measure_bias()
         batches = self.parts.batches
         batches.prepare(self.position, self.embed)
         known = min(batches.known_until(self.position), self.n_steps)
@@ -89,22 +89,22 @@ class Engine:
 
     @torch.no_grad()
     def embed(self, modality: str, rows: np.ndarray) -> np.ndarray:
-        """Unit ``"image"`` or ``"text"`` features of pairs by the model as it is, shape (n_rows, d), float32."""
-        n, local_rows = len(rows), rows[self._my_part(len(rows))]
+        """Unit ``"image"`` or ``"text"`` features of pairs by the current model, shape (n_rows, d), float32."""
+        n, own_rows = len(rows), rows[self._own_part(len(rows))]
         self.module.eval()
         features = []
-        for some in np.array_split(local_rows, -(-len(local_rows) // EMBED_ROWS)):
+        for part in np.array_split(own_rows, -(-len(own_rows) // EMBED_ROWS)):
             if modality == "image":
-                pixels = self.pairs.pixels.at(some).to(self.device)
+                pixels = self.pairs.pixels.at(part).to(self.device)
                 features.append(self._encode_image(normalise(pixels, self.clip.preprocess_cfg)))
             else:
-                tokens = trim(self.module, self._tokens[self.pairs.captions_of(Batch(some, np.zeros(len(some))))])
+                tokens = trim(self.module, self._tokens[self.pairs.captions_of(Batch(part, np.zeros(len(part))))])
                 features.append(self._encode_text(tokens))
         self._to_training()
         return self.processes.gather(torch.cat(features))[:n].cpu().numpy()
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs, in types that torch loads safely."""
+        """Everything that `restore` needs, in types that torch loads safely."""
         negatives = self.parts.negatives
         return {
             "position": self.position,
@@ -117,7 +117,7 @@ class Engine:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where ``state`` was saved."""
+        """Continue from a saved ``state``."""
         self.module.load_state_dict(state["module"])
         self.terms.load_state_dict(state["terms"])
         self.parts.batches.restore(state["batches"])
@@ -129,20 +129,20 @@ class Engine:
         self.position = state["position"]
 
     def tables(self) -> dict[str, pa.Table]:
-        """What the parts and the probe have to tell, by the stem of its file in the run folder."""
-        told = self.parts.negatives.tables() if self.parts.negatives else {}
-        return told | ({"bias_history": self.probe.table()} if self.probe else {})
+        """Tables of the parts and of the bias probe, by the stem of their file in the run folder."""
+        tables = self.parts.negatives.tables() if self.parts.negatives else {}
+        return tables | ({"bias_history": self.probe.table()} if self.probe else {})
 
     def finish(self) -> None:
-        """Make the model whole again."""
-        self._optimizer_step.finish()  # the moving average first: the last look is at the model that is saved
-        self._look()
+        """Complete the model: moving average, last measurement, full vocabulary."""
+        self._optimizer_step.finish()  # the moving average first: the last measurement is of the model that is saved
+        self._measure_bias()
         self._vocabulary.widen()
         self.module.eval()
 
     @torch.no_grad()
-    def _look(self) -> None:
-        """Measure the bias of the model as it is, where the probe wants to know it."""
+    def _measure_bias(self) -> None:
+        """Measure the bias of the current model, at the steps that the bias probe asks for."""
         if self.probe is None or not self.probe.wanted(self.position):
             return
         self.module.eval()
@@ -169,13 +169,13 @@ class Engine:
         return min(self.options.micro_batch_size or len(inputs.tokens), len(inputs.tokens))
 
     def _encode(self, inputs: Inputs, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Image and text features of ``rows`` of this process's share, shape (n_rows, d)."""
-        # dropout and the augmentation draw the same numbers whenever these rows are encoded
-        with self._disturbed(self.processes.rank, rows.start):
+        """Image and text features of ``rows`` of this process's share, shape (n_rows, d) each."""
+        # dropout and augmentation draw the same numbers whenever these rows are encoded
+        with self._augmented(self.processes.rank, rows.start):
             return self._encode_image(inputs.images(rows)), self._encode_text(inputs.tokens[rows])
 
-    def _disturbed(self, *stream: int) -> AbstractContextManager:
-        """The augmentation, if there is one, and a generator that depends on the step and on ``stream`` alone."""
+    def _augmented(self, *stream: int) -> AbstractContextManager:
+        """Seed torch for this step and ``stream``, and return the context of the augmentation, if there is one."""
         draws = np.random.SeedSequence([self.seed, self.position, *stream])
         torch.manual_seed(int(draws.generate_state(1, np.uint64)[0]))
         augmentation, progress = self.parts.augmentation, self.context.clock.progress(self.position)
@@ -200,7 +200,7 @@ class Engine:
         )
 
     def _losses(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
-        """The sum of all losses, and what is logged of them."""
+        """The sum of all losses, and the logged scalars."""
         adjustment = self.parts.negatives.adjust(step) if self.parts.negatives else None
         features = step.image, step.text, step.logit_scale, self.clip.logit_bias
         total = contrastive_loss(*features, self.options.objective, adjustment, step.local_rows)
@@ -222,19 +222,17 @@ class Engine:
             return encode_text(self.module, tokens.to(self.device))
 
     def _encode_further(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Unit features of texts in the whole vocabulary."""
+        """Unit features of texts given in the full vocabulary."""
         return self._encode_text(trim(self.module, self._vocabulary.narrow(tokens)))
 
     def _encode_beside(self, tokens: torch.Tensor) -> torch.Tensor:
         """See `Step.encode_beside`."""
-        local_rows = tokens[self._my_part(len(tokens))]
-        with self._disturbed(
-            self.processes.size, self.processes.rank
-        ):  # no stream that the batch itself was encoded with
-            return self.processes.gather(self._encode_further(local_rows))[: len(tokens)]
+        own_tokens = tokens[self._own_part(len(tokens))]
+        with self._augmented(self.processes.size, self.processes.rank):  # another stream than the batch's
+            return self.processes.gather(self._encode_further(own_tokens))[: len(tokens)]
 
-    def _my_part(self, n: int) -> np.ndarray:
-        """Which of ``n`` > 0 things this rank does; as many on each rank, so that some may be done twice."""
+    def _own_part(self, n: int) -> np.ndarray:
+        """Which of ``n`` > 0 items this process encodes: equally many in each, so that some are encoded twice."""
         size = self.processes.size
         return (np.arange(-(-n // size) * size) % n)[self.processes.share(-(-n // size) * size)]
 

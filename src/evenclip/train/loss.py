@@ -1,8 +1,8 @@
-"""The contrastive losses, in chunks of rows: neither forward nor backward holds the matrix of all similarities.
+"""Contrastive losses in chunks of rows, which never hold the matrix of all similarities.
 
-A batch of 32,768 has 4.3 GB of similarities in float32, of which plain autograd keeps several copies. Here each chunk's
-gradients are taken while its part of the matrix is in memory; between forward and backward only they are kept, as
-large as the features.
+The similarities of a batch of 32,768 take 4.3 GB in float32, and plain autograd keeps several copies. Here each
+chunk's gradients are computed while its part of the matrix is in memory; between forward and backward only these are
+kept, and they are as small as the features.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,16 @@ from evenclip.train.plugin import Adjustment
 
 
 class CachedFeatures:
-    """Image and text features of some rows, and how a loss of them goes back to the parameters.
+    """Image and text features of some rows, encoded in parts, with the way back to the parameters (GradCache).
+
+    Source: Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup".
 
     Parameters
     ----------
     encode : callable
-        Image and text features, shape (n_rows, d), of a slice of rows; equal calls draw equal random numbers.
+        Image and text features, shape (n_rows, d), of a slice of rows; equal calls must draw equal random numbers.
     n_rows, n_at_once : int
-        All rows, and how many are encoded together.
+        Number of rows, and how many are encoded together.
     """
 
     def __init__(self, encode: Callable[[slice], tuple[torch.Tensor, torch.Tensor]], n_rows: int, n_at_once: int):
@@ -33,8 +35,8 @@ class CachedFeatures:
             self.image, self.text = encode(self._parts[0])
             return
         with torch.no_grad():
-            several = [encode(part) for part in self._parts]
-        self.image, self.text = (torch.cat(features).requires_grad_() for features in zip(*several, strict=True))
+            encoded = [encode(part) for part in self._parts]
+        self.image, self.text = (torch.cat(features).requires_grad_() for features in zip(*encoded, strict=True))
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of ``loss`` to the parameters."""
@@ -60,10 +62,10 @@ def contrastive_loss(
     local_rows: slice | None = None,
     chunk: int | None = None,
 ) -> torch.Tensor:
-    """The loss of a batch, as a mean over its rows, differentiable once.
+    """The contrastive loss of a batch, as a mean over its rows; differentiable once.
 
-    ``"clip"``: the mean of both directions' cross entropies (Radford et al. 2021, figure 3). ``"siglip"``: a logistic
-    loss of every cell, summed over a row (Zhai et al. 2023, equation 1).
+    ``"clip"``: the mean of the cross-entropies of both directions (Radford et al. 2021, figure 3). ``"siglip"``: the
+    logistic loss of every pair of image and text, summed over a row (Zhai et al. 2023, equation 1).
 
     Parameters
     ----------
@@ -73,12 +75,12 @@ def contrastive_loss(
         Logits are ``logit_scale * image @ text.T``, plus ``logit_bias`` for ``"siglip"``.
     objective : {"clip", "siglip"}
     adjustment : Adjustment, optional
-        Added to the logits of negatives, in both objectives. With ``"siglip"``, which looks at each cell once, the two
-        directions then count half each.
+        Added to the logits of negatives, in both objectives. With ``"siglip"``, which has one logit for both
+        directions, each direction's adjusted loss then counts half.
     local_rows : slice, optional
-        The rows whose mean is taken; default: all. The mean over disjoint, equally large slices is the whole loss.
+        The rows whose mean is taken, by default all. The mean over disjoint slices of equal size is the whole loss.
     chunk : int, optional
-        Rows at a time; default: as many as have `CELLS` similarities.
+        Rows at a time; by default as many as have `CELLS` similarities.
     """
     n_rows = len(image)
     local_rows = local_rows or slice(0, n_rows)
@@ -131,7 +133,7 @@ def _clip_rows(
     bias: None,
     extra: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Half the sum of the cross entropies of ``rows``, as images and as texts."""
+    """Half the sum of the cross-entropies of ``rows``, as images and as texts."""
     labels = torch.arange(rows.start, rows.stop, device=image.device)
     of_images, of_texts = scale * image[rows] @ text.T, scale * text[rows] @ image.T  # (n_rows, b) each
     if adjustment:
@@ -153,7 +155,7 @@ def _siglip_rows(
     bias: torch.Tensor,
     extra: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The sum of the logistic losses of the cells of ``rows``."""
+    """The sum of the logistic losses of all pairs of ``rows`` with all texts."""
     n_rows = rows.stop - rows.start
     diagonal = torch.arange(n_rows, device=image.device), torch.arange(rows.start, rows.stop, device=image.device)
     sign = torch.full((n_rows, len(text)), -1.0, device=image.device, dtype=image.dtype)

@@ -1,4 +1,4 @@
-"""From a loss to new weights: backward, mean over processes, clipping, AdamW and its schedule, moving average."""
+"""From a loss to new weights: gradients, their mean over processes, clipping, AdamW, schedule, moving average."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -15,13 +15,13 @@ from evenclip.train.plugin import Term
 
 BETAS = (0.9, 0.98)  # Radford et al. 2021, table 18 (ViT)
 EPSILON = 1e-6
-MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5: larger scales made training unstable
+MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5: larger scales make training unstable
 
 
 def make_optimizer(module: nn.Module, options: TrainOptions, terms: Iterable[Term] = ()) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only: parameters of fewer dimensions are gains, biases and scales.
+    """AdamW with weight decay of matrices only: parameters with fewer dimensions are gains, biases and scales.
 
-    Each group keeps its highest learning rate as ``"peak"``: the training's for the model, a term's own for a term.
+    Each parameter group keeps its highest learning rate as ``"peak"``: that of the training, or a term's own.
     """
     groups = _groups(module, options.lr, options.weight_decay)
     for term in terms:
@@ -37,7 +37,7 @@ def _groups(module: nn.Module, peak: float, weight_decay: float) -> list[dict[st
 
 
 def make_schedule(options: TrainOptions, n_steps: int) -> Callable[[int, float], float]:
-    """Learning rate by step, from 0, and peak: a linear rise over the warm-up, then a cosine to 0 at ``n_steps``."""
+    """Learning rate from step (counted from 0) and peak: linear warm-up, then a cosine to 0 at ``n_steps``."""
     n_warmup = round(options.warmup_share * n_steps)
 
     def rate(step: int, peak: float) -> float:
@@ -55,7 +55,7 @@ def clamp_logit_scale(module: nn.Module) -> None:
 
 
 class OptimizerStep:
-    """Updates a model and the terms that are trained with it.
+    """Updates the weights of a model and of the terms that are trained with it.
 
     Parameters
     ----------
@@ -73,13 +73,13 @@ class OptimizerStep:
         self._optimizer = make_optimizer(module, options, terms)
         self._parameters = [p for p in (*module.parameters(), *terms.parameters()) if p.requires_grad]
         self._rate = make_schedule(options, n_steps)
-        # float16 has no room below 6e-8: gradients are taken of a loss that is scaled up
+        # float16 has no numbers below 6e-8, so the loss is scaled up before gradients are computed
         self._scaler = torch.amp.GradScaler(module.logit_scale.device.type, enabled=options.precision == "fp16")
         averaging = {"multi_avg_fn": get_ema_multi_avg_fn(options.ema)} if options.ema else {}
         self._average = AveragedModel(module, **averaging) if options.ema else None
 
     def __call__(self, position: int, loss: torch.Tensor, features: CachedFeatures) -> tuple[torch.Tensor, float]:
-        """Do step ``position``; returns the gradient's norm before clipping, on the device, and the learning rate."""
+        """Update at step ``position``; returns the gradient norm before clipping, on the device, and learning rate."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(position, group["peak"])
         features.backward(self._scaler.scale(loss))
@@ -95,17 +95,17 @@ class OptimizerStep:
         return norm.detach(), self._rate(position, self._lr)
 
     def finish(self) -> None:
-        """Put the moving average, if there is one, into the model."""
+        """Load the moving average, if there is one, into the model."""
         if self._average:
             self._module.load_state_dict(self._average.module.state_dict())
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs beside the weights themselves."""
+        """Everything that `restore` needs beside the weights themselves."""
         average = self._average.state_dict() if self._average else {}
         return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict(), "average": average}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where ``state`` was saved."""
+        """Continue from a saved ``state``."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         if self._average:

@@ -1,6 +1,6 @@
-"""Where a training's images come from: decoded once into memory, or read from the shards again for every batch.
+"""Pixels of the training images: decoded once into memory, or read from the shards again for every batch.
 
-Both give the same pixels. Images are decoded by threads ahead of the step that needs them, in the order of the batches.
+Both give the same pixels. Threads prepare the batches of the next steps while a step is under way.
 """
 
 import os
@@ -18,7 +18,7 @@ from evenclip.errors import InputError
 from evenclip.model.images import decode_image, pixel_transform
 from evenclip.train.batches import Batch
 
-N_AHEAD = 2  # steps prepared while one is under way
+N_AHEAD = 2  # steps prepared in advance
 
 
 class Pixels(Protocol):
@@ -29,10 +29,10 @@ class Pixels(Protocol):
 
 
 class PixelsInMemory:
-    """``pixels``: uint8, shape (n, 3, h, w).
+    """Decoded images: ``pixels``, uint8, shape (n, 3, h, w).
 
-    Taken by NumPy, in one thread: torch would start a second pool of threads for the thread that prepares batches, and
-    both pools would then wait asleep at each barrier.
+    NumPy selects the rows, in one thread: torch would start a second pool of threads in the thread that prepares
+    batches, and both pools would then sleep at each barrier.
     """
 
     def __init__(self, pixels: np.ndarray):
@@ -44,12 +44,12 @@ class PixelsInMemory:
 
 
 class PixelsInShards:
-    """Images read from their places in the tars and decoded when asked for.
+    """Images that are read from the tar files and decoded when they are needed.
 
     Parameters
     ----------
     places : list of ImagePlace
-        Of each pair.
+        Where the image of each pair lies.
     preprocess_cfg : dict
     threads : int
         Images decoded at the same time.
@@ -62,7 +62,7 @@ class PixelsInShards:
 
     def at(self, rows: np.ndarray) -> torch.Tensor:
         """See `Pixels`; `InputError` names the shard that vanished or changed, or the key of a damaged image."""
-        blocks = np.array_split(rows, min(len(rows), 4 * self._threads))  # an image alone is too small a task
+        blocks = np.array_split(rows, min(len(rows), 4 * self._threads))  # a single image is too small a task
         return torch.from_numpy(np.concatenate(list(self._pool.map(self._block, blocks))))
 
     def _block(self, rows: np.ndarray) -> np.ndarray:
@@ -89,37 +89,37 @@ class PixelsInShards:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch with the pixels of this process's share of it."""
+    """A batch, and the pixels of this process's share of it."""
 
     batch: Batch
     pixels: torch.Tensor
 
 
 class Prefetcher:
-    """Prepares the pixels of the next steps while a step is under way.
+    """Prepares the pixels of the next steps in threads while a step is under way.
 
     Parameters
     ----------
     pixels : Pixels
     share : callable
-        The slice of a batch of so many rows that this process needs.
+        From the number of rows in a batch to the slice that this process needs.
     pin : bool
-        Put pixels where a GPU copies from without waiting.
+        Use pinned memory, from which a GPU copies asynchronously.
     """
 
     def __init__(self, pixels: Pixels, share: Callable[[int], slice], pin: bool):
         self._pixels, self._share, self._pin = pixels, share, pin
         self._pool = ThreadPoolExecutor(N_AHEAD)
-        self._coming: dict[int, tuple[Batch, Future[torch.Tensor]]] = {}
+        self._prepared: dict[int, tuple[Batch, Future[torch.Tensor]]] = {}
 
     def take(self, step: int, end: int, batch_at: Callable[[int], Batch]) -> Prepared:
-        """What ``step`` needs; the steps after it, before ``end``, are begun. ``batch_at`` is called in this thread."""
-        for coming in range(step, min(step + 1 + N_AHEAD, end)):
-            if coming not in self._coming:
-                batch = batch_at(coming)
+        """The batch of ``step``; starts to prepare the next ones before ``end``. Calls ``batch_at`` in this thread."""
+        for upcoming in range(step, min(step + 1 + N_AHEAD, end)):
+            if upcoming not in self._prepared:
+                batch = batch_at(upcoming)
                 rows = batch.rows[self._share(len(batch.rows))]
-                self._coming[coming] = batch, self._pool.submit(self._prepare, rows)
-        batch, pixels = self._coming.pop(step)
+                self._prepared[upcoming] = batch, self._pool.submit(self._prepare, rows)
+        batch, pixels = self._prepared.pop(step)
         return Prepared(batch, pixels.result())
 
     def _prepare(self, rows: np.ndarray) -> torch.Tensor:

@@ -1,9 +1,9 @@
-"""Train one model from start to outputs: read, continue or begin, step, record, write.
+"""One training from inputs to outputs: read, start or continue, train, record, write.
 
-The outputs appear whole or not at all; a training that is killed at any moment continues with the same command and
-ends in the same weights, bit by bit (same machine, same number of threads and processes, on a CPU). Under `torchrun`
-several processes train one model (`evenclip.train.distributed`); the first of them reads and writes the state and the
-outputs.
+The outputs appear whole or not at all. A training that was killed at any moment continues with the same command and
+ends with the same weights, bit by bit (on a CPU, with the same machine and number of threads and processes). Under
+`torchrun` several processes train one model (`evenclip.train.distributed`); the first of them reads and writes the
+saved state and the outputs.
 """
 
 import sys
@@ -48,22 +48,22 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     out : Path
         Run folder; replaced as a whole.
     seed : int
-        At least 0; decides initial weights, batches, captions and crops.
+        At least 0; determines initial weights, batches, captions and crops.
     state : Path
-        Folder of interrupted trainings.
+        Folder for the saved states of interrupted trainings.
     options : TrainOptions
     labels : Path, optional
-        Labels table of this data, for methods that look at perceived attributes.
+        Labels table of this data, for methods that use perceived groups.
     graph : Path, optional
-        Folder of `evenclip graph`, for methods that use knowledge.
+        Folder of `evenclip graph`, for methods that use the knowledge graph.
     watch : callable, optional
-        Called with each row of the history as soon as it is known, by the first process.
+        Called by the first process with each new row of the history.
 
     Raises
     ------
     InputError
-        Model, weights and data do not fit each other, another process trains this model, the loss stops being a number,
-        or there is no room to write.
+        Model, weights and data do not fit together, another process trains this model, the loss is no longer finite, or
+        the outputs cannot be written.
     """
     device = resolve_device(options.device)
     asked, precision = options, resolve_precision(options.precision, device)
@@ -71,7 +71,7 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
     torch.set_num_threads(options.threads)
     named = {"labels": labels, "graph": graph}
     named |= {name: Path(path) for name, path in (options.files() | options.stage_outputs()).items()}
-    read_manifest(data)  # this and the next say what is wrong with a path
+    read_manifest(data)  # this line and the next explain a wrong path
     read_table(weights, ["key", "copies"])
     inputs = {"data": data, "weights": weights} | {name: path for name, path in named.items() if path}
     manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
@@ -94,11 +94,11 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
 
 
 def _run(engine: Engine, saved: SavedState | None, watch: Watch | None) -> list[dict[str, Any]]:
-    """Do the steps that are left; returns the history of all. Only the first process has a ``saved`` state."""
+    """Train the remaining steps and return the whole history; only the first process has a ``saved`` state."""
     history: list[dict[str, Any]] = []
-    if found := engine.processes.from_first(saved.load() if saved else None):
-        engine.restore(found["engine"])
-        history = found["history"]
+    if state := engine.processes.from_first(saved.load() if saved else None):
+        engine.restore(state["engine"])
+        history = state["history"]
         if saved:
             print(f"continuing at step {engine.position + 1} of {engine.n_steps}", file=sys.stderr)
     options, pending = engine.options, []
@@ -131,8 +131,8 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
             for term in engine.terms:
                 term.save(folder)
             write_table(table, folder / "history.parquet")
-            for name, further in engine.tables().items():
-                write_table(further, folder / f"{name}.parquet")
+            for name, extra in engine.tables().items():
+                write_table(extra, folder / f"{name}.parquet")
             manifest.write(folder / "manifest.json", **_facts(engine, history, weights))
     except (OSError, SafetensorError) as error:
         again = "make room; the same command then continues from the last saved state"
@@ -144,7 +144,7 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
 def _identity(
     manifest: Manifest, out: Path, options: TrainOptions, device: torch.device, processes: Processes
 ) -> dict[str, Any]:
-    """All that decides the final weights."""
+    """Everything that decides the final weights."""
     return {
         "out": str(out.resolve()),
         "option": options.model_dump(mode="json", exclude={"device", "save_every_s", "cache_mb"}),
@@ -158,8 +158,8 @@ def _identity(
 
 
 def _facts(engine: Engine, history: list[dict[str, Any]], weights: Path) -> dict[str, Any]:
-    """What only the training knows, for the manifest."""
-    balanced = weights.resolve().parent  # the strategy's name is its folder's: two may be of one kind
+    """Facts about the training for its manifest."""
+    balanced = weights.resolve().parent  # a strategy is named by its folder: two may be of one kind
     strategy = balanced.name if (balanced / "report.json").is_file() else None
     seen = [row["samples_seen"] for row in history]
     n_each = [b - a for a, b in zip([0, *seen], seen, strict=False)]

@@ -1,4 +1,4 @@
-"""Zero-shot classes of the model that is being trained, by a prompt file, as the evaluation makes them."""
+"""Zero-shot classifier of the model in training, from a prompt file, built as in the evaluation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,33 +10,33 @@ from evenclip.prompts import read_prompts
 
 
 class ZeroShot:
-    """The classes of a prompt file.
+    """Class features from the texts of a prompt file.
 
     Parameters
     ----------
     path : Path
     tokens : callable
-        Tokens, shape (t, context), of t texts.
+        From t texts to their tokens, shape (t, context).
 
     Attributes
     ----------
     names : tuple of str
-        C classes.
+        Names of the C classes.
     tokens : Tensor of shape (t, context)
-        Of their texts in all templates.
+        Tokens of the texts of all classes in all templates.
     """
 
     def __init__(self, path: Path, tokens: Callable[[list[str]], torch.Tensor]):
         prompts = read_prompts(path)
         self.names = tuple(prompts.classes)
-        texts = [prompts.texts(template, name) for template in prompts.templates for name in prompts.classes]
-        self.tokens = tokens([text for several in texts for text in several])
-        self._n_texts = [len(several) for several in texts]
+        class_texts = [prompts.texts(template, name) for template in prompts.templates for name in prompts.classes]
+        self.tokens = tokens([text for texts in class_texts for text in texts])
+        self._n_texts = [len(texts) for texts in class_texts]
 
     def classes(self, features: torch.Tensor) -> torch.Tensor:
-        """Unit features of the classes, shape (C, d), of unit features of the texts, shape (t, d).
+        """Unit features of the classes, shape (C, d), from unit features of the texts, shape (t, d).
 
-        In each template the mean of the class's texts, made unit; then the same over templates.
+        The normalised mean over a class's texts in each template, then the normalised mean over templates.
         """
         means = torch.stack([part.mean(dim=0) for part in features.split(self._n_texts)])
         in_templates = F.normalize(means, dim=1).view(-1, len(self.names), features.shape[1])

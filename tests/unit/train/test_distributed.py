@@ -85,7 +85,7 @@ def test_ranks_share_what_all_of_them_need(folder: Path, n: int):
     parts = []
     for rank in range(size):
         engine.processes = Processes(rank, size)
-        parts.append(engine._my_part(n))
+        parts.append(engine._own_part(n))
     assert {len(part) for part in parts} == {-(-n // size)}
     assert np.concatenate(parts)[:n].tolist() == list(range(n))  # in order, what is done twice behind
 

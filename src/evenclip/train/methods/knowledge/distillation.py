@@ -1,7 +1,4 @@
-"""Distillation: the image-text distribution of the model that a training starts from is kept (Knowledge-CLIP's KD).
-
-Reads and writes nothing.
-"""
+"""Knowledge distillation (KD) of Knowledge-CLIP: keep the image-text distribution of the initial model."""
 
 import copy
 
@@ -18,16 +15,16 @@ from evenclip.train.methods.knowledge.losses import distillation
 from evenclip.train.options import KnowledgeOptions
 from evenclip.train.plugin import MethodContext, Step, Term
 
-ROWS = 256  # images or captions that the teacher embeds at once
+ROWS = 256  # images or captions that the teacher embeds at a time
 
 
 class Distillation(Term):
-    """KL divergence of the model's image-text distribution of a batch from the starting model's, both ways.
+    """KL divergence from the initial model's image-text distribution of a batch to the trained model's, both ways.
 
     Parameters
     ----------
     context : MethodContext
-        Its module must still be as the training found it.
+        Its module must still be in its initial state.
     weight : float
     options : KnowledgeOptions
 
@@ -40,7 +37,7 @@ class Distillation(Term):
     def __init__(self, context: MethodContext, weight: float, options: KnowledgeOptions):
         super().__init__()
         if context.options.init == "random":
-            what = "a model that starts at random knows nothing that could be kept"
+            what = "a model with random initial weights has nothing to distil"
             raise InputError(what, "train.knowledge.kd", "set it to 0, or name a trained model as train.init")
         self.weight, self.lr = weight, options.lr
         self._pairs = context.pairs
@@ -49,7 +46,7 @@ class Distillation(Term):
         if options.teacher == "cached":
             self._cached = _embed(teacher, context)
         else:
-            self._cached, self._teacher = None, [teacher]  # in a list: no sub-module, so neither trained nor saved
+            self._cached, self._teacher = None, [teacher]  # in a list it is no sub-module: neither trained nor saved
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
         """The divergence, also as ``kd_loss``."""
@@ -59,7 +56,7 @@ class Distillation(Term):
         return loss, {"kd_loss": loss.detach()}
 
     def _features(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """The teacher's unit features of the images and captions of the rows `Step.local_rows`, shape (b, d) each."""
+        """The teacher's unit features of the images and captions of the local rows, shape (n_local, d) each."""
         rows = torch.from_numpy(step.batch.rows[step.local_rows])
         captions = torch.from_numpy(self._pairs.captions_of(step.batch)[step.local_rows])
         if self._cached is not None:
@@ -77,8 +74,8 @@ def _embed(teacher: nn.Module, context: MethodContext) -> tuple[torch.Tensor, to
     image, text = [], []
     with torch.no_grad():
         rows = np.arange(len(pairs.keys))
-        for some in track(np.array_split(rows, -(-len(rows) // ROWS)), "embed images with the starting model"):
-            images = normalise(pairs.pixels.at(some).to(context.device), context.clip.preprocess_cfg)
+        for part in track(np.array_split(rows, -(-len(rows) // ROWS)), "embed images with the initial model"):
+            images = normalise(pairs.pixels.at(part).to(context.device), context.clip.preprocess_cfg)
             image.append(encode_image(teacher, images).cpu())
         for tokens in pairs.tokens.split(ROWS):
             text.append(encode_text(teacher, trim(teacher, tokens).to(context.device)).cpu())

@@ -1,6 +1,6 @@
-"""The mathematics of Knowledge-CLIP's losses: contrast and classification with masked false negatives, distillation.
+"""The mathematics of Knowledge-CLIP's losses: masked cross-entropy, symmetric contrast and distillation.
 
-Reads and writes nothing. Each is a mean over rows, in float32 at least.
+Each loss is a mean over rows, computed in float32 at least.
 """
 
 import torch
@@ -8,15 +8,15 @@ from torch.nn import functional as F
 
 
 def masked_cross_entropy(logits: torch.Tensor, target: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-    """-mean_i log softmax(logits_i)[target_i] over the columns that are not masked.
+    """Cross-entropy over the columns that are not masked: -mean_i log softmax(logits_i)[target_i].
 
     Parameters
     ----------
     logits : Tensor of shape (n, m)
     target : Tensor of int, shape (n,)
-        The right column of each row.
+        The correct column of each row.
     masked : Tensor of bool, shape (n, m)
-        Columns that are right too, and so are no negatives of a row; the target itself always stays.
+        Columns that are correct too, so that they are no negatives; the target itself is never masked.
     """
     others = masked.scatter(1, target[:, None], False)
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -24,7 +24,7 @@ def masked_cross_entropy(logits: torch.Tensor, target: torch.Tensor, masked: tor
 
 
 def symmetric_contrast(first: torch.Tensor, second: torch.Tensor, scale: torch.Tensor, masked: torch.Tensor):
-    """Mean of the two cross-entropies of ``scale * first @ second.T``, whose diagonal is right.
+    """Mean of the cross-entropies of both directions of ``scale * first @ second.T``, with the diagonal correct.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def symmetric_contrast(first: torch.Tensor, second: torch.Tensor, scale: torch.T
 
 
 def distillation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean of KL(teacher || student) over the images' distributions over texts and the texts' over images.
+    """Mean KL(teacher || student) of the distributions of images over texts and of texts over images.
 
     Parameters
     ----------
     student, teacher : Tensor of shape (b, b)
-        Scaled image-to-text similarities of one batch; no gradient reaches the teacher's.
+        Scaled image-to-text similarities of one batch; the teacher's get no gradient.
     """
     teacher = teacher.detach()
 

@@ -1,9 +1,9 @@
-"""Knowledge-CLIP: what a model learns from the triples of a knowledge graph, as a term of the training.
+"""Knowledge-CLIP's losses on triples: entity-to-entity (E2E), entity-to-relation (E2R) and graph-to-entity (G2E).
 
 Reads the folder of `evenclip graph`; `save` writes `multimodal.safetensors` and `multimodal.json` beside the model.
-Source: Pan et al., "Contrastive language-image pre-training with knowledge graphs", NeurIPS 2022, section 3.3. Choices
-of ours: the entity that a query is matched with is the multi-modal encoder's own view of it, the other two slots
-masked; several right answers to a query are no negatives of each other; triples about images are those of the batch.
+Source: Pan et al., "Contrastive language-image pre-training with knowledge graphs", NeurIPS 2022, section 3.3. Our
+choices: an entity that a query is matched with is encoded by the multi-modal encoder with the other two slots masked;
+several correct answers to a query are no negatives of each other; triples about images are those of the batch.
 """
 
 import math
@@ -27,12 +27,12 @@ from evenclip.train.plugin import MethodContext, Step, Term
 
 
 def load_training_graph(context: MethodContext) -> ShownGraph:
-    """Read what a training may see of its graph.
+    """Read the training split of the graph.
 
     Raises
     ------
     InputError
-        The training has no graph, crops its images, or a table is missing or names what the others lack.
+        The training crops its images, or a table is missing or names something that the others lack.
     """
     if context.options.crop_scale_min < 1:
         raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for knowledge")
@@ -42,11 +42,11 @@ def load_training_graph(context: MethodContext) -> ShownGraph:
 
 LOSSES = ("e2e", "e2r", "g2e")
 FIRST_LOG_SCALE, LAST_LOG_SCALE = math.log(1 / 0.07), math.log(100)
-"""Start and bound of the logarithm of what cosines are multiplied by: CLIP's."""
+"""Start and upper bound of the logarithm of the factor of cosines, as in CLIP."""
 
 
 class KnowledgeTerm(Term):
-    """E2E, E2R and G2E; what belongs to a loss of weight 0 is not built.
+    """E2E, E2R and G2E as one term; modules for a loss of weight 0 are not built.
 
     Parameters
     ----------
@@ -70,13 +70,13 @@ class KnowledgeTerm(Term):
         if options.e2r:
             self.to_relation = nn.Linear(max(widths), len(graph.relations))
         if options.g2e:
-            from evenclip.model.gnn import GraphEncoder  # PyTorch Geometric: a second to import
+            from evenclip.model.gnn import GraphEncoder  # imports PyTorch Geometric, which takes a second
 
             self._neighbours = NeighbourSampler(graph, options.neighbours, context.seed)
             self.graph_encoder = GraphEncoder(d)
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
-        """The weighted sum of the losses, and each of them."""
+        """The weighted sum of the losses, and each loss for the history."""
         batch = self._batches.at(step.position, step.batch.rows[step.local_rows])
         if batch is None:
             return step.image.new_zeros(()), {f"{name}_loss": 0.0 for name in self._weights}
@@ -109,17 +109,17 @@ class KnowledgeTerm(Term):
         return losses
 
     def _keys(self, encoded: EncodedTriples) -> "tuple[_Keys, _Keys]":
-        """The different heads and the different tails of a batch, each encoded with the two other slots masked."""
-        places = [np.unique(of, return_inverse=True) for of in (encoded.batch.head, encoded.batch.tail)]
-        head, tail = (encoded.shown.rows(encoded.tensor(rows)) for rows, _ in places)
+        """The different heads and tails of a batch, each encoded with the two other slots masked."""
+        distinct = [np.unique(rows, return_inverse=True) for rows in (encoded.batch.head, encoded.batch.tail)]
+        head, tail = (encoded.shown.rows(encoded.tensor(rows)) for rows, _ in distinct)
         read = self.encoder((head, None, None), (None, None, tail))
         return tuple(
-            _Keys(slot, *place, self.encoder.entity(features[:, slot]))
-            for slot, place, features in zip((HEAD, TAIL), places, read, strict=True)
+            _Keys(slot, *rows_and_target, self.encoder.entity(features[:, slot]))
+            for slot, rows_and_target, features in zip((HEAD, TAIL), distinct, read, strict=True)
         )
 
     def _entity(self, encoded: EncodedTriples, read: torch.Tensor, keys: "_Keys") -> torch.Tensor:
-        """E2E with the slot of ``keys`` masked: -mean log P(the masked entity | the others), among the batch's."""
+        """E2E with the slot of ``keys`` masked: -mean log P(masked entity | the rest), among those of the batch."""
         batch = encoded.batch
         candidates = batch.contents[keys.rows]
         h, t = batch.contents[batch.head][:, None], batch.contents[batch.tail][:, None]
@@ -129,21 +129,21 @@ class KnowledgeTerm(Term):
         return masked_cross_entropy(logits, encoded.tensor(keys.target), masked)
 
     def _relation(self, encoded: EncodedTriples, read: torch.Tensor) -> torch.Tensor:
-        """E2R: -mean log P(relation | head, tail), among the graph's."""
+        """E2R: -mean log P(relation | head, tail), among all relations of the graph."""
         batch = encoded.batch
         h, t = batch.contents[batch.head][:, None], batch.contents[batch.tail][:, None]
         masked = self._known.holds(h, np.arange(len(self._graph.relations)), t)
         return masked_cross_entropy(self.to_relation(read), encoded.tensor(batch.relation), encoded.tensor(masked))
 
     def _described(self, encoded: EncodedTriples, around: Neighbourhood, keys: "tuple[_Keys, _Keys]") -> torch.Tensor:
-        """G2E: an entity's features are contrasted with what the graph network says of it, and the reverse."""
+        """G2E: contrast between an entity's features and its description by the graph network, both ways."""
         batch, graph = encoded.batch, self._graph
         edge_index = encoded.tensor(np.stack([around.source, around.target]))
         relation = encoded.edge * encoded.tensor(around.sign)[:, None]
         described = F.normalize(self.graph_encoder(encoded.node, edge_index, relation).float(), dim=-1)
-        place = positions(batch.entities, around.nodes)  # an entity shown as text and as image is one node
-        signature, described = around.signatures(graph.entity_text)[place], described[encoded.tensor(place)]
-        # the text of a region is no node: it stands for all that are called so
+        node = positions(batch.entities, around.nodes)  # an entity shown as text and as image is one node
+        signature, described = around.signatures(graph.entity_text)[node], described[encoded.tensor(node)]
+        # the text of a region has no node of its own: it stands for all regions with this name
         is_node = (batch.contents >= len(graph.texts)) | ~graph.is_particular[batch.entities]
         usable = is_node & (signature != 0)
         losses = []
@@ -162,9 +162,10 @@ class KnowledgeTerm(Term):
 
 @dataclass(frozen=True)
 class _Keys:
-    """The different things at one ``slot`` of a batch's triples.
+    """The k different contents at one ``slot`` of a batch's triples.
 
-    ``rows`` (k,) of `TripleBatch.contents`; ``target`` (t,) the key of each triple; ``features`` (k, d), unit.
+    ``rows``, shape (k,), of `TripleBatch.contents`; ``target``, (t,): the key of each triple; ``features``, (k, d),
+    unit.
     """
 
     slot: int

@@ -11,7 +11,7 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.model.shown_graph import ShownGraph
 
-DRAWS = 6  # names the stream of random numbers that triples are drawn from
+DRAWS = 6  # names the stream of random numbers for triples
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ class TripleBatches:
     def _about(self, rows: np.ndarray) -> np.ndarray:
         """The triples about the images of the pairs ``rows``, each once."""
         rows = rows[rows < self._n_pairs]
-        first, n_each = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
-        within = np.arange(n_each.sum()) - np.repeat(np.cumsum(n_each) - n_each, n_each)
-        return np.unique(self._tied[np.repeat(first, n_each) + within])
+        first, count = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return np.unique(self._tied[np.repeat(first, count) + within])
 
     def _modalities(self, triples: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Whether head and tail are shown as images, shape (2, t), and which triples can be shown at all, shape (t,).
 
-        At least one of the two is an image: "circle, left of, square" is true of that picture, not in general. Two that
-        look alike are not both: a picture has no relation to itself.
+        At least one of the two is an image: "circle, left of, square" is true of one image, not in general. Two
+        entities that look alike are never both shown as images: an image has no relation to itself.
         """
         graph, ends = self._graph, np.stack([self._graph.head[triples], self._graph.tail[triples]])
         has_image, has_text = np.isin(graph.entity_pair[ends], rows), graph.entity_text[ends] >= 0
@@ -98,8 +98,8 @@ class TripleBatches:
     def _batch(self, triples: np.ndarray, as_image: np.ndarray) -> TripleBatch:
         ends = np.stack([self._graph.head[triples], self._graph.tail[triples]])
         shown = self._graph.content(ends, as_image)
-        contents, first, place = np.unique(shown, return_index=True, return_inverse=True)
-        head, tail = place.reshape(shown.shape)
+        contents, first, row = np.unique(shown, return_index=True, return_inverse=True)
+        head, tail = row.reshape(shown.shape)
         entities, relation = ends.ravel()[first], self._graph.relation[triples]
         return TripleBatch(triples, as_image, contents, entities, head, relation, tail)
 
@@ -110,7 +110,7 @@ def positions(values: np.ndarray, among: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(among[order], values)]
 
 
-NEIGHBOURS = 7  # names the stream of random numbers that neighbours are drawn from
+NEIGHBOURS = 7  # names the stream of random numbers for neighbours
 
 
 @dataclass(frozen=True)

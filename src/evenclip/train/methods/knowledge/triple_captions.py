@@ -1,6 +1,6 @@
-"""The control of Knowledge-CLIP: the same triples as captions of their images, in CLIP's own loss, and no new losses.
+"""Control for Knowledge-CLIP: the same triples as captions of their images, in CLIP's own loss.
 
-Reads the folder of `evenclip graph`. Triples of texts alone have no image, so they are left out.
+Reads the folder of `evenclip graph`. Triples between two texts have no image and are left out.
 """
 
 import numpy as np
@@ -15,9 +15,9 @@ from evenclip.train.plugin import MethodContext, Step, Term
 
 
 class TripleCaptions(Term):
-    """The softmax loss over (image, sentence of a triple) instead of (image, caption), on the batch's images.
+    """CLIP's softmax loss of the batch's images with sentences of triples in place of captions.
 
-    A sentence that a triple of the graph makes true of an image is no negative of it, as in E2E.
+    A sentence that some triple of the graph makes true of an image is no negative of it, as in the E2E loss.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class TripleCaptions(Term):
         self._true = np.unique(self._codes(pairs, np.tile(self._sentence, 2))[pairs >= 0])
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
-        """The loss, also as ``triple_caption_loss``."""
+        """The loss, also logged as ``triple_caption_loss``."""
         rows, device = step.batch.rows[step.local_rows], step.image.device
         batch = self._batches.at(step.position, rows)
         if batch is None or not batch.as_image.any():
@@ -45,11 +45,11 @@ class TripleCaptions(Term):
         triples, head_is_image = batch.triples[has_image], batch.as_image[0, has_image]
         pair = self._graph.entity_pair[np.where(head_is_image, self._graph.head[triples], self._graph.tail[triples])]
         sentence = self._sentence[triples]
-        texts, place = np.unique(sentence, return_inverse=True)
+        texts, row = np.unique(sentence, return_inverse=True)
         features = step.encode_text(self._tokens[torch.from_numpy(texts)])
         image = step.image[step.local_rows][torch.from_numpy(positions(pair, rows)).to(device)]
         true = np.isin(self._codes(pair[:, None], sentence), self._true)
-        text = features[torch.from_numpy(place).to(device)]
+        text = features[torch.from_numpy(row).to(device)]
         loss = symmetric_contrast(image, text, step.logit_scale, torch.from_numpy(true).to(device))
         return loss, {"triple_caption_loss": loss.detach()}
 
@@ -58,9 +58,9 @@ class TripleCaptions(Term):
 
 
 def _sentences(graph: ShownGraph) -> tuple[list[str], np.ndarray]:
-    """The different sentences of the triples about images, and the one of each triple, shape (n,), -1 = none.
+    """The different sentences of the triples about images, and the sentence of each triple, shape (n,), -1 = none.
 
-    An entity without text is the image itself; then the other entity's text is the caption.
+    An entity without text is the image itself; then the text of the other entity is the caption.
     """
     numbers: dict[str, int] = {}
     sentence = np.full(len(graph.head), -1)

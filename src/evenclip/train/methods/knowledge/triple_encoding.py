@@ -1,7 +1,4 @@
-"""What a step's triples show, encoded once: texts by the text tower, images and regions from the batch's own encoding.
-
-Reads and writes nothing.
-"""
+"""Encodes the contents of a step's triples: texts by the text tower, images and regions from the encoded batch."""
 
 from dataclasses import dataclass
 
@@ -15,15 +12,16 @@ from evenclip.model.tokens import Grid, TokenTap, last_text_tokens
 from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, TripleBatch, positions
 from evenclip.train.plugin import MethodContext, Step
 
-SHORT = 8  # tokens; longer texts are encoded apart, for all of a call are as long as its longest
+SHORT = 8  # tokens; longer texts are encoded separately, because a call pads all texts to its longest
 
 
 @dataclass(frozen=True)
 class EncodedTriples:
-    """t triples with the c things that they show.
+    """t encoded triples with their c different contents.
 
-    ``shown``, of c rows, as `TripleBatch.contents`; ``relations``, of t rows; ``node``, ``edge``: unit text features of
-    the neighbourhood's nodes (0 without text) and of its edges' relations, shapes (n, d), None without neighbourhood.
+    ``shown``: the c contents, as in `TripleBatch.contents`; ``relations``: the t relations; ``node`` and ``edge``: unit
+    text features of the nodes of the neighbourhood (0 without text) and of the relations of its edges, shapes (n, d)
+    and (n_edges, d); None without a neighbourhood.
     """
 
     batch: TripleBatch
@@ -33,11 +31,11 @@ class EncodedTriples:
     edge: torch.Tensor | None
 
     def ends(self, slot: int) -> Slot:
-        """What is shown at the slot `HEAD` or `TAIL` of each triple."""
+        """The content at the slot `HEAD` or `TAIL` of each triple."""
         return self.shown.rows(self.tensor(self.batch.head if slot == HEAD else self.batch.tail))
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """An array, on the device of the features."""
+        """An array as a tensor on the device of the features."""
         return torch.from_numpy(array).to(self.shown.features.device)
 
 
@@ -49,13 +47,13 @@ class TripleEncoding:
     context : MethodContext
     graph : ShownGraph
     region_side : int
-        Rows and columns of tokens of an image or region.
+        Rows and columns of tokens that an image or region is pooled to.
     """
 
     def __init__(self, context: MethodContext, graph: ShownGraph, region_side: int):
         self._graph, self._region_side, self._tap = graph, region_side, TokenTap(context.clip.module)
         self._tokens = context.tokens(graph.texts)
-        self._length = self._tokens.argmax(dim=1).numpy() + 1  # only right for CLIP's tokenizer; others are not trimmed
+        self._length = self._tokens.argmax(dim=1).numpy() + 1  # valid for CLIP's tokenizer; other texts are not trimmed
 
     def encode(
         self, step: Step, encoder: MultiModalEncoder, batch: TripleBatch, around: Neighbourhood | None
@@ -83,7 +81,7 @@ class TripleEncoding:
         return EncodedTriples(batch, join(slots), relations, node, edge)
 
     def _encode_texts(self, step: Step, texts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Unit features (k, d), last tokens' features (k, l, w) and which are shown (k, l), short texts apart."""
+        """Unit features (k, d), features of the last tokens (k, l, w) and their mask (k, l), short texts separately."""
         is_long = self._length[texts] > SHORT
         pooled, kept, shown, order = [], [], [], []
         for group in (np.flatnonzero(~is_long), np.flatnonzero(is_long)):
@@ -99,13 +97,13 @@ class TripleEncoding:
         return torch.cat(pooled)[back], torch.cat(kept)[back], torch.cat(shown)[back]
 
     def _grid(self, step: Step) -> Grid:
-        """Feature maps of the batch's images: those of the contrastive loss, or, were these made in parts, anew."""
+        """Feature maps of the local images: those kept from the contrastive loss, or new ones after micro batches."""
         if self._tap.image is None or len(self._tap.image.grid) != len(step.batch.rows[step.local_rows]):
             step.encode_image(step.images)
         return self._tap.image
 
     def _texts_needed(self, batch: TripleBatch, around: Neighbourhood | None) -> np.ndarray:
-        """Rows of the graph's texts, sorted."""
+        """The texts that must be encoded, as sorted rows of the graph's texts."""
         graph = self._graph
         needed = [batch.contents[batch.contents < len(graph.texts)], graph.relation_text[batch.relation]]
         if around is not None:
@@ -114,7 +112,7 @@ class TripleEncoding:
         return needed[needed >= 0]
 
     def _regions(self, step: Step, encoder: MultiModalEncoder, grid: Grid, entities: np.ndarray) -> Slot:
-        """The images of ``entities``, as far as their boxes go."""
+        """The image regions of ``entities``."""
         rows = step.batch.rows[step.local_rows]
         image = torch.from_numpy(positions(self._graph.entity_pair[entities], rows)).to(grid.grid.device)
         return encoder.regions(grid, image, self._graph.boxes[entities], self._region_side)
