@@ -1,7 +1,8 @@
-"""The bias of a model while it is trained: RB follows the data seen last, AB moves slowly (M4, arXiv 2403.04547).
+"""Bias probe: representation bias (RB) and association bias (AB) of a model, measured during its training.
 
-Reads two folders of image-text shards and two prompt files; its rows become `bias_history.parquet` of the run folder:
-`step`, `rb`, `ab_max`, `ab_mean`, as `evenclip evaluate` measures them (representation, association).
+RB follows the data seen last, AB moves slowly (M4, arXiv 2403.04547). Reads two folders of image-text shards and two
+prompt files. The rows `step`, `rb`, `ab_max`, `ab_mean`, measured as in `evenclip evaluate` (representation,
+association), become `bias_history.parquet` in the run folder.
 """
 
 from collections.abc import Callable
@@ -16,32 +17,32 @@ from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.errors import InputError
 from evenclip.model.clip import Clip
 from evenclip.model.images import decode_images
-from evenclip.train.options import ProbeOptions
-from evenclip.train.zero_shot_head import ZeroShot
+from evenclip.train.options import BiasProbeOptions
+from evenclip.train.zero_shot_head import ZeroShotHead
 
 IMAGES_AT_ONCE = 128
 
 
 class BiasProbe:
-    """Measures RB and AB of a model at moments spread over its training.
+    """Measures RB and AB of a model at steps spread evenly over its training.
 
     Parameters
     ----------
-    options : ProbeOptions
+    options : BiasProbeOptions
     clip : Clip
-        For its tokenizer and its preprocessing.
+        Provides tokenizer and preprocessing.
     n_steps : int
 
     Attributes
     ----------
     rows : list of dict
-        What was measured.
+        The measurements.
     """
 
-    def __init__(self, options: ProbeOptions, clip: Clip, n_steps: int):
+    def __init__(self, options: BiasProbeOptions, clip: Clip, n_steps: int):
         self.rows: list[dict[str, float]] = []
         self._moments = np.linspace(0, n_steps, min(options.points, n_steps + 1)).round()
-        self._groups, self._labels = (ZeroShot(Path(p), clip.tokenizer) for p in (options.groups, options.labels))
+        self._groups, self._labels = (ZeroShotHead(Path(p), clip.tokenizer) for p in (options.groups, options.labels))
         self._images, _ = _read(Path(options.images), None, options.n_images, clip)
         self._people, values = _read(Path(options.people), options.column, options.n_images, clip)
         names, self._group = np.unique(values, return_inverse=True)
@@ -53,7 +54,7 @@ class BiasProbe:
         """Whether the model should be measured before ``step`` (or after the last one)."""
         return step in self._moments and (not self.rows or self.rows[-1]["step"] < step)
 
-    def look(
+    def measure(
         self,
         step: int,
         encode_images: Callable[[torch.Tensor], torch.Tensor],
@@ -62,28 +63,28 @@ class BiasProbe:
     ) -> None:
         """Measure the model; ``encode_images`` takes uint8 pixels, ``encode_texts`` tokens of the full vocabulary."""
 
-        def seen(pixels: torch.Tensor, zeroshot: ZeroShot) -> np.ndarray:
-            classes = zeroshot.classes(encode_texts(zeroshot.tokens))
+        def probabilities(pixels: torch.Tensor, head: ZeroShotHead) -> np.ndarray:
+            classes = head.classes(encode_texts(head.tokens))
             image = torch.cat([encode_images(part) for part in pixels.split(IMAGES_AT_ONCE)])
             return torch.softmax(logit_scale * image @ classes.T, dim=1).double().cpu().numpy()
 
-        rb = model_rb(seen(self._images, self._groups))
-        ab = model_ab(seen(self._people, self._labels), self._group)
+        rb = model_rb(probabilities(self._images, self._groups))
+        ab = model_ab(probabilities(self._people, self._labels), self._group)
         self.rows.append({"step": step, "rb": rb, "ab_max": float(ab.max()), "ab_mean": float(ab.mean())})
 
     def table(self) -> pa.Table:
-        """The rows."""
+        """The measurements as a table."""
         return pa.Table.from_pylist(self.rows)
 
 
-def model_rb(seen: np.ndarray) -> float:
+def model_rb(probability: np.ndarray) -> float:
     """Largest distance of the mean prediction, of shape (n, values), from equal shares."""
-    return float(bias.model_rb(seen.mean(axis=0), 1 / seen.shape[1]))
+    return float(bias.model_rb(probability.mean(axis=0), 1 / probability.shape[1]))
 
 
-def model_ab(seen: np.ndarray, group: np.ndarray) -> np.ndarray:
+def model_ab(probability: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Distances of each group from the others in the mean prediction, shape (K, R); of two groups (1, R)."""
-    means = np.array([seen[group == k].mean(axis=0) for k in np.unique(group)])
+    means = np.array([probability[group == k].mean(axis=0) for k in np.unique(group)])
     return np.abs(bias.model_associations(means, np.unique(group, return_counts=True)[1]))
 
 

@@ -62,7 +62,9 @@ class Engine:
         self.n_steps, self.position = context.clock.n_steps, 0
         self.module: nn.Module = self.clip.module.to(self.device)
         self.parts = make_parts(context)
-        self.probe = BiasProbe(self.options.probe, self.clip, self.n_steps) if self.options.probe else None
+        self.bias_probe = (
+            BiasProbe(self.options.bias_probe, self.clip, self.n_steps) if self.options.bias_probe else None
+        )
         self.terms = nn.ModuleList(self.parts.terms).to(self.device)
         self._vocabulary = NarrowVocabulary(self.module, self.pairs.tokens, *context.extra_tokens)
         self._tokens = self._vocabulary.narrow(self.pairs.tokens)
@@ -112,7 +114,7 @@ class Engine:
             "terms": self.terms.state_dict(),
             "batches": self.parts.batches.state(),
             "negatives": negatives.state() if negatives else {},
-            "probe": self.probe.rows if self.probe else [],
+            "bias_probe": self.bias_probe.rows if self.bias_probe else [],
             **self._optimizer_step.state(),
         }
 
@@ -124,14 +126,14 @@ class Engine:
         if self.parts.negatives:
             self.parts.negatives.restore(state["negatives"])
         self._optimizer_step.restore(state)
-        if self.probe:
-            self.probe.rows = state["probe"]
+        if self.bias_probe:
+            self.bias_probe.rows = state["bias_probe"]
         self.position = state["position"]
 
     def tables(self) -> dict[str, pa.Table]:
         """Tables of the parts and of the bias probe, by the stem of their file in the run folder."""
         tables = self.parts.negatives.tables() if self.parts.negatives else {}
-        return tables | ({"bias_history": self.probe.table()} if self.probe else {})
+        return tables | ({"bias_history": self.bias_probe.table()} if self.bias_probe else {})
 
     def finish(self) -> None:
         """Complete the model: moving average, last measurement, full vocabulary."""
@@ -143,12 +145,12 @@ class Engine:
     @torch.no_grad()
     def _measure_bias(self) -> None:
         """Measure the bias of the current model, at the steps that the bias probe asks for."""
-        if self.probe is None or not self.probe.wanted(self.position):
+        if self.bias_probe is None or not self.bias_probe.wanted(self.position):
             return
         self.module.eval()
         with self._vocabulary.whole():
             scale, cfg = self.module.logit_scale.exp(), self.clip.preprocess_cfg
-            self.probe.look(
+            self.bias_probe.measure(
                 self.position,
                 lambda pixels: self._encode_image(normalise(pixels.to(self.device), cfg)),
                 lambda tokens: self._encode_text(trim(self.module, tokens)),

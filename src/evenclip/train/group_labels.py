@@ -1,4 +1,4 @@
-"""Perceived groups and labels of the training pairs, and the bias of what a training shows of them.
+"""Perceived groups and labels of the training pairs, and the bias of the pairs that a training shows.
 
 Reads a labels table (`evenclip label`) and, beside the weights, the manifest.json of `evenclip balance`: the contrasts
 are those of the strategy that made the weights, so that the bias of a training can be compared with its certificate.
@@ -135,10 +135,10 @@ def _check_same_keys(keys: pa.ChunkedArray, weights: Path, labels: Path) -> None
             raise InputError(what.format(wanted.filter(absent)[0]), str(weights), "balance these labels")
 
 
-class Audited(Batches):
-    """Batches that log `realised_rb` and `realised_ab`: the bias of what was shown, with a memory of one epoch.
+class BiasLoggingBatches(Batches):
+    """Batches that log the bias of the pairs shown, `realised_rb` and `realised_ab`, averaged over about one epoch.
 
-    Balanced weights can be undone by batches that draw anew: this says whether they were.
+    Batches that are drawn in another way, such as SimCLIP's, can undo a part of what balanced weights achieve.
 
     Parameters
     ----------
@@ -160,27 +160,27 @@ class Audited(Batches):
         return self._batches.at(step)
 
     def prepare(self, step: int, embed: Embed) -> None:
-        """Pass it on."""
+        """Prepare the batches."""
         self._batches.prepare(step, embed)
 
     def known_until(self, step: int) -> float:
-        """What the batches know."""
+        """As the batches say."""
         return self._batches.known_until(step)
 
     def logged(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """What the batches log, and the bias up to now, older batches weighing less."""
-        kept = 1 - 1 / self.steps_per_epoch
+        """The scalars of the batches, and the bias so far, in which older batches weigh less."""
+        memory = 1 - 1 / self.steps_per_epoch
         for batch in batches:
-            self._masses = kept * self._masses + self._group_labels.masses(batch.rows)
+            self._masses = memory * self._masses + self._group_labels.masses(batch.rows)
         bias = self._group_labels.bias(self._masses)
         return self._batches.logged(batches) | {"realised_rb": float(bias.rb), "realised_ab": float(bias.ab)}
 
     def state(self) -> dict[str, Any]:
-        """The state of the batches, and what was shown."""
+        """The state of the batches, and the masses shown so far."""
         return {"batches": self._batches.state(), "masses": torch.from_numpy(self._masses)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where ``state`` was saved."""
+        """Continue from a saved ``state``."""
         self._batches.restore(state["batches"])
         self._masses = state["masses"].numpy()
 

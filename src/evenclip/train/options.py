@@ -187,7 +187,7 @@ class StagesOptions(MethodOptions):
         return self.model_copy(update={"first": strategies.get(self.first, self.first)})
 
 
-class ProbeOptions(ReadingOptions):
+class BiasProbeOptions(ReadingOptions):
     """When, and on which images, the bias of the model is measured during the training."""
 
     images: str
@@ -275,8 +275,8 @@ class TrainOptions(Options):
     """Fair contrastive loss: `{prompts: FILE}`; needs a labels table."""
     stages: StagesOptions | None = None
     """Two stages: `{first: STRATEGY, share: 0.1}`."""
-    probe: ProbeOptions | None = None
-    """Measure the model's bias during the training; null = do not."""
+    bias_probe: BiasProbeOptions | None = None
+    """Measure the model's bias during the training (bias probe); null = do not."""
 
     @classmethod
     def method_classes(cls) -> dict[str, type[MethodOptions]]:
@@ -322,4 +322,4 @@ class TrainOptions(Options):
         return {name: path for block in self._reading() for name, path in block.stage_outputs().items()}
 
     def _reading(self) -> list[ReadingOptions]:
-        return [*self.methods().values(), *([self.probe] if self.probe else [])]
+        return [*self.methods().values(), *([self.bias_probe] if self.bias_probe else [])]

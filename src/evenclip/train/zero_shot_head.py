@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from evenclip.prompts import read_prompts
 
 
-class ZeroShot:
+class ZeroShotHead:
     """Class features from the texts of a prompt file.
 
     Parameters

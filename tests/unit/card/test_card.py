@@ -171,7 +171,7 @@ def test_the_methods_of_a_training_stand_on_its_card_by_title(study_folder: Path
     for seed in (0, 1):
         path = study_folder / "train" / "m4" / f"seed{seed}" / "manifest.json"
         manifest = json.loads(path.read_text())
-        manifest["options"] |= {"probe": {"every": 1}, "fcl": {"prompts": "x.yaml"}, "ahnm": None}
+        manifest["options"] |= {"bias_probe": {"every": 1}, "fcl": {"prompts": "x.yaml"}, "ahnm": None}
         path.write_text(json.dumps(manifest))
     seal(study_folder)
     write_study_cards(study_folder, tmp_path / "cards")

@@ -73,6 +73,6 @@ def test_each_seed_may_start_from_a_checkpoint_of_its_own():
 def test_the_bias_probes_data_and_prompts_are_inputs():
     prompts = {"groups": "config/prompts/world_groups.yaml", "labels": "config/prompts/world_occupations.yaml"}
     probe = {"images": "data/world/unmarked", "people": "data/world/people", "column": "group"} | prompts
-    run = demo_with({"train": demo_values()["train"] | {"probe": probe}}).runs["m4"]
+    run = demo_with({"train": demo_values()["train"] | {"bias_probe": probe}}).runs["m4"]
     assert run.stage_outputs() == ["data/world/unmarked/manifest.json", "data/world/people/manifest.json"]
     assert run.files(0) == [run.options.model, *prompts.values()]

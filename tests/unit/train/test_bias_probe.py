@@ -14,7 +14,7 @@ from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
 from evenclip.model.clip import create_clip
 from evenclip.train import TrainOptions, train_model
 from evenclip.train.bias_probe import BiasProbe, model_ab
-from evenclip.train.options import ProbeOptions
+from evenclip.train.options import BiasProbeOptions
 from support.tiny_training import COLORS, write_model, write_squares, write_weights
 
 N = 48
@@ -45,7 +45,7 @@ def train(folder: Path, out: Path, **options) -> Path:
 
 
 def test_the_last_row_is_what_the_evaluation_measures_and_the_weights_are_as_without(folder: Path, tmp_path: Path):
-    probed, plain = train(folder, tmp_path / "a", probe=probe(folder)), train(folder, tmp_path / "b")
+    probed, plain = train(folder, tmp_path / "a", bias_probe=probe(folder)), train(folder, tmp_path / "b")
     assert (probed / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
     history = pq.read_table(probed / "bias_history.parquet").to_pydict()
     assert history["step"] == [0, 3, 7, 10]
@@ -74,7 +74,7 @@ def test_of_two_groups_there_is_one_distance_and_of_more_one_each():
 
 def test_each_moment_is_measured_once_also_after_a_stop(folder: Path):
     clip = create_clip(str(folder / "tiny.json"))
-    measured = BiasProbe(ProbeOptions(**probe(folder, points=3)), clip, n_steps=10)
+    measured = BiasProbe(BiasProbeOptions(**probe(folder, points=3)), clip, n_steps=10)
     assert [step for step in range(11) if measured.wanted(step)] == [0, 5, 10]
     measured.rows = [{"step": 0}, {"step": 5}]
     assert [step for step in range(11) if measured.wanted(step)] == [10]
@@ -82,14 +82,14 @@ def test_each_moment_is_measured_once_also_after_a_stop(folder: Path):
 
 def test_few_images_are_spread_over_the_set(folder: Path):
     clip = create_clip(str(folder / "tiny.json"))
-    measured = BiasProbe(ProbeOptions(**probe(folder, n_images=8)), clip, n_steps=10)
+    measured = BiasProbe(BiasProbeOptions(**probe(folder, n_images=8)), clip, n_steps=10)
     assert len(measured._people) == 8 and len(set(measured._group)) > 1
-    whole = BiasProbe(ProbeOptions(**probe(folder)), clip, n_steps=10)
+    whole = BiasProbe(BiasProbeOptions(**probe(folder)), clip, n_steps=10)
     assert torch.equal(measured._people[-1], whole._people[-1])
 
 
 def test_a_column_with_one_value_is_an_error(folder: Path, tmp_path: Path):
     clip = create_clip(str(folder / "tiny.json"))
-    options = ProbeOptions(**probe(folder, people=str(write_squares(tmp_path / "one", 1))))
+    options = BiasProbeOptions(**probe(folder, people=str(write_squares(tmp_path / "one", 1))))
     with pytest.raises(InputError, match="its images show 1 values of 'color'"):
         BiasProbe(options, clip, n_steps=10)

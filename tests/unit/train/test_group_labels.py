@@ -11,7 +11,7 @@ from evenclip.bias import Contrast
 from evenclip.errors import InputError
 from evenclip.tables import read_table, write_table
 from evenclip.train.batches import WeightedBatches
-from evenclip.train.group_labels import Audited, GroupLabels, read_group_labels
+from evenclip.train.group_labels import BiasLoggingBatches, GroupLabels, read_group_labels
 
 N = 400
 
@@ -68,7 +68,9 @@ def test_history_of_an_epoch_equals_the_audit_of_its_weights(tmp_path: Path, gro
     expected = audit(labels, weights, chosen, n_bootstrap=0, min_group=1)
     keys = np.array(labels["key"].to_pylist())
     group_labels = read_group_labels(tmp_path / "labels.parquet", keys, weights)
-    batches = Audited(WeightedBatches(read_table(weights)["copies"].to_numpy().astype(int), n, 0), group_labels)
+    batches = BiasLoggingBatches(
+        WeightedBatches(read_table(weights)["copies"].to_numpy().astype(int), n, 0), group_labels
+    )
     logged = batches.logged([batches.at(0)])  # one batch is the whole epoch
     for name in ("rb", "ab"):
         assert logged[f"realised_{name}"] == pytest.approx(expected[name]["realised"]["value"], abs=1e-12)
@@ -91,7 +93,7 @@ def test_weights_of_other_rows_are_refused(tmp_path: Path, change: str, message:
 
 def test_batches_that_are_watched_log_the_bias_of_what_was_shown():
     group_labels, plain = make_group_labels(), WeightedBatches(np.ones(N, int), 20, 0)
-    watched = Audited(plain, group_labels)
+    watched = BiasLoggingBatches(plain, group_labels)
     seen = []
     for start in range(0, 200, 10):
         batches = [watched.at(step) for step in range(start, start + 10)]
@@ -106,7 +108,7 @@ def test_batches_that_are_watched_log_the_bias_of_what_was_shown():
 
 
 def test_what_was_shown_is_remembered_over_a_stop():
-    first, second = (Audited(WeightedBatches(np.ones(N, int), 20, 0), make_group_labels()) for _ in range(2))
+    first, second = (BiasLoggingBatches(WeightedBatches(np.ones(N, int), 20, 0), make_group_labels()) for _ in range(2))
     first.logged([first.at(0)])
     second.restore(first.state())
     assert second.logged([second.at(1)]) == first.logged([first.at(1)])

@@ -11,7 +11,7 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.plugins import modules_of
 from evenclip.train.batches import Batches, WeightedBatches
-from evenclip.train.group_labels import Audited
+from evenclip.train.group_labels import BiasLoggingBatches
 from evenclip.train.known_positives import MaskedPositives
 from evenclip.train.options import INPUTS
 from evenclip.train.plugin import BatchMaker, MethodContext, MethodParts, Parts
@@ -42,7 +42,7 @@ def make_parts(context: MethodContext) -> Parts:
         batches = make_batches(context.pairs.copies, context.clock.n_steps)
     masked = MaskedPositives(context) if context.options.mask_true and not _owners(methods, "negatives") else None
     return Parts(
-        batches=Audited(batches, context.group_labels) if context.group_labels else batches,
+        batches=BiasLoggingBatches(batches, context.group_labels) if context.group_labels else batches,
         augmentation=_only(methods, "augmentation"),
         negatives=_only(methods, "negatives") or masked,
         terms=[term for parts in methods.values() for term in parts.terms],

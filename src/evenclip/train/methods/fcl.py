@@ -12,7 +12,7 @@ import torch
 from evenclip.train.group_labels import GroupLabels
 from evenclip.train.options import FclOptions
 from evenclip.train.plugin import MethodContext, MethodParts, Step, Term
-from evenclip.train.zero_shot_head import ZeroShot
+from evenclip.train.zero_shot_head import ZeroShotHead
 
 
 def build(context: MethodContext, options: FclOptions) -> MethodParts:
@@ -38,7 +38,7 @@ class FairContrastiveLoss(Term):
     def __init__(self, context: MethodContext, options: FclOptions, group_labels: GroupLabels):
         super().__init__()
         self.weight, self.lr, self._memory = options.weight, context.options.lr, options.memory
-        self._zeroshot = ZeroShot(Path(options.prompts), context.tokens)
+        self._zeroshot = ZeroShotHead(Path(options.prompts), context.tokens)
         member = np.column_stack([group_labels.inside, group_labels.outside]).astype(np.float32)  # (n, 2K)
         self._member = torch.from_numpy(member)
         self.register_buffer("_total", torch.zeros(member.shape[1], len(self._zeroshot.names)))
