@@ -8,12 +8,14 @@ from typing import ClassVar
 
 import pytest
 
+import evenclip
 from evenclip.card import content, write_study_cards
 from evenclip.errors import InputError
 from evenclip.plugins import modules_of
 from evenclip.train import methods
 from evenclip.train.options import INPUTS, MethodOptions, TrainOptions
 from support import tiny_methods
+from support.example_study import seal
 from support.tiny_methods import N_STEPS, make_methods_engine, write_methods_folder
 
 TOY_MODULE = """
@@ -58,15 +60,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_methods_folder(tmp_path_factory.mktemp("family"))
 
 
+def write_toy(root: Path, code: str) -> None:
+    """Write the module of the toy method into a second place of the package."""
+    (root / "evenclip/train/methods").mkdir(parents=True, exist_ok=True)
+    (root / "evenclip/train/methods/toy.py").write_text(code)
+
+
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The toy method: its module in the family's path, its options in place of the study's."""
-    (tmp_path / "toy.py").write_text(TOY_MODULE)
-    methods.__path__.append(str(tmp_path))
+    write_toy(tmp_path, TOY_MODULE)
+    evenclip.__path__.append(str(tmp_path / "evenclip"))
+    methods.__path__.append(str(tmp_path / "evenclip/train/methods"))
     for module in (tiny_methods, content):
         monkeypatch.setattr(module, "TrainOptions", ToyTrainOptions)
     yield
-    methods.__path__.remove(str(tmp_path))
+    evenclip.__path__.pop()
+    methods.__path__.pop()
     sys.modules.pop("evenclip.train.methods.toy", None)
 
 
@@ -98,6 +108,7 @@ def test_a_new_method_is_on_the_card(toy: None, study_folder: Path, tmp_path: Pa
     manifest = json.loads(path.read_text())
     manifest["options"] |= {"toy": {"weight": 0.5}}
     path.write_text(json.dumps(manifest))
+    seal(study_folder)
     write_study_cards(study_folder, tmp_path / "cards")
     assert json.loads((tmp_path / "cards" / "m4" / "card.json").read_text())["facts"]["methods"] == "toy method"
 
@@ -115,9 +126,10 @@ def test_a_method_without_its_input_is_refused(folder: Path, method: dict, messa
 
 
 def test_two_methods_cannot_replace_the_same_part(toy: None, folder: Path, tmp_path: Path):
-    (tmp_path / "toy.py").write_text(
+    write_toy(
+        tmp_path,
         "from evenclip.train.plugin import MethodParts\n\n\ndef build(context, options):\n"
-        "    return MethodParts(make_batches=lambda copies, end: None)\n"
+        "    return MethodParts(make_batches=lambda copies, end: None)\n",
     )
     with pytest.raises(InputError, match="simclip and toy both replace the way batches are dealt"):
         make_methods_engine(folder, toy={}, simclip={"cluster_size": 4})
