@@ -62,7 +62,7 @@ def data_fetch(
 
 @app.command("fetch-images")
 def data_fetch_images(
-    url_list: Annotated[Path, typer.Argument(metavar="LIST.tsv", help="Captions and addresses, as CC3M has them.")],
+    url_list: Annotated[Path, typer.Argument(metavar="LIST", help="Captions and addresses, TSV or Parquet.")],
     out: OutFolder,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:

@@ -52,7 +52,7 @@ class UrlListOptions(HttpOptions):
     at_once: Positive = 64
     """Images fetched at a time, over all hosts."""
     columns: list[str] = ["caption", "url"]
-    """Names of the list's columns, in order; CC3M has [caption, url], CC12M [url, caption]. Others become columns."""
+    """Names of a TSV's columns, in order, where it has no header: CC3M has [caption, url], CC12M [url, caption]."""
     max_image_mb: Annotated[float, Field(gt=0)] = 32.0
     """Images of more bytes are left out, in 10^6 bytes."""
     max_px: Annotated[int, Field(ge=16)] | None = None

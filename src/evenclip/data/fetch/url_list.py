@@ -1,6 +1,6 @@
-"""Fetch the images of a url list (CC3M, CC12M: a TSV of captions and addresses) into image-text shards.
+"""Fetch the images of a url list (`evenclip.data.fetch.url_rows`) into image-text shards.
 
-Command: `evenclip data fetch-images LIST.tsv --out FOLDER`. Links rot: every address that gives no image is counted
+Command: `evenclip data fetch-images LIST --out FOLDER`. Links rot: every address that gives no image is counted
 under its reason and stands in the quarantine table, and the manifest says how many were expected and obtained. Shards
 that are done are kept in `.<folder>.partial` until all are, so that a fetch that was interrupted goes on there.
 """
@@ -12,8 +12,6 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,8 @@ import urllib3
 
 from evenclip.data.fetch.http import Client, FetchError, content_length
 from evenclip.data.fetch.options import UrlListOptions
+from evenclip.data.fetch.url_rows import Row, read_rows
 from evenclip.data.images import BadImage, JpegImage, quiet_decoding, to_jpeg
-from evenclip.data.layouts.base import one_line
 from evenclip.data.shard_writer import write_shards
 from evenclip.data.shards import PAIR_COLUMNS, read_manifest
 from evenclip.errors import InputError
@@ -81,15 +79,6 @@ AHEAD = 2048  # images fetched before the first of them is written: one slow ser
 CONTENT_OPTIONS = ("columns", "max_image_mb", "max_px", "shard_size")  # those that decide what is in a shard
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the list; ``wrong`` says why it is not one."""
-
-    number: int
-    values: dict[str, str]
-    wrong: str | None = None
-
-
 def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: UrlListOptions) -> dict[str, Any]:
     """Fetch the images of ``url_list`` into the data folder ``out``.
 
@@ -99,10 +88,15 @@ def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: U
     -------
     dict
         ``expected`` rows, ``obtained`` pairs, and how many were ``lost`` by reason; the manifest has it as ``links``.
+
+    Raises
+    ------
+    InputError
+        If the list cannot be read, or no row gives an image.
     """
     url_list, out = Path(url_list), Path(out)
     if not url_list.is_file():
-        raise InputError("no such file", str(url_list), "give a TSV of captions and addresses")
+        raise InputError("no such file", str(url_list), "give captions and addresses, as TSV or Parquet")
     if not {"caption", "url"} <= set(options.columns) or set(options.columns) & set(PAIR_COLUMNS) != {"caption"}:
         reserved = ", ".join(PAIR_COLUMNS)
         raise InputError("columns must have 'caption' and 'url'", "columns", f"other names, but not {reserved}")
@@ -110,33 +104,23 @@ def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: U
     partial = out.with_name(f".{out.name}.partial")
     client, n_rows, folders = Client(options), 0, []
     with quiet_decoding():
-        rows = _read(url_list, options.columns)
+        rows = read_rows(url_list, options.columns)
         while batch := list(islice(rows, options.shard_size)):
             n_rows += len(batch)
             folders.append(partial / f"{batch[0].number:09d}")
             _fetch_shard(folders[-1], batch, manifest, client, options)
     if not folders:
-        raise InputError("the list has no rows", str(url_list), "give a TSV of captions and addresses")
+        raise InputError("the list has no rows", str(url_list), "give captions and addresses, as TSV or Parquet")
+    manifests = [read_manifest(folder) for folder in folders]
+    if not any(shard["n"] for shard in manifests):
+        shutil.rmtree(partial)
+        lost = sum((Counter(shard["quarantined"]) for shard in manifests), Counter())
+        counts = ", ".join(f"{reason} {n}" for reason, n in sorted(lost.items()))
+        instead = "check its columns, and that the network is there"
+        raise InputError(f"none of {n_rows} rows gave an image ({counts})", str(url_list), instead)
     links = _assemble(folders, out, manifest, n_rows)
     shutil.rmtree(partial)
     return links
-
-
-def _read(url_list: Path, columns: list[str]) -> Iterator[Row]:
-    """Every row; a first line that repeats the columns' names is none."""
-    with url_list.open("rb") as file:
-        for number, line in enumerate(file):
-            try:
-                fields = [one_line(field) for field in line.decode("utf-8").split("\t")]
-            except UnicodeDecodeError:
-                fields = []
-            if number == 0 and fields == columns:
-                continue
-            if len(fields) == len(columns):
-                yield Row(number, dict(zip(columns, fields, strict=True)))
-            else:
-                wrong = f"{len(fields)} fields, not {len(columns)}" if fields else "not UTF-8 text"
-                yield Row(number, {"url": f"{url_list.name}:{number + 1}"}, wrong)
 
 
 def _fetch_shard(folder: Path, batch: list[Row], manifest: Manifest, client: Client, options: UrlListOptions) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -210,3 +211,39 @@ def test_the_manifest_is_plain_json_with_the_lists_digest(server, tmp_path):
     fetch_images(url_list, tmp_path / "out", QUICK)
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["inputs"]["list"]["path"] == str(url_list) and len(manifest["inputs"]["list"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize("header", ["TEXT\tURL", "\ufeffcaption\turl"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_header_names_the_columns(server, tmp_path, header, encoding):
+    rows = [header.lstrip("\ufeff") if encoding == "utf-16" else header, f"a b\u2028c\t{server.url('honest/0.jpg')}"]
+    (tmp_path / "list.tsv").write_text("\n".join([*rows, ""]), encoding=encoding)
+    links = fetch_images(tmp_path / "list.tsv", tmp_path / "out", QUICK)
+    assert (links["expected"], links["obtained"]) == (1, 1)
+    assert read_pairs(tmp_path / "out")["caption"].to_pylist() == ["a b c"]
+
+
+def test_a_parquet_list_as_laion_and_datacomp_publish_it(server, tmp_path):
+    columns = {
+        "uid": ["x", "y"], "URL": [server.url(f"honest/{i}.jpg") for i in range(2)], "TEXT": ["a cat", None],
+        "WIDTH": [1, 2], "sha256": ["0", "1"], "similarity": [0.5, None], "face_bboxes": [[], [[0.1]]],
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+    assert fetch_images(tmp_path / "list.parquet", tmp_path / "out", QUICK)["obtained"] == 2
+    first, second = read_pairs(tmp_path / "out").to_pylist()
+    assert (first["caption"], first["uid"], first["similarity"], first["width"]) == ("a cat", "x", "0.5", 24)
+    assert second["captions"] == [] and first["sha256"] != "0"
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "list.parquet").read_bytes()[:-9])
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        fetch_images(tmp_path / "cut.parquet", tmp_path / "out", QUICK)
+
+
+def test_ampersands_that_html_escapes_are_plain_ones(server, tmp_path):
+    fetch_images(written(tmp_path, f"c\t{server.url('honest/0.jpg')}?w=1&amp;h=2"), tmp_path / "out", QUICK)
+    assert read_pairs(tmp_path / "out")["url"].to_pylist() == [server.url("honest/0.jpg?w=1&h=2")]
+
+
+def test_a_list_that_gives_no_image_is_an_error_and_leaves_nothing(server, tmp_path):
+    with pytest.raises(InputError, match="none of 2 rows gave an image .not_found 2."):
+        fetch_images(written(tmp_path, *[f"c\t{server.url('gone/0.jpg')}"] * 2), tmp_path / "out", QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["list.tsv"]
