@@ -1,7 +1,7 @@
-"""Decode an image from anywhere, safely, and give it as JPEG bytes that every reader shows the same way.
+"""Untrusted images to JPEG that every reader shows in the same way.
 
-A JPEG that needs no change keeps its own bytes. The rest is turned upright (EXIF), laid on white where it is
-transparent, brought to 8 bits and RGB, reduced to its first frame and encoded at `QUALITY`.
+A JPEG that needs no change keeps its bytes. Any other image is turned upright (EXIF), laid on white where it is
+transparent, converted to 8-bit RGB, reduced to its first frame and encoded at `QUALITY`.
 """
 
 import io

@@ -1,7 +1,7 @@
-"""Which pair of a data folder shows the picture that another file names by its number or name.
+"""Keys of pictures that data sets of knowledge and of questions name by number or name.
 
-Data sets of knowledge and of questions name pictures by numbers, which keys hold as their last digits: Visual Genome's
-2405722, COCO's COCO_val2014_000000391895, the embedded world's 000000012.
+The number is the last digits of the key: Visual Genome's 2405722, COCO's COCO_val2014_000000391895, the embedded
+world's 000000012.
 """
 
 import os

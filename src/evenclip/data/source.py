@@ -1,6 +1,6 @@
-"""Where raw files lie: a folder, a tar or a zip, or a folder that holds tars and zips; nothing is unpacked to disk.
+"""Raw files in a folder, a tar or a zip, or in a folder with tars and zips, read without unpacking.
 
-A file is addressed by its path below the root, and an archive inside a folder counts as unpacked where it lies:
+A file is addressed by its path below the root; an archive within a folder is read as if it had been unpacked there:
 `root/Flicker8k_Dataset.tar` with the member `Flicker8k_Dataset/a.jpg` gives `Flicker8k_Dataset/a.jpg`.
 """
 
@@ -70,7 +70,7 @@ class Source:
     Attributes
     ----------
     refused : list of (str, str)
-        Members of archives that no one should read, and why: names that lead outside, links, devices.
+        Members of archives that are not read, and why: names that lead outside, links, devices.
     """
 
     def __init__(self, root: str | os.PathLike):

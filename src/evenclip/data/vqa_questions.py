@@ -87,7 +87,7 @@ def _annotations(path: Path, malformed: Counter[str]) -> Iterator[tuple[int, dic
                 "question_type": item["question_type"],
                 "answer_type": item["answer_type"],
                 "answer": item["multiple_choice_answer"],
-                "answers": [each["answer"] for each in item["answers"]],
+                "answers": [answer["answer"] for answer in item["answers"]],
             },
         )
 

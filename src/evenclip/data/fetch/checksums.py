@@ -1,4 +1,4 @@
-"""What is known of a file before it is fetched, and what was seen when it first was.
+"""Expected sizes and checksums of files, from the registry and from the record of the first fetch.
 
 `fetched.json` beside the data holds, for every file, its size and SHA-256 sum at the first fetch. Where the registry
 says `unknown`, later fetches and `evenclip data verify` must agree with it.
@@ -14,12 +14,12 @@ from evenclip.data.fetch.registry import RawFile
 from evenclip.errors import InputError
 from evenclip.provenance import write_json
 
-LOCK_FILE = "fetched.json"
+RECORD_FILE = "fetched.json"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must be; None = not known. ``source`` says who says so."""
+    """Size and checksums that a file must have; None = not known. ``source`` is who states them, for messages."""
 
     bytes: int | None
     sha256: str | None
@@ -32,11 +32,11 @@ class Expected:
         return self.sha256 is not None or self.md5 is not None
 
 
-class Locked:
-    """The lock file of one data set's folder."""
+class FetchRecord:
+    """The record, `fetched.json`, of the files in a data set's folder."""
 
     def __init__(self, folder: Path):
-        self.path = folder / LOCK_FILE
+        self.path = folder / RECORD_FILE
         self._guard = threading.Lock()
         try:
             self._files = json.loads(self.path.read_text(encoding="utf-8"))["files"] if self.path.exists() else {}
@@ -45,19 +45,19 @@ class Locked:
             raise InputError(f"not readable ({error})", str(self.path), hint) from None
 
     def expected(self, file: RawFile) -> Expected:
-        """What the registry and the lock file together know; `InputError` where they disagree."""
-        seen = self._files.get(file.path, {})
-        known = {name: value for name in ("bytes", "sha256") if (value := getattr(file, name)) != "unknown"}
-        for name, value in known.items():
-            if name in seen and seen[name] != value:
-                what = f"{file.path}: the first fetch had {name} {seen[name]}, the registry says {value}"
+        """What the registry and the record say of a file; `InputError` where they disagree."""
+        recorded = self._files.get(file.path, {})
+        registered = {name: value for name in ("bytes", "sha256") if (value := getattr(file, name)) != "unknown"}
+        for name, value in registered.items():
+            if name in recorded and recorded[name] != value:
+                what = f"{file.path}: the first fetch had {name} {recorded[name]}, the registry says {value}"
                 raise InputError(what, str(self.path), "if the publisher has a new version, fetch into a new folder")
-        both = seen | known
-        source = "the registry" if known.keys() >= {"bytes", "sha256"} or not seen else LOCK_FILE
-        return Expected(both.get("bytes"), both.get("sha256"), file.md5, source)
+        facts = recorded | registered
+        source = "the registry" if registered.keys() >= {"bytes", "sha256"} or not recorded else RECORD_FILE
+        return Expected(facts.get("bytes"), facts.get("sha256"), file.md5, source)
 
-    def record(self, file: RawFile, path: Path, sha256: str, url: str | None) -> bool:
-        """Note what was seen, unless that is on record; return whether it was new."""
+    def add(self, file: RawFile, path: Path, sha256: str, url: str | None) -> bool:
+        """Add a file to the record, unless it is there; return whether it was added."""
         with self._guard:
             if file.path in self._files:
                 return False
@@ -76,10 +76,10 @@ def check_content(path: Path, expected: Expected) -> tuple[str, list[str]]:
             size += len(chunk)
             for algorithm in sums:
                 algorithm.update(chunk)
-    seen = {"bytes": size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
+    actual = {"bytes": size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
     differs = [
         f"{name} {value}, but {expected.source} says {wanted}"
-        for name, value in seen.items()
+        for name, value in actual.items()
         if (wanted := getattr(expected, name)) is not None and wanted != value
     ]
-    return seen["sha256"], differs
+    return actual["sha256"], differs

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from evenclip.data.fetch.checksums import Expected, Locked, check_content
+from evenclip.data.fetch.checksums import Expected, FetchRecord, check_content
 from evenclip.data.fetch.download import Download, Part
 from evenclip.data.fetch.http import Client
 from evenclip.data.fetch.options import FetchOptions
@@ -43,25 +43,25 @@ def fetch_dataset(
         what = f"{entry.title} has terms. Licence: {entry.terms.licence}. {entry.terms.summary}"
         raise InputError(what, name, f"read {entry.homepage}, then add --accept-terms if you accept them")
     to = Path(to)
-    locked = Locked(to)
-    expected = {file.path: locked.expected(file) for file in entry.files}
+    record = FetchRecord(to)
+    expected = {file.path: record.expected(file) for file in entry.files}
     present = [file for file in entry.files if (to / file.path).exists()]
     wanted = [file for file in entry.files if file.urls and file not in present]
-    problems = [problem for file in present if (problem := _check_present(file, to, expected[file.path], locked))]
+    problems = [problem for file in present if (problem := _check_present(file, to, expected[file.path], record))]
     _check_room(wanted, to, expected, options)
     if wanted:
-        problems += _fetch_all(name, wanted, to, expected, locked, options)
+        problems += _fetch_all(name, wanted, to, expected, record, options)
     problems += _by_hand(entry, to, present)
     if problems:
         raise InputError("\n  ".join(["not complete", *problems]), name, "see above; then give the same command again")
     print(f"{to}: {len(entry.files)} files of {entry.title}, checked", file=sys.stderr)
 
 
-def _check_present(file: RawFile, to: Path, expected: Expected, locked: Locked) -> str | None:
+def _check_present(file: RawFile, to: Path, expected: Expected, record: FetchRecord) -> str | None:
     sha256, differs = check_content(to / file.path, expected)
     if differs:
         return f"{to / file.path} is not the right file: {'; '.join(differs)}; remove it to fetch it again"
-    locked.record(file, to / file.path, sha256, None)
+    record.add(file, to / file.path, sha256, None)
     return None
 
 
@@ -79,7 +79,7 @@ def _reserve(n_bytes: int, to: Path, options: FetchOptions) -> None:
 
 
 def _fetch_all(
-    name: str, files: list[RawFile], to: Path, expected: dict[str, Expected], locked: Locked, options: FetchOptions
+    name: str, files: list[RawFile], to: Path, expected: dict[str, Expected], record: FetchRecord, options: FetchOptions
 ) -> list[str]:
     """Fetch several files at a time; return what went wrong, each failure with its file."""
     client = Client(options)
@@ -95,7 +95,7 @@ def _fetch_all(
             return str(error)
         except OSError as error:
             return f"{to / file.path}: cannot be written ({error.strerror}); make room, or choose another --to"
-        if locked.record(file, to / file.path, sha256, url) and not expected[file.path].has_checksum:
+        if record.add(file, to / file.path, sha256, url) and not expected[file.path].has_checksum:
             print(f"{file.path}: no checksum is known; recorded sha256 {sha256}", file=sys.stderr)
         return None
 

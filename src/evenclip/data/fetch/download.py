@@ -19,7 +19,7 @@ from evenclip.provenance import write_json
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a part comes from; ``validator`` is what If-Range needs to tell whether that has changed since."""
+    """Where a part comes from; ``validator`` is what If-Range needs to notice a change of the file."""
 
     url: str
     validator: str | None
@@ -27,7 +27,7 @@ class Origin:
 
 
 class Part:
-    """The part of the file at ``target``."""
+    """The unfinished download of the file at ``target``: `<target>.part`, and its origin in `<target>.part.json`."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -41,7 +41,7 @@ class Part:
 
     @property
     def origin(self) -> Origin | None:
-        """Where they come from; None where that is not on record, and so cannot be gone on with."""
+        """Where they come from; None if that is not recorded: then the part cannot be continued."""
         try:
             return Origin(**json.loads(self._origin_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -54,9 +54,10 @@ class Part:
         return origin is not None and self.size > 0 and self.size == origin.total
 
     def range_headers(self, url: str, has_checksum: bool) -> dict[str, str]:
-        """Headers that ask ``url`` for the rest; none where two files could be mixed without anybody noticing.
+        """Headers that ask ``url`` for the rest; none where bytes of two files could be mixed unnoticed.
 
-        A validator makes a changed file start over. Without one, or at another mirror, only a checksum can tell.
+        With a validator, a file that has changed starts over. Without one, or at another mirror, it takes a checksum
+        to notice a change.
         """
         origin = self.origin
         if not self.size or origin is None:
@@ -66,13 +67,13 @@ class Part:
         return {"Range": f"bytes={self.size}-"} if has_checksum else {}
 
     def begin(self, url: str, response: urllib3.BaseHTTPResponse) -> int:
-        """Get ready for the body of ``response``: keep what it continues, else empty the part; return the offset."""
+        """Prepare for the body of ``response``: keep the part if it continues it, else empty it; return the offset."""
         offset = self.size if response.status == 206 else 0
         length = content_length(response)
         total = offset + length if length is not None else None
         if response.status == 206:
-            start, said = _content_range(response)
-            totals = {said, total, self.origin.total if self.origin else None} - {None}
+            start, stated_total = _content_range(response)
+            totals = {stated_total, total, self.origin.total if self.origin else None} - {None}
             if start != offset or len(totals) > 1:
                 self.discard()
                 raise FetchError("bad_range", "the answer does not continue the part that is here", transient=True)
@@ -83,12 +84,12 @@ class Part:
         return offset
 
     def discard(self) -> None:
-        """Forget what is here."""
+        """Remove the part."""
         self.path.unlink(missing_ok=True)
         self._origin_path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the part the file's name, once it is on disk."""
+        """Rename the part to the file's name, once it is on disk."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(self.path, self.target)
@@ -115,7 +116,7 @@ MAGIC = {".zip": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".bz2": b"BZh",
 
 
 class Download:
-    """The fetching of one file.
+    """The download of one file.
 
     Parameters
     ----------
@@ -154,9 +155,9 @@ class Download:
         lock = filelock.FileLock(self.target.with_name(self.target.name + ".part.lock"), timeout=0)
         try:
             with lock:
-                found = self._from_any(urls)
+                source = self._from_any(urls)
                 Path(lock.lock_file).unlink(missing_ok=True)
-                return found
+                return source
         except filelock.Timeout:
             raise InputError("another process is fetching it", str(self.target), "wait for that one") from None
 
@@ -187,7 +188,7 @@ class Download:
             self.client.pause(failures)
 
     def _bring(self, url: str) -> None:
-        """Add to the part what one answer gives."""
+        """Append the body of one answer to the part."""
         try:
             with self.client.get(url, self.part.range_headers(url, self.expected.has_checksum)) as response:
                 self._check_offer(response)
@@ -206,7 +207,7 @@ class Download:
             raise
 
     def _check_offer(self, response: urllib3.BaseHTTPResponse) -> None:
-        """Refuse by its headers, before any byte is kept, what cannot be the file."""
+        """Refuse an answer whose headers show that it is not the file."""
         if "html" in response.headers.get("Content-Type", "") and not self._is_page:
             raise FetchError("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
         if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -216,7 +217,7 @@ class Download:
             raise FetchError("wrong_length", f"offers {length} bytes, but {self.expected.source} says {wanted}")
 
     def _check_start(self, chunk: bytes) -> None:
-        """Refuse by its first bytes what is no archive, or a web page."""
+        """Refuse a file whose first bytes are those of a web page, or not those of its kind of archive."""
         if chunk[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")) and not self._is_page:
             raise FetchError("web_page", "answers with a web page instead of the file (a login, a limit, or gone)")
         magic = MAGIC.get(self.target.suffix.lower(), b"")
@@ -228,7 +229,7 @@ class Download:
         return self.target.suffix.lower() in PAGES
 
     def _finish(self, resumed: bool) -> str:
-        """Check the whole part and give it the file's name; a wrong one goes, for more bytes would not mend it."""
+        """Check the whole part and rename it to the file's name; a wrong one is removed: more bytes cannot mend it."""
         sha256, differs = check_content(self.part.path, self.expected)
         if not differs and self.expected.bytes is None and not self.expected.has_checksum:
             try:

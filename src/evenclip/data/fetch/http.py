@@ -1,4 +1,4 @@
-"""Ask servers for addresses: politely, with few connections a host, and every failure said in a few words."""
+"""HTTP client for data sets: few connections per host, redirects checked, each failure given a reason."""
 
 import random
 import re
@@ -16,12 +16,12 @@ from evenclip.data.fetch.options import HttpOptions
 
 
 class Hosts:
-    """Takes care, across threads, of how each host is treated.
+    """Limits, across threads, on the requests to each host.
 
     Parameters
     ----------
     at_once : int
-        Turns given for one host at a time.
+        Largest number of turns for one host at a time.
     delay_s : float
         Least time between the starts of two turns for one host.
     """
@@ -74,10 +74,10 @@ READ_ERRORS = (urllib3.exceptions.HTTPError, OSError)
 
 
 class FetchError(Exception):
-    """An address did not give what was asked for.
+    """A failed request.
 
-    ``reason`` is one of a few fixed words, to be counted; ``transient`` says whether asking again may help, and
-    ``wait_s`` how long the server wants to be left alone.
+    ``reason`` is one of a few fixed words, to be counted. ``transient``: a second try may succeed. ``wait_s``: the
+    server's Retry-After, in seconds.
     """
 
     def __init__(self, reason: str, detail: str, *, transient: bool = False, wait_s: float = 0.0):
@@ -86,7 +86,7 @@ class FetchError(Exception):
 
 
 class Client:
-    """Asks servers, within the limits of politeness; may be used from several threads."""
+    """HTTP client that keeps to `HttpOptions`; may be used from several threads."""
 
     def __init__(self, options: HttpOptions):
         self.options = options
@@ -141,7 +141,7 @@ class Client:
         self._check_stopped()
 
     def stop(self) -> None:
-        """Make the work of all threads end with a `FetchError`, soon."""
+        """End the requests of all threads with a `FetchError`, soon."""
         self._stopped.set()
 
     def _check_stopped(self) -> None:
@@ -189,18 +189,20 @@ def _check_address(url: str, base: str = "") -> str:
 
 def _check_status(response: urllib3.BaseHTTPResponse) -> None:
     status = response.status
-    said = f"status {status}"
+    status_text = f"status {status}"
     if status in (200, 206):
         return
     if status in (404, 410):
-        raise FetchError("not_found", said)
+        raise FetchError("not_found", status_text)
     if status in (401, 403, 451):
-        raise FetchError("forbidden", said)
+        raise FetchError("forbidden", status_text)
     if status == 416:
-        raise FetchError("bad_range", said, transient=True)
+        raise FetchError("bad_range", status_text, transient=True)
     if status in (408, 425, 429) or status >= 500:
-        raise FetchError("busy", said, transient=True, wait_s=_retry_after_s(response.headers.get("Retry-After", "")))
-    raise FetchError("http_error", said)
+        raise FetchError(
+            "busy", status_text, transient=True, wait_s=_retry_after_s(response.headers.get("Retry-After", ""))
+        )
+    raise FetchError("http_error", status_text)
 
 
 def _retry_after_s(text: str) -> float:

@@ -11,22 +11,22 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class HttpOptions(Options):
-    """How servers are asked."""
+    """Retries, waits and limits of HTTP requests."""
 
     attempts: Positive = 6
-    """Tries of an address that bring nothing new before it is given up."""
+    """Tries in a row that bring no new bytes, after which an address is given up."""
     backoff_s: Seconds = 1.0
-    """Wait after the first failure; it doubles with each further one, and half of it is random."""
+    """Wait after the first failure, in seconds; doubled after each further one, with a random factor in [0.5, 1]."""
     longest_wait_s: Seconds = 120.0
-    """Largest wait between two tries, also where a server asks for more."""
+    """Longest wait between two tries, in seconds, even if a server asks for more."""
     connect_timeout_s: Annotated[float, Field(gt=0)] = 15.0
-    """Give up a connection that is not there after this time."""
+    """Give up connecting after this time, in seconds."""
     read_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Give up a connection that brings nothing for this time, or less than 1 kB/s over it."""
+    """Give up a connection that is silent for this time, or brings less than 1 kB/s over it, in seconds."""
     per_host: Positive = 2
     """Connections to one host at a time."""
     host_delay_s: Seconds = 0.0
-    """Least time between two requests to one host."""
+    """Shortest time between two requests to one host, in seconds."""
 
 
 class FetchOptions(HttpOptions):
@@ -39,14 +39,14 @@ class FetchOptions(HttpOptions):
 
 
 class UrlListOptions(HttpOptions):
-    """How the images of a url list are fetched: many hosts, most of them slow, a part of them gone."""
+    """How the images of a url list are fetched: from many hosts, of which some are slow and some are gone."""
 
     attempts: Positive = 2
     """Tries of an address."""
     connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    """Give up a connection that is not there after this time."""
+    """Give up connecting after this time, in seconds."""
     read_timeout_s: Annotated[float, Field(gt=0)] = 15.0
-    """Give up a connection that brings nothing for this time, or less than 1 kB/s over it."""
+    """Give up a connection that is silent for this time, or brings less than 1 kB/s over it, in seconds."""
     per_host: Positive = 8
     """Connections to one host at a time."""
     at_once: Positive = 64

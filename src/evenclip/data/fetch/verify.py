@@ -9,7 +9,7 @@ import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from evenclip.data.fetch.checksums import Locked, check_content
+from evenclip.data.fetch.checksums import FetchRecord, check_content
 from evenclip.data.fetch.registry import REGISTRY, Count, RawFile, read_registry
 from evenclip.data.source import File, Source
 from evenclip.errors import InputError
@@ -17,7 +17,7 @@ from evenclip.progress import track
 
 
 def verify_raw(name: str, root: str | os.PathLike, registry: str | os.PathLike = REGISTRY) -> str:
-    """Check the files of the data set ``name`` in ``root``; return what was found, in a line.
+    """Check the files of the data set ``name`` in ``root``; return what was counted, in a line.
 
     Raises
     ------
@@ -26,10 +26,10 @@ def verify_raw(name: str, root: str | os.PathLike, registry: str | os.PathLike =
     """
     entry = read_registry(registry).entry(name, registry)
     root = Path(root)
-    locked = Locked(root)
+    record = FetchRecord(root)
     problems, recorded = [], []
     for file in track(entry.files, f"verify {root}"):
-        problem, is_new = _check_file(file, root, locked)
+        problem, is_new = _check_file(file, root, record)
         problems += problem
         recorded += [file.path] if is_new else []
     if problems:
@@ -40,16 +40,16 @@ def verify_raw(name: str, root: str | os.PathLike, registry: str | os.PathLike =
     return f"{len(entry.files)} files as they must be{''.join(f', {text}' for text in counted)}{first}"
 
 
-def _check_file(file: RawFile, root: Path, locked: Locked) -> tuple[list[str], bool]:
+def _check_file(file: RawFile, root: Path, record: FetchRecord) -> tuple[list[str], bool]:
     """What is wrong with one file, and whether it is new on record."""
     path = root / file.path
     if not path.is_file():
         return [f"{file.path} is missing"], False
-    expected = locked.expected(file)
+    expected = record.expected(file)
     sha256, differs = check_content(path, expected)
     if differs:
         return [f"{file.path} has {'; '.join(differs)}"], False
-    return [], locked.record(file, path, sha256, None) and not expected.has_checksum
+    return [], record.add(file, path, sha256, None) and not expected.has_checksum
 
 
 def _check_counts(counts: dict[str, Count], root: Path) -> list[str]:
@@ -59,13 +59,13 @@ def _check_counts(counts: dict[str, Count], root: Path) -> list[str]:
         return []
     with Source(root) as source:
         files = source.files()
-        found = {what: _count(source, files, count) for what, count in countable.items()}
+        counted = {what: _count(source, files, count) for what, count in countable.items()}
     wrong = [
-        f"{found[what]} {what} instead of {count.n}" for what, count in countable.items() if found[what] != count.n
+        f"{counted[what]} {what} instead of {count.n}" for what, count in countable.items() if counted[what] != count.n
     ]
     if wrong:
         raise InputError("; ".join(wrong), str(root), "the files are not those of this version, or not whole")
-    return [f"{n} {what}" for what, n in found.items()]
+    return [f"{n} {what}" for what, n in counted.items()]
 
 
 def _count(source: Source, files: list[File], count: Count) -> int:

@@ -42,7 +42,7 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[C
         raise InputError(f"no split '{split}'", "layout cifar100", "train, test or all")
     files = {file.base: file for file in source.files()}
     meta = _read(source, files, "meta", "fine_label_names", "coarse_label_names")
-    names, super_names = ([name.decode().replace("_", " ") for name in each] for each in meta)
+    names, super_names = ([name.decode().replace("_", " ") for name in labels] for labels in meta)
     for part in SPLITS if split == "all" else (split,):
         pixels, fine, coarse = _read(source, files, part, "data", "fine_labels", "coarse_labels")
         for number, (row, label, super_label) in enumerate(zip(pixels, fine, coarse, strict=True)):

@@ -55,8 +55,8 @@ def _captions_file(source: Source, split: str, options: ImportOptions) -> File:
     files = [file for file in annotation_files(source, options) if stem(file).startswith(PREFIX)]
     chosen = [file for file in files if split == "all" or stem(file) == f"{PREFIX}{split}"]
     if len(chosen) != 1:
-        there = ", ".join(stem(file).removeprefix(PREFIX) for file in files) or "none"
-        raise InputError(f"{len(chosen)} files {PREFIX}{split}.json", str(source.root), f"splits there: {there}")
+        splits = ", ".join(stem(file).removeprefix(PREFIX) for file in files) or "none"
+        raise InputError(f"{len(chosen)} files {PREFIX}{split}.json", str(source.root), f"splits there: {splits}")
     return chosen[0]
 
 

@@ -23,13 +23,13 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     """The photos of ``split``, in the order of its list."""
     files = source.files()
     lists = {file.base.removesuffix(".txt"): file for file in files if file.base in ("trainval.txt", "test.txt")}
-    wanted = SPLITS if split == "all" else (split,)
-    if missing := [name for name in wanted if name not in lists]:
-        there = ", ".join([*sorted(lists), "all"])
-        raise InputError(f"{missing[0]}.txt is missing", str(source.root), f"splits there: {there}")
+    chosen_lists = SPLITS if split == "all" else (split,)
+    if missing := [name for name in chosen_lists if name not in lists]:
+        splits = ", ".join([*sorted(lists), "all"])
+        raise InputError(f"{missing[0]}.txt is missing", str(source.root), f"splits there: {splits}")
     images = ImageIndex(files)
     records: list[Candidate | Reject] = []
-    for name in wanted:
+    for name in chosen_lists:
         for number, line in enumerate(source.read_lines(lists[name]), start=1):
             if line.startswith("#") or not line.strip():
                 continue

@@ -22,7 +22,7 @@ from evenclip.cli import main
 from evenclip.data.fetch import FetchOptions, fetch_dataset, verify_raw
 from evenclip.data.fetch import dataset as dataset_module
 from evenclip.data.fetch import download as download_module
-from evenclip.data.fetch.checksums import LOCK_FILE, Expected
+from evenclip.data.fetch.checksums import RECORD_FILE, Expected
 from evenclip.data.fetch.download import Download
 from evenclip.data.fetch.http import Client, Hosts
 from evenclip.errors import InputError
@@ -257,7 +257,7 @@ def test_a_data_set_is_fetched_recorded_and_not_fetched_twice(server, tmp_path, 
     registry = registry_of(tmp_path, server, "gone", "resets")
     fetch_dataset("tiny", tmp_path / "raw", QUICK, registry=registry)
     assert (tmp_path / "raw/data.zip").read_bytes() == FILES["data.zip"]
-    recorded = json.loads((tmp_path / "raw" / LOCK_FILE).read_text())["files"]
+    recorded = json.loads((tmp_path / "raw" / RECORD_FILE).read_text())["files"]
     assert recorded["notes/small.bin"]["sha256"] == hashlib.sha256(b"small").hexdigest()
     assert recorded["data.zip"]["url"] == server.url("resets/data.zip")
     assert "notes/small.bin: no checksum is known; recorded" in capsys.readouterr().err
@@ -272,7 +272,7 @@ def test_later_fetches_must_agree_with_the_first(server, tmp_path):
     fetch_dataset("tiny", tmp_path / "raw", QUICK, registry=registry)
     (tmp_path / "raw/notes/small.bin").unlink()
     server.files = FILES | {"small.bin": b"SMALL"}
-    with pytest.raises(InputError, match=rf"(?s)small.bin.*sha256.*but {LOCK_FILE} says") as raised:
+    with pytest.raises(InputError, match=rf"(?s)small.bin.*sha256.*but {RECORD_FILE} says") as raised:
         fetch_dataset("tiny", tmp_path / "raw", QUICK, registry=registry)
     assert "wrong_bytes" in str(raised.value)
     assert not (tmp_path / "raw/notes/small.bin").exists()
@@ -317,7 +317,7 @@ def test_files_behind_a_form_are_asked_for_and_then_checked(server, tmp_path):
     assert "first seen, now recorded: faces.zip" in verify_raw("tiny", tmp_path / "raw", registry)
     assert "recorded" not in verify_raw("tiny", tmp_path / "raw", registry)
     (tmp_path / "raw/faces.zip").write_bytes(zip_of(b"other"))
-    with pytest.raises(InputError, match=f"faces.zip has bytes .* {LOCK_FILE} says"):
+    with pytest.raises(InputError, match=f"faces.zip has bytes .* {RECORD_FILE} says"):
         verify_raw("tiny", tmp_path / "raw", registry)
 
 
@@ -347,13 +347,13 @@ def test_the_disk_is_asked_first(server, tmp_path, monkeypatch):
 
 def test_a_registry_that_contradicts_the_first_fetch_is_an_error(server, tmp_path):
     fetch_dataset("tiny", tmp_path / "raw", QUICK, registry=registry_of(tmp_path, server, "honest"))
-    lock = json.loads((tmp_path / "raw" / LOCK_FILE).read_text())
+    lock = json.loads((tmp_path / "raw" / RECORD_FILE).read_text())
     lock["files"]["data.zip"]["sha256"] = "0" * 64
-    (tmp_path / "raw" / LOCK_FILE).write_text(json.dumps(lock))
+    (tmp_path / "raw" / RECORD_FILE).write_text(json.dumps(lock))
     with pytest.raises(InputError, match="data.zip: the first fetch had sha256 000.*\n.*new folder"):
         verify_raw("tiny", tmp_path / "raw", tmp_path / "datasets.yaml")
-    (tmp_path / "raw" / LOCK_FILE).write_text("{")
-    with pytest.raises(InputError, match=f"{LOCK_FILE}: not readable"):
+    (tmp_path / "raw" / RECORD_FILE).write_text("{")
+    with pytest.raises(InputError, match=f"{RECORD_FILE}: not readable"):
         verify_raw("tiny", tmp_path / "raw", tmp_path / "datasets.yaml")
 
 
