@@ -1,6 +1,7 @@
 """Read JSON files of any size item by item: memory holds one item and one block of text.
 
 Annotation files of several gigabytes are one list, or one object whose members are lists (COCO) or objects (VALSE).
+Not ijson: docs/dependencies.md says why.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Images from the shards are those from memory, in any order; what goes wrong with a shard is named."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,20 @@ def test_a_shard_that_shrinks_during_the_training_is_named(folder: Path, tmp_pat
         tar.truncate(5000)
     with pytest.raises(InputError, match=r"00000\.tar: the shard cannot be read any more \(it has been written again"):
         pairs.pixels.at(np.arange(len(pairs.keys)))
+
+
+@pytest.mark.parametrize("cache_mb", [4096, 0])
+def test_a_shard_cut_between_two_pairs_is_never_trained_on(folder: Path, tmp_path: Path, clip: Clip, cache_mb: float):
+    data = copy_of(folder, tmp_path / "data")
+    with tarfile.open(data / "00001.tar") as tar:
+        end = tar.getmembers()[3 * 20].offset  # the first member of the 21st pair
+    content = (data / "00001.tar").read_bytes()
+    (data / "00001.tar").write_bytes(content[:end] + bytes(1024))
+    with pytest.raises(InputError, match=r"00001\.tar: it has \d+ bytes"):
+        load_pairs(data, folder / "weights.parquet", clip, threads=1, cache_mb=cache_mb)
+    (data / "00001.tar").write_bytes(content[:end] + bytes(len(content) - end))  # of the right size
+    with pytest.raises(InputError, match=r"00001\.tar: it has changed"):
+        load_pairs(data, folder / "weights.parquet", clip, threads=1, cache_mb=cache_mb)
 
 
 @pytest.mark.parametrize("cache_mb", [4096, 0])

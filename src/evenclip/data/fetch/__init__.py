@@ -1,6 +1,6 @@
 """Fetch data sets: the files of the registry, and the images of url lists.
 
-Commands: `evenclip data fetch NAME`, `evenclip data verify NAME --root DIR`, `evenclip data fetch-images LIST.tsv`.
+Commands: `evenclip data fetch NAME`, `evenclip data verify NAME --root DIR`, `evenclip data fetch-images LIST`.
 """
 
 from evenclip.data.fetch.dataset import fetch_dataset
