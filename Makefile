@@ -51,9 +51,10 @@ endif
 	$(UV) pip install --python $(BIN)/python --quiet --no-deps --editable .
 	touch $@
 
-# new versions of everything within pyproject's ranges; the conda files follow
+# the lock and the conda files follow pyproject.toml; `make lock UPGRADE=--upgrade` takes new versions of everything
+UPGRADE ?=
 lock: $(VENV)/.ready
-	$(UV) pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes --upgrade \
+	$(UV) pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements.txt
 	echo "uv==$$($(UV) --version | cut -d' ' -f2)" | $(UV) pip compile - --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements-uv.txt

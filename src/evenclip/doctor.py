@@ -1,6 +1,7 @@
 """What this installation can do, and what to do where it cannot: `evenclip doctor`."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+EXTRAS = ("train", "workflow", "figures")
 LEAST_FREE_GB = 2.0
 """Room that the demo study needs, with a margin."""
 
@@ -38,25 +40,48 @@ def examine(folder: Path) -> Iterator[tuple[bool, str]]:
 
 
 def _packages() -> Iterator[tuple[bool, str]]:
-    """Every required package that is missing or of another version than the package asks for; one line if none is."""
-    n_fine = 0
-    for text in importlib.metadata.requires("evenclip") or []:
-        requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+    """Every required package that is missing or of a wrong version, and what is installed of each extra."""
+    for extra, requirements in _requirements().items():
+        what, install = (f"the extra '{extra}'", f"'evenclip[{extra}]'") if extra else ("the base", "evenclip")
+        versions = {requirement: _version(requirement.name) for requirement in requirements}
+        missing = [requirement for requirement, version in versions.items() if version is None]
+        if extra and len(missing) > len(requirements) / 2:
+            yield True, f"{what} is not installed; for what needs it: pip install {install}"
             continue
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            yield False, f"{requirement.name} is missing: make, or pip install '{requirement}'"
-            continue
-        if version in requirement.specifier:
-            n_fine += 1
-        else:
-            yield False, f"{requirement.name} is {version}: pip install '{requirement}'"
-    yield n_fine > 0, f"{n_fine} required packages are installed in the versions asked for"
+        for requirement in missing:
+            yield False, f"{requirement.name} is missing: make, or pip install {install}"
+        for requirement, version in versions.items():
+            if version is not None and version not in requirement.specifier:
+                yield False, f"{requirement.name} is {version}: pip install '{requirement.name}{requirement.specifier}'"
+        yield True, f"{len(requirements) - len(missing)} of {len(requirements)} packages of {what} are installed"
+
+
+def _requirements() -> dict[str, list[Requirement]]:
+    """Requirements of the base ('') and of each extra that users install, as the package's metadata say."""
+    requirements = [Requirement(text) for text in importlib.metadata.requires("evenclip") or []]
+    outside = [requirement for requirement in requirements if requirement.name != "evenclip"]
+    by_extra: dict[str, list[Requirement]] = {}
+    for extra in ("", *EXTRAS):
+        of_base = {id(requirement) for requirements in by_extra.values() for requirement in requirements}
+        by_extra[extra] = [
+            requirement
+            for requirement in outside
+            if id(requirement) not in of_base
+            and (requirement.marker is None or requirement.marker.evaluate({"extra": extra}))
+        ]
+    return by_extra
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _torch() -> tuple[bool, str]:
+    if importlib.util.find_spec("torch") is None:
+        return True, "torch is not installed"
     try:
         import torch
         import torchvision

@@ -1,19 +1,21 @@
 """How an output was made: code fingerprints, manifests, and writes that appear whole or not at all."""
 
 import ast
+import errno
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,14 @@ RECORDED_PACKAGES = (
     "evenclip", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "torch", "torchvision", "open_clip_torch",
     "torch-geometric", "safetensors", "pillow", "mlflow", "snakemake", "dvc",
 )  # fmt: skip
+
+
+_CANNOT_WRITE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG,
+    errno.ESTALE,
+}  # fmt: skip
+_NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_CANNOT_WRITE_TEXT = re.compile("|".join(os.strerror(number) for number in sorted(_CANNOT_WRITE)))
 
 
 def code_fingerprint(*modules: str) -> str:
@@ -48,23 +58,27 @@ def code_fingerprint(*modules: str) -> str:
     str
         16 hexadecimal digits.
     """
-    if unknown := [name for name in modules if _module_path(name) is None]:
-        raise ValueError(f"no module {unknown[0]}")
-    pending, seen = list(modules), set()
-    while pending:
-        name = pending.pop()
-        if name in seen or (path := _module_path(name)) is None:
-            continue
-        seen.add(name)
-        pending += _imports_and_code(name, path)[0]
     digest = hashlib.sha256()
-    for name in sorted(seen):
-        path = _module_path(name)
+    for name, path in modules_behind(*modules).items():
         digest.update(f"{name}\n{_imports_and_code(name, path)[1]}\n".encode())
         if path.name == "__init__.py" and name != PACKAGE:
             for data in sorted(p for p in path.parent.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc")):
                 digest.update(f"{data.name}\n".encode() + data.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def modules_behind(*modules: str) -> dict[str, Path]:
+    """The modules of this package that ``modules`` import at any depth, themselves too: dotted name -> file, sorted."""
+    if unknown := [name for name in modules if module_path(name) is None]:
+        raise ValueError(f"no module {unknown[0]}")
+    pending, paths = list(modules), {}
+    while pending:
+        name = pending.pop()
+        if name in paths or (path := module_path(name)) is None:
+            continue
+        paths[name] = path
+        pending += _imports_and_code(name, path)[0]
+    return dict(sorted(paths.items()))
 
 
 def fingerprint(value: Any) -> str:
@@ -78,20 +92,62 @@ def sha256_file(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def writing_error(error: Exception, path: str | os.PathLike | None = None) -> InputError | None:
+    """What an error of the file system means to the user; None if it is another fault.
+
+    Parameters
+    ----------
+    error : Exception
+        An `OSError`, or what a library made of one, such as safetensors' error with the system's message in it.
+    path : path, optional
+        What was being written; then a folder that has vanished or is a file is the user's matter too.
+    """
+    hint = "make room, or name a place that can be written"
+    if isinstance(error, OSError):
+        place = str(error.filename or path or "output")
+        ours = path is not None and Path(place).absolute().is_relative_to(Path(path).absolute().parent)
+        if error.errno in _CANNOT_WRITE or (ours and error.errno in _NO_SUCH_PLACE):
+            return InputError(f"cannot be read or written ({os.strerror(error.errno)})", str(path or place), hint)
+    elif message := _CANNOT_WRITE_TEXT.search(str(error)):
+        return InputError(f"cannot be read or written ({message[0]})", str(path or "output"), hint)
+    return None
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn errors of the file system while ``path`` is written into `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if (message := writing_error(error, path)) is None:
+            raise
+        raise message from None
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; move it there if the block ends well, else remove it."""
+    """Yield a temporary path beside ``path``; move it there if the block ends well, else remove it.
+
+    Raises
+    ------
+    InputError
+        If there is no room, or ``path`` cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _one_line(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -101,26 +157,30 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If there is a folder at ``path`` with files that this function did not put there: it would be replaced.
+        If there is a folder at ``path`` with files that this function did not put there, which would be replaced; if
+        there is no room, or ``path`` cannot be written.
     """
     path = Path(path)
-    if path.exists() and not (path / MARK).exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError("would be replaced, and was not made by evenclip", str(path), "name a new folder for --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        (temporary / MARK).touch()
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
-            os.replace(path, old / path.name)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _one_line(path):
+        if path.exists() and not (path / MARK).exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(
+                "would be replaced, and was not made by evenclip", str(path), "name a new folder for --out"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp"))
+        try:
+            yield temporary
+            os.chmod(temporary, 0o777 & ~_umask())
+            (temporary / MARK).touch()
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".old"))
+                os.replace(path, old / path.name)
+                os.replace(temporary, path)
+                shutil.rmtree(old)
+            else:
+                os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(value: Any, path: str | os.PathLike) -> None:
@@ -226,7 +286,8 @@ def peak_memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
-def _module_path(name: str) -> Path | None:
+def module_path(name: str) -> Path | None:
+    """The file of a module or package of this package; None where there is none."""
     base = SOURCE / Path(*name.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
@@ -236,12 +297,9 @@ def _module_path(name: str) -> Path | None:
 
 @cache  # a workflow asks for the fingerprints of many stages, which share most of their modules
 def _imports_and_code(name: str, path: Path) -> tuple[set[str], str]:
-    """What a module imports of this package, see `_package_imports`, and its AST without docstrings."""
+    """What a module imports of this package, and its AST without docstrings."""
     nodes = list(ast.walk(tree := ast.parse(path.read_text(encoding="utf-8"))))
-    imports = _package_imports(name, path.name == "__init__.py", nodes)
-    if any(isinstance(node, ast.Call) and getattr(node.func, "id", "") == "modules_of" for node in nodes):
-        parts = [*path.parent.glob("*.py"), *(package.parent for package in path.parent.glob("*/__init__.py"))]
-        imports |= {f"{name}.{part.stem}" for part in parts if part != path}  # see evenclip.plugins
+    imports = package_imports(name, path, nodes)
     for node in nodes:
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
@@ -250,8 +308,18 @@ def _imports_and_code(name: str, path: Path) -> tuple[set[str], str]:
     return imports, ast.dump(tree)
 
 
-def _package_imports(name: str, is_package: bool, nodes: list[ast.AST]) -> set[str]:
-    """Modules of this package that ``nodes`` import, also inside functions, and the packages they lie in."""
+def package_imports(name: str, path: Path, nodes: Iterable[ast.AST]) -> set[str]:
+    """Modules of this package that a module imports, and the packages they lie in.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name of the module.
+    path : Path
+        Its file.
+    nodes : Iterable of AST
+        Which of its imports count: nodes of its syntax tree. All modules of a family (`modules_of`) count.
+    """
     found: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -259,9 +327,13 @@ def _package_imports(name: str, is_package: bool, nodes: list[ast.AST]) -> set[s
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
+                is_package = path.name == "__init__.py"
                 parts = name.split(".")[: None if is_package and node.level == 1 else -(node.level - is_package)]
                 base = ".".join([*parts, *([node.module] if node.module else [])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "modules_of":
+            parts = [*path.parent.glob("*.py"), *(package.parent for package in path.parent.glob("*/__init__.py"))]
+            found |= {f"{name}.{part.stem}" for part in parts if part != path}  # see evenclip.plugins
     inside = {module for module in found if module.split(".")[0] == PACKAGE}
     parents = {".".join(module.split(".")[:i]) for module in inside for i in range(2, module.count(".") + 1)}
     return inside | parents - {PACKAGE}

@@ -20,5 +20,6 @@ def test_what_is_missing_or_old_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.importlib.metadata, "version", version)
     problems = [sentence for fine, sentence in doctor.examine(tmp_path) if not fine]
     assert len(problems) == 3
-    assert problems[0].startswith("dvc is 0.1") and problems[1].startswith("mlflow is missing")
+    assert problems[0].startswith("mlflow is missing") and "evenclip[workflow]" in problems[0]
+    assert problems[1].startswith("dvc is 0.1")
     assert "config/config.yaml" in problems[2]

@@ -1,5 +1,6 @@
 """pyproject, lock and conda files name the same versions, and none names a host."""
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -28,9 +29,32 @@ def test_conda_files_are_as_generated(generate):
 def test_lock_satisfies_pyproject(generate):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = generate.locked_versions(LOCKS[0].read_text())
-    for text in project["dependencies"] + project["optional-dependencies"]["test"]:
-        requirement = Requirement(text)
-        assert versions[generate.normalise(requirement.name)] in requirement.specifier
+    extras = project["optional-dependencies"]
+    texts = project["dependencies"] + [
+        text for extra in ("train", "figures", "workflow", "test") for text in extras[extra]
+    ]
+    for requirement in map(Requirement, texts):
+        if requirement.name != "evenclip":  # an extra that takes in another
+            assert versions[generate.normalise(requirement.name)] in requirement.specifier
+
+
+def test_conda_channels_are_channels(generate):
+    texts = [path.read_text() for path in generate.files()]
+    assert all("channels:\n  - conda-forge\ndependencies:" in text for text in texts)
+
+
+def test_each_environment_has_what_its_stages_import(generate):
+    stages = generate.stages_by_environment()
+    assert {name: sorted(stages[name])[:1] for name in stages} == {
+        "tables": ["evenclip.balance"], "torch": ["evenclip.embed"], "mlflow": ["evenclip.track"]
+    }  # fmt: skip
+    everywhere = set().union(*stages.values())
+    training = generate.distributions_of("evenclip.train", everywhere)
+    assert {"torch", "safetensors", "torch-geometric"} <= training
+    assert "torch" not in generate.distributions_of("evenclip.evaluate", everywhere)
+    assert generate.distributions_of("evenclip.balance", everywhere) <= {
+        "numpy", "scipy", "pyarrow", "pandas", "pydantic", "pyyaml", "typer", "rich"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
@@ -47,3 +71,12 @@ def test_lock_without_cuda_keeps_all_but_torch(generate):
     assert {"torch", "torchvision", "triton", "nvidia-cublas"} <= dropped
     assert all(re.match(r"torch(vision)?$|triton$|nvidia-|cuda-", name) for name in dropped)
     assert {"torch-geometric", "open-clip-torch"} <= set(small)
+
+
+def test_every_import_is_declared(generate):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {generate.normalise(name) for name in generate.requirements(project, "all")}
+    sources = (ROOT / "src").rglob("*.py")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources]
+    imported = {generate.distribution_of(module) for tree in trees for module in generate.imported(tree)}
+    assert imported - {"evenclip"} <= declared

@@ -1,33 +1,75 @@
 """Write environment.yml and workflow/envs/*.yaml with the versions of requirements.txt; tests fail where they drift.
 
-Reads pyproject.toml and requirements.txt. `python workflow/envs/generate.py`; `--without-cuda` instead prints the lock
-without torch and its CUDA packages, for installs that take another build of torch.
+Reads pyproject.toml, requirements.txt, the rules, and the imports of the code that the rules run. `python
+workflow/envs/generate.py`; `--without-cuda` instead prints the lock without torch and its CUDA packages, for installs
+that take another build of torch.
 
 The packages come from PyPI inside the conda environments too: the same versions however evenclip is installed.
 """
 
+import ast
 import re
 import sys
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+from evenclip.extras import distribution_of, normalise  # noqa: E402
+from evenclip.provenance import module_path, package_imports  # noqa: E402
+
 PYTHON = "3.11"
-# what each environment's stages import; `torch` is apart because it is gigabytes
-ENVIRONMENTS = {
-    "tables": ["numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "fairlearn", "pillow", "pydantic", "pyyaml",
-               "typer", "rich", "matplotlib", "plotly", "jinja2", "urllib3", "filelock"],
-    "torch": ["numpy", "pyarrow", "pillow", "pydantic", "pyyaml", "typer", "rich", "torch", "torchvision",
-              "open_clip_torch", "torch-geometric", "faiss-cpu", "safetensors"],
-    "mlflow": ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "mlflow"],
-}  # fmt: skip
 CUDA = re.compile(r"(nvidia-|cuda-|triton$|torch$|torchvision$)")
 HEADER = "# Written by workflow/envs/generate.py from pyproject.toml and requirements.txt (make lock); do not edit.\n"
+BLOCKS = {"STUDY.config.data": ("evenclip.data.importing", "evenclip.data.world.synthesize")}
+"""Modules of the rule whose code depends on the study: how a data set is made."""
 
 
-def normalise(name: str) -> str:
-    """The canonical form of a distribution's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def stages_by_environment() -> dict[str, set[str]]:
+    """Environment -> the modules that its rules run, read from the rules' `code` and `conda`."""
+    stages: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for rule in re.split(r"(?m)^ *rule \w+:", path.read_text(encoding="utf-8"))[1:]:
+            code, environment = re.search(r"code_fingerprint\((.+)\)", rule)[1], re.search(r"envs/(\w+)\.yaml", rule)[1]
+            block = next((modules for name, modules in BLOCKS.items() if code.startswith(name)), None)
+            stages.setdefault(environment, set()).update(block or [code.strip('"')])
+    return stages
+
+
+def distributions_of(stage: str, stages: set[str]) -> set[str]:
+    """Distributions that a stage imports, from the syntax trees of its modules.
+
+    An import inside a function is followed unless it leads into the sub-package of another of the ``stages``, whose
+    command does without it.
+    """
+    others = {".".join(name.split(".")[:2]) for name in stages} - {".".join(stage.split(".")[:2])}
+    pending, seen, outside = [stage, "evenclip.cli.arguments"], set(), set()
+    while pending:
+        name = pending.pop()
+        if name in seen or (path := module_path(name)) is None:
+            continue
+        seen.add(name)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        inside = {node for function in functions for node in ast.walk(function)}
+        pending += package_imports(name, path, set(ast.walk(tree)) - inside)
+        late = package_imports(name, path, inside)
+        pending += [module for module in late if ".".join(module.split(".")[:2]) not in others]
+        outside |= {distribution_of(module) for module in imported(tree) if module.split(".")[0] != "evenclip"}
+    return outside
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Modules outside the standard library that a module imports, or takes files of, anywhere."""
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "resources.files":
+            modules.add(ast.literal_eval(node.args[0]))
+    return {module for module in modules if module.split(".")[0] not in sys.stdlib_module_names}
 
 
 def locked_versions(text: str) -> dict[str, str]:
@@ -39,11 +81,21 @@ def locked_versions(text: str) -> dict[str, str]:
     return found
 
 
+def requirements(project: dict, *extras: str) -> list[str]:
+    """Names of the distributions that the project asks for, with its extras, which may name each other."""
+    names = []
+    wanted = [*project["dependencies"], *(text for extra in extras for text in project["optional-dependencies"][extra])]
+    for text in wanted:
+        name, inner = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", text).groups()
+        names += requirements(project, *inner.split(",")) if normalise(name) == "evenclip" else [name]
+    return list(dict.fromkeys(names))
+
+
 def environment(name: str, packages: list[str], versions: dict[str, str]) -> str:
     """A conda environment file with pinned packages."""
     pins = "".join(f"      - {package}=={versions[normalise(package)]}\n" for package in packages)
     return (
-        f"{HEADER}name: {name}\nchannels:\n  - conda-forge\n  - nodefaults\n"
+        f"{HEADER}name: {name}\nchannels:\n  - conda-forge\n"
         f"dependencies:\n  - python={PYTHON}\n  - pip\n  - pip:\n{pins}"
     )
 
@@ -52,11 +104,18 @@ def files() -> dict[Path, str]:
     """Every generated file with its text."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = locked_versions((ROOT / "requirements.txt").read_text())
-    direct = [re.match(r"[\w.-]+", requirement).group() for requirement in project["dependencies"]]
+    direct = requirements(project, "all")
+    stages = stages_by_environment()
+    everywhere = set().union(*stages.values())
+    needed = {
+        name: set().union(*(distributions_of(stage, everywhere) for stage in stages[name])) for name in sorted(stages)
+    }
     everything = environment("evenclip", direct, versions) + "      - --editable .\n"
     return {ROOT / "environment.yml": everything} | {
-        ROOT / f"workflow/envs/{name}.yaml": environment(f"evenclip-{name}", packages, versions)
-        for name, packages in ENVIRONMENTS.items()
+        ROOT / f"workflow/envs/{name}.yaml": environment(
+            f"evenclip-{name}", [package for package in direct if normalise(package) in distributions], versions
+        )
+        for name, distributions in needed.items()
     }
 
 

@@ -1,29 +1,43 @@
 """The `evenclip` command: one sub-command per stage, each of which works alone, without Snakemake.
 
-Exit status: 0 = done, 2 = the user's input is wrong (one message, no traceback), 1 = a fault of ours.
-Stages are imported inside their command, so that `evenclip balance` never loads torch.
+Exit status: 0 = done, 2 = wrong input, a missing extra or a place that cannot be written (one message, no traceback),
+1 = a fault of ours. Stages are imported inside their command, so that `evenclip balance` never loads torch.
 """
 
 import sys
 
 import typer
 
-from evenclip.cli import balance, data, evaluate, stages
+from evenclip.cli import balance, data, evaluate, graph, label, publish, study, train
 from evenclip.errors import InputError
+from evenclip.extras import missing_extra
+from evenclip.provenance import writing_error
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
 app.add_typer(data.app, name="data")
-app.add_typer(balance.app)
-app.add_typer(evaluate.app)
-app.add_typer(stages.app)
+app.add_typer(study.config_app, name="config")
+app.add_typer(publish.track_app, name="track")
+for family in (label, balance, graph, train, evaluate, publish, study):
+    app.add_typer(family.app)
 
 
 def main() -> None:
-    """Entry point: turns `InputError` into one message and exit status 2."""
+    """Entry point: whatever the user can mend becomes one message and exit status 2."""
     try:
         app()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _exit(error)
+    except ModuleNotFoundError as error:
+        _exit(missing_extra(error), error)
+    except OSError as error:
+        _exit(writing_error(error), error)
+
+
+def _exit(message: InputError | None, error: Exception | None = None) -> None:
+    """Print the message and exit; raise ``error`` where there is none."""
+    if message is None:
+        raise error
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

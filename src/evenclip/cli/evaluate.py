@@ -7,8 +7,11 @@ import typer
 
 from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
 from evenclip.errors import InputError
+from evenclip.plugins import names_of
 
 app = typer.Typer()
+
+KINDS = ", ".join(names_of("evenclip.evaluate.metrics"))
 
 
 @app.command()
@@ -45,7 +48,10 @@ def evaluate(
     suite: Annotated[list[str], typer.Option(help="Built-in tasks: quality, bias; repeat. Default: all.")] = [],  # noqa: B006
     task: Annotated[
         list[str],
-        typer.Option(metavar="KIND:{...}", help="A task, e.g. 'zeroshot:{column: object, prompts: objects}'; repeat."),
+        typer.Option(
+            metavar="KIND:{...}",
+            help=f"A task, e.g. 'zeroshot:{{column: object, prompts: objects}}'; repeat. Kinds: {KINDS}.",
+        ),
     ] = [],  # noqa: B006
     name: Annotated[str | None, typer.Option(help="Name of the set in the metrics, e.g. world_people.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

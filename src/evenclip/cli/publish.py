@@ -1,0 +1,75 @@
+"""`evenclip summarize`, `card`, `report` and `track`: what is made of a finished study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evenclip.cli.arguments import OutFile, OutFolder
+from evenclip.errors import InputError
+
+app = typer.Typer()
+track_app = typer.Typer(no_args_is_help=True, help="Write results to MLflow.")
+
+Results = Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")]
+
+
+@app.command()
+def summarize(
+    results: Results,
+    run: Annotated[list[str], typer.Option("--run", help="Runs to summarize; repeat.")],
+    seed: Annotated[list[int], typer.Option("--seed", help="Seeds of each run; repeat.")],
+    evaluation_set: Annotated[
+        list[str], typer.Option("--set", help="Evaluation sets; repeat. Without: all that are there.")
+    ] = [],  # noqa: B006
+    claims: Annotated[Path | None, typer.Option(help="File of claims to test on the results.")] = None,
+    linking: Annotated[
+        list[str], typer.Option("--linking", metavar="RUN", help="Runs with results of `evenclip links`; repeat.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Summarize metrics over seeds, test differences and claims: summary.csv, tests.csv, claims.json, study.json."""
+    from evenclip.summarize import summarize_study
+
+    summarize_study(results, run, seed, evaluation_set, claims, linking)
+
+
+@app.command()
+def report(
+    results: Results,
+    out: OutFile,
+) -> None:
+    """Draw the study's figures and its self-contained report.html."""
+    from evenclip.report import write_report
+
+    write_report(results, out)
+
+
+@app.command()
+def card(
+    out: OutFolder,
+    evaluations: Annotated[
+        list[Path], typer.Argument(metavar="[EVALUATION.json...]", help="Files of `evenclip evaluate`, of one model.")
+    ] = [],  # noqa: B006
+    results: Annotated[Path | None, typer.Option(help="Folder of one study: a card of every run.")] = None,
+) -> None:
+    """Write bias cards: what was measured of a model, on what, how surely, and what was not."""
+    from evenclip.card import write_evaluation_card, write_study_cards
+
+    if results is not None and evaluations:
+        raise InputError("two things to make cards of", "evenclip card", "give --results or evaluations")
+    if results is not None:
+        write_study_cards(results, out)
+    else:
+        write_evaluation_card(evaluations, out)
+
+
+@track_app.command("sync")
+def track_sync(
+    results: Results,
+    tracking_uri: Annotated[str, typer.Option(help="MLflow store.")] = "sqlite:///mlflow.db",
+    out: Annotated[Path | None, typer.Option(help="Receipt to write: what was logged, under which run ids.")] = None,
+) -> None:
+    """Write a study to MLflow, or bring the store up to date with it; results/ stays the truth."""
+    from evenclip.track import sync
+
+    sync(results, tracking_uri, out)

@@ -1,0 +1,40 @@
+"""`evenclip config` and `evenclip doctor`: study files, and the installation that runs them."""
+
+from pathlib import Path
+
+import typer
+
+from evenclip.cli.arguments import OutFile
+
+app = typer.Typer()
+config_app = typer.Typer(no_args_is_help=True, help="Check study files and write their JSON schema.")
+
+
+@config_app.command("check")
+def config_check(study: Path) -> None:
+    """Check a study file and list its runs."""
+    from evenclip.study.study import load_study
+
+    for run in load_study(study).runs.values():
+        print(f"{run.name}\tstrategy={run.strategy}\t{' '.join(f'{k}={v}' for k, v in run.overrides.items())}".rstrip())
+
+
+@config_app.command("schema")
+def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) -> None:
+    """Write the JSON schema of study files, generated from the option blocks."""
+    from evenclip.provenance import write_json
+    from evenclip.study.schema import StudyConfig
+
+    write_json(StudyConfig.model_json_schema(), out)
+
+
+@app.command()
+def doctor() -> None:
+    """Examine the installation, and say what to do where something is missing."""
+    from evenclip.doctor import examine
+
+    found = list(examine(Path()))
+    for fine, sentence in found:
+        print(f"{'ok     ' if fine else 'PROBLEM'}  {sentence}")
+    if not all(fine for fine, _ in found):
+        raise typer.Exit(1)
