@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
@@ -299,6 +298,5 @@ def write_table(table: pa.Table, path: str | os.PathLike) -> None:
     """Write Parquet whole or not at all (a temporary file beside it, then a rename)."""
     from evenclip.provenance import atomic_file
 
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Self, Union
 
-import yaml
 from pydantic import ConfigDict, Field, RootModel
 
 from evenclip.errors import InputError
 from evenclip.evaluate.measurement import EvaluateOptions
 from evenclip.evaluate.metrics import KINDS
+from evenclip.options import parse_value
 
 __all__ = ["KINDS", "EvaluateOptions", "Task", "train_split"]
 
@@ -36,10 +36,7 @@ class Task(RootModel):
             near = difflib.get_close_matches(kind, KINDS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"the kinds are {', '.join(KINDS)}"
             raise InputError(f"unknown kind of task '{kind}'", where, hint)
-        try:
-            values = yaml.safe_load(text) or {}
-        except yaml.YAMLError:
-            values = None
+        values = parse_value(text) if text else {}
         if not isinstance(values, dict):
             raise InputError("the options are not a YAML mapping", where, f"write '{kind}:{{key: value, ...}}'")
         return cls(KINDS[kind].parse(values, where))

@@ -1,0 +1,151 @@
+"""The command line starts fast, knows its families, and ends in one line where a place cannot be written."""
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from evenclip.balance.strategies import STRATEGIES
+from evenclip.cli import app
+from evenclip.data.layouts import load_layouts
+from evenclip.errors import InputError
+from evenclip.evaluate.metrics import KINDS
+from evenclip.graph.sources import FORMATS
+from evenclip.provenance import atomic_file, atomic_folder, write_json, writing_error
+from support.tiny_training import write_model, write_squares, write_weights
+
+SLACK = 5  # a busy machine
+
+
+def seconds(*arguments: str) -> float:
+    """Processor time of a command, the best of three."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    times = []
+    for _ in range(3):
+        before = spent()
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        times.append(spent() - before)
+    return min(times)
+
+
+def test_the_package_and_its_help_start_fast():
+    assert seconds("-c", "import evenclip") < 0.15 * SLACK
+    assert seconds("-m", "evenclip", "--help") < 0.4 * SLACK
+
+
+def test_help_loads_no_stage():
+    heavy = "{'torch', 'numpy', 'pydantic', 'evenclip.balance', 'evenclip.study'} & set(sys.modules)"
+    code = f"import sys; import evenclip.cli; assert not {heavy}, {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (["balance"], STRATEGIES),
+        (["data", "import"], load_layouts()),
+        (["evaluate"], KINDS),
+        (["graph"], FORMATS),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_help_lists_every_part_of_a_family(command, names):
+    text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "500"}).output
+    assert [name for name in names if name not in text] == []
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Small inputs of the commands."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_squares(folder / "data", 40)
+    write_weights(folder / "weights.parquet", {f"{i:05d}": 1 for i in range(40)})
+    write_model(folder / "tiny.json")
+    lexicon = {"sensitive": {"color": {"red": ["red"], "blue": ["blue"]}}, "target": {"square": ["square"]}}
+    (folder / "lexicon.yaml").write_text(yaml.safe_dump(lexicon))
+    draw = np.random.default_rng(0).random((2, 300))
+    columns = {"key": [str(i) for i in range(300)], "sensitive.gender.woman": draw[0] < 0.4}
+    columns |= {"sensitive.gender.man": draw[0] >= 0.4, "target.x": draw[1] < 0.3}
+    pq.write_table(pa.table(columns), folder / "labels.parquet")
+    return folder
+
+
+COMMANDS = {
+    "balance": "balance {inputs}/labels.parquet --out {out}",
+    "balance-count": "balance-count {inputs}/labels.parquet --out {out}",
+    "audit": "audit {inputs}/labels.parquet --figures {out}",
+    "synthesize": "data synthesize --split objects --n 36 --out {out}",
+    "label": "label --data {inputs}/data --lexicon {inputs}/lexicon.yaml --out {out}",
+    "graph": "graph --source captions={inputs}/data --data {inputs}/data --out {out}",
+    "schema": "config schema --out {out}",
+    "train": "train --data {inputs}/data --weights {inputs}/weights.parquet --out {out} --state {inputs}/state"
+    " --option model={inputs}/tiny.json --option samples_seen=32 --option batch_size=16 --option device=cpu",
+}
+
+
+def run(command: str, inputs, out, limit_bytes: int | None = None) -> subprocess.CompletedProcess:
+    def limit():
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    words = [word.format(inputs=inputs, out=out) for word in COMMANDS[command].split()]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": str(inputs)}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.run([sys.executable, "-m", "evenclip", *words], preexec_fn=limit, env=environment, **output)
+
+
+def assert_one_line(done: subprocess.CompletedProcess) -> None:
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(errors) == 1 and "Traceback" not in done.stderr, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_output_below_a_file_is_one_line(command, inputs, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    assert_one_line(run(command, inputs, tmp_path / "file" / "out"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that nobody can write")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_output_that_cannot_be_written_is_one_line(command, inputs):
+    assert_one_line(run(command, inputs, "/proc/evenclip/out"))
+
+
+@pytest.mark.parametrize("command", ["balance", "balance-count", "synthesize", "label", "graph", "schema"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(command, inputs, tmp_path):
+    assert_one_line(run(command, inputs, tmp_path / "out", limit_bytes=300))
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_full_disk_keeps_the_old_output(tmp_path):
+    write_json({"a": 1}, tmp_path / "a.json")
+    with pytest.raises(InputError, match=r"a\.json.*No space left"), atomic_file(tmp_path / "a.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_vanished_folder_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="cannot be read or written"), atomic_folder(tmp_path / "a" / "out") as folder:
+        shutil.rmtree(tmp_path / "a")
+        (folder / "x").write_text("1")
+
+
+def test_other_errors_stay_faults_of_ours(tmp_path):
+    assert writing_error(FileNotFoundError(errno.ENOENT, "no", "/elsewhere"), tmp_path / "out") is None
+    assert writing_error(ValueError("a fault")) is None
+    assert "No space left" in str(writing_error(RuntimeError("Os { message: No space left on device }")))
