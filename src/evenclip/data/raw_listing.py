@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evenclip.data.source import walk_files
+from evenclip.errors import InputError
 from evenclip.provenance import fingerprint, sha256_file, write_json
 
 LARGE = 2**30
@@ -68,5 +69,5 @@ def _read_cache(path: Path) -> dict[str, Any]:
 
 
 def _write_cache(entries: dict[str, Any], path: Path) -> None:
-    with contextlib.suppress(OSError):  # a read-only checkout: hashed again next time
+    with contextlib.suppress(OSError, InputError):  # a read-only checkout: hashed again next time
         write_json(entries, path)
