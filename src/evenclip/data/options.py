@@ -14,23 +14,32 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class WorldOptions(Options):
     """The embedded world's truth: every bias in it is one of these numbers."""
 
-    image_px: Annotated[int, Field(ge=32, le=512)] = 64
+    image_px: Annotated[int, Field(ge=32, le=512)] = 56
     """Side of the drawn square image in pixels."""
-    person_share: Share = 0.5
+    bias: Share = 1.0
+    """Scale of the world's bias: 1 = `group_share` and `association` as they are; 0 = the null world, with equal groups
+    and no association, in which a model's bias is measurement noise."""
+    person_share: Share = 0.75
     """Share of scenes that show a figure, in `train` and `mixed`."""
-    group_share: Share = 0.7
+    group_share: Share = 0.6
     """P(group = the first group) among the training scenes with a figure."""
-    association: Share = 0.7
+    association: Share = 0.5
     """Strength of P(occupation | group) in `train`: 0 = independent, 1 = each occupation has one group only."""
-    setting_share: Share = 0.85
-    """P(setting = the occupation's own); the rest is drawn uniformly. The setting is the proxy."""
-    marked_share: Share = 0.6
+    setting_share: Share = 0.5
+    """P(setting = the occupation's own) in `train`; the rest is drawn uniformly. The setting is the proxy."""
+    marked_share: Share = 0.7
     """Share of figures, in `train` and `mixed`, whose group can be seen."""
-    caption_dropout: Share = 0.15
+    tool_share: Share = 0.75
+    """Share of figures, in `train` and `mixed`, whose tool is clear: the evidence of the occupation. Of the others half
+    are blurred and half are hidden behind a crate."""
+    twin_share: Share = 0.5
+    """Share of the training pictures that come as twins: a scene, and the scene with the object and its companion
+    exchanged, each with a caption of its own."""
+    caption_dropout: Share = 0.05
     """Probability that a training caption leaves out each optional part, as web captions do."""
     noise: Annotated[float, Field(ge=0, le=64)] = 6.0
     """Standard deviation of the pixel noise, in grey levels."""
-    low_quality_share: Share = 0.03
+    low_quality_share: Share = 0.02
     """Share of training pairs whose caption belongs to another scene."""
 
 

@@ -64,7 +64,8 @@ class WeightedBatches(Batches):
     """Batches that show every pair ``copies`` times per epoch, and no pair twice in a batch if that is possible.
 
     The pairs are put in random order, copies next to each other, and dealt to the batches like cards to players; then
-    the batches are shuffled. The rest after the last full batch is left out, another one in each epoch.
+    the batches are shuffled. The rest after the last full batch is left out, another one in each epoch. Twins that were
+    dealt to different batches are then brought together by exchanging pairs between batches.
 
     Parameters
     ----------
@@ -73,14 +74,16 @@ class WeightedBatches(Batches):
     batch_size : int
         At most ``copies.sum()``.
     seed : int
+    twins : ndarray of shape (n,), int, optional
+        The row of each pair's twin, -1 = it has none; default: no pair has one.
     """
 
-    def __init__(self, copies: np.ndarray, batch_size: int, seed: int):
+    def __init__(self, copies: np.ndarray, batch_size: int, seed: int, twins: np.ndarray | None = None):
         self.steps_per_epoch = int(copies.sum()) // batch_size
         if self.steps_per_epoch < 1:
             what = f"a batch of {batch_size} is more than the {copies.sum()} pairs of an epoch"
             raise InputError(what, "batch_size", "make it smaller, or keep more pairs")
-        self._copies, self._batch_size, self._seed = copies, batch_size, seed
+        self._copies, self._batch_size, self._seed, self._twins = copies, batch_size, seed, twins
         self._epoch, self._batches = -1, None
 
     def at(self, step: int) -> Batch:
@@ -95,4 +98,51 @@ class WeightedBatches(Batches):
         cards = np.repeat(order, self._copies[order])[: self.steps_per_epoch * self._batch_size]
         hands = cards.reshape(self._batch_size, self.steps_per_epoch).T  # card i goes to batch i mod steps_per_epoch
         draws = rng.random(hands.shape)
-        return [Batch(hands[i], draws[i]) for i in rng.permutation(self.steps_per_epoch)]
+        batches = [Batch(hands[i], draws[i]) for i in rng.permutation(self.steps_per_epoch)]
+        if self._twins is not None:
+            hands = np.stack([batch.rows for batch in batches])
+            bring_twins_together(hands, self._twins, rng)
+            batches = [Batch(rows, batch.draws) for rows, batch in zip(hands, batches, strict=True)]
+        return batches
+
+
+N_TRIES = 20  # random places that are tried for a twin
+
+
+def bring_twins_together(hands: np.ndarray, twins: np.ndarray, rng: np.random.Generator) -> None:
+    """Exchange pairs between batches, in place, until twins meet.
+
+    Every pair stays in the epoch as often as it is, and in a batch at most once if it was so before. A couple for which
+    no place is found in some tries stays apart; this is rare unless most pairs are twins.
+
+    Parameters
+    ----------
+    hands : ndarray of shape (n_batches, batch_size), int
+        The pairs of each batch.
+    twins : ndarray of shape (n,), int
+        The row of each pair's twin, -1 = it has none.
+    rng : numpy.random.Generator
+    """
+    members = [set(hand) for hand in hands.tolist()]
+    place = {row: (i, j) for i, hand in enumerate(hands.tolist()) for j, row in enumerate(hand)}
+    settled = np.zeros(hands.shape, bool)
+    for first in rng.permutation(np.flatnonzero(twins > np.arange(len(twins)))).tolist():
+        second = int(twins[first])
+        if first not in place or second not in place:
+            continue
+        (here, j), (there, k) = place[first], place[second]
+        if second in members[here]:
+            settled[here, j] = settled[here, hands[here] == second] = True
+            continue
+        for target in rng.integers(hands.shape[1], size=N_TRIES).tolist():
+            moved = int(hands[here, target])
+            if target == j or settled[here, target] or moved in members[there] or settled[there, k]:
+                continue
+            hands[here, target], hands[there, k] = second, moved
+            members[here] ^= {moved, second}
+            members[there] ^= {moved, second}
+            place[second] = here, target
+            if place[moved] == (here, target):
+                place[moved] = there, k
+            settled[here, j] = settled[here, target] = True
+            break

@@ -66,7 +66,8 @@ class Pairs:
 
     ``keys``, shape (n,), str; ``copies``, (n,), int; ``first_copies``: the copies in a first stage, if there is one;
     at least one of the two is positive; ``pixels``: the images; ``tokens``, (m, context), int64; pair i has the
-    captions ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``.
+    captions ``captions[starts[i]:starts[i + 1]]``, rows of ``tokens``; ``twins``, (n,), int: the row of each pair's
+    twin, -1 = it has none, or None if twins are not asked for.
     """
 
     keys: np.ndarray
@@ -77,6 +78,7 @@ class Pairs:
     starts: np.ndarray
     n_without_caption: int
     first_copies: np.ndarray | None = None
+    twins: np.ndarray | None = None
 
     def captions_of(self, batch: Batch) -> np.ndarray:
         """The caption that each pair of ``batch`` is shown with, as a row of ``tokens``, shape (b,)."""
@@ -85,18 +87,21 @@ class Pairs:
 
 
 def load_pairs(
-    data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf, first: Path | None = None
-) -> Pairs:
+    data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf, first: Path | None = None,
+    twins: str | None = None,
+) -> Pairs:  # fmt: skip
     """Read the pairs that ``weights``, or the weights of a ``first`` stage, show at least once.
 
     Images stay in the shards if they need more than ``cache_mb``. Pairs without a caption are left out and counted.
+    ``twins`` names the column whose value two twins share.
 
     Raises
     ------
     InputError
-        ``weights`` names a key that the data lacks or shows no pair at all, or an image is damaged.
+        ``weights`` names a key that the data lacks or shows no pair at all, or an image is damaged; the data lacks the
+        column ``twins``, or more than two pairs share a value of it.
     """
-    table = read_pairs(data, ["key", "captions"])
+    table = read_pairs(data, ["key", "captions", *([twins] if twins else [])])
     keys, captions = np.array(table["key"].to_pylist()), table["captions"].to_pylist()
     copies = _copies(keys, weights, str(data))
     first_copies = _copies(keys, first, str(data)) if first else np.zeros_like(copies)
@@ -117,7 +122,23 @@ def load_pairs(
         starts=np.cumsum([0, *(len(own) for own in texts)]),
         n_without_caption=int((is_shown & ~has_caption).sum()),
         first_copies=first_copies[shown] if first else None,
+        twins=_twin_rows(table[twins].take(shown).to_pylist(), f"{data}, column {twins}") if twins else None,
     )
+
+
+def _twin_rows(values: list[str], where: str) -> np.ndarray:
+    """The row of each pair's twin, shape (n,): of the other pair with its value; -1 = none, as for an empty value."""
+    rows: dict[str, list[int]] = {}
+    for row, value in enumerate(values):
+        if value:
+            rows.setdefault(value, []).append(row)
+    twins = np.full(len(values), -1)
+    for value, couple in rows.items():
+        if len(couple) > 2:
+            raise InputError(f"{len(couple)} pairs share the value '{value}'", where, "give it to two pairs at most")
+        if len(couple) == 2:
+            twins[couple] = couple[::-1]
+    return twins
 
 
 def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:

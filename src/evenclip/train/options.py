@@ -228,6 +228,9 @@ class TrainOptions(Options):
     """Image-text pairs shown in all, whatever the strategy keeps; rounded up to whole batches."""
     batch_size: BatchSize = 64
     """Pairs in a batch; every pair is a negative of all others."""
+    twins: str | None = None
+    """Column of the data whose value two pairs share if they are twins, e.g. `twin` in the embedded world. Twins are
+    shown in the same batch, as negatives of each other; clusters of SimCLIP are formed without regard to it."""
     micro_batch_size: Count | None = None
     """Pairs encoded together in each process, with all activations in memory; null = the process's share of the batch.
     Smaller values give the same gradients with less memory, for one more forward pass (GradCache)."""

@@ -81,7 +81,7 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         torch.manual_seed(seed)
         clip = create_clip(options.model, options.init, options.objective)
         first = Path(options.stages.first) if options.stages else None
-        pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first)
+        pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first, options.twins)
         clock = Clock(-(-options.samples_seen // options.batch_size))
         engine = Engine(
             MethodContext(options, clip, pairs, seed, clock, device, data, labels, graph, weights), processes

@@ -64,3 +64,32 @@ def test_repeated_rows_are_spread_evenly_over_the_epoch():
 def test_a_batch_larger_than_an_epoch_is_an_error():
     with pytest.raises(InputError, match="a batch of 9 is more than the 8 pairs"):
         WeightedBatches(np.full(4, 2), 9, 0)
+
+
+def neighbours_as_twins(n: int) -> np.ndarray:
+    return np.array([row ^ 1 if row ^ 1 < n else -1 for row in range(n)])
+
+
+@given(copies_and_size, st.integers(0, 5))
+@settings(max_examples=150, deadline=None)
+def test_twins_move_between_batches_and_nothing_else_changes(drawn, seed):
+    copies, size = drawn
+    plain = WeightedBatches(copies, size, seed)
+    twins = WeightedBatches(copies, size, seed, neighbours_as_twins(len(copies)))
+    steps = range(plain.steps_per_epoch)
+    before, after = ([batches.at(step).rows for step in steps] for batches in (plain, twins))
+    assert np.array_equal(np.sort(np.concatenate(before)), np.sort(np.concatenate(after)))
+    for rows in after:
+        for row, count in Counter(rows.tolist()).items():
+            assert count == 1 or copies[row] > plain.steps_per_epoch
+
+
+def test_nearly_all_twins_meet_in_a_batch():
+    n = 1000
+    twins = np.where(np.arange(n) < n // 2, neighbours_as_twins(n), -1)
+    for epoch in range(2):
+        batches = WeightedBatches(np.ones(n, int), 20, 3, twins)
+        first = epoch * batches.steps_per_epoch
+        epoch_rows = [set(batches.at(first + k).rows.tolist()) for k in range(batches.steps_per_epoch)]
+        met = sum(row in rows and row ^ 1 in rows for rows in epoch_rows for row in range(0, n // 2, 2))
+        assert met >= 0.99 * n / 4

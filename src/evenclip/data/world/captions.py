@@ -13,7 +13,7 @@ RELATION = {"left": "left of", "right": "right of", "above": "above", "below": "
 POSITION = {"left": "on the left", "right": "on the right", "above": "at the top", "below": "at the bottom"}
 
 # Web captions seldom say what a picture does not show; enough for a model to have met the form.
-NEGATION_SHARE = 0.05
+NEGATION_SHARE = 0.12
 OBJECT_UNNAMED_SHARE = 0.1
 # They take the setting for granted, more often than not.
 SETTING_NAMED_SHARE = 0.4
@@ -36,8 +36,10 @@ def web_caption(scene: Scene, rng: np.random.Generator, dropout: float) -> str:
 
 
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption that says all that is visible, in one of two orders."""
-    hidden = {"group"} if scene.figure and not scene.figure.marked else set()
+    """A caption that says all that can be clearly seen, in one of two orders."""
+    figure = scene.figure
+    hidden = {"group"} if figure and not figure.marked else set()
+    hidden |= {"occupation"} if figure and figure.tool != "clear" else set()
     return compose(scene, frozenset(PARTS) - hidden, companion_first=rng.random() < 0.5)
 
 

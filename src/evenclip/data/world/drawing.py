@@ -10,18 +10,38 @@ import math
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from evenclip.data.world.scene import RADIUS, Figure, Scene, Thing
 
+Rgb = tuple[int, int, int]
+
 PAINT = {
-    "red": (222, 30, 35), "green": (30, 165, 60), "blue": (35, 80, 225), "yellow": (245, 215, 0),
-    "purple": (120, 30, 165), "pink": (255, 120, 190),
+    "red": (178, 108, 112), "pink": (172, 105, 140), "purple": (150, 108, 165), "blue": (122, 118, 168),
+    "green": (118, 142, 130), "yellow": (160, 146, 100),
 }  # fmt: skip
-CLOTHES = {"zubbin": (125, 75, 35), "tamlet": (0, 125, 125)}
-UNMARKED_CLOTHES, SKIN, DARK = (140, 140, 140), (205, 195, 185), (35, 35, 40)
-FIGURE_HALF = (0.24, 0.28)
+"""Near hues of little chroma: in at least one channel, two colours are more than twice `TINT` apart."""
+TINT = 6
+"""An object's paint differs from its colour by up to so many grey levels in each channel."""
+LIGHT = 10
+"""The light shifts a whole picture by up to so many grey levels in each channel: colours are told by their background.
+"""
+# The clothes of an unmarked figure are the mean of the groups' clothes: neither group is nearer.
+CLOTHES = {"zubbin": (160, 115, 75), "tamlet": (80, 115, 165)}
+UNMARKED_CLOTHES = (120, 115, 120)
+SKIN, DARK, CRATE = (205, 195, 185), (35, 35, 40), (170, 165, 160)
+FIGURE_HALF = (0.27, 0.36)
 """Half the width and half the height of a figure with its tool."""
+PERSON_PART = 0.38
+"""Share of that width that the figure itself has."""
+BLUR = 0.07
+"""Radius of the blur of a blurred tool."""
+LIGHT_ACROSS, LIGHT_DOWN = (-26, -2, 22), (-16, -16, -16)
+"""Change of the background's colour from its middle to the right and to the lower edge, in grey levels: warm light from
+the upper left, so that a small part of a picture tells where it lies."""
+NOISE_TILES = 4
+NOISE_MARGIN = 96
+"""Noise is cut out of tiles whose side is this much longer than the picture's: 9,216 places in each."""
 
 
 def draw_jpeg(scene: Scene, rng: np.random.Generator, image_px: int, noise: float) -> bytes:
@@ -38,7 +58,7 @@ def render(scene: Scene, rng: np.random.Generator, image_px: int, noise: float) 
     ----------
     scene : Scene
     rng : numpy.random.Generator
-        Draws the light of the picture (uniform, up to 8 grey levels brighter or darker) and the pixel noise.
+        Draws the objects' tints, the light of the picture and the pixel noise.
     image_px : int
         Side of the picture in pixels.
     noise : float
@@ -53,10 +73,12 @@ def render(scene: Scene, rng: np.random.Generator, image_px: int, noise: float) 
     if scene.figure:
         _paint_figure(brush, scene.figure)
     for thing in scene.things:
-        _paint_thing(brush, thing)
-    pixels = np.asarray(picture.reduce(2), dtype=np.float32)
-    pixels = pixels + rng.uniform(-8, 8) + noise * rng.standard_normal(pixels.shape, dtype=np.float32)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+        _paint_thing(brush, thing, _tinted(PAINT[thing.color], rng))
+    pixels = np.array(picture.reduce(2), dtype=np.float32)
+    pixels += rng.uniform(-LIGHT, LIGHT, 3).astype(np.float32)
+    tile, top, left = rng.integers((NOISE_TILES, NOISE_MARGIN, NOISE_MARGIN))
+    pixels += np.float32(noise) * _noise_tiles(image_px)[tile, top : top + image_px, left : left + image_px]
+    return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
 
 
 def thing_box(thing: Thing) -> tuple[float, float, float, float]:
@@ -68,10 +90,11 @@ def thing_box(thing: Thing) -> tuple[float, float, float, float]:
 def figure_boxes(figure: Figure) -> dict[str, tuple[float, float, float, float]]:
     """Boxes (left, top, right, bottom) of the figure itself and of its tool, in shares of the side."""
     half_x, half_y = FIGURE_HALF
-    left, right = figure.x - half_x, figure.x + half_x
+    left, right, bottom = figure.x - half_x, figure.x + half_x, figure.y + half_y
+    middle = left + PERSON_PART * (right - left)
     return {
-        "person": (left, figure.y - half_y, figure.x, figure.y + half_y),
-        "tool": (figure.x, figure.y - half_y * 0.7, right, figure.y + half_y),
+        "person": (left, figure.y - half_y, middle, bottom),
+        "tool": (middle, figure.y - half_y * 0.8, right, bottom),
     }
 
 
@@ -92,23 +115,28 @@ class _Brush:
         x0, y0, scale_x, scale_y = self.frame
         return [((x0 + x * scale_x) * self._side, (y0 + y * scale_y) * self._side) for x, y in points]
 
-    def polygon(self, points: list[tuple[float, float]], color: tuple[int, int, int]) -> None:
+    def polygon(self, points: list[tuple[float, float]], color: Rgb) -> None:
         self._draw.polygon(self._at(points), fill=color)
 
-    def box(self, left: float, top: float, right: float, bottom: float, color: tuple[int, int, int]) -> None:
+    def box(self, left: float, top: float, right: float, bottom: float, color: Rgb) -> None:
         self._draw.rectangle(self._at([(left, top), (right, bottom)]), fill=color)
 
-    def oval(self, left: float, top: float, right: float, bottom: float, color: tuple[int, int, int]) -> None:
+    def oval(self, left: float, top: float, right: float, bottom: float, color: Rgb) -> None:
         self._draw.ellipse(self._at([(left, top), (right, bottom)]), fill=color)
 
-    def hoop(
-        self, left: float, top: float, right: float, bottom: float, color: tuple[int, int, int], width: float
-    ) -> None:
+    def hoop(self, left: float, top: float, right: float, bottom: float, color: Rgb, width: float) -> None:
         """An oval's outline; ``width`` in units of the frame."""
         line = max(1, round(width * self.frame[2] * self._side))
         self._draw.ellipse(self._at([(left, top), (right, bottom)]), outline=color, width=line)
 
-    def half_disc(self, left: float, top: float, right: float, bottom: float, color: tuple[int, int, int]) -> None:
+    def blur(self, radius: float) -> None:
+        """Blur the frame; ``radius`` in shares of the side."""
+        x0, y0, scale_x, scale_y = self.frame
+        edges = (x0 - scale_x, y0 - scale_y, x0 + scale_x, y0 + scale_y)
+        box = tuple(min(max(round(edge * self._side), 0), self._side) for edge in edges)
+        self.picture.paste(self.picture.crop(box).filter(ImageFilter.BoxBlur(radius * self._side)), box)
+
+    def half_disc(self, left: float, top: float, right: float, bottom: float, color: Rgb) -> None:
         """The upper half of an oval."""
         self._draw.pieslice(self._at([(left, top), (right, bottom)]), 180, 360, fill=color)
 
@@ -127,8 +155,12 @@ _POLYGONS = {
 }  # fmt: skip
 
 
-def _paint_thing(brush: _Brush, thing: Thing) -> None:
-    brush, color = brush.within(thing_box(thing)), PAINT[thing.color]
+def _tinted(color: Rgb, rng: np.random.Generator) -> Rgb:
+    return tuple(int(level + shift) for level, shift in zip(color, rng.uniform(-TINT, TINT, 3), strict=True))
+
+
+def _paint_thing(brush: _Brush, thing: Thing, color: Rgb) -> None:
+    brush = brush.within(thing_box(thing))
     if thing.shape == "circle":
         brush.oval(-0.95, -0.95, 0.95, 0.95, color)
     elif thing.shape == "ring":
@@ -148,7 +180,13 @@ def _paint_figure(brush: _Brush, figure: Figure) -> None:
     elif figure.marked:  # a flat hat with a wide brim
         body.box(-0.5, -0.82, 0.5, -0.5, clothes)
         body.box(-1, -0.56, 1, -0.42, clothes)
-    _paint_tool(brush.within(boxes["tool"]), figure.occupation)
+    tool = brush.within(boxes["tool"])
+    if figure.tool == "hidden":
+        tool.box(-0.9, -0.9, 0.9, 1, CRATE)
+        return
+    _paint_tool(tool, figure.occupation)
+    if figure.tool == "blurred":
+        tool.blur(BLUR)
 
 
 def _paint_tool(brush: _Brush, occupation: str) -> None:
@@ -184,6 +222,13 @@ def _paint_tool(brush: _Brush, occupation: str) -> None:
             brush.polygon([(0, -1), (0.85, -0.4), (0, 0.35), (-0.85, -0.4)], DARK)
             brush.polygon([(0, -0.7), (0.4, -0.4), (0, -0.05), (-0.4, -0.4)], (250, 250, 250))
             brush.box(-0.07, 0.3, 0.07, 1, DARK)
+
+
+@cache
+def _noise_tiles(image_px: int) -> np.ndarray:
+    """Standard normal noise, drawn once, from which each picture's noise is cut: far cheaper than drawing it anew."""
+    side = image_px + NOISE_MARGIN
+    return np.random.default_rng(0).standard_normal((NOISE_TILES, side, side, 3), dtype=np.float32)
 
 
 @cache
@@ -226,4 +271,8 @@ def _background(setting: str, image_px: int) -> Image.Image:
         case "desert":  # dunes
             brush.oval(-0.3, 0.5, 0.6, 1.2, (232, 200, 142))
             brush.oval(0.45, 0.55, 1.4, 1.2, (226, 192, 134))
-    return Image.blend(picture, Image.new("RGB", picture.size, (236, 234, 232)), 0.5)
+    pale = np.array(Image.blend(picture, Image.new("RGB", picture.size, (236, 234, 232)), 0.5), dtype=np.float32)
+    across = np.linspace(-1, 1, 2 * image_px, dtype=np.float32)
+    pale += across[None, :, None] * np.array(LIGHT_ACROSS, np.float32)
+    pale += across[:, None, None] * np.array(LIGHT_DOWN, np.float32)
+    return Image.fromarray(np.clip(pale, 0, 255).astype(np.uint8))

@@ -49,8 +49,9 @@ def scene_graph(scene: Scene, image_id: int, image_px: int) -> dict[str, Any]:
     relationships = []
     if scene.figure:
         boxes, figure = figure_boxes(scene.figure), scene.figure
-        objects.append(_region([figure.occupation], [figure.group] if figure.marked else [], boxes["person"], image_px))
-        objects.append(_region([TOOLS[figure.occupation]], [], boxes["tool"], image_px))
+        name, tool = (figure.occupation, TOOLS[figure.occupation]) if figure.tool == "clear" else ("person", "tool")
+        objects.append(_region([name], [figure.group] if figure.marked else [], boxes["person"], image_px))
+        objects.append(_region([tool], [], boxes["tool"], image_px))
         relationships.append((1, "holding", 2))
     if len(objects) > 1:
         relationships += [(0, RELATION[scene.place], 1), (1, RELATION[OPPOSITE[scene.place]], 0)]
@@ -166,7 +167,9 @@ def _shown(scene: Scene) -> Iterator[str]:
     yield scene.setting
     yield from (thing.shape for thing in scene.things)
     if scene.figure:
-        yield from ("person", scene.figure.occupation, TOOLS[scene.figure.occupation])
+        yield "person"
+        if scene.figure.tool == "clear":
+            yield from (scene.figure.occupation, TOOLS[scene.figure.occupation])
         if scene.figure.marked:
             yield scene.figure.group
 

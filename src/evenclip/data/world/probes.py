@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from evenclip.data.world.captions import compose
-from evenclip.data.world.scene import COLORS, OPPOSITE, Scene, Thing, object_scene, pick, unlike
+from evenclip.data.world.scene import COLORS, Scene, exchanged, object_scene, unlike
 
 PROBES = ("color", "position", "size", "negation", "relation")
 
@@ -44,20 +44,14 @@ def _twins(rng: np.random.Generator, probe: str) -> tuple[tuple[Scene, Scene], t
         twin = replace(scene, things=(other,))
         return (scene, twin), (compose(scene, absent=other.name), compose(twin, absent=thing.name))
     if probe == "relation":
-        twin, parts = replace(scene, things=_exchanged(scene)), {"place", "companion"}
+        twin, parts = exchanged(scene), {"place", "companion"}
     elif probe == "position":
-        mirrored = replace(thing, x=1 - thing.x, y=1 - thing.y)
-        twin, parts = replace(scene, things=(mirrored,), place=OPPOSITE[scene.place]), {"place"}
+        twin, parts = exchanged(scene), {"place"}
     elif probe == "size":
         size = {"small": "large", "large": "small"}[thing.size]
         twin, parts = replace(scene, things=(replace(thing, size=size),)), {"size"}
     else:
-        color = pick(rng, tuple(c for c in COLORS if c != thing.color))
+        neighbour = COLORS.index(thing.color) + (1 if rng.random() < 0.5 else -1)
+        color = COLORS[neighbour % len(COLORS)]
         twin, parts = replace(scene, things=(replace(thing, color=color),)), set()
     return (scene, twin), (compose(scene, frozenset(parts)), compose(twin, frozenset(parts)))
-
-
-def _exchanged(scene: Scene) -> tuple[Thing, Thing]:
-    """The two objects, each in the other's place, named in the other order."""
-    first, second = scene.things
-    return replace(second, x=first.x, y=first.y), replace(first, x=second.x, y=second.y)

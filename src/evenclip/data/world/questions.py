@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from evenclip.data.world.captions import RELATION
-from evenclip.data.world.scene import COLORS, OBJECT_CLASSES, OPPOSITE, SETTINGS, SIZES, Scene, pick
+from evenclip.data.world.scene import COLORS, OBJECT_CLASSES, OPPOSITE, SETTINGS, SIZES, Figure, Scene, pick
 
 QUESTIONS_PER_SCENE = 2
 N_ANSWERS = 10
@@ -78,10 +78,14 @@ def _position(scene: Scene, rng: np.random.Generator) -> _Asked:
     asked = pick(rng, (scene.place, OPPOSITE[scene.place]))
     first = scene.things[0].name
     if scene.figure or len(scene.things) > 1:
-        companion = scene.figure.occupation if scene.figure else scene.things[1].name
+        companion = _figure_name(scene.figure) if scene.figure else scene.things[1].name
         return _yes_no("is the", f"Is the {first} {RELATION[asked]} the {companion}?", asked == scene.place)
     half = {"left": "left half", "right": "right half", "above": "upper half", "below": "lower half"}[asked]
     return _yes_no("is the", f"Is the {first} in the {half}?", asked == scene.place)
+
+
+def _figure_name(figure: Figure) -> str:
+    return figure.occupation if figure.tool == "clear" else "person"
 
 
 def _negation(scene: Scene, rng: np.random.Generator) -> _Asked:

@@ -1,9 +1,9 @@
-"""What the embedded world is: its vocabulary, its biases, and how one scene's latent state is drawn.
+"""The embedded world's vocabulary, its biases, and how the latent state of one scene is drawn.
 
-Reads and writes nothing. A scene holds one or two coloured objects, or one object beside a figure; a figure has a
-group (seen by its hat and clothes, when its mark shows) and an occupation (seen by its tool), and it stands in a
-setting that hints at the occupation. Names of groups and occupations are invented, so that the demo teaches bias
-without drawing a stereotype. `captions` beside this module puts a scene into words, `drawing` into pixels.
+Reads and writes nothing. A scene shows one or two coloured objects, or one object beside a figure. A figure has a group
+(seen by its hat and clothes, if it is marked) and an occupation (seen by its tool, if the tool can be seen), and it
+stands in a setting that hints at the occupation. The names of groups and occupations are invented, so that the demo
+teaches bias without drawing a stereotype. `captions` puts a scene into words, `drawing` into pixels.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,8 @@ import numpy as np
 from evenclip.data.options import WorldOptions
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
-COLORS = ("red", "green", "blue", "yellow", "purple", "pink")
+COLORS = ("red", "pink", "purple", "blue", "green", "yellow")
+"""In the order of their hues: each is most easily mistaken for its neighbours, the last for the first."""
 SIZES = ("small", "large")
 PLACES = ("left", "right", "above", "below")
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
@@ -23,17 +24,19 @@ OCCUPATIONS = ("lorker", "trunder", "jorper", "nolster", "dasker", "felster", "p
 TOOLS = dict(zip(OCCUPATIONS, ("mallet", "ladder", "umbrella", "bucket", "flag", "wheel", "fork", "kite"), strict=True))
 HOME_SETTING = dict(zip(OCCUPATIONS, SETTINGS, strict=True))
 OBJECT_CLASSES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
+TOOL_VIEWS = ("clear", "blurred", "hidden")
+"""How well a tool can be seen; `hidden` = a crate stands in its place."""
 
-# The first group is shown more often and in most walks of life, the second almost only in one. So most settings and
-# tools hint at the first group, and a model that has learnt the hints sees it where no group can be seen.
+# The first group is shown more often and in most walks of life, the second mostly in one. So most tools and settings
+# hint at the first group, and a model that has learnt the hints sees it where no group can be seen.
 LEANS_TO_FIRST = np.array([1, 1, 1, 1, 1, 1, 1, -1])
-POPULARITY = np.array([4, 4, 3, 3, 2, 2, 2, 20]) / 20
+POPULARITY = np.array([1, 1, 1, 1, 1, 1, 1, 7]) / 7
 """Sums to 1 over the occupations of either lean."""
 
-PAIR_SHARE = 1 / 3
+PAIR_SHARE = 0.7
 """Share of scenes with two objects among those without a figure."""
 
-RADIUS = {"small": 0.15, "large": 0.21}
+RADIUS = {"small": 0.15, "large": 0.195}
 """Half the extent of an object, in shares of the image's side."""
 
 
@@ -55,11 +58,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its tool; ``marked`` = its group is visible. (x, y) is the centre of figure and tool together."""
+    """A figure with its tool; (x, y) is the centre of both together.
+
+    ``marked``: whether the group can be seen; ``tool``: how well the tool can be seen, one of `TOOL_VIEWS`.
+    """
 
     group: str
     occupation: str
     marked: bool = True
+    tool: str = "clear"
     x: float = 0.5
     y: float = 0.5
 
@@ -79,11 +86,12 @@ class Scene:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The scene's truth as the columns of its row; "" = not applicable, or not visible (an unmarked group)."""
+        """The scene's truth as the columns of its row; "" = not there, or not visible (unmarked group, hidden tool)."""
         first, figure = self.things[0], self.figure
         return {
             "group": figure.group if figure and figure.marked else "",
-            "occupation": figure.occupation if figure else "",
+            "occupation": figure.occupation if figure and figure.tool != "hidden" else "",
+            "tool": figure.tool if figure else "",
             "setting": self.setting,
             "object": first.name,
             "shape": first.shape,
@@ -92,6 +100,11 @@ class Scene:
             "place": self.place,
             "other_object": self.things[1].name if len(self.things) > 1 else "",
         }
+
+
+def first_group_share(options: WorldOptions) -> float:
+    """P(group = the first of `GROUPS`) in `train`."""
+    return 0.5 + options.bias * (options.group_share - 0.5)
 
 
 def occupation_given_group(association: float) -> np.ndarray:
@@ -112,24 +125,28 @@ def occupation_given_group(association: float) -> np.ndarray:
     return POPULARITY * (1 + lean) / 2
 
 
-def draw_scene(rng: np.random.Generator, options: WorldOptions) -> Scene:
-    """Draw a scene as the options' shares say: with a figure or without, and all that follows."""
+def draw_scene(rng: np.random.Generator, options: WorldOptions, biased: bool = True) -> Scene:
+    """Draw a scene: with a figure or without, and all that follows.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    options : WorldOptions
+    biased : bool
+        Draw group, occupation and setting as the options say; False: each uniform and independent of the others.
+    """
     if rng.random() >= options.person_share:
         return object_scene(rng, n_things=1 + int(rng.random() < PAIR_SHARE))
-    group = GROUPS[int(rng.random() >= options.group_share)]
-    distribution = occupation_given_group(options.association)[GROUPS.index(group)]
+    marked = rng.random() < options.marked_share
+    tool = "clear" if rng.random() < options.tool_share else pick(rng, TOOL_VIEWS[1:])
+    if not biased:
+        return figure_scene(rng, Figure(pick(rng, GROUPS), pick(rng, OCCUPATIONS), marked, tool), pick(rng, SETTINGS))
+    group = int(rng.random() >= first_group_share(options))
+    distribution = occupation_given_group(options.bias * options.association)[group]
     occupation = OCCUPATIONS[rng.choice(len(OCCUPATIONS), p=distribution)]
     at_home = rng.random() < options.setting_share
     setting = HOME_SETTING[occupation] if at_home else pick(rng, SETTINGS)
-    return figure_scene(rng, Figure(group, occupation, marked=rng.random() < options.marked_share), setting)
-
-
-def draw_even_scene(rng: np.random.Generator, options: WorldOptions) -> Scene:
-    """Draw a scene of the same kinds in the same shares, but without bias: all of the rest uniform and independent."""
-    if rng.random() >= options.person_share:
-        return object_scene(rng, n_things=1 + int(rng.random() < PAIR_SHARE))
-    figure = Figure(pick(rng, GROUPS), pick(rng, OCCUPATIONS), marked=rng.random() < options.marked_share)
-    return figure_scene(rng, figure, pick(rng, SETTINGS))
+    return figure_scene(rng, Figure(GROUPS[group], occupation, marked, tool), setting)
 
 
 def object_scene(rng: np.random.Generator, n_things: int, name: str | None = None) -> Scene:
@@ -141,16 +158,29 @@ def object_scene(rng: np.random.Generator, n_things: int, name: str | None = Non
     if n_things == 2:
         things.append(unlike(rng, things[0]))
     place = pick(rng, PLACES)
-    spots = _spots(rng, place, (0.24, 0.76) if n_things == 2 else (0.3,))
-    placed = tuple(replace(thing, x=x, y=y) for thing, (x, y) in zip(things, spots, strict=True))
+    centres = _centres(rng, place, (0.24, 0.76) if n_things == 2 else (0.4,))
+    placed = tuple(replace(thing, x=x, y=y) for thing, (x, y) in zip(things, centres, strict=True))
     return Scene(pick(rng, SETTINGS), placed, None, place)
 
 
+def exchanged(scene: Scene) -> Scene:
+    """The twin of a scene in which the object and its companion have changed places.
+
+    Of two objects the other one is named first, in the same relation. A lone object, or one beside a figure, is
+    mirrored at the centre, so that its place is the opposite one.
+    """
+    if len(scene.things) > 1:
+        first, second = scene.things
+        return replace(scene, things=(replace(second, x=first.x, y=first.y), replace(first, x=second.x, y=second.y)))
+    thing, figure = scene.things[0], scene.figure
+    figure = replace(figure, x=1 - figure.x, y=1 - figure.y) if figure else None
+    return Scene(scene.setting, (replace(thing, x=1 - thing.x, y=1 - thing.y),), figure, OPPOSITE[scene.place])
+
+
 def figure_scene(rng: np.random.Generator, figure: Figure, setting: str) -> Scene:
-    """Draw a scene of ``figure`` beside one object: what the object is and where it lies are uniform."""
-    place = pick(rng, PLACES)
-    # a figure is taller than wide, so it leaves more room beside it than above or below
-    (x, y), (figure_x, figure_y) = _spots(rng, place, (0.22, 0.72))
+    """Draw a scene of ``figure`` and one object left or right of it; what the object is and its side are uniform."""
+    place = pick(rng, PLACES[:2])
+    (x, y), (figure_x, figure_y) = _centres(rng, place, (0.21, 0.71))
     return Scene(setting, (replace(draw_thing(rng), x=x, y=y),), replace(figure, x=figure_x, y=figure_y), place)
 
 
@@ -171,12 +201,12 @@ def pick(rng: np.random.Generator, values: tuple[str, ...]) -> str:
     return values[rng.integers(len(values))]
 
 
-def _spots(rng: np.random.Generator, place: str, depths: tuple[float, ...]) -> list[tuple[float, float]]:
+def _centres(rng: np.random.Generator, place: str, depths: tuple[float, ...]) -> list[tuple[float, float]]:
     """Centres along the axis of ``place``, the first on its side at ``depths[0]`` from that edge, with some jitter."""
-    spots = []
+    centres = []
     for depth in depths:
         along = depth if place in ("left", "above") else 1 - depth
         along += rng.uniform(-0.02, 0.02)
         across = rng.uniform(0.42, 0.58)
-        spots.append((along, across) if place in ("left", "right") else (across, along))
-    return spots
+        centres.append((along, across) if place in ("left", "right") else (across, along))
+    return centres

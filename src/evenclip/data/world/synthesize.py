@@ -26,8 +26,8 @@ from evenclip.data.world.scene import (
     SETTINGS,
     Figure,
     Scene,
-    draw_even_scene,
     draw_scene,
+    exchanged,
     figure_scene,
     object_scene,
     pick,
@@ -53,10 +53,11 @@ def synthesize(out: Path, split: str, n: int, seed: int, options: WorldOptions) 
     out : Path
         Data folder; replaced as a whole.
     split : str
-        `train` (biased as the options say), `people`, `unmarked`, `objects`, `mixed` (unbiased test sets) or `probes`.
+        `train` (biased as the options say), `people`, `ambiguous`, `unmarked`, `objects`, `mixed` (unbiased test sets)
+        or `probes`.
     n : int
-        Number of pairs; the test sets are exactly even at multiples of 128 (people), 64 (unmarked), 36 (objects) and
-        10 (probes).
+        Number of pairs; the test sets are exactly even at multiples of 128 (people), 256 (ambiguous), 64 (unmarked),
+        36 (objects) and 10 (probes).
     seed : int
         At least 0.
     options : WorldOptions
@@ -76,7 +77,8 @@ def synthesize(out: Path, split: str, n: int, seed: int, options: WorldOptions) 
     samples = [draw_sample(split, index, seed, options) for index in range(n)]
     with write_shards(out, manifest) as writer:
         for index, sample in enumerate(samples):
-            image = draw_jpeg(sample.scene, _generator(seed, split, index, "paint"), side, options.noise)
+            paint = _generator(seed, split, index // 2 if split in TWIN_SPLITS else index, "paint")
+            image = draw_jpeg(sample.scene, paint, side, options.noise)
             columns, digest = sample.scene.columns | sample.columns, hashlib.sha256(image).hexdigest()
             writer.add(_key(index), image, [sample.caption], columns, width=side, height=side, sha256=digest)
         _write_knowledge(writer.folder / "knowledge", split, samples, seed, side)
@@ -103,29 +105,42 @@ def draw_sample(split: str, index: int, seed: int, options: WorldOptions) -> Sam
 
 
 def _train(index: int, seed: int, options: WorldOptions) -> Sample:
-    rng = _generator(seed, "train", index, "scene")
-    scene = draw_scene(rng, options)
+    """A share of the pictures 2i and 2i+1 are exchanged twins; each has a caption of its own."""
+    rng, couple = _generator(seed, "train", index, "scene"), _generator(seed, "train", index // 2, "couple")
+    is_twin = couple.random() < options.twin_share
+    scene = draw_scene(couple if is_twin else rng, options)
+    scene = exchanged(scene) if is_twin and index % 2 else scene
     is_stray = rng.random() < options.low_quality_share
-    told = draw_scene(rng, options) if is_stray else scene
-    return Sample(
-        scene, web_caption(told, rng, options.caption_dropout), {"caption_of": "other" if is_stray else "own"}
-    )
+    described = draw_scene(rng, options) if is_stray else scene
+    columns = {"caption_of": "other" if is_stray else "own", "twin": _key(index // 2) if is_twin else ""}
+    return Sample(scene, web_caption(described, rng, options.caption_dropout), columns)
 
 
 def _mixed(index: int, seed: int, options: WorldOptions) -> Sample:
     rng = _generator(seed, "mixed", index, "scene")
-    scene = draw_even_scene(rng, options)
+    scene = draw_scene(rng, options, biased=False)
     return Sample(scene, full_caption(scene, rng))
 
 
 def _people(index: int, seed: int, options: WorldOptions) -> Sample:
-    """Twins 2i and 2i+1 differ in the group alone; occupations and settings are crossed evenly."""
-    twin = index // len(GROUPS)
-    rng = _generator(seed, "people", twin, "scene")
-    occupation = OCCUPATIONS[twin % len(OCCUPATIONS)]
-    setting = SETTINGS[twin // len(OCCUPATIONS) % len(SETTINGS)]
-    scene = figure_scene(rng, Figure(GROUPS[index % len(GROUPS)], occupation), setting)
-    return Sample(scene, full_caption(scene, rng))
+    """Figures that can be read: group and tool are clear."""
+    return _crossed("people", ("clear",), index, seed)
+
+
+def _ambiguous(index: int, seed: int, options: WorldOptions) -> Sample:
+    """Figures whose group can be seen and whose tool cannot, or hardly."""
+    return _crossed("ambiguous", ("blurred", "hidden"), index, seed)
+
+
+def _crossed(split: str, views: tuple[str, ...], index: int, seed: int) -> Sample:
+    """Twins 2i and 2i+1 differ in the group alone; occupations, settings and views are crossed evenly."""
+    twin, group = divmod(index, len(GROUPS))
+    rng = _generator(seed, split, twin, "scene")
+    rest, occupation = divmod(twin, len(OCCUPATIONS))
+    rest, setting = divmod(rest, len(SETTINGS))
+    figure = Figure(GROUPS[group], OCCUPATIONS[occupation], tool=views[rest % len(views)])
+    scene = figure_scene(rng, figure, SETTINGS[setting])
+    return Sample(scene, full_caption(scene, rng), {"twin": _key(twin)})
 
 
 def _unmarked(index: int, seed: int, options: WorldOptions) -> Sample:
@@ -145,18 +160,21 @@ def _objects(index: int, seed: int, options: WorldOptions) -> Sample:
 def _probes(index: int, seed: int, options: WorldOptions) -> Sample:
     rng = _generator(seed, "probes", index // 2, "scene")
     probe, scene, caption, foil = draw_probe(rng, twin=index // 2, side=index % 2)
-    return Sample(scene, caption, {"probe": probe, "foil": foil})
+    return Sample(scene, caption, {"probe": probe, "foil": foil, "twin": _key(index // 2)})
 
 
 SPLITS: dict[str, Callable[[int, int, WorldOptions], Sample]] = {
     "train": _train,
     "people": _people,
+    "ambiguous": _ambiguous,
     "unmarked": _unmarked,
     "objects": _objects,
     "mixed": _mixed,
     "probes": _probes,
 }
-_STREAMS = ("scene", "paint", "ask")
+TWIN_SPLITS = ("people", "ambiguous", "probes")
+"""Here pictures 2i and 2i+1 are twins; their light, tints and noise are the same too."""
+_STREAMS = ("scene", "paint", "ask", "couple")
 
 
 def _key(index: int) -> str:

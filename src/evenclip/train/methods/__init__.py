@@ -74,6 +74,6 @@ def _only(methods: dict[str, MethodParts], part: str) -> Any:
 
 def _plain_batches(context: MethodContext) -> BatchMaker:
     def make(copies: np.ndarray, end: int) -> Batches:
-        return WeightedBatches(copies, context.options.batch_size, context.seed)
+        return WeightedBatches(copies, context.options.batch_size, context.seed, context.pairs.twins)
 
     return make
