@@ -216,7 +216,7 @@ def embed_with(model: str, work: Path) -> dict[str, Path]:
     from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 
     sets = [EmbedSet("utkface", work / "UTKFace"), EmbedSet("flickr8k_dev", work / "Flickr8k dev")]
-    embed_sets(model, sets, work / "embeddings", EmbedOptions())
+    embed_sets({model: work / "embeddings"}, sets, EmbedOptions())
     return {each.data.name: work / "embeddings" / f"{each.name}.npz" for each in sets}
 
 

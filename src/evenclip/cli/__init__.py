@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from evenclip.cli import balance, data, evaluate, graph, label, publish, study, train
+from evenclip.cli import balance, data, evaluate, graph, label, model, publish, study, train
 from evenclip.errors import InputError
 from evenclip.extras import missing_extra
 from evenclip.provenance import writing_error
@@ -17,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
 app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
 app.add_typer(study.config_app, name="config")
 app.add_typer(publish.track_app, name="track")
 for family in (label, balance, graph, train, evaluate, publish, study):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+from evenclip.cli.arguments import OptionPairs, OutFile, Seed, SeedFolder, Seeds, of_seeds
 from evenclip.errors import InputError
 from evenclip.plugins import names_of
 
@@ -16,19 +16,32 @@ KINDS = ", ".join(names_of("evenclip.evaluate.metrics"))
 
 @app.command()
 def embed(
-    model: Annotated[str, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")],
+    model: Annotated[
+        str, typer.Option(help="A run folder, where {seed} = the seed; an open_clip name:tag, or a checkpoint.")
+    ],
     dataset: Annotated[
         list[str],
         typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards, its prompt files; repeat."),
     ],
-    out: OutFolder,
+    out: SeedFolder,
+    seed: Seeds = [0],  # noqa: B006
+    features: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=FOLDER", help="Of each set `evenclip features`, for projections alone; repeat."),
+    ] = [],  # noqa: B006
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Embed images, captions and class prompts of every set once, for all evaluations: one .npz per set."""
     from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 
+    if bad := [argument for argument in features if not all(argument.partition("="))]:
+        raise InputError(f"'{bad[0]}' names no folder", "--features", "write NAME=FOLDER")
+    models = dict(zip(of_seeds(model, seed, "--model").values(), of_seeds(out, seed, "--out").values(), strict=True))
     embed_sets(
-        model, [EmbedSet.from_argument(argument) for argument in dataset], out, EmbedOptions.from_arguments(option)
+        {name: Path(folder) for name, folder in models.items()},
+        [EmbedSet.from_argument(argument) for argument in dataset],
+        EmbedOptions.from_arguments(option),
+        {name: Path(folder) for name, _, folder in (argument.partition("=") for argument in features)},
     )
 
 

@@ -4,6 +4,7 @@ Reads a model, data folders and prompt files; writes one `.npz` per set and `man
 Command: `evenclip embed`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from evenclip.embed.options import EmbedOptions, EmbedSet
@@ -11,8 +12,10 @@ from evenclip.embed.options import EmbedOptions, EmbedSet
 __all__ = ["EmbedOptions", "EmbedSet", "embed_sets"]
 
 
-def embed_sets(model: str, sets: list[EmbedSet], out: Path, options: EmbedOptions) -> None:
+def embed_sets(
+    models: Mapping[str, Path], sets: list[EmbedSet], options: EmbedOptions, features: Mapping[str, Path] | None = None
+) -> None:
     """Embed ``sets``; see `evenclip.embed.run.embed_sets`, imported here so that options load without torch."""
     from evenclip.embed.run import embed_sets as embed
 
-    embed(model, sets, out, options)
+    embed(models, sets, options, features)

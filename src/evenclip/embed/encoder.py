@@ -1,6 +1,6 @@
 """Embedding of images and texts in batches, and the arrays of data folders and prompt files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -9,10 +9,14 @@ import torch
 
 from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.embed.options import EmbedOptions
+from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip, resolve_device
 from evenclip.model.images import decode_images, normalise
-from evenclip.model.towers import encode_image, encode_text, trim
+from evenclip.model.towers import encode_image, encode_text, text_lengths, trim
 from evenclip.prompts import Prompts
+
+CACHED_ROWS = 8192
+"""Images whose trunk features are embedded at once."""
 
 
 class Encoder:
@@ -34,6 +38,10 @@ class Encoder:
         """Summand of the scaled similarities; 0 for a model trained with softmax."""
         return 0.0 if self._clip.logit_bias is None else self._clip.logit_bias.item()
 
+    def data_images(self, data: Path) -> tuple[list[str], np.ndarray]:
+        """Embed the images of a data folder: the keys, and shape (n, d), float32, unit rows."""
+        return self.images(iterate_images(data), str(data))
+
     def images(self, images: Iterable[tuple[str, bytes]], where: str) -> tuple[list[str], np.ndarray]:
         """Embed (key, JPEG bytes) in order: the keys, and shape (n, d), float32, unit rows."""
         decoded = decode_images(images, self._clip.preprocess_cfg, where, self._options.threads)
@@ -51,7 +59,9 @@ class Encoder:
         if not len(distinct):
             return np.zeros((0, self._clip.model_cfg["embed_dim"]), np.float32)
         tokens = self._clip.tokenizer(list(distinct))
-        by_length = torch.argsort(tokens.argmax(dim=1), stable=True)  # so that every batch is trimmed well
+        by_length = torch.argsort(
+            text_lengths(self._module, tokens), stable=True
+        )  # so that every batch is trimmed well
         features = torch.empty(len(distinct), self._clip.model_cfg["embed_dim"])
         with torch.inference_mode(), self._autocast():
             for rows in by_length.split(self._options.batch_size):
@@ -63,6 +73,32 @@ class Encoder:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._options.precision == "bf16")
 
 
+class CachedEncoder(Encoder):
+    """Projections that embed cached trunk features of known data folders.
+
+    Parameters
+    ----------
+    clip : Clip
+        Projections alone, see `evenclip.features.projections`.
+    options : EmbedOptions
+    tables : mapping of Path to FeatureTable
+        Of each data folder.
+    """
+
+    def __init__(self, clip: Clip, options: EmbedOptions, tables: Mapping[Path, FeatureTable]):
+        super().__init__(clip, options)
+        self._tables = tables
+
+    def data_images(self, data: Path) -> tuple[list[str], np.ndarray]:
+        """See `Encoder.data_images`."""
+        table, embedded = self._tables[data], []
+        for start in range(0, len(table.image), CACHED_ROWS):
+            features = torch.from_numpy(table.image[start : start + CACHED_ROWS].copy())
+            with torch.inference_mode(), self._autocast():
+                embedded.append(encode_image(self._module, features.to(self.device)).cpu().numpy())
+        return table.keys.tolist(), np.concatenate(embedded)
+
+
 def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
     """Arrays of a data folder, as `evenclip.embed.npz` describes them.
 
@@ -72,7 +108,7 @@ def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
     """
     table = read_pairs(data)
     keys, captions = table["key"].to_pylist(), table["captions"].to_pylist()
-    embedded, image = encoder.images(iterate_images(data), str(data))
+    embedded, image = encoder.data_images(data)
     row_of = {key: row for row, key in enumerate(embedded)}
     arrays = {
         "key": np.array(keys),

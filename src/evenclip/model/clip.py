@@ -1,6 +1,7 @@
 """Build, load and save CLIP models through open_clip's public interface; resolve `auto` device and precision."""
 
 import difflib
+import importlib.util
 import json
 import logging
 import warnings
@@ -12,9 +13,23 @@ from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from evenclip.errors import InputError
+from evenclip.model.identity import (
+    CHECKPOINT_SUFFIXES,
+    HUB,
+    LOCAL,
+    OPEN_CLIP_CONFIG,
+    TEXT_CONFIG,
+    TOKENIZER_CONFIG,
+    TRUNKS,
+    checkpoint_in,
+    model_folder,
+    read_trunks,
+    write_trunks,
+)
+from evenclip.model.trunks import ProjectionClip
 from evenclip.provenance import write_json
 
 
@@ -36,10 +51,6 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "bf16" if any(able.get(unit) for unit in ("avx512_bf16", "amx_bf16", "arm_bf16")) else "fp32"
 
 
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-HUB = "hf-hub:"  # prefix of names whose configuration and weights open_clip reads from the Hugging Face hub
-CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-
 # A learnt bias of -10 and a temperature of 1/10 make all pairs of the first batches cheap negatives:
 # Zhai et al. 2023, "Sigmoid loss for language image pre-training", section 3.2.
 SIGLIP_START = {"init_logit_bias": -10.0, "init_logit_scale": 2.302585092994046}
@@ -53,6 +64,8 @@ class Clip:
     tokenizer: Callable[[list[str]], torch.Tensor]
     model_cfg: dict[str, Any]
     preprocess_cfg: dict[str, Any]
+    trunks: str | None = None
+    """Of projections alone, a `ProjectionClip`: the model whose trunks they belong to, as `load_clip` takes it."""
 
     @property
     def logit_bias(self) -> torch.Tensor | None:
@@ -66,10 +79,13 @@ def create_clip(model: str, init: str = "random", objective: str = "clip") -> Cl
     Parameters
     ----------
     model : str
-        An open_clip name, or the path of a JSON configuration with embed_dim, vision_cfg and text_cfg.
+        An open_clip name, the path of a JSON configuration with embed_dim, vision_cfg and text_cfg, a model folder
+        (see `load_clip`), or open_clip's ``hf-hub:ORG/NAME``.
     init : str
-        ``"random"`` (from torch's global generator), an open_clip tag, or the path of a checkpoint. A checkpoint with
-        `open_clip_config.json` in its folder brings its preprocessing (mean, standard deviation, interpolation).
+        ``"random"`` (all weights drawn from torch's global generator, those of timm's and Hugging Face's towers too),
+        an open_clip tag, the path of a checkpoint or of a model folder, or ``hf-hub:ORG/NAME``, the same as ``model``.
+        A checkpoint with `open_clip_config.json` in its folder brings its preprocessing (mean, standard deviation,
+        interpolation).
     objective : str
         ``"siglip"`` gives the model a logit bias, if its configuration has none.
 
@@ -80,61 +96,63 @@ def create_clip(model: str, init: str = "random", objective: str = "clip") -> Cl
         activation or image size.
     """
     name = _register(model)
-    model_cfg = open_clip.get_model_config(name)
+    with _as_input_error(model):
+        model_cfg = open_clip.get_model_config(name)
     if objective == "siglip" and model_cfg.get("init_logit_bias") is None:
         model_cfg |= SIGLIP_START
     changes = {key: model_cfg[key] for key in SIGLIP_START if key in model_cfg}
-    if Path(init).is_file():
-        changes["force_preprocess_cfg"] = _preprocessing_of(Path(init), model_cfg)
-    return _build(name, model, model_cfg, pretrained=None if init == "random" else init, **changes)
+    if init == "random":
+        return _build(name, model, model_cfg, load_weights=False, pretrained_text=False, **changes)
+    if init.startswith(HUB):
+        if init != model:
+            raise InputError(f"weights of another model than '{model}'", f"init {init}", "give both the same name")
+        return _build(name, model, model_cfg, require_pretrained=True, **changes)
+    folder = model_folder(init)
+    checkpoint = checkpoint_in(folder) if folder else Path(init)
+    if not checkpoint.is_file() and not init.endswith(CHECKPOINT_SUFFIXES):
+        return _build(name, model, model_cfg, pretrained=init, **changes)
+    _existing(str(checkpoint))
+    changes["force_preprocess_cfg"] = _preprocessing_of(checkpoint, model_cfg)
+    clip = _build(name, model, model_cfg, load_weights=False, pretrained_text=False, **changes)
+    with _as_input_error(str(checkpoint)):
+        open_clip.load_checkpoint(clip.module, str(checkpoint))
+    return clip
 
 
-def load_clip(model: str) -> Clip:
+def load_clip(model: str, objective: str = "clip") -> Clip:
     """Load a trained model.
 
     Parameters
     ----------
     model : str
-        A run folder of `evenclip train`, an open_clip ``name:tag``, open_clip's ``hf-hub:ORG/NAME``,
-        ``CONFIG.json:CHECKPOINT``, or a checkpoint with its configuration beside it (``x.safetensors``, ``x.json``).
+        A model folder with `open_clip_config.json` and weights: a run folder of `evenclip train`, or a repository of
+        the Hugging Face Hub; open_clip's ``local-dir:FOLDER`` is the same. Or an open_clip ``name:tag``, open_clip's
+        ``hf-hub:ORG/NAME``, ``CONFIG.json:CHECKPOINT``, or a checkpoint with its configuration beside it
+        (``x.safetensors``, ``x.json``).
+    objective : str
+        See `create_clip`.
 
     Raises
     ------
     InputError
         There is no such model, or the weights do not fit the configuration.
     """
-    if Path(model).is_dir():
-        return _load_folder(model)
-    if model.endswith(CHECKPOINT_SUFFIXES) and ":" not in model:
-        return create_clip(str(Path(model).with_suffix(".json")), _existing(model))
+    if folder := model_folder(model):
+        if (folder / TRUNKS).is_file():
+            return _load_projections(folder)
+        clip = create_clip(str(folder), str(folder), objective)
+        saved = json.loads((folder / OPEN_CLIP_CONFIG).read_text(encoding="utf-8")).get("preprocess_cfg", {})
+        _check_same("size", _square(saved.get("size")), _square(clip.preprocess_cfg["size"]), str(folder))
+        return clip
     if model.startswith(HUB):
-        with _as_input_error(model):
-            model_cfg = open_clip.get_model_config(model)
-        return _build(model, model, model_cfg, require_pretrained=True)
+        return create_clip(model, model, objective)
+    if model.endswith(CHECKPOINT_SUFFIXES) and ":" not in model:
+        return create_clip(str(Path(model).with_suffix(".json")), _existing(model), objective)
     name, colon, init = model.rpartition(":")
-    if not colon:
-        known = "an open_clip name:tag, hf-hub:ORG/NAME, CONFIG.json:CHECKPOINT, or a checkpoint beside its .json"
-        raise InputError(f"'{model}' is no trained model", "--model", f"give a run folder, {known}")
-    return create_clip(name, init)
-
-
-def save_clip(clip: Clip, folder: Path, **description: Any) -> None:
-    """Write the model into ``folder``; ``description`` is added to `model.json`."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in clip.module.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    config = {"model_cfg": clip.model_cfg, "preprocess_cfg": clip.preprocess_cfg}
-    write_json(config, folder / OPEN_CLIP_CONFIG)
-    write_json(config | description, folder / "model.json")
-
-
-def _load_folder(folder: str) -> Clip:
-    if not (Path(folder) / OPEN_CLIP_CONFIG).is_file():
-        raise InputError(f"no {OPEN_CLIP_CONFIG} in it", folder, "give the folder that `evenclip train` wrote")
-    name = f"local-dir:{folder}"
-    clip = _build(name, folder, open_clip.get_model_config(name), require_pretrained=True)
-    saved = json.loads((Path(folder) / OPEN_CLIP_CONFIG).read_text(encoding="utf-8")).get("preprocess_cfg", {})
-    _check_same("size", _square(saved.get("size")), _square(clip.preprocess_cfg["size"]), folder)
-    return clip
+    if not colon or name + colon == LOCAL:
+        accepted = "an open_clip name:tag, hf-hub:ORG/NAME, CONFIG.json:CHECKPOINT, or a checkpoint beside its .json"
+        raise InputError(f"'{model}' is no trained model", "--model", f"give a model folder, {accepted}")
+    return create_clip(name, init, objective)
 
 
 def _preprocessing_of(checkpoint: Path, model_cfg: dict[str, Any]) -> dict[str, Any]:
@@ -162,14 +180,91 @@ def _square(size: Any) -> Any:
     return size if size is None else (size, size) if isinstance(size, int) else tuple(size)
 
 
+def save_clip(clip: Clip, folder: Path, **description: Any) -> None:
+    """Write the model into ``folder``, so that it loads from any path; ``description`` is added to `model.json`.
+
+    A Hugging Face text tower's configuration and tokenizer are written beside the weights. Of projections alone the
+    trunks are named, not copied: by a path from ``folder`` to them, and by their identity.
+    """
+    module = clip.module
+    state = module.whole_state() if isinstance(module, ProjectionClip) else module.state_dict()
+    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    save_file(_unshared(weights), folder / "model.safetensors", metadata={"format": "pt"})
+    config = {"model_cfg": clip.model_cfg | {"text_cfg": _portable(clip.model_cfg["text_cfg"])},
+              "preprocess_cfg": clip.preprocess_cfg}  # fmt: skip
+    write_json(config, folder / OPEN_CLIP_CONFIG)
+    write_json(config | description, folder / "model.json")
+    if clip.trunks is not None:
+        write_trunks(clip.trunks, folder)
+        return
+    if isinstance(clip.tokenizer, open_clip.tokenizer.HFTokenizer):
+        clip.tokenizer.save_pretrained(folder)
+    text_config = getattr(getattr(clip.module, "text", None), "config", None)
+    if text_config is not None:
+        text_config.save_pretrained(folder)
+
+
+def _load_projections(folder: Path) -> Clip:
+    """The whole model of a folder with projections alone."""
+    weights = load_file(checkpoint_in(folder))
+    clip = load_clip(read_trunks(folder), "siglip" if "logit_bias" in weights else "clip")
+    if strangers := set(weights) - set(clip.module.state_dict()):
+        raise InputError(f"no projections of its trunks ({min(strangers)})", str(folder), "train it again")
+    clip.module.load_state_dict(weights, strict=False)
+    return clip
+
+
+def _unshared(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors, none of them in another's memory, which safetensors refuses: some towers tie weights."""
+    seen: set[int] = set()
+    unshared = {}
+    for name, value in weights.items():
+        unshared[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    return unshared
+
+
+def _portable(text_cfg: dict[str, Any]) -> dict[str, Any]:
+    """The text tower's configuration with ``"."``, the model's own folder, in place of local paths."""
+    names = ("hf_model_name", "hf_tokenizer_name")
+    return text_cfg | {key: "." for key in names if key in text_cfg and Path(text_cfg[key]).exists()}
+
+
 def _build(name: str, where: str, model_cfg: dict[str, Any], **settings: Any) -> Clip:
+    """Build an open_clip model.
+
+    open_clip reads the configuration of a Hugging Face text tower from the Hub, by its name. A folder that holds it is
+    enough here.
+    """
+    text_cfg, folder = model_cfg["text_cfg"], model_folder(name)
+    if {"hf_model_name", "hf_tokenizer_name"} & text_cfg.keys():
+        _check_transformers(where)
+        if folder and "hf_tokenizer_name" in text_cfg and not (folder / TOKENIZER_CONFIG).is_file():
+            raise InputError("the tokenizer is missing", where, f"put {TOKENIZER_CONFIG} and its files there")
+    if folder and "hf_model_name" in text_cfg and (folder / TEXT_CONFIG).is_file():
+        settings["text_cfg"] = text_cfg | {"hf_model_name": str(folder), "hf_model_pretrained": False}
     with _as_input_error(where):
         module, tokenizer = open_clip.create_model(name, **settings), open_clip.get_tokenizer(name)
     return Clip(module, tokenizer, model_cfg, open_clip.get_model_preprocess_cfg(module))
 
 
+def _check_transformers(model: str) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError(
+            "its text tower or tokenizer is Hugging Face's, and transformers is not installed",
+            model,
+            "pip install 'evenclip[photos]'",
+        )
+
+
 def _register(model: str) -> str:
     """The open_clip name of ``model``; a JSON configuration is registered with open_clip under its file name."""
+    if folder := model_folder(model):
+        if not (folder / OPEN_CLIP_CONFIG).is_file():
+            raise InputError(f"no {OPEN_CLIP_CONFIG} in it", model, "give a folder that `evenclip train` wrote")
+        return f"{LOCAL}{folder}"
+    if model.startswith(HUB):
+        return model
     if model.endswith(".json"):
         try:
             config = json.loads(Path(_existing(model)).read_text(encoding="utf-8"))
@@ -180,6 +275,9 @@ def _register(model: str) -> str:
             raise InputError(
                 f"no {', '.join(missing)} in it", model, "see config/models/ and open_clip's model_configs"
             )
+        if "siglip" in Path(model).stem.lower() and "hf_tokenizer_name" not in config["text_cfg"]:
+            what = "open_clip takes a tokenizer from the network for a file of this name"
+            raise InputError(what, model, "rename the file, or write hf_tokenizer_name into text_cfg")
         open_clip.add_model_config(model)
         return Path(model).stem
     if model not in open_clip.list_models():
@@ -207,6 +305,13 @@ def _as_input_error(model: str) -> Iterator[None]:
     except UserWarning as mismatch:
         raise InputError(str(mismatch), model, "use the model's -quickgelu twin, or a tag without it") from None
     except Exception as error:  # open_clip, torch, safetensors and the hub each have error classes of their own
-        raise InputError(f"open_clip cannot build it: {error}", model, "check name, keys, tag and checkpoint") from None
+        raise InputError(
+            f"open_clip cannot build it: {_first_line(error)}", model, "check name, keys, tag and checkpoint"
+        ) from None
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _first_line(error: Exception) -> str:
+    """What the error says, without the advice that Hugging Face's add."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

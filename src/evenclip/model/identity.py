@@ -1,8 +1,45 @@
 """The files that a model is read from, and an identity that does not depend on where they lie. Loads no torch."""
 
+import json
+import os
 from pathlib import Path
 
-from evenclip.provenance import input_digest
+from evenclip.errors import InputError
+from evenclip.provenance import fingerprint, input_digest, write_json
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+HUB = "hf-hub:"
+"""open_clip reads configuration and weights of a name with this prefix from the Hugging Face Hub."""
+LOCAL = "local-dir:"
+"""open_clip's prefix of a folder; the folder's path alone does as well."""
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+CHECKPOINT_NAMES = (  # the order in which open_clip looks for them
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+)
+TEXT_CONFIG = "config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+TEXT_FILES = (TEXT_CONFIG, "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model")
+"""The files of a Hugging Face text tower and its tokenizer, in the folder of the model."""
+TRUNKS = "trunks.json"
+"""In a folder with projections alone: the model whose trunks they belong to."""
+
+
+def model_folder(model: str) -> Path | None:
+    """The folder that ``model`` names, with `local-dir:` before it or without; None if it is no folder."""
+    folder = Path(model.removeprefix(LOCAL))
+    return folder if folder.is_dir() else None
+
+
+def checkpoint_in(folder: Path) -> Path:
+    """The weights in a model folder: of `evenclip train`, or of a Hub repository; `InputError` if there are none."""
+    for name in CHECKPOINT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError("no weights in it", str(folder), f"a model folder has one of {', '.join(CHECKPOINT_NAMES)}")
 
 
 def model_files(model: str) -> dict[str, Path]:
@@ -10,22 +47,62 @@ def model_files(model: str) -> dict[str, Path]:
 
     They include `open_clip_config.json` beside a checkpoint, which describes the preprocessing of images.
     """
-    folder, (config, _, checkpoint) = Path(model), model.rpartition(":")
-    if folder.is_dir():
-        return {"model": folder / "model.safetensors", "model configuration": folder / "open_clip_config.json"}
-    if folder.is_file():
-        named = {"model": folder, "model configuration": folder.with_suffix(".json")}
+    config, _, checkpoint = model.rpartition(":")
+    folder, path = model_folder(model), Path(model)
+    if folder:
+        return {
+            "model": checkpoint_in(folder),
+            "model configuration": folder / OPEN_CLIP_CONFIG,
+            **{file.name: file for pattern in TEXT_FILES for file in sorted(folder.glob(pattern))},
+        }
+    if path.is_file():
+        files = {"model": path, "model configuration": path.with_suffix(".json")}
     else:
-        named = {"model": Path(checkpoint), "model configuration": Path(config)}
-    if named["model"].is_file():
-        named["preprocessing"] = named["model"].parent / "open_clip_config.json"
-    return {name: path for name, path in named.items() if path.is_file()}
+        files = {"model": Path(checkpoint), "model configuration": Path(config)}
+    if files["model"].is_file():
+        files["preprocessing"] = files["model"].parent / OPEN_CLIP_CONFIG
+    return {name: path for name, path in files.items() if path.is_file()}
 
 
 def model_identity(model: str) -> dict[str, str]:
     """Digests of the model's files, and its open_clip name if no file describes it."""
-    files = model_files(model)
+    files, folder = model_files(model), model_folder(model)
     digests = {name: input_digest(path) for name, path in files.items()}
+    if folder and (folder / TRUNKS).is_file():
+        digests["trunks"] = fingerprint(_recorded_trunks(folder)["identity"])
     if "model configuration" in files:
         return digests
     return digests | {"open_clip": model.rpartition(":")[0] if files else model}
+
+
+def write_trunks(model: str, folder: Path) -> None:
+    """Write into ``folder`` whose trunks its projections belong to; a folder or file by its path from there."""
+    is_path = bool(model_folder(model)) or Path(model).is_file()
+    place = os.path.relpath(model_folder(model) or model, folder) if is_path else model
+    write_json({"model": place, "is_path": is_path, "identity": model_identity(model)}, folder / TRUNKS)
+
+
+def read_trunks(folder: Path) -> str:
+    """The model whose trunks the projections in ``folder`` belong to, as `load_clip` takes it.
+
+    Raises
+    ------
+    InputError
+        It is not where it was, or it is another model now.
+    """
+    recorded = _recorded_trunks(folder)
+    model = os.path.normpath(folder / recorded["model"]) if recorded["is_path"] else recorded["model"]
+    whole = "put it back; `evenclip model export` writes a model that stands alone"
+    if recorded["is_path"] and not Path(model).exists():
+        raise InputError(f"the model of its trunks is not at {model}", str(folder), whole)
+    if model_identity(model) != recorded["identity"]:
+        raise InputError(f"{model} is not the model that its projections were trained on", str(folder), whole)
+    return model
+
+
+def _recorded_trunks(folder: Path) -> dict:
+    try:
+        recorded = json.loads((folder / TRUNKS).read_text(encoding="utf-8"))
+        return {name: recorded[name] for name in ("model", "is_path", "identity")}
+    except (ValueError, KeyError, TypeError):
+        raise InputError("not readable", str(folder / TRUNKS), "train it again") from None

@@ -64,6 +64,11 @@ def decode_image(content: bytes, transform: Callable[[Image.Image], Image.Image]
 
 
 def normalise(pixels: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
-    """Pixels, uint8, shape (b, 3, h, w), as the model's float32 input: (x / 255 - mean) / std by channel."""
+    """Pixels, uint8, shape (b, 3, h, w), as the model's float32 input: (x / 255 - mean) / std by channel.
+
+    Trunk features, which stand in for pixels where projections are trained, pass as they are.
+    """
+    if pixels.dtype != torch.uint8:
+        return pixels
     mean, std = (torch.tensor(preprocess_cfg[key], device=pixels.device).view(3, 1, 1) for key in ("mean", "std"))
     return pixels.float().div_(255).sub_(mean).div_(std)

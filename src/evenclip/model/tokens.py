@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from evenclip.errors import InputError
-from evenclip.model.towers import has_causal_text
+from evenclip.model.towers import has_causal_text, text_lengths
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 """The box of the whole image: left, top, right, bottom in shares of its sides."""
@@ -133,22 +133,13 @@ def last_text_tokens(
         False for padding.
     """
     n_special = int(has_causal_text(module))
-    n_real = _lengths(module, tokens).to(features.device) - n_special
+    n_real = text_lengths(module, tokens).to(features.device) - n_special
     k = min(n_kept, int(n_real.max()))
     place = torch.arange(k, device=features.device)
     first = n_special + (n_real - k).clamp(min=0)
     index = (first[:, None] + place).clamp(max=features.shape[1] - 1)
     kept = features.gather(1, index[:, :, None].expand(-1, -1, features.shape[2]))
     return kept, place < n_real.clamp(max=k)[:, None]
-
-
-def _lengths(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Number of each text's tokens without padding, the special ones included, shape (n,)."""
-    if has_causal_text(module):
-        return tokens.argmax(dim=1) + 1
-    text = getattr(module, "text", module)
-    pad = getattr(getattr(text, "config", None), "pad_token_id", getattr(text, "pad_id", 0))
-    return (tokens != pad).sum(dim=1).clamp(min=1)
 
 
 def region_tokens(grid: Grid, image: torch.Tensor, boxes: torch.Tensor, side: int) -> torch.Tensor:

@@ -10,10 +10,13 @@ from contextlib import contextmanager
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from open_clip.transformer import ResidualAttentionBlock, Transformer, VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from evenclip.model.trunks import ProjectionClip, image_projection, text_projection
 
 GROUP_ROWS = 64  # captions of similar length encoded together on a CPU
 
@@ -25,33 +28,52 @@ def has_causal_text(module: nn.Module) -> bool:
 
 
 def trim(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Tokens, shape (b, context), without columns after the end of all captions; call it before moving them."""
-    return tokens[:, : int(tokens.argmax(dim=1).max()) + 1] if has_causal_text(module) else tokens
+    """Tokens, shape (b, context), without columns after the end of all captions; call it before moving them.
+
+    Left whole where padding has an effect: SigLIP's text towers attend to it.
+    """
+    is_trimmed = has_causal_text(module) or isinstance(getattr(module, "text", None), HFTextEncoder)
+    return tokens[:, : int(text_lengths(module, tokens).max())] if is_trimmed and len(tokens) else tokens
 
 
-def encode_image(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Unit image features, shape (b, d), float32, of normalised images, shape (b, 3, h, w)."""
+def text_lengths(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Number of each text's tokens up to its last one that is no padding, special ones included, shape (n,)."""
+    if has_causal_text(module):
+        return tokens.argmax(dim=1) + 1
+    places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+    return ((tokens != padding_token(module)) * places).amax(dim=1).clamp(min=1)
+
+
+def padding_token(module: nn.Module) -> int:
+    """The id of the token behind the end of a text."""
+    text = getattr(module, "text", module)
+    return getattr(getattr(text, "config", None), "pad_token_id", getattr(text, "pad_id", 0))
+
+
+def encode_image(module: nn.Module, images: torch.Tensor, unit: bool = True) -> torch.Tensor:
+    """Image features, shape (b, d), float32, of length 1 if ``unit``, of normalised images, shape (b, 3, h, w)."""
     first = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     with _attention(images.device), _last_block_at(_image_blocks(module), first):
-        return F.normalize(module.encode_image(images).float(), dim=-1)
+        return _normalized(module.encode_image(images).float(), unit)
 
 
-def encode_text(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Unit text features, shape (b, d), float32, of tokens, shape (b, l), trimmed or not.
+def encode_text(module: nn.Module, tokens: torch.Tensor, unit: bool = True) -> torch.Tensor:
+    """Text features, shape (b, d), float32, of length 1 if ``unit``, of tokens, shape (b, l), trimmed or not.
 
     Like ``module.encode_text``, which takes only the full context: with causal attention the features of the first l
     positions depend on these positions alone.
     """
     with _attention(tokens.device):
         if not has_causal_text(module):
-            return F.normalize(module.encode_text(tokens).float(), dim=-1)
+            return _normalized(module.encode_text(tokens).float(), unit)
         own = (module.token_embedding, module.transformer, module.ln_final)
         blocks = _blocks(module.transformer) if _is_unobserved(*own) else None
         if blocks is None or tokens.device.type != "cpu":  # on a GPU one large batch is faster
-            return _encode_causal(module, tokens, blocks)
+            return _normalized(_encode_causal(module, tokens, blocks), unit)
         order = torch.argsort(tokens.argmax(dim=1), stable=True)
         groups = [trim(module, tokens[rows]) for rows in order.split(GROUP_ROWS)]
-        return torch.cat([_encode_causal(module, group, blocks) for group in groups])[torch.argsort(order)]
+        features = torch.cat([_encode_causal(module, group, blocks) for group in groups])[torch.argsort(order)]
+        return _normalized(features, unit)
 
 
 def _encode_causal(module: nn.Module, tokens: torch.Tensor, blocks: nn.ModuleList | None) -> torch.Tensor:
@@ -64,7 +86,11 @@ def _encode_causal(module: nn.Module, tokens: torch.Tensor, blocks: nn.ModuleLis
     x = x[torch.arange(n_rows, device=tokens.device), end] if blocks is None else x[:, 0]  # (b, width)
     projection = module.text_projection
     x = projection(x) if isinstance(projection, nn.Module) else x if projection is None else x @ projection
-    return F.normalize(x.float(), dim=-1)
+    return x.float()
+
+
+def _normalized(features: torch.Tensor, unit: bool) -> torch.Tensor:
+    return F.normalize(features, dim=-1) if unit else features
 
 
 def _image_blocks(module: nn.Module) -> nn.ModuleList | None:
@@ -114,13 +140,29 @@ def _last_block_at(blocks: nn.ModuleList | None, positions: torch.Tensor) -> Ite
         del block.forward
 
 
-def freeze_towers(module: nn.Module, towers: Sequence[str]) -> None:
-    """Freeze the ``"image"`` or ``"text"`` tower: no gradients, and evaluation mode."""
-    for tower in towers:
-        for part in _parts(module, tower):
-            part.requires_grad_(False)
-            if isinstance(part, nn.Module):
-                part.eval()
+def freeze_towers(module: nn.Module, parts: Sequence[str]) -> None:
+    """Keep parts as they are, without gradients, and computing as in evaluation.
+
+    Parameters
+    ----------
+    module : nn.Module
+    parts : sequence of str
+        ``"image"``, ``"text"``: whole towers. ``"image_trunk"``, ``"text_trunk"``: all of a tower but its last
+        projection.
+    """
+    for part in parts:
+        tower, _, is_trunk = part.partition("_")
+        if is_trunk and isinstance(module, ProjectionClip):
+            continue  # its trunks have done their part
+        for frozen in _parts(module, tower):
+            frozen.requires_grad_(False)
+            if isinstance(frozen, nn.Module):
+                frozen.eval()
+        if is_trunk:
+            holder, name = (image_projection if tower == "image" else text_projection)(module)
+            projection = getattr(holder, name).requires_grad_()
+            if isinstance(projection, nn.Module):
+                projection.train()
 
 
 def compile_towers(module: nn.Module) -> None:

@@ -10,13 +10,23 @@ from typing import Any
 
 from evenclip.train.options import TrainOptions
 
-__all__ = ["TrainOptions", "train_model"]
+Watch = Callable[[Mapping[str, Any]], None]
+"""Is called with each row of the history as soon as it is known."""
+
+__all__ = ["TrainOptions", "train_model", "train_models"]
 
 
 def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
                 labels: Path | None = None, graph: Path | None = None,
-                watch: Callable[[Mapping[str, Any]], None] | None = None) -> None:  # fmt: skip
-    """Train one model; see `evenclip.train.trainer.train_model`, imported here so that options load without torch."""
-    from evenclip.train.trainer import train_model as train
+                watch: Watch | None = None, features: Path | None = None) -> None:  # fmt: skip
+    """Train one model; see `evenclip.train.trainer.train_models`."""
+    train_models(data, weights, {seed: out}, state, options, labels, graph, watch, features)
 
-    train(data, weights, out, seed, state, options, labels, graph, watch)
+
+def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Path, options: TrainOptions,
+                 labels: Path | None = None, graph: Path | None = None,
+                 watch: Watch | None = None, features: Path | None = None) -> None:  # fmt: skip
+    """Train a model with each seed; see `evenclip.train.trainer.train_models`, imported late for torch."""
+    from evenclip.train.trainer import train_models as train
+
+    train(data, weights, outs, state, options, labels, graph, watch, features)

@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from evenclip.data.shards import iterate_images, locate_images, read_pairs
 from evenclip.errors import InputError
+from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip
 from evenclip.model.images import decode_images, normalise
 from evenclip.progress import track
 from evenclip.tables import as_keys, as_weights, check_unique_keys, read_table
 from evenclip.train.batches import Batch
-from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards
+from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards, TrunkFeatures
 
 LOG_RATIO = math.log(4 / 3)  # aspect ratios from 3/4 to 4/3, as in torchvision's RandomResizedCrop
 
@@ -87,13 +88,19 @@ class Pairs:
 
 
 def load_pairs(
-    data: Path, weights: Path, clip: Clip, threads: int, cache_mb: float = inf, first: Path | None = None,
+    data: Path,
+    weights: Path,
+    clip: Clip,
+    threads: int,
+    cache_mb: float = inf,
+    first: Path | None = None,
     twins: str | None = None,
-) -> Pairs:  # fmt: skip
+    features: FeatureTable | None = None,
+) -> Pairs:
     """Read the pairs that ``weights``, or the weights of a ``first`` stage, show at least once.
 
-    Images stay in the shards if they need more than ``cache_mb``. Pairs without a caption are left out and counted.
-    ``twins`` names the column whose value two twins share.
+    Images stay in the shards if they need more than ``cache_mb``; cached trunk ``features`` replace them. Pairs without
+    a caption are left out and counted. ``twins`` names the column whose value two twins share.
 
     Raises
     ------
@@ -111,12 +118,17 @@ def load_pairs(
     if not len(shown):
         raise InputError("no pair with a caption is shown", str(weights), "see the report of `evenclip balance`")
     texts = [captions[i] for i in shown]
+    shown_keys = keys[shown].tolist()
+    if features:
+        pixels: Pixels = TrunkFeatures(features, shown_keys)
+    else:
+        pixels = _open_pixels(data, shown_keys, clip.preprocess_cfg, threads, cache_mb)
     distinct = sorted({text for own in texts for text in own})
     index = {text: row for row, text in enumerate(distinct)}
     return Pairs(
         keys=keys[shown],
         copies=copies[shown],
-        pixels=_open_pixels(data, keys[shown].tolist(), clip.preprocess_cfg, threads, cache_mb),
+        pixels=pixels,
         tokens=clip.tokenizer(distinct),
         captions=np.array([index[text] for own in texts for text in own]),
         starts=np.cumsum([0, *(len(own) for own in texts)]),

@@ -21,7 +21,7 @@ from evenclip.train.data import Inputs, draw_crops
 from evenclip.train.distributed import Processes
 from evenclip.train.loss import CachedFeatures, contrastive_loss
 from evenclip.train.methods import make_parts
-from evenclip.train.optimizer_step import OptimizerStep
+from evenclip.train.optimizer_step import OptimizerStep, check_trainable
 from evenclip.train.pixels import Prefetcher
 from evenclip.train.plugin import MethodContext, Step
 
@@ -69,6 +69,7 @@ class Engine:
         self._vocabulary = NarrowVocabulary(self.module, self.pairs.tokens, *context.extra_tokens)
         self._tokens = self._vocabulary.narrow(self.pairs.tokens)
         self._to_training()
+        check_trainable(self.module, self.terms, self.options, self.processes)
         self._optimizer_step = OptimizerStep(self.module, self.terms, self.options, self.n_steps, self.processes)
         if self.options.compile:
             compile_towers(self.module)

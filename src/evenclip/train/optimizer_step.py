@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from evenclip.errors import InputError
 from evenclip.train.distributed import Processes
 from evenclip.train.loss import CachedFeatures
 from evenclip.train.options import TrainOptions
@@ -46,6 +48,36 @@ def make_schedule(options: TrainOptions, n_steps: int) -> Callable[[int, float],
         return peak * 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup)))
 
     return rate
+
+
+def check_trainable(module: nn.Module, terms: nn.Module, options: TrainOptions, processes: Processes) -> None:
+    """Refuse a training of nothing, and one whose gradients would not be those of the whole batch.
+
+    Batch normalisation mixes the images that are encoded together: in parts of a batch, micro batches or the shares of
+    several processes, its features and gradients are others.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In its state of training: frozen parts are in evaluation.
+    terms : nn.Module
+    options : TrainOptions
+    processes : Processes
+
+    Raises
+    ------
+    InputError
+    """
+    temperature = ("logit_scale", "logit_bias")
+    trained = [name for name, p in module.named_parameters() if p.requires_grad and name not in temperature]
+    if not trained and not any(p.requires_grad for p in terms.parameters()):
+        raise InputError("nothing is left to train but the temperature", "train.freeze", "leave a part out of it")
+    is_split = processes.size > 1 or (options.micro_batch_size or inf) < options.batch_size
+    normalised = (m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
+    if is_split and any(normalised):
+        what = "batch normalisation in a trained tower, and a batch encoded in parts"
+        hint = "one process without micro_batch_size, or freeze the tower"
+        raise InputError(what, "train.micro_batch_size", hint)
 
 
 @torch.no_grad()

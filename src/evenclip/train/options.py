@@ -5,10 +5,13 @@ checks, bias cards and documents take names, titles and needs from there; `evenc
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field
 
+from evenclip.errors import InputError
+from evenclip.model.identity import HUB, LOCAL, OPEN_CLIP_CONFIG, checkpoint_in
 from evenclip.options import BatchSize, Count, NonNegative, Options, Positive, Share, Threads
 
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
@@ -218,10 +221,13 @@ class TrainOptions(Options):
     """How a model is trained; every run of a study sees the same number of samples."""
 
     model: str = "config/models/world_tiny.json"
-    """An open_clip model name, or the path of a JSON model configuration; it sets image size and context length."""
+    """An open_clip model name, the path of a JSON model configuration or of a model folder (of `evenclip train`, or of
+    the Hugging Face Hub), or `hf-hub:ORG/NAME`; it sets image size and context length."""
     init: str = "random"
-    """Initial weights: `random`, an open_clip tag, or the path of a checkpoint, where `{seed}` stands for the seed of
-    the training."""
+    """Initial weights: `random`, an open_clip tag, `hf-hub:ORG/NAME` (the same as `model`), or the path of a checkpoint
+    or model folder, where `{seed}` stands for the seed of the training."""
+    fresh_projections: bool = False
+    """Draw the last projections of both towers anew from the seed; `init` gives the rest."""
     objective: Literal["clip", "siglip"] = "clip"
     """`clip`: softmax over the batch; `siglip`: a sigmoid for each image-text pair, with a learnt bias."""
     samples_seen: Count = 30_000
@@ -233,7 +239,8 @@ class TrainOptions(Options):
     shown in the same batch, as negatives of each other; clusters of SimCLIP are formed without regard to it."""
     micro_batch_size: Count | None = None
     """Pairs encoded together in each process, with all activations in memory; null = the process's share of the batch.
-    Smaller values give the same gradients with less memory, for one more forward pass (GradCache)."""
+    Smaller values give the same gradients with less memory, for one more forward pass (GradCache); not with batch
+    normalisation in a tower that is trained."""
     lr: Positive = 1e-3
     """Highest learning rate: reached after the warm-up, then lowered to 0 along a cosine."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -247,8 +254,9 @@ class TrainOptions(Options):
     and, if there is a graph, what it says of the image's regions."""
     crop_scale_min: PositiveShare = 1.0
     """Smallest share of an image's area that a random crop keeps; 1 = no crops."""
-    freeze: list[Literal["image", "text"]] = []
-    """Towers that are not trained."""
+    freeze: list[Literal["image", "text", "image_trunk", "text_trunk"]] = []
+    """Parts that are not trained. `image`, `text`: a whole tower; `image_trunk`, `text_trunk`: all of it but its last
+    projection. With both trunks frozen, `evenclip features` can compute them once for all trainings."""
     ema: OpenShare | None = None
     """Decay per step of a moving average of the weights, which becomes the trained model; null = the last weights."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -314,10 +322,33 @@ class TrainOptions(Options):
         replaced = {name: method.with_weights_of(strategies) for name, method in self.methods().items()}
         return self.model_copy(update=replaced)
 
+    def check_cacheable(self) -> None:
+        """Refuse options with which cached trunk features are not those of the training.
+
+        Raises
+        ------
+        InputError
+            A trunk is trained, or sees more than whole images of the training data; or the seeds start from several
+            models.
+        """
+        if not ({"image", "image_trunk"} & {*self.freeze} and {"text", "text_trunk"} & {*self.freeze}):
+            raise InputError("cached features are of frozen trunks", "train.freeze", "[image_trunk, text_trunk]")
+        if "{seed}" in self.init or self.init == "random":
+            raise InputError("cached features are of one trained model", "train.init", "name it, for all seeds")
+        refused = {
+            "crop_scale_min": self.crop_scale_min < 1,
+            "bias_probe": self.bias_probe is not None,
+            "efficientcl": self.efficientcl is not None,
+            "knowledge": self.knowledge is not None and not self.knowledge.as_captions,
+        }
+        for name, is_on in refused.items():
+            if is_on:
+                what = "it looks inside the towers, or at other images than those whose features are cached"
+                raise InputError(what, f"train.{name}", "leave it out, or train without cached features")
+
     def files(self) -> dict[str, str]:
         """Files that the options name, by what they hold: their content changes the trained model too."""
-        models, suffixes = {"model": self.model, "init": self.init}, (".json", ".safetensors", ".pt", ".pth", ".bin")
-        own = {name: path for name, path in models.items() if path.endswith(suffixes)}
+        own = {**_model_files("model", self.model), **_model_files("init", self.init)}
         return own | {name: path for block in self._reading() for name, path in block.files().items()}
 
     def stage_outputs(self) -> dict[str, str]:
@@ -326,3 +357,14 @@ class TrainOptions(Options):
 
     def _reading(self) -> list[ReadingOptions]:
         return [*self.methods().values(), *([self.bias_probe] if self.bias_probe else [])]
+
+
+def _model_files(name: str, model: str) -> dict[str, str]:
+    """The files of a model that is named by a path: a file, or a folder, which another stage may have still to make."""
+    if model.endswith((".json", ".safetensors", ".pt", ".pth", ".bin")):
+        return {name: model}
+    if "/" not in model or model.startswith(HUB):
+        return {}
+    folder = Path(model.removeprefix(LOCAL))
+    weights = checkpoint_in(folder) if folder.is_dir() else folder / "model.safetensors"
+    return {name: str(weights), f"{name} configuration": str(folder / OPEN_CLIP_CONFIG)}

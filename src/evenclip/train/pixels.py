@@ -15,6 +15,7 @@ import torch
 
 from evenclip.data.shards import ImagePlace
 from evenclip.errors import InputError
+from evenclip.features.table import FeatureTable
 from evenclip.model.images import decode_image, pixel_transform
 from evenclip.train.batches import Batch
 
@@ -85,6 +86,25 @@ class PixelsInShards:
         if len(content) < place.size:
             raise _vanished(place.tar, "it has become shorter")
         return content
+
+
+class TrunkFeatures:
+    """Cached features of the image trunk in place of pixels.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    keys : list of str
+        Of each pair.
+    """
+
+    def __init__(self, table: FeatureTable, keys: list[str]):
+        row_of = {key: row for row, key in enumerate(table.keys)}
+        self._features, self._rows = table.image, np.array([row_of[key] for key in keys])
+
+    def at(self, rows: np.ndarray) -> torch.Tensor:
+        """Features of some pairs, shape (b, p), in the type of the table, on the CPU."""
+        return torch.from_numpy(self._features[self._rows[rows]])
 
 
 @dataclass(frozen=True)

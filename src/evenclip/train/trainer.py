@@ -1,4 +1,4 @@
-"""One training from inputs to outputs: read, start or continue, train, record, write.
+"""Trainings from inputs to outputs: read, start or continue, train, record, write.
 
 The outputs appear whole or not at all. A training that was killed at any moment continues with the same command and
 ends with the same weights, bit by bit (on a CPU, with the same machine and number of threads and processes). Under
@@ -19,12 +19,16 @@ from safetensors import SafetensorError
 
 from evenclip.data.shards import read_manifest
 from evenclip.errors import InputError
-from evenclip.model.clip import create_clip, resolve_device, resolve_precision, save_clip
+from evenclip.features.projections import CachedProjections
+from evenclip.features.table import FeatureTable
+from evenclip.model.clip import Clip, create_clip, resolve_device, resolve_precision, save_clip
+from evenclip.model.identity import model_folder
+from evenclip.model.trunks import draw_projections
 from evenclip.progress import track
 from evenclip.provenance import Manifest, atomic_folder, code_fingerprint
 from evenclip.tables import read_table, write_table
 from evenclip.train.checkpoint import SavedState, only_training
-from evenclip.train.data import load_pairs
+from evenclip.train.data import Pairs, load_pairs
 from evenclip.train.distributed import Processes, check_shares, joined_processes
 from evenclip.train.engine import Engine
 from evenclip.train.history import check_finite, history_row, memory_mb
@@ -34,10 +38,13 @@ from evenclip.train.plugin import Clock, MethodContext
 Watch = Callable[[Mapping[str, Any]], None]
 
 
-def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, options: TrainOptions,
-                labels: Path | None = None, graph: Path | None = None,
-                watch: Watch | None = None) -> None:  # fmt: skip
-    """Train a CLIP model.
+def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Path, options: TrainOptions,
+                 labels: Path | None = None, graph: Path | None = None,
+                 watch: Watch | None = None, features: Path | None = None) -> None:  # fmt: skip
+    """Train a CLIP model with each of several seeds, on the same decoded images or features.
+
+    Every training is the same as one alone, bit by bit. If the command is interrupted, it continues: seeds that were
+    finished are not trained again.
 
     Parameters
     ----------
@@ -45,10 +52,9 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         Folder of image-text shards.
     weights : Path
         `weights.parquet` of `evenclip balance`, for this data.
-    out : Path
-        Run folder; replaced as a whole.
-    seed : int
-        At least 0; determines initial weights, batches, captions and crops.
+    outs : mapping of int to Path
+        Run folder of each seed, at least 0; replaced as a whole. A seed determines initial weights, batches, captions
+        and crops.
     state : Path
         Folder for the saved states of interrupted trainings.
     options : TrainOptions
@@ -58,39 +64,104 @@ def train_model(data: Path, weights: Path, out: Path, seed: int, state: Path, op
         Folder of `evenclip graph`, for methods that use the knowledge graph.
     watch : callable, optional
         Called by the first process with each new row of the history.
+    features : Path, optional
+        Folder of `evenclip features` of this data and of the initial weights: their trunks, which must be frozen, are
+        not computed again.
 
     Raises
     ------
     InputError
-        Model, weights and data do not fit together, another process trains this model, the loss is no longer finite, or
-        the outputs cannot be written.
+        Model, weights, data and features do not fit together, another process trains this model, the loss is no longer
+        finite, or the outputs cannot be written.
     """
     device = resolve_device(options.device)
-    asked, precision = options, resolve_precision(options.precision, device)
-    options = asked.of_seed(seed).model_copy(update={"precision": precision})
+    asked, options = options, options.model_copy(update={"precision": resolve_precision(options.precision, device)})
     torch.set_num_threads(options.threads)
-    named = {"labels": labels, "graph": graph}
-    named |= {name: Path(path) for name, path in (options.files() | options.stage_outputs()).items()}
     read_manifest(data)  # this line and the next explain a wrong path
     read_table(weights, ["key", "copies"])
-    inputs = {"data": data, "weights": weights} | {name: path for name, path in named.items() if path}
-    manifest = Manifest("train", asked.model_dump(mode="json"), inputs, seed)
-    with joined_processes(device) as processes, only_training(state, out) if processes.is_first else nullcontext():
+    inputs = {"data": data, "weights": weights, "labels": labels, "graph": graph, "features": features}
+    inputs = {name: path for name, path in inputs.items() if path}
+    source = _Source(data, weights, options, device, features)
+    finished: list[SavedState] = []
+    with joined_processes(device) as processes:
         check_shares(options.batch_size, processes)
-        saved = SavedState(state, _identity(manifest, out, options, device, processes)) if processes.is_first else None
+        for seed, out in outs.items():
+            manifest = _manifest(asked, inputs, seed)
+            with only_training(state, out) if processes.is_first else nullcontext():
+                identity = _identity(manifest, out, options.of_seed(seed), device, processes)
+                saved = SavedState(state, identity) if processes.is_first else None
+                clip, pairs = source.of_seed(seed)
+                clock = Clock(-(-options.samples_seen // options.batch_size))
+                paths = data, labels, graph, weights
+                context = MethodContext(options.of_seed(seed), clip, pairs, seed, clock, device, *paths)
+                engine = Engine(context, processes)
+                history = _run(engine, saved, watch)
+                if saved and len(outs) > 1:  # Snakemake removes what a failed job has written
+                    saved.save({"engine": engine.state(), "history": history})
+                    finished.append(saved)
+                engine.finish()
+                if saved:
+                    _write(engine, history, out, manifest, weights)
+                    if len(outs) == 1:
+                        saved.remove()
+    for saved in finished:
+        saved.remove()
+
+
+def _manifest(options: TrainOptions, inputs: Mapping[str, Path], seed: int) -> Manifest:
+    own = options.of_seed(seed)
+    files = {name: Path(path) for name, path in (own.files() | own.stage_outputs()).items()}
+    return Manifest("train", options.model_dump(mode="json"), {**inputs, **files}, seed)
+
+
+class _Source:
+    """Models and pairs of the seeds of one training; what does not depend on the seed is read once."""
+
+    def __init__(self, data: Path, weights: Path, options: TrainOptions, device: torch.device, features: Path | None):
+        self._data, self._weights, self._options, self._device = data, weights, options, device
+        self._table = self._projections = self._pairs = None
+        if features:
+            options.check_cacheable()
+            self._table = FeatureTable.read(features, data, self._trunks)
+
+    def of_seed(self, seed: int) -> tuple[Clip, Pairs]:
+        """A model to train, and the pairs."""
         torch.manual_seed(seed)
+        if self._table:
+            clip = self._cached_clip(seed)
+            torch.manual_seed(seed)  # the methods' own weights are the same whether the model was just built or not
+        else:
+            clip = self._whole_clip(seed)
+        return clip, self._pairs_for(clip)
+
+    @property
+    def _trunks(self) -> str:
+        """The initial model, as `load_clip` takes it."""
+        model, init = self._options.model, self._options.init
+        return init if model_folder(init) or model == init else f"{model}:{init}"
+
+    def _whole_clip(self, seed: int) -> Clip:
+        options = self._options.of_seed(seed)
         clip = create_clip(options.model, options.init, options.objective)
-        first = Path(options.stages.first) if options.stages else None
-        pairs = load_pairs(data, weights, clip, options.threads, options.cache_mb, first, options.twins)
-        clock = Clock(-(-options.samples_seen // options.batch_size))
-        engine = Engine(
-            MethodContext(options, clip, pairs, seed, clock, device, data, labels, graph, weights), processes
-        )
-        history = _run(engine, saved, watch)
-        engine.finish()
-        if saved:
-            _write(engine, history, out, manifest, weights)
-            saved.remove()
+        if options.fresh_projections:
+            draw_projections(clip.module, seed)
+        return clip
+
+    def _cached_clip(self, seed: int) -> Clip:
+        if self._projections is None:
+            self._whole = self._whole_clip(seed)
+            self._projections = CachedProjections(self._whole, self._trunks, [self._table], self._device)
+        elif self._options.fresh_projections:
+            draw_projections(self._whole.module, seed)
+        return self._projections.clip()
+
+    def _pairs_for(self, clip: Clip) -> Pairs:
+        if self._pairs is None:
+            options = self._options
+            first = Path(options.stages.first) if options.stages else None
+            own = options.threads, options.cache_mb, first, options.twins
+            self._pairs = load_pairs(self._data, self._weights, clip, *own, self._table)
+        return self._pairs
 
 
 def _run(engine: Engine, saved: SavedState | None, watch: Watch | None) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_cached_arrays_are_those_of_embed(root: Path, tmp_path: Path):
     files = EmbeddingCache(tmp_path / "cache", str(root / "run"), OPTIONS).files(root / "data", [root / "colors.yaml"])
-    embed_sets(str(root / "run"), [EmbedSet("s", root / "data", (root / "colors.yaml",))], tmp_path / "out", OPTIONS)
+    embed_sets({str(root / "run"): tmp_path / "out"}, [EmbedSet("s", root / "data", (root / "colors.yaml",))], OPTIONS)
     plain = dict(np.load(tmp_path / "out" / "s.npz"))
     cached = {name: array for file in files for name, array in np.load(file).items()}
     assert set(cached) == set(plain)

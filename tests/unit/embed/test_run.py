@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def files(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     sets = [EmbedSet("plain", folder / "plain", (folder / "colors.yaml",)), EmbedSet("probes", folder / "probes")]
-    embed_sets(str(folder / "run"), sets, folder / "out", EmbedOptions(batch_size=5, device="cpu"))
+    embed_sets({str(folder / "run"): folder / "out"}, sets, EmbedOptions(batch_size=5, device="cpu"))
     return {path.stem: dict(np.load(path)) for path in (folder / "out").glob("*.npz")}
 
 
@@ -108,7 +108,7 @@ def test_scale_bias_and_manifest_say_how_similarities_are_read(folder: Path, fil
 def test_a_set_without_captions_has_no_text(folder: Path, tmp_path: Path):
     with write_shards(tmp_path / "data", Manifest("data", {}, {})) as writer:
         writer.add("a", square_jpeg("red", np.random.default_rng(0)), [], {}, width=32, height=32, sha256="")
-    embed_sets(str(folder / "run"), [EmbedSet("x", tmp_path / "data")], tmp_path / "out", EmbedOptions(device="cpu"))
+    embed_sets({str(folder / "run"): tmp_path / "out"}, [EmbedSet("x", tmp_path / "data")], EmbedOptions(device="cpu"))
     found = np.load(tmp_path / "out" / "x.npz")
     assert found["text"].shape == (0, 16) and found["text_image"].shape == (0,) and found["image"].shape == (1, 16)
 
@@ -132,13 +132,13 @@ def test_a_prompt_file_that_names_no_class_is_an_error(folder: Path, tmp_path: P
     (tmp_path / "bad.yaml").write_text(text)
     sets = [EmbedSet("x", folder / "plain", (tmp_path / "bad.yaml",))]
     with pytest.raises(InputError, match=message):
-        embed_sets(str(folder / "run"), sets, tmp_path / "out", EmbedOptions())
+        embed_sets({str(folder / "run"): tmp_path / "out"}, sets, EmbedOptions())
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_no_data_folder_is_an_error(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match="not a data folder"):
-        embed_sets(str(folder / "run"), [EmbedSet("x", tmp_path / "none")], tmp_path / "out", EmbedOptions())
+        embed_sets({str(folder / "run"): tmp_path / "out"}, [EmbedSet("x", tmp_path / "none")], EmbedOptions())
 
 
 def test_options_and_sets_load_without_torch():

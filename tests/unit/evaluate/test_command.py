@@ -88,7 +88,7 @@ def test_tasks_on_a_folder_need_no_suite(evaluate):
 
 def test_embeddings_of_embed_say_whose_they_are(evaluate, root, tmp_path):
     for name in ("one", "two"):
-        embed_sets("run", [EmbedSet("s", Path("data/things/all"))], tmp_path / name, EmbedOptions(device="cpu"))
+        embed_sets({"run": tmp_path / name}, [EmbedSet("s", Path("data/things/all"))], EmbedOptions(device="cpu"))
     command = ("--dataset", "data/things/all", "--task", "retrieval", "--name", "s", "--json")
     manifest = json.loads(evaluate("--embeddings", str(tmp_path / "one" / "s.npz"), *command))["manifest"]
     assert (manifest["model"], manifest["embedding"]["device"]) == ("run", "cpu")

@@ -50,7 +50,7 @@ def test_the_last_row_is_what_the_evaluation_measures_and_the_weights_are_as_wit
     history = pq.read_table(probed / "bias_history.parquet").to_pydict()
     assert history["step"] == [0, 3, 7, 10]
     embed_sets(
-        str(probed), [EmbedSet("it", folder / "data", (folder / "colors.yaml",))], tmp_path / "e", EmbedOptions()
+        {str(probed): tmp_path / "e"}, [EmbedSet("it", folder / "data", (folder / "colors.yaml",))], EmbedOptions()
     )
     tasks = ["association:{column: color, prompts: colors}", "representation:{prompts: colors}"]
     options = EvaluateOptions(minimum_group=2, resamples=100)

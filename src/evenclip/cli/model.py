@@ -1,0 +1,35 @@
+"""`evenclip model ...`: model folders that every stage, and plain open_clip, read."""
+
+from typing import Annotated
+
+import typer
+
+from evenclip.cli.arguments import OutFolder
+
+app = typer.Typer(no_args_is_help=True, help="Write model folders.")
+
+
+@app.command("packaged")
+def model_packaged(
+    out: OutFolder,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of the images that it sees, in pixels.")] = 128,
+    embed_dim: Annotated[int, typer.Option(min=1, help="Features that both projections have.")] = 256,
+) -> None:
+    """Write a model of pretrained towers that are Python packages: EfficientNet-Lite0 and MiniLM, for photos."""
+    from evenclip.model.packaged import write_packaged_model
+
+    write_packaged_model(out, image_size, embed_dim)
+
+
+@app.command("export")
+def model_export(
+    model: Annotated[str, typer.Argument(help="Run folder, open_clip name:tag, hf-hub:ORG/NAME, or checkpoint.")],
+    out: OutFolder,
+) -> None:
+    """Write a model as a folder that stands alone: projections are joined with their trunks."""
+    from evenclip.model.clip import load_clip, save_clip
+    from evenclip.provenance import atomic_folder
+
+    clip = load_clip(model)
+    with atomic_folder(out) as folder:
+        save_clip(clip, folder)
