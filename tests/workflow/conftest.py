@@ -12,6 +12,8 @@ from support.project import ROOT
 
 PARTS = ["Snakefile", "workflow", "profiles", "config", "src", "tests/workflow/smoke.yaml", "tests/workflow/smoke.tsv"]
 SMOKE = "tests/workflow/smoke.yaml"
+HOSTILE = 'a finished study; $(touch pwned) `touch pwned` "quoted" ü'  # no apostrophe: MLflow's SQL fails on it
+"""A legal name of a folder, in which all that a shell could take for code is only a name."""
 
 
 class Project:
@@ -61,7 +63,7 @@ def copy_project(folder: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The smoke study, run once; read only: tests that change something take `project`."""
-    project = copy_project(tmp_path_factory.mktemp("a finished study"))  # spaces: users' folders have them
+    project = copy_project(tmp_path_factory.mktemp(HOSTILE))
     project.snakemake()
     return project
 

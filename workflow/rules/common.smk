@@ -47,9 +47,8 @@ def one_of(names):
 with_conda = "conda" in {str(method) for method in workflow.deployment_settings.deployment_method}
 interpreter = "" if with_conda else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 shell.prefix(
-    # set replaces the prefix that Snakemake itself gives bash; without pipefail, tee would hide a failed command.
-    # Snakemake fills the fields of a prefix: braces of a folder's name are doubled to be left as they are
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE))}; {interpreter}".replace("{", "{{").replace("}", "}}")
+    # set replaces the prefix that Snakemake itself gives bash; without pipefail, tee would hide a failed command
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE))}; {interpreter}"
 )
 
 
