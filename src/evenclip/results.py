@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 
 from evenclip import documents
-from evenclip.documents import read_history, study_fingerprint
 from evenclip.errors import InputError
 from evenclip.provenance import sha256_file
+from evenclip.stage_outputs import AGAIN, balanced_labels, read_bytes, read_document, read_history, study_fingerprint
 from evenclip.tables import read_table
 
 SUMMARY_COLUMNS = (
@@ -127,7 +127,7 @@ class StudyResults:
 
     def balanced_labels(self, strategy: str) -> Path:
         """Path of the labels table that a strategy balanced."""
-        return self.label_table(documents.balanced_labels(self.balance_manifest(strategy), self.folder))
+        return self.label_table(balanced_labels(self.balance_manifest(strategy), self.folder))
 
     def weights(self, strategy: str) -> Path:
         """Path of a strategy's weights, which must be those that its runs were trained with."""
@@ -144,7 +144,7 @@ class StudyResults:
         if not path.is_file():
             raise InputError("no such file", str(path), "run the stages before this one")
         if digests != {sha256_file(path)}:
-            raise InputError("is not the file that later stages have read", str(path), documents.AGAIN)
+            raise InputError("is not the file that later stages have read", str(path), AGAIN)
         self._checked.add(path)
 
     def training(self, run: str, seed: int) -> dict[str, Any]:
@@ -180,14 +180,14 @@ class StudyResults:
         """The report's page; None where no report was written."""
         if self._figures is None:
             return None
-        return documents.read_bytes(self.folder / "report.html", self._figures["page"]).decode()
+        return read_bytes(self.folder / "report.html", self._figures["page"]).decode()
 
     @property
     def figures(self) -> dict[str, bytes]:
         """The report's figures by their path in the folder; {} where no report was written."""
         digests = self._figures["figures"] if self._figures else {}
         return {
-            f"figures/{name}": documents.read_bytes(self.folder / "figures" / name, digest)
+            f"figures/{name}": read_bytes(self.folder / "figures" / name, digest)
             for name, digest in sorted(digests.items())
         }
 
@@ -204,7 +204,7 @@ class StudyResults:
         """A table of the knowledge graph, as `evenclip graph` wrote it."""
         path = self.folder / "graph" / f"{name}.parquet"
         digests = self._read_json("graph/manifest.json", documents.GraphManifest)["sha256"]
-        documents.read_bytes(path, digests.get(name))
+        read_bytes(path, digests.get(name))
         return read_table(path, list(columns))
 
     def estimate(self, run: str, metric: str) -> Estimate | None:
@@ -223,18 +223,18 @@ class StudyResults:
 
     def content(self, name: str) -> bytes:
         """Bytes of a file of the folder, as `evenclip summarize` saw it where it did."""
-        return documents.read_bytes(self.folder / name, self._digests.get(name))
+        return read_bytes(self.folder / name, self._digests.get(name))
 
     def _read_json(self, name: str, model: type[documents.Document]) -> Any:
         if name not in self._documents:
-            self._documents[name] = documents.read_document(self.folder / name, model, self._digests.get(name))
+            self._documents[name] = read_document(self.folder / name, model, self._digests.get(name))
         return self._documents[name]
 
     def _read_csv(self, name: str, columns: tuple[str, ...], n_rows: dict[str, int] | None = None) -> pd.DataFrame:
         """A table; ``n_rows`` of each run must be there."""
         path = self.folder / name
         text = dict.fromkeys(("run", "strategy", "metric", "group", "interval", "run_a", "run_b"), str)
-        content = documents.read_bytes(path)
+        content = read_bytes(path)
         try:
             # a run may be called "none" and a group "NA": only the empty cell is missing
             table = pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=[""])

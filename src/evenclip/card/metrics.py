@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from evenclip.evaluate import prompt_sensitivity
 from evenclip.evaluate.measurement import Definition
 from evenclip.evaluate.options import KINDS
+from evenclip.evaluate.run import PROMPT_SENSITIVITY
 from evenclip.links import options as links
 from evenclip.vqa import options as vqa
 
@@ -16,7 +16,7 @@ def definitions() -> dict[str, tuple[Definition, ...]]:
     """Definitions by what measures them: the kinds of task, prompt sensitivity, and the stages with metrics of their
     own."""
     return {kind: task.metrics for kind, task in KINDS.items()} | {
-        "prompt_sensitivity": prompt_sensitivity.DEFINITIONS,
+        "prompt_sensitivity": PROMPT_SENSITIVITY,
         "vqa": vqa.DEFINITIONS,
         "link_prediction": links.DEFINITIONS,
     }

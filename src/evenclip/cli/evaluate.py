@@ -1,5 +1,6 @@
 """`evenclip embed`, `evenclip evaluate`, `evenclip vqa` and `evenclip links`."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,7 +87,6 @@ def evaluate(
 
     from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
     from evenclip.evaluate.suites import Suites, find_set, read_suites
-    from evenclip.evaluate.table import as_text
 
     if (model is None) == (not embeddings):
         raise InputError("there is nothing to evaluate, or two things", "evaluate", "give --model or --embeddings")
@@ -110,7 +110,7 @@ def evaluate(
         folders = cache or Path(".cache/embeddings"), prompts or Path("config/prompts")
         cached = EmbeddingCache(folders[0], model, EmbedOptions.from_arguments(embed_option, "--embed-option"))
         document = evaluate_model(cached, found.folder, name, tasks, folders[1], out, seed, options)
-    print(json.dumps(document, indent=1) if as_json else as_text(document))
+    print(json.dumps(document, indent=1) if as_json else evaluation_table(document))
 
 
 def _refuse(given: dict[str, Any], beside: str) -> None:
@@ -118,6 +118,37 @@ def _refuse(given: dict[str, Any], beside: str) -> None:
     for flag, value in given.items():
         if value:
             raise InputError(f"{flag} has no effect beside {beside}", "evaluate", "leave it out")
+
+
+TABLE_HEADER = ("metric", "group", "value", "95 % interval", "random", "n")
+
+
+def evaluation_table(document: Mapping[str, Any]) -> str:
+    """A plain-text table of an evaluation's metrics, those about people first.
+
+    A group that is too small for a number has the value "insufficient".
+    """
+    parts = []
+    for title, people in (("about people", True), ("not about people", False)):
+        rows = [_cells(row) for row in document["metrics"] if row["people"] == people]
+        if rows:
+            parts.append("\n".join([title, *_aligned([TABLE_HEADER, *rows])]))
+    return "\n\n".join(parts)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    interval = "" if row["ci_low"] is None else f"[{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
+    value = "insufficient" if row["value"] is None else f"{row['value']:.4f}"
+    random = "" if row["random"] is None else f"{row['random']:.4f}"
+    return row["metric"], row["group"].removesuffix(" (insufficient)"), value, interval, random, str(row["n"])
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TABLE_HEADER))]
+    for row in rows:
+        padded = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        padded += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        yield f"  {'  '.join(padded)}"
 
 
 @app.command()

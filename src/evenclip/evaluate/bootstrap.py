@@ -28,7 +28,8 @@ from evenclip.tables import MetricRow
 
 # maps means, shape (..., n_strata, n_values), to a metric, shape (...)
 Statistic = Callable[[np.ndarray], np.ndarray]
-# counts held at once: 2**18 of 8 bytes are 2 MB, which stay in a processor's cache
+N_PERMUTATIONS = 200  # of the group labels, for the chance level
+# resample counts held at once: 2**18 of 8 bytes are 2 MB, which fit in a processor's cache
 _BLOCK = 2**18
 
 
@@ -166,3 +167,36 @@ def share_row(
     share = float(np.mean(hits, dtype=float))
     low, high = wilson_interval(share, independent or len(hits))
     return MetricRow(metric, share, min(low, share), max(high, share), len(hits), group, random)
+
+
+def permutations(codes: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Yield `N_PERMUTATIONS` random permutations of ``codes``, shape (n,)."""
+    rng = np.random.default_rng([seed, N_PERMUTATIONS])  # another stream than the bootstrap's
+    for _ in range(N_PERMUTATIONS):
+        yield rng.permutation(codes)
+
+
+def chance_level(
+    statistic: Statistic, values: np.ndarray, strata: np.ndarray, seed: int, blocks: np.ndarray | None = None
+) -> float:
+    """Mean of ``statistic(means)`` over random permutations of the group labels.
+
+    A largest difference between groups is above 0 even for a model whose predictions have nothing to do with the
+    groups, because groups are finite. This level is reported as `random` beside the value.
+
+    Parameters
+    ----------
+    statistic : callable
+        Maps means, shape (..., n_strata, n_values), to a metric, shape (...).
+    values : ndarray, shape (n, n_values)
+    strata : ndarray of int, shape (n,)
+        Group of each example: 0 ... n_strata - 1, none of them empty. Group sizes stay as they are.
+    seed : int
+    blocks : ndarray of int, shape (n,), optional
+        Labels are permuted within each block only; blocks must rise with ``strata``. Default: one block.
+    """
+    sizes, blocks = np.bincount(strata), np.zeros(len(strata), dtype=int) if blocks is None else blocks
+    starts = np.cumsum(sizes) - sizes
+    orders = (order[np.argsort(blocks[order], kind="stable")] for order in permutations(np.arange(len(strata)), seed))
+    sums = [np.add.reduceat(values[order], starts, axis=0) for order in orders]
+    return float(np.mean(statistic(np.stack(sums) / sizes[:, None])))

@@ -5,20 +5,30 @@ Reads `<set>.npz` and the data folder; writes `results/<study>/evaluate/<run>/se
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.measurement import BiasMeasurement, Measurement
+from evenclip.evaluate.measurement import BiasMeasurement, Definition, Measurement
 from evenclip.evaluate.options import EvaluateOptions, Task, train_split
-from evenclip.evaluate.prompt_sensitivity import over_templates
 from evenclip.evaluate.reading import read_embedded_set
 from evenclip.provenance import Manifest, write_json
 from evenclip.tables import MetricRow
+
+PROMPT_SENSITIVITY = (
+    Definition("{bias metric}_prompt_mean", "mean of the metric over the single templates of its prompts",
+               "(1/T) sum_t metric under template t", "that of the metric", "that of the metric",
+               "ours"),
+    Definition("{bias metric}_prompt_range", "how far the metric moves with the wording alone",
+               "max_t - min_t of the metric under template t", "[0, width of the metric's range]", "none",
+               "ours"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,30 @@ def measure_task(
     if options.prompt_sensitivity and isinstance(task, BiasMeasurement):
         rows += over_templates(task, data, bootstrap.seed, options)
     return [replace(row, people=task.people) for row in rows]
+
+
+def over_templates(task: BiasMeasurement, data: EmbeddedSet, seed: int, options: EvaluateOptions) -> list[MetricRow]:
+    """Mean and range over the templates of each of the task's overall metrics; n = number of templates.
+
+    Nothing where the prompts have one template only, and nothing for single groups and labels.
+    """
+    n_templates = len(data.prompts[task.prompts].templates)
+    if n_templates < 2:
+        return []
+    once = Bootstrap(1, seed)  # the intervals of single templates are not reported
+    measured = [
+        {row.metric: row for row in task.measure(data.with_template(task.prompts, index), once, options)
+         if not row.group and row.value is not None}
+        for index in range(n_templates)
+    ]  # fmt: skip
+    return [row for metric in measured[0] for row in _template_rows(metric, [rows[metric] for rows in measured])]
+
+
+def _template_rows(metric: str, rows: list[MetricRow]) -> Iterator[MetricRow]:
+    values, chances = np.array([row.value for row in rows]), [row.random for row in rows if row.random is not None]
+    random = float(np.mean(chances)) if chances else None
+    yield MetricRow(f"{metric}_prompt_mean", float(values.mean()), None, None, len(rows), random=random)
+    yield MetricRow(f"{metric}_prompt_range", float(np.ptp(values)), None, None, len(rows))
 
 
 def _check_distinct(rows: list[MetricRow], name: str) -> None:

@@ -12,7 +12,7 @@ from evenclip.errors import InputError
 from evenclip.model.clip import Clip
 from evenclip.model.images import decode_images, normalise
 from evenclip.model.multimodal import HEAD, TAIL, TEXT_TOKENS, MultiModalEncoder, Slot, join
-from evenclip.model.shown_graph import ShownGraph
+from evenclip.model.multimodal_graph import MultiModalGraph
 from evenclip.model.tokens import TokenTap, last_text_tokens
 from evenclip.model.towers import encode_image, encode_text, trim
 from evenclip.progress import track
@@ -46,7 +46,7 @@ class Pictures:
 
 @torch.no_grad()
 def encode_graph(
-    clip: Clip, encoder: MultiModalEncoder, graph: ShownGraph, answers: np.ndarray, asked: np.ndarray,
+    clip: Clip, encoder: MultiModalEncoder, graph: MultiModalGraph, answers: np.ndarray, asked: np.ndarray,
     pictures: Pictures, side: int, threads: int,
 ) -> EncodedGraph:  # fmt: skip
     """Encode the contents ``answers``, and keep the slots of those that are ``asked`` from, sorted and among them.
@@ -82,7 +82,7 @@ def encode_graph(
 
 
 def _encoded(
-    clip: Clip, encoder: MultiModalEncoder, graph: ShownGraph, answers: np.ndarray, pictures: Pictures, side: int,
+    clip: Clip, encoder: MultiModalEncoder, graph: MultiModalGraph, answers: np.ndarray, pictures: Pictures, side: int,
     threads: int,
 ) -> Iterator[tuple[np.ndarray, Slot]]:  # fmt: skip
     """Places in ``answers`` and their slots, block by block: texts, then what is shown by each picture in turn."""

@@ -1,6 +1,6 @@
 """Questions of link prediction: held-out triples with each end shown as a text or as an image.
 
-A content is a text or image that an entity is shown as, numbered as in `ShownGraph.content`.
+A content is a text or image that an entity is shown as, numbered as in `MultiModalGraph.content`.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenclip.model.shown_graph import ShownGraph
+from evenclip.model.multimodal_graph import MultiModalGraph
 
 WAYS = ((False, False), (True, False), (False, True), (True, True))
 """Whether head and tail are shown as images."""
@@ -29,14 +29,14 @@ class Questions:
     train: np.ndarray
 
 
-def answers_among(graph: ShownGraph, pictures: np.ndarray) -> np.ndarray:
+def answers_among(graph: MultiModalGraph, pictures: np.ndarray) -> np.ndarray:
     """Sorted contents that can be answers: the entities' texts, and the images in ``pictures``, rows of pairs."""
     shown = np.unique(graph.looks_like[np.isin(graph.entity_pair, pictures)])
     return np.concatenate([np.unique(graph.entity_text[graph.entity_text >= 0]), len(graph.texts) + shown])
 
 
 def draw_questions(
-    graph: ShownGraph, answers: np.ndarray, split: str, n: int, rng: np.random.Generator
+    graph: MultiModalGraph, answers: np.ndarray, split: str, n: int, rng: np.random.Generator
 ) -> Iterator[Questions]:
     """Draw at most ``n`` triples of a split for each way to show them, with both ends among ``answers``.
 

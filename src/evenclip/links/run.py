@@ -27,7 +27,7 @@ from evenclip.links.ranking import HITS, Scorer, Side, chance_of, filtered_ranks
 from evenclip.model.clip import load_clip, resolve_device
 from evenclip.model.identity import model_identity
 from evenclip.model.multimodal import HEAD, TAIL, MultiModalEncoder, load_multimodal
-from evenclip.model.shown_graph import ShownGraph, read_shown_graph
+from evenclip.model.multimodal_graph import MultiModalGraph, read_multimodal_graph
 from evenclip.progress import track
 from evenclip.provenance import Manifest, write_json
 from evenclip.tables import MetricRow, read_table
@@ -82,7 +82,7 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     clip.module.to(device).eval()
     encoder.to(device).eval()
     keys = np.array(read_pairs(data, ["key"])["key"].to_pylist(), dtype=str)
-    shown = read_shown_graph(graph, keys, data, clip.preprocess_cfg)
+    shown = read_multimodal_graph(graph, keys, data, clip.preprocess_cfg)
     pictures = Pictures(data, keys, _drawn(shown, graph, data, options.pictures, rng))
     answers = answers_among(shown, pictures.rows)
     questions = list(draw_questions(shown, answers, options.split, options.triples, rng))
@@ -101,7 +101,7 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
 
 
-def _drawn(shown: ShownGraph, graph: Path, data: Path, n: int, rng: np.random.Generator) -> np.ndarray:
+def _drawn(shown: MultiModalGraph, graph: Path, data: Path, n: int, rng: np.random.Generator) -> np.ndarray:
     """At most ``n`` of the pictures that the graph is about, sorted rows of the pairs."""
     about = np.unique(shown.entity_pair[shown.entity_pair >= 0])
     keys = read_table(graph / "entities.parquet", ["image_key"])["image_key"]

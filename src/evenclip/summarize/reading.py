@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evenclip import documents
-from evenclip.documents import read_document
 from evenclip.errors import InputError
+from evenclip.stage_outputs import balanced_labels, read_document, read_history
 from evenclip.tables import MetricRow
 
 LINKS = "links"  # the one set that not all runs have
@@ -45,7 +45,7 @@ def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measur
                 raise InputError(f"{what} was measured before", str(path), hint)
             measured[row.metric, row.group] = row
     path = results / "train" / run / f"seed{seed}" / "history.parquet"
-    history = documents.read_history(path).to_pydict()
+    history = read_history(path).to_pydict()
     speeds = [speed for speed in history["samples_per_second"] if speed is not None and math.isfinite(speed)]
     curve = {
         "train/loss": history["loss"][-1],
@@ -78,5 +78,5 @@ def read_report(results: Path, strategy: str) -> dict[str, Any]:
 def read_balancing(results: Path, strategy: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of a strategy, and of the labels that it balanced."""
     balance = read_document(results / "balance" / strategy / "manifest.json", documents.BalancedWith)
-    labels = results / "label" / f"{documents.balanced_labels(balance, results)}.json"
+    labels = results / "label" / f"{balanced_labels(balance, results)}.json"
     return balance["options"], read_document(labels, documents.LabelledWith)["options"]

@@ -10,10 +10,10 @@ import yaml
 from typer.testing import CliRunner
 
 from evenclip.cli import app
+from evenclip.cli.evaluate import evaluation_table
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.errors import InputError
 from evenclip.evaluate.suites import SUITES, DatasetSuites, Suites, find_set, read_suites
-from evenclip.evaluate.table import as_text
 from evenclip.model.clip import create_clip, save_clip
 from evenclip.model.identity import model_identity
 from evenclip.prompts import read_prompts
@@ -175,10 +175,10 @@ def test_a_table_says_insufficient_and_leaves_nothing_out():
         {"metric": "zeroshot/s/acc1", "group": "", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 90,
          "random": 0.25, "people": False},
     ]  # fmt: skip
-    text = as_text({"metrics": rows})
+    text = evaluation_table({"metrics": rows})
     assert text.splitlines()[0] == "about people" and "insufficient" in text and "[0.4000, 0.6000]" in text
     assert len(text.splitlines()) == 7
-    assert as_text({"metrics": rows[1:]}).startswith("not about people")
+    assert evaluation_table({"metrics": rows[1:]}).startswith("not about people")
 
 
 def test_a_wrong_suite_file_names_the_key():

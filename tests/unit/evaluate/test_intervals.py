@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from evenclip.evaluate.bootstrap import Bootstrap, clustered_row, norm_row, reflected_row, share_row
-from evenclip.evaluate.hits import mean_recall_row
+from evenclip.evaluate.ranking import mean_recall_row
 
 SHARES = np.arange(0.01, 0.995, 0.01)
 

@@ -18,7 +18,7 @@ from evenclip.links.questions import answers_among, draw_questions
 from evenclip.model.clip import create_clip, load_clip, save_clip
 from evenclip.model.images import decode_images, normalise
 from evenclip.model.multimodal import HEAD, TAIL, TEXT_TOKENS, MultiModalEncoder, load_multimodal, save_multimodal
-from evenclip.model.shown_graph import read_shown_graph
+from evenclip.model.multimodal_graph import read_multimodal_graph
 from evenclip.model.tokens import WHOLE, TokenTap, last_text_tokens
 from evenclip.tables import write_table
 from support.tiny_graph import SCHEMA, write_graph
@@ -181,7 +181,7 @@ def test_ranks_are_those_of_a_slow_computation(folder: Path, tmp_path: Path, mon
 def test_triples_about_one_picture_are_resampled_together(folder: Path):
     keys = np.array([f"{i:05d}" for i in range(N)])
     cfg = load_clip(str(folder / "run")).preprocess_cfg
-    graph = read_shown_graph(folder / "graph", keys, folder / "data", cfg)
+    graph = read_multimodal_graph(folder / "graph", keys, folder / "data", cfg)
     every = draw_questions(graph, answers_among(graph, np.arange(N)), "test", 100, np.random.default_rng(0))
     for each in every:
         contents = each.asked[:, 0 if each.way[0] else 2]

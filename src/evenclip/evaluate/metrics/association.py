@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from evenclip.bias import model_associations
-from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.evaluate.chance import chance_of
+from evenclip.evaluate.bootstrap import Bootstrap, chance_level
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement
@@ -57,7 +56,7 @@ class Association(GroupMeasurement):
             def statistic(m: np.ndarray) -> np.ndarray:
                 return getattr(np.abs(model_associations(m, sizes)), reduce)(axis=(-2, -1))
 
-            random = chance_of(statistic, seen, strata, bootstrap.seed)
+            random = chance_level(statistic, seen, strata, bootstrap.seed)
             return means.norm_row(f"{prefix}/ab_{reduce}", statistic, groups.n, random)
 
         yield summary("max")

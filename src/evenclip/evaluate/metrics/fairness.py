@@ -12,12 +12,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from evenclip.evaluate.bootstrap import Bootstrap, norm_row
-from evenclip.evaluate.chance import chance_of
+from evenclip.evaluate.bootstrap import Bootstrap, chance_level, norm_row
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import Groups, find_groups
-from evenclip.evaluate.hits import top_k_hits
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement
+from evenclip.evaluate.ranking import top_k_hits
 from evenclip.tables import MetricRow
 
 FAIRLEARN = "fairlearn (Weerts et al. 2023), arXiv 2303.16626"
@@ -70,7 +69,7 @@ class Fairness(GroupMeasurement):
         choices = data.choices(self.prompts)[rows]
         yield _worst(worst, hits, strata, bootstrap)
         value = _frame(choices, strata).difference(method="between_groups").max()
-        random = chance_of(_largest_difference, choices, strata, bootstrap.seed)
+        random = chance_level(_largest_difference, choices, strata, bootstrap.seed)
         means = bootstrap.means(choices, strata)
         changes = _largest_difference(means.replicates - means.point)
         yield norm_row(parity, value, _largest_difference(means.replicates), changes, groups.n, random)
@@ -81,7 +80,7 @@ def _worst(metric: str, hits: np.ndarray, strata: np.ndarray, bootstrap: Bootstr
     """Accuracy of the worst group = 1 - the largest share of errors, which is a norm."""
     value, errors = _frame(hits, strata).group_min().iloc[0], 1 - hits
     means = bootstrap.means(errors, strata)
-    random = 1 - chance_of(_largest, errors, strata, bootstrap.seed)
+    random = 1 - chance_level(_largest, errors, strata, bootstrap.seed)
     row = norm_row(metric, 1 - value, _largest(means.replicates), _largest(means.replicates - means.point), len(hits))
     return replace(row, value=float(value), ci_low=1 - row.ci_high, ci_high=1 - row.ci_low, random=random)
 
@@ -112,7 +111,7 @@ def _opportunity(
         _frame(hits[codes == code], strata[codes == code]).difference(method="between_groups").iloc[0]
         for code in np.unique(codes)
     )
-    random = chance_of(largest, hits, strata, bootstrap.seed, blocks=codes)
+    random = chance_level(largest, hits, strata, bootstrap.seed, blocks=codes)
     means = bootstrap.means(hits, strata)
     changes = largest(means.replicates - means.point)
     return norm_row(metric, max(values), largest(means.replicates), changes, len(hits), random)

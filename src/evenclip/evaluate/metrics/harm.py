@@ -13,8 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from evenclip.errors import InputError
-from evenclip.evaluate.bootstrap import Bootstrap, share_row
-from evenclip.evaluate.chance import chance_of
+from evenclip.evaluate.bootstrap import Bootstrap, chance_level, share_row
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement
@@ -70,7 +69,7 @@ class Harm(GroupMeasurement):
             for index, group in enumerate(groups.names):
                 yield share_row(metric, assigned[strata == index, 0], group, chance)
             if groups.comparable:
-                random = chance_of(_gap, assigned, strata, bootstrap.seed)
+                random = chance_level(_gap, assigned, strata, bootstrap.seed)
                 yield bootstrap.means(assigned, strata).norm_row(f"{metric}_gap", _gap, groups.n, random)
 
 

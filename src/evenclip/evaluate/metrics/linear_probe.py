@@ -13,8 +13,8 @@ from pydantic import Field, StringConstraints
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap, share_row
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.hits import mean_recall_row
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, Measurement
+from evenclip.evaluate.ranking import mean_recall_row
 from evenclip.tables import MetricRow
 
 # inverse strengths of the L2 penalty that are tried; embeddings have length 1, so that even the largest is moderate

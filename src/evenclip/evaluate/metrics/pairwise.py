@@ -11,8 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from evenclip.errors import InputError
-from evenclip.evaluate.bootstrap import Bootstrap
-from evenclip.evaluate.chance import chance_of
+from evenclip.evaluate.bootstrap import Bootstrap, chance_level
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement
@@ -73,7 +72,7 @@ class Pairwise(GroupMeasurement):
             def statistic(m: np.ndarray, reduce: str = reduce) -> np.ndarray:
                 return getattr(np.abs(m[..., 0, :] - m[..., 1, :]), reduce)(axis=-1)
 
-            random = chance_of(statistic, preference, strata, bootstrap.seed)
+            random = chance_level(statistic, preference, strata, bootstrap.seed)
             yield means.norm_row(f"{metric}_{reduce}", statistic, groups.n, random)
         for index, pair in enumerate(self.pairs):
             yield means.row(

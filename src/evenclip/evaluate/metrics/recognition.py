@@ -8,12 +8,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from evenclip.evaluate.bootstrap import Bootstrap, share_row
-from evenclip.evaluate.chance import chance_of
+from evenclip.evaluate.bootstrap import Bootstrap, chance_level, share_row
 from evenclip.evaluate.embedded import Columns, EmbeddedSet, as_columns
 from evenclip.evaluate.groups import find_groups
-from evenclip.evaluate.hits import top_k_hits
 from evenclip.evaluate.measurement import BiasMeasurement, Definition, EvaluateOptions, insufficient
+from evenclip.evaluate.ranking import top_k_hits
 from evenclip.tables import MetricRow
 
 M4 = "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"
@@ -63,7 +62,7 @@ class Recognition(BiasMeasurement):
             yield share_row(metric, hits[groups.codes == index], group, chance)
         if groups.comparable:
             seen = hits[groups.rows][:, None]
-            random = chance_of(_gap, seen, groups.strata, bootstrap.seed)
+            random = chance_level(_gap, seen, groups.strata, bootstrap.seed)
             yield bootstrap.means(seen, groups.strata).norm_row(gap, _gap, groups.n, random)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.hits import hit_probability
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, Measurement
+from evenclip.evaluate.ranking import hit_probability
 from evenclip.tables import MetricRow
 
 PLACES = (1, 5, 10)
@@ -44,7 +44,7 @@ class Retrieval(Measurement):
         among the k most similar of ALL captions of the set. text_to_image_recall_at_k: share of the captions whose own
         image is among the k most similar of all images of the set, images without a caption included. Equal captions
         of two images count as different captions. The bootstrap resamples images with all their captions, since
-        captions of one image are not independent. Ties: see `evenclip.evaluate.hits`.
+        captions of one image are not independent. Ties: see `evenclip.evaluate.ranking`.
         """
         if data.text is None:
             raise InputError("the set has no caption embeddings", data.where, "embed the captions (text, text_image)")

@@ -14,8 +14,7 @@ from pydantic import Field
 from scipy.special import xlogy
 
 from evenclip.errors import InputError
-from evenclip.evaluate.bootstrap import Bootstrap, reflected_row
-from evenclip.evaluate.chance import deals
+from evenclip.evaluate.bootstrap import Bootstrap, permutations, reflected_row
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement, TargetShares, target_vector
@@ -129,4 +128,4 @@ class Divergence:
 def _chance_ndkl(codes: bytes, desired: tuple[float, ...], seed: int) -> float:
     dealt = np.frombuffer(codes, dtype=int)
     divergence = Divergence(dealt, np.array(desired))
-    return float(np.mean([divergence.of_ranked(deal[None]) for deal in deals(dealt, seed)]))
+    return float(np.mean([divergence.of_ranked(deal[None]) for deal in permutations(dealt, seed)]))

@@ -11,8 +11,8 @@ import numpy as np
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap, share_row
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.hits import mean_recall_row, top_k_hits
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, Measurement
+from evenclip.evaluate.ranking import mean_recall_row, top_k_hits
 from evenclip.tables import MetricRow
 
 CLIP = "Radford et al. 2021 (CLIP), arXiv 2103.00020, section 3.1"
@@ -49,7 +49,7 @@ class ZeroShot(Measurement):
 
         mean_per_class_recall is the mean over the classes that have images (balanced accuracy). acc5 is given where
         there are more than five classes. A class is its prompt ensemble: the normalised mean of its normalised template
-        embeddings. Ties: see `evenclip.evaluate.hits`.
+        embeddings. Ties: see `evenclip.evaluate.ranking`.
         """
         classes = data.classes(self.prompts)
         n_classes = len(classes.names)

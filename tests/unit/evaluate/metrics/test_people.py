@@ -17,7 +17,7 @@ from evenclip.evaluate.metrics.harm import Harm
 from evenclip.evaluate.metrics.pairwise import PUBLIC_PAIRS, Pairwise
 from evenclip.evaluate.metrics.parity import Parity
 from evenclip.evaluate.metrics.representation import Representation
-from evenclip.evaluate.prompt_sensitivity import over_templates
+from evenclip.evaluate.run import over_templates
 from support.evaluate_example import biased_people, make_set, measure, vectors
 
 AXES = {"a": [1, 0], "b": [0, 1]}

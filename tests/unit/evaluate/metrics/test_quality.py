@@ -11,12 +11,12 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
-from evenclip.evaluate.hits import hit_probability, top_k_hits
 from evenclip.evaluate.measurement import EvaluateOptions, Measurement
 from evenclip.evaluate.metrics import retrieval
 from evenclip.evaluate.metrics.compositional import Compositional
 from evenclip.evaluate.metrics.retrieval import Retrieval
 from evenclip.evaluate.metrics.zeroshot import ZeroShot
+from evenclip.evaluate.ranking import hit_probability, top_k_hits
 from support.evaluate_example import make_set, unit
 
 BOOTSTRAP = Bootstrap(100, 0)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from evenclip.errors import InputError
 from evenclip.model.multimodal import HEAD, RELATION, TAIL, MultiModalEncoder, save_multimodal
-from evenclip.model.shown_graph import KnownTriples, ShownGraph, read_shown_graph
+from evenclip.model.multimodal_graph import KnownTriples, MultiModalGraph, read_multimodal_graph
 from evenclip.model.tokens import token_widths
 from evenclip.train.methods.knowledge.losses import masked_cross_entropy, symmetric_contrast
 from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, positions
@@ -26,7 +26,7 @@ from evenclip.train.options import KnowledgeOptions
 from evenclip.train.plugin import MethodContext, Step, Term
 
 
-def load_training_graph(context: MethodContext) -> ShownGraph:
+def load_training_graph(context: MethodContext) -> MultiModalGraph:
     """Read the training split of the graph.
 
     Raises
@@ -36,7 +36,7 @@ def load_training_graph(context: MethodContext) -> ShownGraph:
     """
     if context.options.crop_scale_min < 1:
         raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for knowledge")
-    graph = read_shown_graph(context.graph, context.pairs.keys, context.data, context.clip.preprocess_cfg)
+    graph = read_multimodal_graph(context.graph, context.pairs.keys, context.data, context.clip.preprocess_cfg)
     return graph.of_split("train")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenclip.errors import InputError
-from evenclip.model.shown_graph import ShownGraph
+from evenclip.model.multimodal_graph import MultiModalGraph
 
 DRAWS = 6  # names the stream of random numbers for triples
 
@@ -19,9 +19,9 @@ class TripleBatch:
     """t triples with the c different contents (texts or images) that they show.
 
     ``triples``, shape (t,): their numbers; ``as_image``, (2, t): whether head and tail are shown as images;
-    ``contents``, (c,): sorted numbers from `ShownGraph.content`; ``entities``, (c,): an entity that each content stands
-    for, which may occur twice, as text and as image; ``head`` and ``tail``, (t,): rows of ``contents``; ``relation``,
-    (t,).
+    ``contents``, (c,): sorted numbers from `MultiModalGraph.content`; ``entities``, (c,): an entity that each content
+    stands for, which may occur twice, as text and as image; ``head`` and ``tail``, (t,): rows of ``contents``;
+    ``relation``, (t,).
     """
 
     triples: np.ndarray
@@ -38,7 +38,7 @@ class TripleBatches:
 
     Parameters
     ----------
-    graph : ShownGraph
+    graph : MultiModalGraph
     n_triples : int
         Triples in a step, if there are enough.
     image_share : float
@@ -46,7 +46,7 @@ class TripleBatches:
     seed : int
     """
 
-    def __init__(self, graph: ShownGraph, n_triples: int, image_share: float, seed: int):
+    def __init__(self, graph: MultiModalGraph, n_triples: int, image_share: float, seed: int):
         self._graph, self._n, self._n_image, self._seed = graph, n_triples, round(image_share * n_triples), seed
         ends = np.stack([graph.head, graph.tail])
         has_text, particular = graph.entity_text[ends] >= 0, graph.is_particular[ends]
@@ -146,7 +146,7 @@ class Neighbourhood:
 class NeighbourSampler:
     """Draws up to ``n_each`` neighbours of each entity, among those that have text."""
 
-    def __init__(self, graph: ShownGraph, n_each: int, seed: int):
+    def __init__(self, graph: MultiModalGraph, n_each: int, seed: int):
         self._n_each, self._seed = n_each, seed
         target, source = np.concatenate([graph.tail, graph.head]), np.concatenate([graph.head, graph.tail])
         sign = np.repeat([1, -1], len(graph.head))

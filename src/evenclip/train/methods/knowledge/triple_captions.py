@@ -6,7 +6,7 @@ Reads the folder of `evenclip graph`. Triples between two texts have no image an
 import numpy as np
 import torch
 
-from evenclip.model.shown_graph import ShownGraph
+from evenclip.model.multimodal_graph import MultiModalGraph
 from evenclip.train.methods.knowledge.losses import symmetric_contrast
 from evenclip.train.methods.knowledge.term import load_training_graph
 from evenclip.train.methods.knowledge.triple_batches import TripleBatches, positions
@@ -57,7 +57,7 @@ class TripleCaptions(Term):
         return pair * self._n_sentences + sentence
 
 
-def _sentences(graph: ShownGraph) -> tuple[list[str], np.ndarray]:
+def _sentences(graph: MultiModalGraph) -> tuple[list[str], np.ndarray]:
     """The different sentences of the triples about images, and the sentence of each triple, shape (n,), -1 = none.
 
     An entity without text is the image itself; then the text of the other entity is the caption.

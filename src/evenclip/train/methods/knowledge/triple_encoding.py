@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from evenclip.model.multimodal import HEAD, TEXT_TOKENS, MultiModalEncoder, Slot, join
-from evenclip.model.shown_graph import ShownGraph
+from evenclip.model.multimodal_graph import MultiModalGraph
 from evenclip.model.tokens import Grid, TokenTap, last_text_tokens
 from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, TripleBatch, positions
 from evenclip.train.plugin import MethodContext, Step
@@ -45,12 +45,12 @@ class TripleEncoding:
     Parameters
     ----------
     context : MethodContext
-    graph : ShownGraph
+    graph : MultiModalGraph
     region_side : int
         Rows and columns of tokens that an image or region is pooled to.
     """
 
-    def __init__(self, context: MethodContext, graph: ShownGraph, region_side: int):
+    def __init__(self, context: MethodContext, graph: MultiModalGraph, region_side: int):
         self._graph, self._region_side, self._tap = graph, region_side, TokenTap(context.clip.module)
         self._tokens = context.tokens(graph.texts)
         self._length = self._tokens.argmax(dim=1).numpy() + 1  # valid for CLIP's tokenizer; other texts are not trimmed

@@ -12,7 +12,7 @@ import torch
 
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip
-from evenclip.model.shown_graph import KnownTriples, ShownGraph
+from evenclip.model.multimodal_graph import KnownTriples, MultiModalGraph
 from evenclip.tables import write_table
 from evenclip.train import TrainOptions
 from evenclip.train.data import load_pairs
@@ -38,11 +38,11 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> MethodContext:
 
 
 @pytest.fixture(scope="module")
-def graph(context: MethodContext) -> ShownGraph:
+def graph(context: MethodContext) -> MultiModalGraph:
     return load_training_graph(context)
 
 
-def test_the_graph_is_read_with_the_pictures_of_the_training(graph: ShownGraph):
+def test_the_graph_is_read_with_the_pictures_of_the_training(graph: MultiModalGraph):
     assert len(graph.head) == 6 + 2 * N - 1  # the test triple is not seen
     assert graph.texts == sorted({"red", "green", "blue", "white", "square", "is not", "has", "in"})
     assert graph.entity_pair[:6].tolist() == [-1, -1, -1, -1, -1, -1]  # colours, and the square that is not shown
@@ -52,7 +52,7 @@ def test_the_graph_is_read_with_the_pictures_of_the_training(graph: ShownGraph):
     assert graph.entity_text[7] == -1  # a picture has no words
 
 
-def slow_holds(graph: ShownGraph, head: int, relation: int, tail: int) -> bool:
+def slow_holds(graph: MultiModalGraph, head: int, relation: int, tail: int) -> bool:
     def stands_for(content: int, entity: int) -> bool:
         return content == len(graph.texts) + entity or content == graph.entity_text[entity]
 
@@ -60,7 +60,7 @@ def slow_holds(graph: ShownGraph, head: int, relation: int, tail: int) -> bool:
     return any(r == relation and stands_for(head, h) and stands_for(tail, t) for h, r, t in triples)
 
 
-def test_known_triples_are_those_that_some_entity_makes_true(graph: ShownGraph):
+def test_known_triples_are_those_that_some_entity_makes_true(graph: MultiModalGraph):
     known, rng = KnownTriples(graph), np.random.default_rng(0)
     contents = rng.integers(0, graph.n_contents, (2, 200))
     heads, tails = graph.content(graph.head, np.ones(len(graph.head), bool)), graph.entity_text[graph.tail]
@@ -70,7 +70,7 @@ def test_known_triples_are_those_that_some_entity_makes_true(graph: ShownGraph):
     assert known.holds(head, relation, tail).tolist() == expected and any(expected)
 
 
-def test_the_word_for_a_region_stands_for_every_region_so_called(graph: ShownGraph):
+def test_the_word_for_a_region_stands_for_every_region_so_called(graph: MultiModalGraph):
     square, red = graph.texts.index("square"), graph.texts.index("red")
     has, is_not = graph.relations.index("has"), graph.relations.index("is_not")
     known = KnownTriples(graph)
@@ -78,7 +78,7 @@ def test_the_word_for_a_region_stands_for_every_region_so_called(graph: ShownGra
     assert not known.holds(np.array(square), np.array(is_not), np.array(red))
 
 
-def test_a_step_shows_triples_of_its_images_and_of_texts(graph: ShownGraph):
+def test_a_step_shows_triples_of_its_images_and_of_texts(graph: MultiModalGraph):
     batches = TripleBatches(graph, 12, 0.5, seed=3)
     for position in range(20):
         rows = np.random.default_rng(position).permutation(N - 1)[:8]
@@ -95,7 +95,7 @@ def test_a_step_shows_triples_of_its_images_and_of_texts(graph: ShownGraph):
         np.testing.assert_array_equal(graph.relation[batch.triples], batch.relation)
 
 
-def test_each_way_to_show_a_triple_occurs(graph: ShownGraph):
+def test_each_way_to_show_a_triple_occurs(graph: MultiModalGraph):
     batches, seen = TripleBatches(graph, 16, 1.0, seed=0), Counter()
     for position in range(60):
         batch = batches.at(position, np.arange(12))
@@ -105,7 +105,7 @@ def test_each_way_to_show_a_triple_occurs(graph: ShownGraph):
 
 
 @pytest.fixture(scope="module")
-def twins(context: MethodContext, tmp_path_factory: pytest.TempPathFactory) -> ShownGraph:
+def twins(context: MethodContext, tmp_path_factory: pytest.TempPathFactory) -> MultiModalGraph:
     """The graph with a twin of each region, first in the table: same picture and box, another name, white, not red."""
     folder = write_graph(tmp_path_factory.mktemp("twins") / "graph", N)
     entities = pq.read_table(folder / "entities.parquet").to_pylist()
@@ -120,7 +120,7 @@ def twins(context: MethodContext, tmp_path_factory: pytest.TempPathFactory) -> S
     return load_training_graph(replace(context, graph=folder))
 
 
-def test_entities_that_look_alike_are_one_content(twins: ShownGraph):
+def test_entities_that_look_alike_are_one_content(twins: MultiModalGraph):
     twin, region, picture = np.arange(N), N + 4 + 2 * np.arange(N), N + 5 + 2 * np.arange(N)
     assert twins.looks_like[twin[1:]].tolist() == twins.looks_like[region[1:]].tolist() == twin[1:].tolist()
     assert twins.looks_like[picture].tolist() == picture.tolist()  # the same picture, another box
@@ -131,7 +131,7 @@ def test_entities_that_look_alike_are_one_content(twins: ShownGraph):
     assert (named == [[twins.texts.index("twin")], [twins.texts.index("square")]]).all()
 
 
-def test_what_is_true_of_a_picture_is_true_of_all_that_look_like_it(twins: ShownGraph):
+def test_what_is_true_of_a_picture_is_true_of_all_that_look_like_it(twins: MultiModalGraph):
     known, has = KnownTriples(twins), np.array(twins.relations.index("has"))
     for entity in (1, N + 4 + 2):  # the first twin, and its region
         shown = twins.content(np.array(entity), np.array(True))
@@ -140,7 +140,7 @@ def test_what_is_true_of_a_picture_is_true_of_all_that_look_like_it(twins: Shown
         assert not known.holds(shown, has, np.array(twins.texts.index("red")))
 
 
-def test_a_picture_is_never_shown_at_both_ends(twins: ShownGraph):
+def test_a_picture_is_never_shown_at_both_ends(twins: MultiModalGraph):
     batches, n_twins_in = TripleBatches(twins, 24, 1.0, seed=0), 0
     for position in range(30):
         batch = batches.at(position, np.arange(12))
@@ -150,7 +150,7 @@ def test_a_picture_is_never_shown_at_both_ends(twins: ShownGraph):
     assert n_twins_in > 50
 
 
-def test_equal_seeds_and_steps_draw_equal_triples(graph: ShownGraph):
+def test_equal_seeds_and_steps_draw_equal_triples(graph: MultiModalGraph):
     first, again, other = (TripleBatches(graph, 12, 0.5, seed) for seed in (3, 3, 4))
     rows = np.arange(8)
     assert first.at(5, rows).triples.tolist() == again.at(5, rows).triples.tolist()
@@ -158,7 +158,7 @@ def test_equal_seeds_and_steps_draw_equal_triples(graph: ShownGraph):
     assert first.at(5, rows).triples.tolist() != other.at(5, rows).triples.tolist()
 
 
-def test_what_balancing_leaves_out_does_not_come_back(graph: ShownGraph):
+def test_what_balancing_leaves_out_does_not_come_back(graph: MultiModalGraph):
     left_out = {4, 5}  # region and picture of the pair that is not shown
     batches = TripleBatches(graph, 40, 1.0, seed=0)
     ends = np.stack([graph.head, graph.tail])
@@ -170,7 +170,7 @@ def test_positions():
     assert positions(np.array([7, 3, 3]), np.array([3, 9, 7])).tolist() == [2, 0, 0]
 
 
-def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: ShownGraph):
+def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: MultiModalGraph):
     triples = {(h, r, t) for h, r, t in zip(graph.head, graph.relation, graph.tail, strict=True)}
     sampler = NeighbourSampler(graph, 3, seed=0)
     seeds = np.array([0, 6, 7, 8])
@@ -187,7 +187,7 @@ def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: ShownGraph):
     np.testing.assert_array_equal(around.source, again.source)
 
 
-def test_an_entity_with_few_neighbours_gets_all_of_them(graph: ShownGraph):
+def test_an_entity_with_few_neighbours_gets_all_of_them(graph: MultiModalGraph):
     around = NeighbourSampler(graph, 5, seed=0).around(np.array([7]), position=0)  # a picture: the region in it
     assert around.nodes.tolist() == [7, 6] and around.sign.tolist() == [1]
 
@@ -218,9 +218,9 @@ def test_what_a_graph_needs_is_said(context: MethodContext, change: dict, messag
         load_training_graph(MethodContext(*arguments))
 
 
-def test_a_graph_without_anything_to_show_is_refused(graph: ShownGraph):
-    empty = ShownGraph(**(vars(graph) | {"entity_pair": np.full(len(graph.entity_pair), -1)}))
-    particular = ShownGraph(**(vars(empty) | {"is_particular": np.ones(len(graph.is_particular), bool)}))
+def test_a_graph_without_anything_to_show_is_refused(graph: MultiModalGraph):
+    empty = MultiModalGraph(**(vars(graph) | {"entity_pair": np.full(len(graph.entity_pair), -1)}))
+    particular = MultiModalGraph(**(vars(empty) | {"is_particular": np.ones(len(graph.is_particular), bool)}))
     TripleBatches(empty, 4, 0.5, 0)
     with pytest.raises(InputError, match="no triple is about"):
         TripleBatches(particular, 4, 0.5, 0)

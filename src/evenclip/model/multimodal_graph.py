@@ -1,4 +1,4 @@
-"""The knowledge graph as a model sees it: numbered triples, the text or image that shows each entity, known triples.
+"""Multi-modal knowledge graph: triples of entities that are given to a model as text or as image.
 
 Reads the folder of `evenclip graph` and the sizes of the images.
 """
@@ -18,8 +18,8 @@ from evenclip.tables import read_table
 
 
 @dataclass(frozen=True)
-class ShownGraph:
-    """n triples of E entities and R relations, with their m different texts.
+class MultiModalGraph:
+    """n triples of E entities and R relations, with their m different texts and the images of the entities.
 
     ``head``, ``relation``, ``tail``, shape (n,); ``split``, (n,), str; ``entity_text``, (E,): row of ``texts``, -1 =
     none; ``entity_pair``, (E,): the pair whose image shows the entity, -1 = none of the given pairs; ``boxes``, (E, 4):
@@ -60,8 +60,10 @@ class ShownGraph:
         return replace(self, **columns)
 
 
-def read_shown_graph(folder: Path, keys: np.ndarray, data: Path, preprocess_cfg: dict[str, Any]) -> ShownGraph:
-    """Read a graph whose entities are shown by the images of the pairs ``keys`` of ``data``.
+def read_multimodal_graph(
+    folder: Path, keys: np.ndarray, data: Path, preprocess_cfg: dict[str, Any]
+) -> MultiModalGraph:
+    """Read a graph whose images are those of the pairs ``keys`` of ``data``.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def read_shown_graph(folder: Path, keys: np.ndarray, data: Path, preprocess_cfg:
     where = str(folder / "triples.parquet")
     entity_text = _numbers(entities["text"], texts)
     has_box = entities["box"].is_valid().to_numpy()
-    return ShownGraph(
+    return MultiModalGraph(
         head=_known(_numbers(triples["head"], entities["id"]), where, "head"),
         relation=_known(_numbers(triples["relation"], relations["id"]), where, "relation"),
         tail=_known(_numbers(triples["tail"], entities["id"]), where, "tail"),
@@ -98,7 +100,7 @@ def read_shown_graph(folder: Path, keys: np.ndarray, data: Path, preprocess_cfg:
 class KnownTriples:
     """Which triples are known to be true, by the contents of head and tail: a text stands for all its entities."""
 
-    def __init__(self, graph: ShownGraph):
+    def __init__(self, graph: MultiModalGraph):
         self._graph = graph
         combinations = [
             self._codes(graph.content(graph.head, head), graph.relation, graph.content(graph.tail, tail))
