@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def examine(folder: Path) -> Iterator[tuple[bool, str]]:
     free_gb = shutil.disk_usage(folder).free / 1e9
     yield free_gb >= LEAST_FREE_GB, f"room for the demo study, {LEAST_FREE_GB:.0f} GB (free: {free_gb:.0f} GB)"
     yield os.access(folder, os.W_OK), f"a folder that can be written to ({folder.resolve()})"
+    yield _cache_is_writable(), "a cache folder for Snakemake (home, or XDG_CACHE_HOME=FOLDER) that can be written to"
     yield shutil.which("git") is not None, "git, so that manifests record the commit"
     conda = shutil.which("conda") or shutil.which("mamba")
     yield True, f"conda, for --use-conda only ({'there' if conda else 'not there'})"
@@ -77,6 +79,16 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _cache_is_writable() -> bool:
+    """Whether the folder of caches, or the closest folder above it that exists, can be written."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute()
+    try:
+        with tempfile.TemporaryFile(dir=next(folder for folder in (cache, *cache.parents) if folder.exists())):
+            return True
+    except OSError:
+        return False
 
 
 def _torch() -> tuple[bool, str]:

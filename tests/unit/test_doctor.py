@@ -23,3 +23,9 @@ def test_what_is_missing_or_old_is_said(monkeypatch, tmp_path):
     assert problems[0].startswith("mlflow is missing") and "evenclip[workflow]" in problems[0]
     assert problems[1].startswith("dvc is 0.1")
     assert "config/config.yaml" in problems[2]
+
+
+def test_a_home_that_cannot_be_written_is_said(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/proc/nope")
+    assert ["XDG_CACHE_HOME" in sentence for fine, sentence in doctor.examine(ROOT) if not fine] == [True]
