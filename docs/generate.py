@@ -1,10 +1,8 @@
 """Write what the documents take from the code and from committed results: `make docs`; a test fails where they drift.
 
-Writes config/README.md and workflow/schemas/config.schema.json (from the option blocks), README.md's rule graph (from
-Snakemake) and its results tables (from docs/results/<study>/summary.csv), docs/results/README.md's tables of claims
-(from claims.json), docs/data.md's (from the layouts), docs/datasets.md's tables (from config/datasets.yaml) and
-docs/evaluate.md's (from the metrics' definitions and config/suites.yaml), docs/graph.md's (from the formats of graph
-sources). `--check` only says what is out of step.
+Writes config/README.md and workflow/schemas/config.schema.json from the options. In README.md and in docs/ it fills
+what stands between `<!-- name -->` and `<!-- /name -->`; `SECTIONS` says what each name is generated from. `--check`
+only lists the files that are out of step.
 """
 
 import csv
@@ -22,13 +20,22 @@ from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.graph.sources import FORMATS
 from evenclip.study.schema import StudyConfig
+from evenclip.train.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 NOT_TASKS = {
     "prompt_sensitivity": "all of these", "vqa": "`evenclip vqa`", "link_prediction": "`evenclip links`",
 }  # fmt: skip
-MAX_COLUMNS = 4  # runs beside each other in a table of results; more are lines
+MAX_COLUMNS = 4  # a table of results has its runs as columns if they are at most so many, else as rows
+HEADLINES = {
+    "bias/world_people/ab_max": "association bias of the model",
+    "zeroshot/world_people/acc1": "accuracy of naming the occupation",
+    "bias/world_unmarked/rb": "representation bias of the model",
+    "zeroshot/world_objects/acc1": "accuracy of naming objects",
+    "retrieval/world_mixed/image_to_text_recall_at_5": "image-to-text recall at 5",
+}
+"""Rows of README's table."""
 CONFIG_INTRODUCTION = """\
 # Configuration
 
@@ -117,9 +124,7 @@ def rule_graph() -> str:
 
 def results_table(study: str) -> str:
     """Mean over seeds with 95 % interval of a committed study: a line for each metric, or of many runs for each run."""
-    with open(RESULTS / study / "summary.csv", encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if not row["group"]]
-    about = json.loads((RESULTS / study / "about.json").read_text(encoding="utf-8"))
+    rows, about = _summary(study), _about(study)
     shown = [metric for metric in about["shown"] if any(row["metric"] == metric for row in rows)]
     runs = list(dict.fromkeys(row["run"] for row in rows if row["run"]))
     cells = {(row["run"], row["metric"]): _cell(row) for row in rows}
@@ -131,10 +136,27 @@ def results_table(study: str) -> str:
         table += [[run, *(cells.get((run, metric), "-") for metric in shown)] for run in runs]
     table.insert(1, ["---"] * len(table[0]))
     lines = [f"| {' | '.join(line)} |" for line in table]
-    made = (
-        f"{about['seeds']} seeds, mean [95 % interval]. {about['machine']}, {about['date']}, commit {about['commit']}."
-    )
-    return "\n".join([*lines, "", made])
+    return "\n".join([*lines, "", f"{about['seeds']} seeds, mean [95 % interval]. {_made(about)}"])
+
+
+def headline_table(study: str) -> str:
+    """README's table: the unbalanced baseline and M4 in a committed study, and their paired differences."""
+    summary = {(row["run"], row["metric"]): row for row in _summary(study)}
+    differences = {
+        row["metric"]: f"{float(row['effect']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+        for row in _rows(study, "tests.csv")
+        if (row["run_a"], row["run_b"]) == ("baseline", "m4")
+    }
+    lines = [
+        "| measured on the trained model | chance | not balanced | M4 | difference [95 % interval] |",
+        "|---" * 5 + "|",
+    ]
+    for metric, words in HEADLINES.items():
+        baseline, m4 = (summary[run, metric] for run in ("baseline", "m4"))
+        cells = [words, *(f"{float(value):.3f}" for value in (baseline["random"], baseline["mean"], m4["mean"]))]
+        lines.append(f"| {' | '.join([*cells, differences[metric]])} |")
+    about = _about(study)
+    return "\n".join([*lines, "", f"Study `{study}`: {about['seeds']} seeds. {_made(about)}"])
 
 
 def claims_table(study: str) -> str:
@@ -156,6 +178,23 @@ def claims_table(study: str) -> str:
         lines.append(f"| {' | '.join(cells)} | **{entry['verdict']}** |")
     untested = dict.fromkeys(entry["name"] for entry in entries if entry["runs"] is None)
     return "\n".join([*lines, "", *([f"Not tested here: {'; '.join(untested)}."] if untested else [])])
+
+
+def _rows(study: str, table: str) -> list[dict[str, str]]:
+    with open(RESULTS / study / table, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _summary(study: str) -> list[dict[str, str]]:
+    return [row for row in _rows(study, "summary.csv") if not row["group"]]
+
+
+def _about(study: str) -> dict:
+    return json.loads((RESULTS / study / "about.json").read_text(encoding="utf-8"))
+
+
+def _made(about: dict) -> str:
+    return f"Made by commit {about['commit']} on {about['date']} ({about['machine']})."
 
 
 def _cell(row: dict) -> str:
@@ -266,8 +305,17 @@ def layouts_table() -> str:
     return "\n".join(lines)
 
 
+def methods_table() -> str:
+    """The training methods, with what each needs and uses."""
+    lines = ["| option | method | what it does | needs | uses, if given |", "|---" * 5 + "|"]
+    for name, method in TrainOptions.method_classes().items():
+        inputs = (", ".join(sorted(names)) or "-" for names in (method.needs, method.uses))
+        lines.append(f"| `{name}` | {method.title} | {method.summary} | {' | '.join(inputs)} |")
+    return "\n".join(lines)
+
+
 SECTIONS = {
-    "graph_formats": graph_formats_table,
+    "graph_formats": graph_formats_table, "methods": methods_table, "headline": headline_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
     "claims": claims_table, "layouts": layouts_table, "datasets": dataset_overview,
     "dataset_sections": dataset_sections,
@@ -289,10 +337,7 @@ def filled(text: str) -> str:
 def files() -> dict[Path, str]:
     """Every generated file with its text."""
     schema = json.dumps(StudyConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
-    with_sections = [
-        ROOT / "README.md",
-        *(ROOT / f"docs/{name}.md" for name in ("data", "datasets", "evaluate", "graph", "results/README")),
-    ]
+    with_sections = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return {
         ROOT / "config/README.md": config_reference(),
         ROOT / "workflow/schemas/config.schema.json": schema,

@@ -59,7 +59,7 @@ class AhnmOptions(MethodOptions):
     """Adaptive hard negative mining (AHNM): harder negatives count more, increasingly so during the training."""
 
     title = "adaptive hard negative mining (AHNM)"
-    summary = "hard negatives count more, with equal shares for perceived groups"
+    summary = "hard negatives count more, and perceived groups keep their share of them"
     uses = frozenset({"labels", "graph"})
 
     sharpness_start: NonNegative = 0.0

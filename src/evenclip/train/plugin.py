@@ -10,12 +10,13 @@ and any further losses, and updates the weights. A method changes one or more of
 
 To add a method called ``mixup``:
 
-1. In `evenclip.train.options` write its options, ``class MixupOptions(MethodOptions)``, with a title and what it
-   ``needs``, and add one line to `TrainOptions`: ``mixup: MixupOptions | None = None``.
+1. In `evenclip.train.options` write its options, ``class MixupOptions(MethodOptions)``, with a ``title``, a ``summary``
+   and the inputs that it ``needs`` or ``uses``, and add a field to `TrainOptions`: ``mixup: MixupOptions | None = None``.
 2. Write `methods/mixup.py` with ``def build(context: MethodContext, options: MixupOptions) -> MethodParts``.
 
-That is all: the schema, the command line, the study's checks, the bias card and the documents find it there. A method
-whose block is absent is not built, so it costs nothing. Every scalar that a part logs is a column of the history.
+The command line, the study's checks and the bias card find it there; `make docs` adds it to the schema, to
+config/README.md and to the table of methods in docs/training.md. A method whose block is absent is not built, so it
+costs nothing. Every scalar that a part logs is a column of the history.
 
 **Several processes.** Every process does the same step on its share of the batch. `Step.image` and `Step.text` are the
 features of the whole batch in every process; `Step.images` and `Step.tokens` belong to the process's own rows,
