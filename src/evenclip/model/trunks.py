@@ -30,6 +30,8 @@ def image_projection(module: nn.Module) -> Projection:
         if hasattr(visual.head, "pool"):
             raise _inseparable("image", "its projection pools as well")
         return visual, "head"
+    if isinstance(visual, TimmModel) and isinstance(getattr(visual.trunk, "head", None), nn.Linear):
+        return visual.trunk, "head"  # timm's classifier is the projection
     if isinstance(visual, VisionTransformer) and visual.proj is not None:
         return visual, "proj"
     raise _inseparable("image", f"a tower of kind {type(getattr(visual, 'trunk', visual)).__name__}")
@@ -59,7 +61,8 @@ def without_projections(module: nn.Module) -> Iterator[None]:
     """The model with both trunks' features as its features."""
     projections = [(holder, name, getattr(holder, name)) for holder, name in _projections(module)]
     for holder, name, _ in projections:  # open_clip's own towers ask for None, the wrapped ones call what is there
-        setattr(holder, name, nn.Identity() if isinstance(holder, TimmModel | HFTextEncoder) else None)
+        is_own = isinstance(holder, open_clip.CLIP | TextTransformer | VisionTransformer)
+        setattr(holder, name, None if is_own else nn.Identity())
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ TOWERS = {
     "own_text_tower": {"custom_text": True},
     "biased": {"custom_text": True, "text_cfg": TINY_MODEL["text_cfg"] | {"proj_bias": True}},
     "timm": {"vision_cfg": TIMM},
+    "timm_classifier": {"vision_cfg": TIMM | {"timm_proj": None}},
 }
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 
