@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from contestants.stochastic_dual_ascent import StochasticDual, examples
 
 from evenclip.balance import BalanceOptions, M4Balancer
-from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import Moments, build_moments
+from evenclip.balance.problem import contrasts_of
 from evenclip.balance.solvers.exact import certify_multipliers, solve
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.source import Source
@@ -70,7 +70,7 @@ def timed(function: Callable, n_runs: int = 1) -> tuple[float, object]:
 
 def moments_of(table: pa.Table) -> tuple[Moments, np.ndarray]:
     cells = count_cells(Source(table), 8)
-    return build_moments(cells, contrasts_of(cells, "auto", {}), BalanceOptions()), cells.count
+    return build_moments(cells, contrasts_of(cells, "auto", {}), cells.columns.target, BalanceOptions()), cells.count
 
 
 def cvxpy_case() -> list[dict]:

@@ -12,7 +12,7 @@ A bias that cannot be measured is undefined: NaN in arrays, null in JSON, never 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -59,6 +59,8 @@ class Contrast:
     target : float
         Target share of ``inside`` among ``inside`` and ``outside``, in (0, 1).
     coding : {"one_hot", "signed"}
+    outside_name : str
+        What the group is compared with, e.g. ``gender.man``; `not gender.woman` under one-hot coding.
     """
 
     name: str
@@ -66,6 +68,11 @@ class Contrast:
     outside: np.ndarray
     target: float
     coding: str = "one_hot"
+    outside_name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.outside_name:
+            object.__setattr__(self, "outside_name", f"not {self.name}")
 
     @property
     def signal(self) -> np.ndarray:
@@ -79,7 +86,7 @@ class Contrast:
 
     def at(self, rows: np.ndarray) -> Self:
         """The same contrast in the rows of the given numbers, in their order."""
-        return type(self)(self.name, self.inside[rows], self.outside[rows], self.target, self.coding)
+        return replace(self, inside=self.inside[rows], outside=self.outside[rows])
 
 
 def make_contrasts(
@@ -136,9 +143,8 @@ def _signed(pair: list[Group], target: Mapping[str, float]) -> Contrast:
         instead = f"give one of them, e.g. {first.name}=0.5"
         raise InputError(f"the two groups of '{first.attribute}' must share 1", "target", instead)
     known = first.known & second.known
-    return Contrast(
-        first.name, known & first.shown & ~second.shown, known & second.shown & ~first.shown, share, "signed"
-    )
+    inside, outside = known & first.shown & ~second.shown, known & second.shown & ~first.shown
+    return Contrast(first.name, inside, outside, share, "signed", second.name)
 
 
 def _one_hot(members: list[Group], target: Mapping[str, float], count: np.ndarray | None) -> list[Contrast]:

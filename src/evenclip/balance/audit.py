@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
+from evenclip.balance.problem import contrasts_of
 from evenclip.balance.report import number
 from evenclip.balance.table.cells import Cells, count_cells
 from evenclip.balance.table.coding import CodedRows

@@ -81,7 +81,7 @@ class M4Balancer:
             cells = count_cells(source, self.options.utility_bits, rows)
             balanced = weigh(cells, self.options, self.seed, source.name)
             self.weight_, self.copies_ = weigh_rows(rows, cells, balanced.solution.plan)
-        self.report_ = {"strategy": self.options.strategy} | describe(balanced)
+        self.report_ = describe(balanced)
         self.n_cells_ = len(cells)
         return self
 

@@ -1,12 +1,19 @@
-"""The moments a_j = (s_k - pi_k) y_r of cells, as fast linear operators that never form the matrix of all moments.
+"""The moments of cells as fast linear operators that never form the matrix of all moments.
 
-Moment j = (k, r) is the product of contrast k's signal and label r, where label 0 is the constant 1 (representation)
-and the rest are labels and proxies (association). All expectations are over rows: cells weigh by their counts.
+Moments that are balanced, a = (s_k - pi_k) y_r: the product of contrast k's signal and label r, where label 0 is the
+constant 1 (representation) and the rest are labels and proxies (association). Moments that are preserved, b = y_r -
+E[y_r]: the share of label r; and the same of the rows that a signed contrast compares. All expectations are over rows:
+cells weigh by their counts.
+
+Preserved moments come from the same products with one more signal, the constant 1, centred by a sparse map T:
+E[q b] = T E[q products]. So solvers see moments, whatever they are made of.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -19,52 +26,115 @@ from evenclip.tables import LabelColumn
 _BLOCK_ELEMENTS = 4_000_000  # label pairs or signal products held at once by `gram`
 _CACHED_PAIRS = 60_000_000  # label pairs kept between calls of `gram`
 _SMALLEST_TOLERANCE = 1e-6  # relative to a moment's size: a zero tolerance would leave no interior
+_VACUOUS = 2.0  # |E[q a]| / E[q] is at most 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a moment is about.
+
+    Attributes
+    ----------
+    kind : {"representation", "association", "kept share"}
+    group : str or None
+        The contrast's group; None for the share of a label.
+    label : str or None
+        None for the share of a group, or of the rows that a contrast compares.
+    """
+
+    kind: str
+    group: str | None
+    label: str | None
+
+    def __str__(self) -> str:
+        if self.kind == "association":
+            return f"({self.group}, {self.label})"
+        if self.kind == "representation":
+            return f"the share of {self.group}"
+        return f"the kept share of {self.label or f'the rows that {self.group} is compared in'}"
 
 
 @dataclass
 class Moments:
-    """Signals, labels and tolerances of J = n_contrasts * (n_labels + 1) moments.
+    """Signals, labels and tolerances of J moments: K * (R + 1) balanced ones, then those that are preserved.
 
     Attributes
     ----------
-    signal : numpy.ndarray, shape (n_cells, n_contrasts)
-    labels : scipy.sparse.csr_array, shape (n_cells, n_labels + 1)
+    signal : numpy.ndarray, shape (n_cells, K), or (n_cells, K + 1) where the last one is the constant 1
+    labels : scipy.sparse.csr_array, shape (n_cells, R + 1)
         Column 0 is all ones.
+    extra : numpy.ndarray, shape (n_cells, C)
+        Further columns whose shares are preserved.
     weight : numpy.ndarray, shape (n_cells,)
         Share of the rows in each cell; sums to 1.
     utility : numpy.ndarray, shape (n_cells,)
-    tolerance : numpy.ndarray, shape (n_contrasts, n_labels + 1)
+    tolerance : numpy.ndarray, shape (J,)
         eps: what |E[q a]| / E[q] may be at most.
-    group_names, label_names : list of str
+    subjects : list of J Subject
+    centre : scipy.sparse.csr_array, shape (J, number of products), or None
+        T, from products of signals and labels to moments; None = these are the moments.
     """
 
     signal: np.ndarray
     labels: sparse.csr_array
+    extra: np.ndarray
     weight: np.ndarray
     utility: np.ndarray
     tolerance: np.ndarray
-    group_names: list[str]
-    label_names: list[str]
+    subjects: list[Subject]
+    centre: sparse.csr_array | None = None
     _pairs: list | None = field(default=None, repr=False)
 
     @property
     def n_moments(self) -> int:
         """J, without the moment of the mean weight."""
-        return self.tolerance.size
+        return len(self.tolerance)
+
+    def of_kind(self, kind: str) -> np.ndarray:
+        """Shape (J,), bool: the moments of this kind of `Subject`."""
+        return np.array([subject.kind == kind for subject in self.subjects])
+
+    def loosened(self, factor: float, *kinds: str) -> Self:
+        """The same moments with the tolerances of some kinds multiplied by ``factor``."""
+        chosen = np.logical_or.reduce([self.of_kind(kind) for kind in kinds])
+        return replace(self, tolerance=np.where(chosen, factor * self.tolerance, self.tolerance))
+
+    def without_label(self, label: str) -> Self:
+        """The same moments with tolerances that nothing exceeds for one label."""
+        chosen = np.array([subject.label == label for subject in self.subjects])
+        return replace(self, tolerance=np.where(chosen, _VACUOUS, self.tolerance))
 
     @cached_property
     def size(self) -> np.ndarray:
         """Shape (J,): root mean square of each moment, sqrt(E[a_j^2])."""
-        return np.sqrt((self.labels.T @ (self.signal**2 * self.weight[:, None])).T.ravel())
+        squares = (self.labels.T @ (self.signal**2 * self.weight[:, None])).T.ravel()
+        if self.centre is None:
+            return np.sqrt(squares)
+        mean = self.expect_products(np.ones(len(self.weight)))
+        squares = np.append(squares, self.weight @ self.extra**2)
+        n_balanced = np.count_nonzero(~self.of_kind("kept share"))
+        chosen = self.centre[n_balanced:].argmax(axis=1).ravel()  # the product that each preserved moment centres
+        return np.sqrt(np.append(squares[:n_balanced], np.maximum(squares[chosen] - mean[chosen] ** 2, 0)))
 
     def combine(self, multiplier: np.ndarray) -> np.ndarray:
         """Shape (n_cells,): sum_j multiplier_j a_j of each cell; ``multiplier`` has J entries."""
-        per_contrast = self.labels @ multiplier.reshape(self.tolerance.shape).T
-        return np.einsum("ik,ik->i", per_contrast, self.signal)
+        if self.centre is not None:
+            multiplier = self.centre.T @ multiplier
+        n_signals, n_labels = self._shape
+        products = multiplier[: n_signals * n_labels].reshape(n_signals, n_labels)
+        combined = np.einsum("ik,ik->i", self.labels @ products.T, self.signal)
+        return combined + self.extra @ multiplier[n_signals * n_labels :] if self.extra.shape[1] else combined
 
     def expect(self, value: np.ndarray) -> np.ndarray:
         """Shape (J,): E[value a_j]."""
-        return (self.labels.T @ (self.signal * (self.weight * value)[:, None])).T.ravel()
+        products = self.expect_products(value)
+        return products if self.centre is None else self.centre @ products
+
+    def expect_products(self, value: np.ndarray) -> np.ndarray:
+        """Expectation of each product of a signal and a label, then of the extra columns."""
+        mass = self.weight * value
+        products = (self.labels.T @ (self.signal * mass[:, None])).T.ravel()
+        return np.append(products, mass @ self.extra) if self.extra.shape[1] else products
 
     def mean(self, value: np.ndarray) -> float:
         """E[value]."""
@@ -76,8 +146,20 @@ class Moments:
         Each cell has few labels, so the products y_r y_s of its label pairs are few: they are listed once, and the
         Gram matrix is one sparse product of these lists with the products of signals.
         """
-        n_contrasts, n_labels = self.tolerance.shape
-        first, second = np.triu_indices(n_contrasts)
+        gram = self._gram_of_products(value)
+        if self.extra.shape[1]:
+            gram = self._bordered(gram, value)
+        if self.centre is None:
+            return gram
+        return np.ascontiguousarray(self.centre @ (self.centre @ gram).T)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.signal.shape[1], self.labels.shape[1]
+
+    def _gram_of_products(self, value: np.ndarray) -> np.ndarray:
+        n_signals, n_labels = self._shape
+        first, second = np.triu_indices(n_signals)
         total = np.zeros((n_labels * n_labels, len(first)))
         for rows, pairs in self._pair_blocks(len(first)):
             signal = self.signal[rows]
@@ -85,13 +167,22 @@ class Moments:
             total += pairs.T @ products
         total = total.reshape(n_labels, n_labels, len(first))
         total = total + np.triu(np.ones((n_labels, n_labels)), 1).T[:, :, None] * total.transpose(1, 0, 2)
-        result = np.empty((n_contrasts, n_labels, n_contrasts, n_labels))
+        result = np.empty((n_signals, n_labels, n_signals, n_labels))
         for j, (k, m) in enumerate(zip(first, second, strict=True)):
             result[k, :, m, :] = total[:, :, j]
             result[m, :, k, :] = total[:, :, j]
-        return result.reshape(self.n_moments, self.n_moments)
+        return result.reshape(n_signals * n_labels, n_signals * n_labels)
 
-    def _pair_blocks(self, n_products: int):
+    def _bordered(self, gram: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """The Gram matrix of the products with rows and columns of the extra columns."""
+        mass = (self.weight * value)[:, None]
+        columns = self.extra.shape[1]
+        signals = (self.signal[:, :, None] * self.extra[:, None, :] * mass[:, :, None]).reshape(len(mass), -1)
+        cross = (self.labels.T @ signals).reshape(self._shape[1], self._shape[0], columns)
+        cross = cross.transpose(1, 0, 2).reshape(-1, columns)
+        return np.block([[gram, cross], [cross.T, self.extra.T @ (self.extra * mass)]])
+
+    def _pair_blocks(self, n_products: int) -> Iterator[tuple[slice, sparse.csr_array]]:
         """(rows, sparse matrix rows x label pairs r <= s) for blocks of cells; cached where that fits."""
         if self._pairs is not None:
             yield from self._pairs
@@ -112,11 +203,11 @@ class Moments:
         self._pairs = keep
 
     def residual(self, weight: np.ndarray, retention: float) -> np.ndarray:
-        """Shape (n_contrasts, n_labels + 1): |E[q a]| / eta for weights q, to be compared with ``tolerance``."""
-        return np.abs(self.expect(weight)).reshape(self.tolerance.shape) / retention
+        """Shape (J,): |E[q a]| / eta for weights q, to be compared with ``tolerance``."""
+        return np.abs(self.expect(weight)) / retention
 
 
-def label_matrix(cells: Cells, columns: tuple[str, ...]) -> sparse.csr_array:
+def label_matrix(cells: Cells, columns: Sequence[str]) -> sparse.csr_array:
     """Shape (n_cells, len(columns)): the labels as a sparse matrix of 0 and 1."""
     rows = [np.flatnonzero(cells.value(column)) for column in columns]
     indptr = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
@@ -125,13 +216,14 @@ def label_matrix(cells: Cells, columns: tuple[str, ...]) -> sparse.csr_array:
     return matrix.tocsr()
 
 
-def build_moments(cells: Cells, contrasts: list[Contrast], options: BalanceOptions) -> Moments:
-    """Moments of the contrasts with the targets, and with the proxies where ``options.proxies``.
+def build_moments(
+    cells: Cells, contrasts: Sequence[Contrast], columns: Sequence[str], options: BalanceOptions
+) -> Moments:
+    """Moments of the contrasts with the label columns ``columns``, and those that ``options.preserve`` adds.
 
     Tolerances: eps_rep P(contrast) for representation, eps_rel P(contrast, label) pi (1 - pi) (or eps_abs) for
-    association; P(contrast) is 1 under one-hot coding without nulls.
+    association, preserve_tolerance P(label) for a kept share; P(contrast) is 1 under one-hot coding without nulls.
     """
-    columns = cells.columns.target + (cells.columns.proxy if options.proxies else ())
     labels = sparse.hstack([np.ones((len(cells), 1)), label_matrix(cells, columns)], format="csr")
     weight = cells.count / cells.n
     signal = np.column_stack([contrast.signal for contrast in contrasts])
@@ -143,10 +235,46 @@ def build_moments(cells: Cells, contrasts: list[Contrast], options: BalanceOptio
         tolerance[:] = options.eps_abs
     tolerance[:, 0] = options.eps_rep * share[:, 0]
     names = [LabelColumn.parse(column).short_name for column in columns]
-    moments = Moments(signal, labels, weight, cells.utility, tolerance, [c.name for c in contrasts], names)
-    floor = _SMALLEST_TOLERANCE * np.maximum(moments.size, 1e-12)
-    moments.tolerance = np.maximum(tolerance, floor.reshape(tolerance.shape))
+    subjects = [
+        Subject("association" if name else "representation", contrast.name, name)
+        for contrast in contrasts
+        for name in (None, *names)
+    ]
+    moments = Moments(signal, labels, np.zeros((len(cells), 0)), weight, cells.utility, tolerance.ravel(), subjects)
+    if options.preserve == "labels":
+        moments = _with_preserved(moments, contrasts, names, options.preserve_tolerance)
+    moments.tolerance = np.maximum(moments.tolerance, _SMALLEST_TOLERANCE * np.maximum(moments.size, 1e-12))
     return moments
+
+
+def _with_preserved(moments: Moments, contrasts: Sequence[Contrast], names: list[str], tolerance: float) -> Moments:
+    """The moments and those of the shares of all labels, and of the rows that each signed contrast compares.
+
+    Under one-hot coding the targets fix how many rows show a group.
+    """
+    compared = [contrast for contrast in contrasts if contrast.coding == "signed"]
+    extra = np.column_stack([np.zeros((len(moments.weight), 0)), *(contrast.covered for contrast in compared)])
+    extra = extra.astype(float)
+    signal = np.column_stack([moments.signal, np.ones(len(moments.weight))])
+    n_balanced, n_labels = moments.n_moments, len(names) + 1
+    share = np.append(moments.weight @ moments.labels[:, 1:], moments.weight @ extra)
+    preserved = n_balanced + 1 + np.arange(len(share))  # products (1, label), then the extra columns
+    rows = np.arange(n_balanced + len(share))
+    centre = sparse.coo_array(
+        (
+            np.concatenate([np.ones(len(rows)), -share]),
+            (
+                np.concatenate([rows, rows[n_balanced:]]),
+                np.concatenate([rows[:n_balanced], preserved, np.full(len(share), n_balanced)]),
+            ),
+        ),
+        shape=(len(rows), n_balanced + n_labels + len(compared)),
+    ).tocsr()
+    subjects = [Subject("kept share", None, name) for name in names]
+    subjects += [Subject("kept share", contrast.name, None) for contrast in compared]
+    tolerances = np.append(moments.tolerance, tolerance * share)
+    everything = moments.subjects + subjects
+    return Moments(signal, moments.labels, extra, moments.weight, moments.utility, tolerances, everything, centre)
 
 
 def _label_pairs(labels: sparse.csr_array) -> sparse.csr_array:

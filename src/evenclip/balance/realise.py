@@ -51,10 +51,11 @@ class Plan:
         return cls._with_copies(count, weight, count, count * weight, rng)
 
     @classmethod
-    def of_subsample(cls, count: np.ndarray, retention: float, seed: int) -> "Plan":
-        """A share ``retention`` of the rows is kept blindly with weight 1 and shown 1 / retention times."""
+    def of_subsample(cls, count: np.ndarray, retention: float | np.ndarray, seed: int) -> "Plan":
+        """A share ``retention`` of the rows (of each cell) is kept blindly with weight 1 and shown 1 / share times."""
         rng = np.random.default_rng(seed)
-        kept = integers_along(count * retention, round(retention * count.sum()), rng.random())
+        expected = count * retention
+        kept = integers_along(expected, round(expected.sum()), rng.random())
         return cls._with_copies(count, np.ones(len(count)), kept, kept.astype(float), rng)
 
     @classmethod
@@ -73,6 +74,17 @@ class Plan:
             (rng.random(len(count)) * np.maximum(size, 1)).astype(np.int64) for size in (count, kept)
         )
         return cls(weight, kept, copies, count, start_kept, start_copies)
+
+    @property
+    def most_copies(self) -> int:
+        """Most copies of a row per nominal epoch."""
+        return int(np.ceil(self.copies / np.maximum(self.kept, 1)).max())
+
+    def check_copies(self, limit: float | None) -> None:
+        """Raise `InputError` if a row is shown more often than ``limit`` (rounded up); None = no limit."""
+        if limit is not None and self.most_copies > np.ceil(limit):
+            what = f"a row would be shown {self.most_copies} times per epoch"
+            raise InputError(what, "max_copies", f"allow {self.most_copies}, or choose m4 as strategy")
 
     @cached_property
     def _all_kept(self) -> bool:

@@ -1,37 +1,41 @@
-"""What report.json says: certificate, feasibility, bias before and after, and the spread of the weights."""
+"""What report.json says: certificate, feasibility, bias before and after, what is left, and warnings."""
 
 from typing import Any
 
 import numpy as np
 
-from evenclip.balance.groups import bias_of_cells
-from evenclip.balance.moments import label_matrix
+from evenclip.balance.kept import kept_shares, warnings_of
+from evenclip.balance.moments import Moments, label_matrix
+from evenclip.balance.problem import Dropped, Problem, bias_of_cells
 from evenclip.balance.realise import Plan
 from evenclip.balance.solvers.exact import FEASIBLE_RESIDUAL
-from evenclip.balance.strategies.base import Balanced, Problem, blocking_pair
+from evenclip.balance.strategies.base import Balanced, blocking
 from evenclip.bias import Bias
-from evenclip.tables import LabelColumn
 
 
 def describe(balanced: Balanced) -> dict[str, Any]:
-    """The fields of report.json (architecture.md section 4), without strategy, seconds and memory.
+    """The fields of report.json (architecture.md section 4), without seconds and memory.
 
     `*_before` is the data as it came, `*_after` the data under the solved weights, `realised_*` the data with every
-    row shown `copies` times. `associations` are differences of P(label | group). What cannot be
-    measured is None.
+    row shown `copies` times. `associations` are differences of P(label | group). `kept` is what is left of each label,
+    group and pair, worst first. What cannot be measured is None.
     """
     problem, plan = balanced.problem, balanced.solution.plan
-    cells, moments = problem.cells, problem.moments
-    labels = label_matrix(cells, cells.columns.target)
+    cells, moments, options = problem.cells, problem.moments, problem.options
+    labels = label_matrix(cells, problem.labels)
     stages = {"before": cells.count, "after": cells.count * balanced.weight, "realised": plan.copies}
     bias = {stage: bias_of_cells(problem.contrasts, labels, mass.astype(float)) for stage, mass in stages.items()}
     retention = moments.mean(balanced.weight)
     residual = moments.residual(balanced.weight, retention)
-    over = (residual - moments.tolerance).ravel() / np.maximum(moments.size, 1e-12)
+    over = (residual - moments.tolerance) / np.maximum(moments.size, 1e-12)
     weighting, bound = balanced.solution.weighting, balanced.solution.bound
-    square = float((plan.kept * plan.weight**2).sum())
-    ess = float((plan.kept * plan.weight).sum()) ** 2 / square
+    squares = plan.kept * plan.weight**2
+    ess = float((plan.kept * plan.weight).sum()) ** 2 / float(squares.sum())
+    kept = kept_shares(problem.contrasts, problem.label_names, labels, cells.count, stages, squares)
+    warnings = dropped_warning(problem.dropped)
+    warnings += warnings_of(kept, retention, plan.most_copies, options.preserve == "labels")
     return {
+        "strategy": options.strategy,
         "objective": weighting.objective if weighting else None,
         "dual_bound": weighting.dual_bound if weighting else None,
         "relative_gap": weighting.relative_gap if weighting else None,
@@ -39,9 +43,10 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "feasible": bool(over.max() <= FEASIBLE_RESIDUAL),
         "retention": retention,
         "largest_retention": bound.lower if bound else None,
-        "max_representation_residual": float(residual[:, 0].max()),
-        "max_association_residual": float(residual[:, 1:].max()),
-        "blocking_pair": blocking_pair(balanced),
+        "max_representation_residual": _largest(moments, residual, "representation"),
+        "max_association_residual": _largest(moments, residual, "association"),
+        "max_kept_share_residual": _largest(moments, residual, "kept share"),
+        "blocking_pair": _blocking_pair(balanced),
         "rb_before": number(bias["before"].rb),
         "rb_after": number(bias["after"].rb),
         "realised_rb": number(bias["realised"].rb),
@@ -51,11 +56,36 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "ess": ess,
         "design_effect": cells.n / ess,
         "shown_share": _shown(plan),
+        "most_copies": plan.most_copies,
         "n": cells.n,
         "n_cells": len(cells),
         "groups": _groups(problem, bias),
         "associations": _associations(problem, bias),
+        "kept": kept,
+        "dropped": [{"name": entry.name, "reason": entry.reason} for entry in problem.dropped],
+        "warnings": warnings,
     }
+
+
+def dropped_warning(dropped: list[Dropped]) -> list[str]:
+    """One warning that lists all groups and labels that were left out; none if there are none."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in dropped:
+        by_reason.setdefault(entry.reason, []).append(entry.name)
+    listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
+    return [f"left out, because they cannot be balanced: {listed}"] if dropped else []
+
+
+def _largest(moments: Moments, residual: np.ndarray, kind: str) -> float | None:
+    """The largest residual of one kind of moments; None where there are none."""
+    chosen = residual[moments.of_kind(kind)]
+    return float(chosen.max()) if len(chosen) else None
+
+
+def _blocking_pair(balanced: Balanced) -> dict[str, str | None] | None:
+    """Group, label and kind of the constraint that costs most; see `evenclip.balance.moments.Subject`."""
+    subject = blocking(balanced)
+    return {"attribute": subject.group, "label": subject.label, "constraint": subject.kind} if subject else None
 
 
 def _shown(plan: Plan) -> float:
@@ -76,7 +106,7 @@ def _groups(problem: Problem, bias: dict[str, Bias]) -> list[dict[str, Any]]:
 
 
 def _associations(problem: Problem, bias: dict[str, Bias]) -> list[dict[str, Any]]:
-    names = [LabelColumn.parse(column).short_name for column in problem.cells.columns.target]
+    names = problem.label_names
     return [
         {"group": contrast.name, "label": names[r]}
         | {stage: number(measured.association[k, r]) for stage, measured in bias.items()}

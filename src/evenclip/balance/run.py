@@ -60,7 +60,7 @@ def balance(labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: 
         balanced = weigh(cells, options, seed, source.name)
         with atomic_folder(out) as folder:
             write_weights(source, rows, folder / "weights.parquet", cells, balanced.solution.plan)
-            report = {"strategy": options.strategy} | describe(balanced)
+            report = describe(balanced)
             report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
             write_json(report, folder / "report.json")
             manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))

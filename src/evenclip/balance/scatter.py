@@ -56,7 +56,7 @@ def solve_cells(
         for name in _PLAN:
             table = table.append_column(f"plan.{name}", pa.array(getattr(balanced.solution.plan, name)))
         pq.write_table(_tagged(table.append_column("count", pa.array(cells.count)), cells), folder / "plan.parquet")
-        report = {"strategy": options.strategy} | describe(balanced)
+        report = describe(balanced)
         report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
         write_json(report, folder / "report.json")
         manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))

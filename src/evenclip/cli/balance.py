@@ -1,5 +1,6 @@
 """`evenclip balance`, its scattered form, and `evenclip audit`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,12 @@ def balance(
     strategy: Annotated[str | None, typer.Option(help=f"{', '.join(STRATEGIES)}. Default: m4.")] = None,
     target: Targets = [],  # noqa: B006
     retention: Annotated[str | None, typer.Option(help="Mean weight: auto, or a share such as 0.9.")] = None,
+    preserve: Annotated[str | None, typer.Option(help="none, or labels: every label keeps its share.")] = None,
+    preserve_tolerance: Annotated[
+        float | None, typer.Option(help="How much of its share a preserved label may lose or gain. Default: 0.1.")
+    ] = None,
     cap: Annotated[float | None, typer.Option(help="Largest weight; 1 = subsampling.")] = None,
+    max_copies: Annotated[float | None, typer.Option(help="Most copies of a row per epoch.")] = None,
     eps_rel: Annotated[float | None, typer.Option(help="Tolerance on associations, relative.")] = None,
     eps_rep: Annotated[float | None, typer.Option(help="Tolerance on shares.")] = None,
     attribute_coding: Annotated[str | None, typer.Option(help="auto, one_hot or signed.")] = None,
@@ -36,12 +42,13 @@ def balance(
     from evenclip.balance import balance as balance_labels
 
     named = {
-        "strategy": strategy, "retention": retention, "cap": cap, "eps_rel": eps_rel, "eps_rep": eps_rep,
+        "strategy": strategy, "retention": retention, "preserve": preserve, "preserve_tolerance": preserve_tolerance,
+        "cap": cap, "max_copies": max_copies, "eps_rel": eps_rel, "eps_rep": eps_rep,
         "attribute_coding": attribute_coding, "allow_infeasible": allow_infeasible or None,
     }  # fmt: skip
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
     options = BalanceOptions.from_arguments([*option, *given, *_target_option(target)], "balance")
-    print(_balance_line(balance_labels(labels, out, options, seed)))
+    _print_report(balance_labels(labels, out, options, seed))
 
 
 def _target_option(target: list[str]) -> list[str]:
@@ -75,7 +82,7 @@ def balance_solve(
     from evenclip.balance import BalanceOptions
     from evenclip.balance.scatter import solve_cells
 
-    print(_balance_line(solve_cells(cells, out, BalanceOptions.from_arguments(option), seed)))
+    _print_report(solve_cells(cells, out, BalanceOptions.from_arguments(option), seed))
 
 
 @app.command("balance-apply")
@@ -107,13 +114,25 @@ def balance_gather(
     print(_balance_line(gather_weights(weights, plan, out)))
 
 
+def _print_report(report: dict) -> None:
+    """One line for the result, on stdout; one for each warning, on stderr."""
+    print(_balance_line(report))
+    for warning in report["warnings"]:
+        print(f"balance: {warning}", file=sys.stderr)
+
+
 def _balance_line(report: dict) -> str:
     held = "" if report["feasible"] or report["strategy"] != "m4" else "; the constraints do NOT hold: see report.json"
     return (
         f"{report['strategy']}: {report['n']} rows, {report['n_cells']} cells, retention {report['retention']:.4f}, "
         f"RB {_bias(report['rb_before'])} -> {_bias(report['realised_rb'])}, "
-        f"AB {_bias(report['ab_before'])} -> {_bias(report['realised_ab'])}{held}"
+        f"AB {_bias(report['ab_before'])} -> {_bias(report['realised_ab'])}, {_worst_label(report)}{held}"
     )
+
+
+def _worst_label(report: dict) -> str:
+    worst = next(part for part in report["kept"] if part["group"] is None)
+    return f"the label {worst['label']} keeps {worst['kept']:.2f} of its share, the others more"
 
 
 def _bias(value: float | None) -> str:

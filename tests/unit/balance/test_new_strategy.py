@@ -17,7 +17,8 @@ TOY = '''"""Half of the weight for every row: a toy."""
 
 import numpy as np
 
-from evenclip.balance.strategies.base import Problem, Solution, scaled
+from evenclip.balance.problem import Problem
+from evenclip.balance.strategies.base import Solution, scaled
 
 
 def weigh(problem: Problem) -> Solution:

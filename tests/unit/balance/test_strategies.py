@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from evenclip.balance import BalanceOptions, M4Balancer, audit
 from evenclip.balance.audit_report import write_figures
-from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import build_moments
+from evenclip.balance.problem import contrasts_of
 from evenclip.balance.realise import Plan, integers_along, ranks
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.duplicate_keys import hash_strings
@@ -36,7 +36,9 @@ def tilted_table(n: int = 3000, seed: int = 0) -> pa.Table:
 def moments_of(table: pa.Table, **options):
     cells = count_cells(Source(table), 8)
     chosen = BalanceOptions(**options)
-    return cells, build_moments(cells, contrasts_of(cells, chosen.attribute_coding, chosen.target), chosen)
+    return cells, build_moments(
+        cells, contrasts_of(cells, chosen.attribute_coding, chosen.target), cells.columns.target, chosen
+    )
 
 
 def test_raking_agrees_with_fitting_the_cross_table():

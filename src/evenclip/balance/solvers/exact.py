@@ -25,6 +25,7 @@ GAP_TOLERANCE = 1e-8
 ERROR_FLOOR = 1e-11  # what double precision can be asked for
 MAX_FINISHING_STEPS = 8
 RETENTION_TOLERANCE = 1e-5  # the largest feasible retention is bracketed this closely
+STALLED_STEPS = 5  # without a closer bracket of the largest retention
 AUTO_MARGIN = 1e-3  # `retention: auto` stays below the largest feasible one by this factor
 PENALTY = 100.0  # V, where constraints cannot hold and none is given
 _SCALE_FLOOR = 1e-3  # a gap is relative to max(primal, this * eta^2): the primal of balanced data is 0
@@ -124,7 +125,7 @@ class _Problem:
     def certify(self, weight: np.ndarray, multiplier: np.ndarray, mean_multiplier: float, steps: int) -> Weighting:
         """Primal value of ``weight``, the dual bound of the multipliers, and the gap between them."""
         moments, price = self.moments, self.price
-        centre, eps = self.retention * moments.utility, self.retention * moments.tolerance.ravel()
+        centre, eps = self.retention * moments.utility, self.retention * moments.tolerance
         multiplier = np.clip(multiplier, -price, price)
         primal = 0.5 * moments.mean((weight - centre) ** 2)
         if np.isfinite(price):
@@ -141,7 +142,7 @@ class _Problem:
         if np.isfinite(self.price):
             return False
         nu = found.multiplier
-        scale = -found.mean_multiplier - float(self.moments.tolerance.ravel() @ np.abs(nu))
+        scale = -found.mean_multiplier - float(self.moments.tolerance @ np.abs(nu))
         return scale > 0 and _retention_bound(self.moments, self.cap, nu / scale) < self.retention * (1 - 1e-9)
 
     def error(self, weighting: Weighting) -> float:
@@ -175,7 +176,7 @@ class _Problem:
 def excess(moments: Moments, weighting: Weighting) -> float:
     """Largest violation of a constraint, relative to its moment's root mean square; 0 = all hold."""
     over = moments.residual(weighting.weight, weighting.retention) - moments.tolerance
-    return float(np.maximum(over.ravel() / np.maximum(moments.size, 1e-12), 0).max())
+    return float(np.maximum(over / np.maximum(moments.size, 1e-12), 0).max())
 
 
 @dataclass(frozen=True)
@@ -204,17 +205,38 @@ def largest_retention(moments: Moments, cap: float) -> RetentionBound:
     everything = np.ones(len(moments.weight))
     if (moments.residual(everything, 1.0) <= moments.tolerance).all():
         return RetentionBound(1.0, 1.0, np.zeros(moments.n_moments))
-    *_, found = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10])
-    upper = _retention_bound(moments, cap, found.multiplier)
-    lower = moments.mean(found.weight)
-    over = moments.expect(found.weight) / lower
-    violation = (np.abs(over) - moments.tolerance.ravel()) / np.maximum(moments.size, 1e-12)
-    lower = lower if violation.max() <= RETENTION_TOLERANCE else 0.0  # else nothing was shown to be feasible
-    return RetentionBound(min(lower, 1.0), min(upper, 1.0), found.multiplier)
+    stalled = _Stalled(moments, cap)
+    *_, solution = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10], stop=stalled)
+    lower, upper = _bracket(moments, cap, solution)
+    return RetentionBound(min(lower, 1.0), min(upper, 1.0), solution.multiplier)
+
+
+class _Stalled:
+    """Whether rounding keeps the bracket from closing further, once it is as close as it is asked for."""
+
+    def __init__(self, moments: Moments, cap: float):
+        self.moments, self.cap = moments, cap
+        self.width, self.steps = np.inf, 0
+
+    def __call__(self, solution: Solution) -> bool:
+        lower, upper = _bracket(self.moments, self.cap, solution)
+        width = abs(upper - lower) / max(upper, 1e-12)
+        self.steps = 0 if width < self.width else self.steps + 1
+        self.width = min(width, self.width)
+        return self.width <= RETENTION_TOLERANCE and self.steps >= STALLED_STEPS
+
+
+def _bracket(moments: Moments, cap: float, solution: Solution) -> tuple[float, float]:
+    """A feasible retention, 0 where nothing was shown to be feasible, and a bound above which none is."""
+    lower = moments.mean(solution.weight)
+    over = moments.expect(solution.weight) / lower
+    violation = (np.abs(over) - moments.tolerance) / np.maximum(moments.size, 1e-12)
+    lower = lower if violation.max() <= RETENTION_TOLERANCE else 0.0
+    return lower, _retention_bound(moments, cap, solution.multiplier)
 
 
 def _retention_bound(moments: Moments, cap: float, nu: np.ndarray) -> float:
-    slope = 1.0 + float(moments.tolerance.ravel() @ np.abs(nu)) - moments.combine(nu)
+    slope = 1.0 + float(moments.tolerance @ np.abs(nu)) - moments.combine(nu)
     return cap * moments.mean(np.maximum(slope, 0))
 
 
@@ -222,7 +244,7 @@ def _everything(moments: Moments, cap: float, price: float) -> Weighting:
     """eta = Q leaves one choice: every weight is Q; the multipliers follow in closed form."""
     weight = np.full(len(moments.weight), cap)
     moment = moments.expect(weight)
-    violated = np.abs(moment) > cap * moments.tolerance.ravel()
+    violated = np.abs(moment) > cap * moments.tolerance
     nu = np.where(violated, np.sign(moment), 0.0) * (price if np.isfinite(price) else 0.0)
     mu = float((cap * moments.utility - moments.combine(nu)).min()) - cap
     return _Problem(moments, cap, cap, price).certify(weight, nu, mu, 0)

@@ -142,7 +142,7 @@ class _State:
         self.h = 0.0 if self.free_retention else 1.0
         self.eta = cap / 2 if retention is None else retention
         self.t = self.eta * moments.utility
-        self.eps = moments.tolerance.ravel()
+        self.eps = moments.tolerance
         self.soft = np.isfinite(price)
         self.q = np.full(len(moments.weight), self.eta)
         self.room = cap - self.q  # Q - q, kept apart: the difference would lose its digits near the cap

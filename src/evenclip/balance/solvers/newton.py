@@ -20,7 +20,7 @@ def newton_steps(
     moments: Moments, centre: np.ndarray, cap: float, retention: float, price: float, nu: np.ndarray, mu: float
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yield improved (multipliers of the moments, multiplier of the mean), without end; see `exact` for the symbols."""
-    limit = retention * moments.tolerance.ravel()
+    limit = retention * moments.tolerance
     step = 1.0 / np.maximum(moments.size, 1e-12) ** 2
     while True:
         theta = centre - moments.combine(nu) - mu

@@ -3,10 +3,9 @@
 See `evenclip.balance.strategies.base` for what a strategy is given and returns.
 """
 
-from evenclip.balance.groups import check_contrasts, contrasts_of
-from evenclip.balance.moments import build_moments
 from evenclip.balance.options import BalanceOptions
-from evenclip.balance.strategies.base import Balanced, Problem
+from evenclip.balance.problem import make_problem
+from evenclip.balance.strategies.base import Balanced
 from evenclip.balance.table.cells import Cells
 from evenclip.plugins import modules_of
 
@@ -21,7 +20,7 @@ def weigh(cells: Cells, options: BalanceOptions, seed: int, where: str) -> Balan
     InputError
         The table cannot be balanced, or the constraints cannot hold and ``allow_infeasible`` is off.
     """
-    contrasts = contrasts_of(cells, options.attribute_coding, options.target)
-    check_contrasts(cells, contrasts, where)
-    problem = Problem(cells, contrasts, build_moments(cells, contrasts, options), options, seed)
-    return Balanced(problem, STRATEGIES[options.strategy].weigh(problem))
+    problem = make_problem(cells, options, seed, where)
+    solution = STRATEGIES[options.strategy].weigh(problem)
+    solution.plan.check_copies(options.max_copies)
+    return Balanced(problem, solution)

@@ -1,15 +1,16 @@
-"""What all strategies share: the problem that they are given, the weights that they return, and the largest retention.
+"""What all strategies share: the weights that they return, the largest retention, and why constraints cannot hold.
 
 A strategy is a module of this package: its name is the strategy's name, the first line of its docstring describes it,
 and its function ``weigh`` takes a `Problem` and returns a `Solution`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from evenclip.balance.moments import Moments
+from evenclip.balance.moments import Moments, Subject
 from evenclip.balance.options import BalanceOptions
+from evenclip.balance.problem import Problem
 from evenclip.balance.realise import Plan
 from evenclip.balance.solvers.exact import (
     AUTO_MARGIN,
@@ -22,35 +23,9 @@ from evenclip.balance.solvers.exact import (
     largest_retention,
     solve,
 )
-from evenclip.balance.table.cells import Cells
-from evenclip.bias import Contrast
 from evenclip.errors import InputError
 
 _LEAST_RETENTION = 1e-3  # below it there is nothing left to train on
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a strategy is given.
-
-    Attributes
-    ----------
-    cells : Cells
-        Unique rows of the labels table with their counts.
-    contrasts : list of Contrast
-        Groups and what they are compared with, over the cells.
-    moments : Moments
-        What M4 matches, with tolerances.
-    options : BalanceOptions
-    seed : int
-        Of everything random.
-    """
-
-    cells: Cells
-    contrasts: list[Contrast]
-    moments: Moments
-    options: BalanceOptions
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +70,7 @@ def scaled(problem: Problem, factor: np.ndarray) -> Solution:
         The cap is too small for the retention asked for.
     """
     options = problem.options
-    largest = min(options.cap / factor.max(), 1.0)
+    largest = min(options.largest_weight / factor.max(), 1.0)
     retention = largest if options.retention == "auto" else options.retention
     if retention > largest * (1 + 1e-12):
         raise InputError(
@@ -114,86 +89,116 @@ def solve_moments(moments: Moments, options: BalanceOptions) -> tuple[Weighting,
     InputError
         The constraints cannot hold at the retention asked for, and ``allow_infeasible`` is off.
     """
-    if options.retention == "auto":
-        retention, bound = choose_retention(moments, options)
-        return solve(moments, retention, options.cap, options.enforcement or np.inf), bound
-    weighting = solve(moments, options.retention, options.cap, options.enforcement or np.inf)
-    if excess(moments, weighting) <= FEASIBLE_RESIDUAL and abs(weighting.relative_gap) <= GAP_TOLERANCE:
-        return weighting, None
-    bound = largest_retention(moments, options.cap)
-    if options.retention > bound.upper:
-        if not options.allow_infeasible:
-            raise _infeasible(moments, options, bound)
-        weighting = solve(moments, options.retention, options.cap, options.enforcement or PENALTY)
-    return weighting, bound
+    retention, bound = choose_retention(moments, options)
+    cap = options.largest_weight
+    if options.max_copies is not None:
+        cap = min(cap, options.max_copies * retention)
+    if bound is None or retention <= bound.upper:
+        weighting = solve(moments, retention, cap, options.enforcement or np.inf)
+        holds = excess(moments, weighting) <= FEASIBLE_RESIDUAL and abs(weighting.relative_gap) <= GAP_TOLERANCE
+        if bound is not None or holds:
+            return weighting, bound
+        bound = largest_retention(moments, cap)
+        if retention <= bound.upper:
+            return weighting, bound
+    if not options.allow_infeasible:
+        raise _infeasible(moments, options, cap, bound)
+    return solve(moments, retention, cap, options.enforcement or PENALTY), bound
 
 
 def choose_retention(moments: Moments, options: BalanceOptions) -> tuple[float, RetentionBound | None]:
-    """The retention asked for; for ``auto`` the largest feasible one less a thousandth, and its bound."""
+    """The retention asked for; for ``auto`` the largest feasible one less a thousandth, and its bound.
+
+    Where no retention is feasible and ``allow_infeasible`` is on, ``auto`` is 1.
+
+    Raises
+    ------
+    InputError
+        No retention satisfies the constraints.
+    """
     if options.retention != "auto":
         return options.retention, None
-    bound = largest_retention(moments, options.cap)
-    return _auto_retention(moments, options, bound), bound
-
-
-def _auto_retention(moments: Moments, options: BalanceOptions, bound: RetentionBound) -> float:
+    cap = options.largest_weight
+    bound = largest_retention(moments, cap)
     retention = bound.lower if bound.lower >= 1.0 else bound.lower * (1 - AUTO_MARGIN)
     if retention < _LEAST_RETENTION:
-        raise InputError(
-            f"no retention satisfies the constraints (the largest is {bound.lower:.2g})",
-            "retention",
-            _what_would_help(moments, options, bound),
-        )
-    return retention
+        if not options.allow_infeasible:
+            raise _infeasible(moments, options, cap, bound)
+        return 1.0, bound
+    if options.max_copies is not None and options.max_copies * retention < cap:
+        # feasibility depends on the largest weight relative to the mean weight alone
+        tighter = largest_retention(moments, options.max_copies)
+        if tighter.lower < 1.0:
+            least = options.max_copies / max(tighter.lower, 1e-9)
+            advice = _what_would_help(moments, options.max_copies, tighter, "max_copies")
+            raise InputError(
+                f"balance needs rows shown {least:.3g} times per epoch; {_blocking(moments, tighter)} costs most",
+                "max_copies",
+                f"allow {np.ceil(least):g} copies, or {advice}",
+            )
+    return retention, bound
 
 
-def _infeasible(moments: Moments, options: BalanceOptions, bound: RetentionBound) -> InputError:
-    least = solve(moments, options.retention, options.cap, PENALTY)
-    pairs = "; ".join(_describe(moments, least, j) for j in _worst_moments(moments, least))
-    return InputError(
-        f"the constraints cannot hold at retention {options.retention:g}: {pairs}",
-        "retention",
-        f"the largest feasible retention is {_floor(bound.lower)}; {_what_would_help(moments, options, bound)}",
-    )
+def _infeasible(moments: Moments, options: BalanceOptions, cap: float, bound: RetentionBound) -> InputError:
+    retention = bound.lower if options.retention == "auto" else options.retention
+    where = "retention"
+    if bound.lower < _LEAST_RETENTION:
+        what = f"no retention satisfies the constraints (the largest is {bound.lower:.2g})"
+        where, retention = "labels", 1.0
+    else:
+        what = f"the constraints cannot hold at retention {retention:g}"
+    least = solve(moments, retention, cap, PENALTY)
+    worst = "; ".join(_describe(moments, least, j) for j in _worst_moments(moments, least))
+    largest = f"the largest feasible retention is {_floor(bound.lower)}; "
+    advice = largest + _what_would_help(moments, cap, bound)
+    return InputError(f"{what}: {worst or _blocking(moments, bound)}", where, advice)
 
 
-def blocking_pair(balanced: Balanced) -> dict[str, str | None] | None:
-    """Group and label whose constraint costs most: retention where its bound was computed, else objective.
+def blocking(balanced: Balanced) -> Subject | None:
+    """The moment whose constraint costs most: retention where its bound was computed, else objective.
 
-    None if no constraint costs anything; the label is None where the constraint is the group's share itself.
+    None if no constraint costs anything.
     """
     moments, bound = balanced.problem.moments, balanced.solution.bound
     proof = bound or balanced.solution.weighting
     if proof is None or (bound and bound.lower >= 1.0) or not proof.multiplier.any():
         return None
-    cost = np.abs(proof.multiplier) * moments.size
-    k, r = np.unravel_index(int(cost.argmax()), moments.tolerance.shape)
-    return {"attribute": moments.group_names[k], "label": moments.label_names[r - 1] if r else None}
+    return _blocking(moments, proof)
+
+
+def _blocking(moments: Moments, proof: RetentionBound | Weighting) -> Subject:
+    return moments.subjects[int((np.abs(proof.multiplier) * moments.size).argmax())]
 
 
 def _worst_moments(moments: Moments, weighting: Weighting, most: int = 3) -> list[int]:
     over = moments.residual(weighting.weight, weighting.retention) - moments.tolerance
-    relative = over.ravel() / np.maximum(moments.size, 1e-12)
+    relative = over / np.maximum(moments.size, 1e-12)
     return [int(j) for j in np.argsort(-relative)[:most] if relative[j] > FEASIBLE_RESIDUAL]
 
 
 def _describe(moments: Moments, weighting: Weighting, j: int) -> str:
-    k, r = np.unravel_index(j, moments.tolerance.shape)
-    residual = moments.residual(weighting.weight, weighting.retention)[k, r]
-    pair = (
-        f"({moments.group_names[k]}, {moments.label_names[r - 1]})" if r else f"the share of {moments.group_names[k]}"
-    )
-    return f"{pair} is left with {residual:.2g} (tolerance {moments.tolerance[k, r]:.2g})"
+    residual = moments.residual(weighting.weight, weighting.retention)[j]
+    return f"{moments.subjects[j]} is left with {residual:.2g} (tolerance {moments.tolerance[j]:.2g})"
 
 
-def _what_would_help(moments: Moments, options: BalanceOptions, bound: RetentionBound) -> str:
-    cap = 2 * options.cap
-    wider = largest_retention(moments, cap).lower
-    looser = largest_retention(replace(moments, tolerance=2 * moments.tolerance), options.cap).lower
-    return (
-        f"cap {cap:g} would allow {_floor(wider)}, tolerances twice as wide {_floor(looser)}; "
-        "--allow-infeasible returns the least violation"
-    )
+def _what_would_help(moments: Moments, cap: float, bound: RetentionBound, option: str = "cap") -> str:
+    """The largest retention that each of several changes would allow; ``option`` is what the cap comes from."""
+
+    def largest(changed: Moments, cap: float = cap) -> str:
+        return _floor(largest_retention(changed, cap).lower)
+
+    advice = f"{option} {2 * cap:g} would allow {largest(moments, 2 * cap)}, tolerances twice as wide "
+    advice += largest(moments.loosened(2, "representation", "association"))
+    if moments.of_kind("kept share").any():
+        advice += f", preserve_tolerance twice as wide {largest(moments.loosened(2, 'kept share'))}"
+    labels = {subject.label: 0.0 for subject in moments.subjects if subject.label}
+    for subject, cost in zip(moments.subjects, np.abs(bound.multiplier) * moments.size, strict=True):
+        if subject.label:
+            labels[subject.label] += cost
+    label = max(labels, key=labels.get, default=None)
+    if label and labels[label] > 0 and len(labels) > 1:
+        advice += f", without the label {label} {largest(moments.without_label(label))}"
+    return f"{advice}; --allow-infeasible returns the least violation"
 
 
 def _floor(share: float) -> str:

@@ -1,7 +1,8 @@
 """Multi-Modal Moment Matching (M4): equal groups, independent of the labels, with a certificate."""
 
+from evenclip.balance.problem import Problem
 from evenclip.balance.realise import Plan
-from evenclip.balance.strategies.base import Problem, Solution, solve_moments
+from evenclip.balance.strategies.base import Solution, solve_moments
 
 
 def weigh(problem: Problem) -> Solution:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from evenclip.balance.problem import Problem
 from evenclip.balance.realise import Plan
-from evenclip.balance.strategies.base import Problem, Solution
+from evenclip.balance.strategies.base import Solution
 
 
 def weigh(problem: Problem) -> Solution:

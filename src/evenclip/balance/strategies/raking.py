@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evenclip.balance.strategies.base import Problem, Solution, scaled
+from evenclip.balance.problem import Problem
+from evenclip.balance.strategies.base import Solution, scaled
 from evenclip.bias import Contrast
 from evenclip.errors import InputError
 

@@ -1,7 +1,8 @@
 """As many rows as m4 keeps at the same options, chosen blindly: tells "less data" from "balanced data"."""
 
+from evenclip.balance.problem import Problem
 from evenclip.balance.realise import Plan
-from evenclip.balance.strategies.base import Problem, Solution, choose_retention
+from evenclip.balance.strategies.base import Solution, choose_retention
 
 
 def weigh(problem: Problem) -> Solution:

@@ -1,7 +1,7 @@
 """Count the unique cells of a labels table: rows that share groups, labels, proxies and utility bin.
 
 Rows of one cell get one weight, so everything after counting is independent of the number of rows. A row becomes a
-code of a few bytes (`codes.RowCoder`); codes are counted batch by batch, in memory O(cells). Counts are integers, so
+code of a few bytes (`coding.RowCoder`); codes are counted batch by batch, in memory O(cells). Counts are integers, so
 counts of shards add up to exactly the counts of the whole.
 
 Reads labels.parquet; writes and reads cells.parquet (a labels table without keys, with `count` and `utility_sum`).
@@ -15,8 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenclip.balance.table.coding import UTILITY_BITS, UTILITY_ONE, CodedBatch, CodedRows, RowCoder, as_numpy
-from evenclip.balance.table.columns import Columns
+from evenclip.balance.table.coding import (
+    UTILITY_BITS,
+    UTILITY_ONE,
+    CodedBatch,
+    CodedRows,
+    Columns,
+    RowCoder,
+    as_numpy,
+)
 from evenclip.balance.table.source import READ_ROWS, Source, ahead
 
 

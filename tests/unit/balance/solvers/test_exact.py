@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evenclip.balance import BalanceOptions
-from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import build_moments
+from evenclip.balance.problem import contrasts_of
 from evenclip.balance.solvers.exact import PENALTY, certify_multipliers, excess, largest_retention, solve
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.coding import RowCoder
@@ -33,7 +33,7 @@ def random_table(seed: int, n: int, n_attributes: int, n_labels: int, utility: b
 
 def moments_of(table: pa.Table, options: BalanceOptions):
     cells = count_cells(Source(table), 8)
-    return cells, build_moments(cells, contrasts_of(cells, "one_hot", options.target), options)
+    return cells, build_moments(cells, contrasts_of(cells, "one_hot", options.target), cells.columns.target, options)
 
 
 class Reference:
@@ -238,7 +238,7 @@ def test_binning_utilities_costs_no_more_than_its_bound():
     by_bits = {}
     for bits in (3, 24):
         cells = count_cells(Source(table), bits)
-        moments = build_moments(cells, contrasts_of(cells, "one_hot", {}), BalanceOptions())
+        moments = build_moments(cells, contrasts_of(cells, "one_hot", {}), cells.columns.target, BalanceOptions())
         by_bits[bits] = solve(moments, 0.4, 1.0).weight[cells.find(_codes(cells, table))]
     error = np.sqrt(np.mean((by_bits[3] - by_bits[24]) ** 2))
     assert 0 < error <= 0.4 / 2 ** (3 + 1)

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from evenclip.balance import BalanceOptions
-from evenclip.balance.groups import contrasts_of
 from evenclip.balance.moments import build_moments
+from evenclip.balance.problem import contrasts_of
 from evenclip.balance.solvers.exact import certify_multipliers, solve
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.source import Source
@@ -24,7 +24,7 @@ def test_stochastic_dual_ascent_approaches_the_optimum():
     table = pa.table({"sensitive.a.yes": a, "target.x": rng.random(len(a)) < 0.1 + 0.2 * a})
     cells = count_cells(Source(table), 8)
     options = BalanceOptions(eps_rel=0.2, eps_rep=0.02)
-    moments = build_moments(cells, contrasts_of(cells, "auto", {}), options)
+    moments = build_moments(cells, contrasts_of(cells, "auto", {}), cells.columns.target, options)
     dual = contestant.StochasticDual(moments.tolerance, 0.4, 1.0, 100.0, 1.0)
     values = (moments.signal[:, :, None] * moments.labels.toarray()[:, None, :]).reshape(len(cells), -1)
     for cell in contestant.examples(cells.count, 0):
