@@ -56,16 +56,18 @@ def run(request: pytest.FixtureRequest, data: dict[str, Path], tmp_path_factory:
 
 def ours(run: Path, data: Path, task, columns: list[str], prompts: list[Path]) -> dict[str, float]:
     cache = EmbeddingCache(run.parent / "cache", str(run), EmbedOptions(device="cpu"))
-    found = read_embedded_set(data, cache.files(data, prompts), "s", columns)
-    rows = task.measure(found, Bootstrap(100, 0), EvaluateOptions())
+    embedded = read_embedded_set(data, cache.files(data, prompts), "s", columns)
+    rows = task.measure(embedded, Bootstrap(100, 0), EvaluateOptions())
     return {row.metric.rpartition("/")[2]: row.value for row in rows}
 
 
 def test_retrieval(run: Path, data: dict[str, Path]):
-    theirs, found = peer_retrieval(run, data["flickr8k"]), ours(run, data["flickr8k"], Retrieval(), [], [])
+    theirs, measured = peer_retrieval(run, data["flickr8k"]), ours(run, data["flickr8k"], Retrieval(), [], [])
     for k in (1, 5, 10):
-        assert found[f"text_to_image_recall_at_{k}"] == pytest.approx(theirs[f"image_retrieval_recall@{k}"], abs=1e-6)
-        assert found[f"image_to_text_recall_at_{k}"] == pytest.approx(theirs[f"text_retrieval_recall@{k}"], abs=1e-6)
+        assert measured[f"text_to_image_recall_at_{k}"] == pytest.approx(
+            theirs[f"image_retrieval_recall@{k}"], abs=1e-6
+        )
+        assert measured[f"image_to_text_recall_at_{k}"] == pytest.approx(theirs[f"text_retrieval_recall@{k}"], abs=1e-6)
 
 
 @needs_old_numpy
@@ -79,6 +81,6 @@ def test_zero_shot(run: Path, data: dict[str, Path], tmp_path: Path, name: str, 
     (tmp_path / "single.yaml").write_text(f"templates:\n{templates}classes:\n" + "\n".join(lines))
     theirs = peer_zeroshot(run, data[name], tmp_path / "single.yaml", column)
     task = ZeroShot(column=column, prompts="single")
-    found = ours(run, data[name], task, [column], [tmp_path / "single.yaml"])
+    measured = ours(run, data[name], task, [column], [tmp_path / "single.yaml"])
     for metric in ("acc1", "acc5", "mean_per_class_recall"):
-        assert found[metric] == pytest.approx(theirs[metric], abs=1e-6)
+        assert measured[metric] == pytest.approx(theirs[metric], abs=1e-6)

@@ -79,8 +79,8 @@ def test_files_without_their_photos_name_each_of_them(folder, layout, split, n, 
         sample = real_data / folder / "list_attr_celeba.head12.txt"
         (root / "list_attr_celeba.txt").write_text(sample.read_text())
     with Source(root) as source:
-        found = list(load_layouts()[layout].find_pairs(source, split, ImportOptions(layout=layout)))
-    assert all(isinstance(item, Reject) for item in found)
-    counts = Counter(item.reason for item in found)
+        candidates = list(load_layouts()[layout].find_pairs(source, split, ImportOptions(layout=layout)))
+    assert all(isinstance(item, Reject) for item in candidates)
+    counts = Counter(item.reason for item in candidates)
     assert counts.pop("missing_image") == n
     assert counts == ({"malformed_row": 1} if layout == "celeba" else {})  # its first line announces 202,599

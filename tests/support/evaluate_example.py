@@ -36,9 +36,9 @@ def measure(task: Measurement, data: EmbeddedSet, minimum_group: int = 2, resamp
     rows: list[MetricRow] = list(
         task.measure(data, Bootstrap(resamples, 0), EvaluateOptions(minimum_group=minimum_group))
     )
-    found = {(row.metric.partition("/s/")[2], row.group): row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    rows_of = {(row.metric.partition("/s/")[2], row.group): row for row in rows}
+    assert len(rows_of) == len(rows)
+    return rows_of
 
 
 def vectors(data: EmbeddedSet) -> dict:

@@ -65,7 +65,7 @@ def test_broken_json_is_an_error_that_says_where(text, message):
         list(iterate_items(io.StringIO(text), "x"))
 
 
-def test_a_broken_item_is_not_searched_for_its_end_through_the_whole_file(monkeypatch):
+def test_the_end_of_a_broken_item_is_sought_within_a_limit(monkeypatch):
     monkeypatch.setattr(json_stream, "MAX_ITEM", 1000)
     monkeypatch.setattr(json_stream, "BLOCK", 100)
     file = io.StringIO('["' + "a" * 100_000)

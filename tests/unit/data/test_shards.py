@@ -45,9 +45,9 @@ def cut_between_pairs(folder: Path) -> None:
 
 
 def swapped(folder: Path) -> None:
-    one, other = (folder / "00001.tar").read_bytes(), (folder / "00002.tar").read_bytes()
-    (folder / "00001.tar").write_bytes(other)
-    (folder / "00002.tar").write_bytes(one)
+    first, second = (folder / "00001.tar").read_bytes(), (folder / "00002.tar").read_bytes()
+    (folder / "00001.tar").write_bytes(second)
+    (folder / "00002.tar").write_bytes(first)
 
 
 def missing(folder: Path) -> None:

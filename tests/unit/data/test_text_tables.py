@@ -57,7 +57,7 @@ def test_an_open_quotation_mark_costs_its_row_alone():
     assert captions(lines(_2='"a dog in the park')) == expected
 
 
-def test_two_open_quotation_marks_do_not_swallow_the_rows_between():
+def test_two_open_quotes_do_not_swallow_the_rows_between():
     expected = GOOD | {"4.jpg": 'a cat"', "line 3": NOT_CLOSED}
     del expected["1.jpg"]
     assert captions(lines(_1='"a dog', _4='a cat"')) == expected

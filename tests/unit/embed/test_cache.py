@@ -56,7 +56,7 @@ def test_the_cached_arrays_are_those_of_embed(root: Path, tmp_path: Path):
         np.testing.assert_array_equal(cached[name], array)
 
 
-def test_nothing_is_embedded_twice_and_new_prompts_leave_the_images_alone(root, tmp_path, counted):
+def test_new_prompts_do_not_embed_the_images_again(root, tmp_path, counted):
     cache = EmbeddingCache(tmp_path / "cache", str(root / "run"), OPTIONS)
     first = cache.files(root / "data", [root / "colors.yaml"])
     assert counted == ["embed_data", "embed_prompts"]
@@ -67,7 +67,7 @@ def test_nothing_is_embedded_twice_and_new_prompts_leave_the_images_alone(root, 
     assert counted[2:] == ["embed_prompts"]
 
 
-def test_another_model_other_data_prompts_or_precision_are_embedded_anew(root, tmp_path, counted):
+def test_other_models_data_prompts_or_precision_embed_again(root, tmp_path, counted):
     def files(run: Path = root / "run", data: Path = root / "data", text: str = PROMPTS, **options: str) -> list[Path]:
         (tmp_path / "colors.yaml").write_text(text)
         cache = EmbeddingCache(tmp_path / "cache", str(run), EmbedOptions(device="cpu", **options))
@@ -77,13 +77,13 @@ def test_another_model_other_data_prompts_or_precision_are_embedded_anew(root, t
     write_squares(tmp_path / "data", 7)
     made = [files(), files(run=tmp_path / "other"), files(data=tmp_path / "data"), files(precision="bf16"),
             files(text=PROMPTS.replace("red]", "crimson]"))]  # fmt: skip
-    images, prompts = ([each[i] for each in made] for i in (0, 1))
+    images, prompts = ([embedding[i] for embedding in made] for i in (0, 1))
     assert len(set(images)) == 4 and images[0] == images[4]  # the last differs in its prompts
     assert len(set(prompts)) == 4 and prompts[0] == prompts[2]  # the third in its data
     assert len(counted) == 8
 
 
-def test_equal_weights_in_another_architecture_or_with_other_preprocessing_are_another_model(tmp_path):
+def test_architecture_and_preprocessing_are_part_of_the_identity(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"weights")
     (tmp_path / "a.json").write_text("{}")
     (tmp_path / "b.json").write_text('{"embed_dim": 8}')
@@ -92,7 +92,7 @@ def test_equal_weights_in_another_architecture_or_with_other_preprocessing_are_a
     (tmp_path / "open_clip_config.json").write_text('{"preprocess_cfg": {"mean": [0, 0, 0]}}')
     identities.append(model_identity(f"ViT-B-32:{tmp_path}/x.pt"))
     identities += [model_identity("ViT-B-32:openai"), model_identity("ViT-B-16:openai")]
-    assert len({str(each) for each in identities}) == 7
+    assert len({str(identity) for identity in identities}) == 7
 
 
 def test_a_copied_model_is_the_same_model(tmp_path):

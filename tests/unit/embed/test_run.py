@@ -52,9 +52,9 @@ def plain(folder: Path):
     model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder / 'run'}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder / 'run'}")
 
-    def texts(*several: str) -> np.ndarray:
+    def texts(*captions: str) -> np.ndarray:
         with torch.inference_mode():
-            return model.eval().encode_text(tokenizer(list(several)), normalize=True).numpy()
+            return model.eval().encode_text(tokenizer(list(captions)), normalize=True).numpy()
 
     def image(jpeg: bytes) -> np.ndarray:
         with torch.inference_mode():
@@ -67,27 +67,27 @@ def plain(folder: Path):
     return texts, image
 
 
-def test_images_and_captions_are_plain_open_clips_in_the_order_of_the_shards(folder: Path, files: dict, plain):
+def test_embeddings_are_open_clips_in_the_order_of_the_shards(folder: Path, files: dict, plain):
     texts, image = plain
-    pairs, found = read_pairs(folder / "plain").to_pylist(), files["plain"]
-    assert found["key"].tolist() == [pair["key"] for pair in pairs]
+    pairs, embeddings = read_pairs(folder / "plain").to_pylist(), files["plain"]
+    assert embeddings["key"].tolist() == [pair["key"] for pair in pairs]
     expected = np.stack([image(jpeg) for _, jpeg in iterate_images(folder / "plain")])
-    np.testing.assert_allclose(found["image"], expected, atol=2e-6)
+    np.testing.assert_allclose(embeddings["image"], expected, atol=2e-6)
     captions = [(i, text) for i, pair in enumerate(pairs) for text in pair["captions"]]
-    assert found["text_image"].tolist() == [i for i, _ in captions]
-    np.testing.assert_allclose(found["text"], texts(*(text for _, text in captions)), atol=2e-6)
-    assert found["image"].dtype == found["text"].dtype == np.float32
+    assert embeddings["text_image"].tolist() == [i for i, _ in captions]
+    np.testing.assert_allclose(embeddings["text"], texts(*(text for _, text in captions)), atol=2e-6)
+    assert embeddings["image"].dtype == embeddings["text"].dtype == np.float32
 
 
-def test_prompts_average_the_texts_of_a_class_and_keep_templates_apart(files: dict, plain):
+def test_prompts_average_the_names_of_a_class_per_template(files: dict, plain):
     texts, _ = plain
-    found = files["plain"]["prompt/colors"]
-    assert found.shape == (2, 3, 16) and found.dtype == np.float32
+    prompts = files["plain"]["prompt/colors"]
+    assert prompts.shape == (2, 3, 16) and prompts.dtype == np.float32
     assert files["plain"]["prompt/colors/classes"].tolist() == ["red", "green or blue", "white"]
-    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-6)
-    np.testing.assert_allclose(found[0, 0], texts("a red square")[0], atol=2e-6)
+    np.testing.assert_allclose(np.linalg.norm(prompts, axis=-1), 1, atol=1e-6)
+    np.testing.assert_allclose(prompts[0, 0], texts("a red square")[0], atol=2e-6)
     mean = texts("a picture of something green", "a picture of something blue").mean(axis=0)
-    np.testing.assert_allclose(found[1, 1], mean / np.linalg.norm(mean), atol=2e-6)
+    np.testing.assert_allclose(prompts[1, 1], mean / np.linalg.norm(mean), atol=2e-6)
 
 
 def test_foils_are_embedded_where_the_set_has_them(files: dict, plain):
@@ -109,8 +109,9 @@ def test_a_set_without_captions_has_no_text(folder: Path, tmp_path: Path):
     with write_shards(tmp_path / "data", Manifest("data", {}, {})) as writer:
         writer.add("a", square_jpeg("red", np.random.default_rng(0)), [], {}, width=32, height=32, sha256="")
     embed_sets({str(folder / "run"): tmp_path / "out"}, [EmbedSet("x", tmp_path / "data")], EmbedOptions(device="cpu"))
-    found = np.load(tmp_path / "out" / "x.npz")
-    assert found["text"].shape == (0, 16) and found["text_image"].shape == (0,) and found["image"].shape == (1, 16)
+    embeddings = np.load(tmp_path / "out" / "x.npz")
+    assert embeddings["text"].shape == (0, 16) and embeddings["text_image"].shape == (0,)
+    assert embeddings["image"].shape == (1, 16)
 
 
 def test_arguments_name_sets():

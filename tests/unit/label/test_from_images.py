@@ -80,7 +80,7 @@ def test_it_finds_what_the_embeddings_hold_and_says_how_well(faces, tmp_path):
     assert held_out["accuracy_where_it_speaks"]["n"] == round(held_out["speaks"]["value"] * 80)
 
 
-def test_a_higher_confidence_speaks_less_and_its_probabilities_are_calibrated(faces, tmp_path):
+def test_confidence_is_calibrated_and_more_of_it_abstains_more(faces, tmp_path):
     rng = np.random.default_rng(2)
     truth = rng.choice(VALUES, size=4000)
     images = read_embeddings(write_npz(tmp_path / "x.npz", features(truth, rng, strength=1.0)))
@@ -138,15 +138,15 @@ def side(text: str) -> Side:
 
 
 def test_agreement_by_hand():
-    found = agreement(side("mmmmmwwwbm-w"), side("mmmmwwwmm?mw"), VALUES)
-    assert (found["n"], found["n_reference_only"], found["n_other_only"]) == (9, 1, 2)
-    assert found["accuracy"]["value"] == pytest.approx(7 / 9)
-    man = found["by_value"]["man"]
+    result = agreement(side("mmmmmwwwbm-w"), side("mmmmwwwmm?mw"), VALUES)
+    assert (result["n"], result["n_reference_only"], result["n_other_only"]) == (9, 1, 2)
+    assert result["accuracy"]["value"] == pytest.approx(7 / 9)
+    man = result["by_value"]["man"]
     assert (man["precision"]["value"], man["precision"]["n"]) == (4 / 5, 5)
     assert (man["recall"]["value"], man["recall"]["n"]) == (4 / 5, 5)
     observed, chance = 7 / 9, (5 * 5 + 4 * 4) / 81
-    assert found["kappa"] == pytest.approx((observed - chance) / (1 - chance))
-    assert found["by_value"]["woman"]["kappa"] == pytest.approx(found["kappa"])  # two values: the same table
+    assert result["kappa"] == pytest.approx((observed - chance) / (1 - chance))
+    assert result["by_value"]["woman"]["kappa"] == pytest.approx(result["kappa"])  # two values: the same table
 
 
 def test_agreement_of_nothing_and_of_one_value():
@@ -156,8 +156,11 @@ def test_agreement_of_nothing_and_of_one_value():
 
 
 def test_wilsons_interval():
-    found = share_with_interval(8, 10)
-    assert (found["ci_low"], found["ci_high"]) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+    interval = share_with_interval(8, 10)
+    assert (interval["ci_low"], interval["ci_high"]) == (
+        pytest.approx(0.4902, abs=1e-4),
+        pytest.approx(0.9433, abs=1e-4),
+    )
 
 
 # --- the stage ------------------------------------------------------------------------------------------------------
@@ -186,7 +189,7 @@ def labelled(tmp_path, faces):
     return run
 
 
-def test_both_sides_stand_beside_each_other_and_are_compared_with_the_truth(labelled, faces, tmp_path):
+def test_captions_and_images_are_compared_with_the_truth(labelled, faces, tmp_path):
     table, manifest, truth = labelled(faces(nobody=True))
     assert table.column_names == [
         "key", "text.sensitive.gender.woman", "text.sensitive.gender.man", "target.bike",
@@ -202,8 +205,8 @@ def test_both_sides_stand_beside_each_other_and_are_compared_with_the_truth(labe
     n_named = [manifest["columns"][f"text.sensitive.gender.{value}"]["n"] for value in VALUES]
     assert text["n"] + text["n_reference_only"] == sum(n_named)
     assert text["by_value"]["man"]["precision"]["n"] > 50
-    found = audit(tmp_path / "out" / "set.parquet", None, BalanceOptions(), seed=0)
-    assert found  # nulls and both sides are what the balance reads
+    audited = audit(tmp_path / "out" / "set.parquet", None, BalanceOptions(), seed=0)
+    assert audited  # nulls and both sides are what the balance reads
 
 
 def test_images_that_are_not_embedded_are_null(labelled, faces, tmp_path):
@@ -269,12 +272,12 @@ def test_the_stage_flips_each_side_and_keeps_nulls(labelled, faces):
 def test_rank_share_is_monotone_and_fair(values):
     similarity = np.array(values, dtype=float)
     share = rank_share(similarity)
-    known = ~np.isnan(similarity)
-    assert ((share >= 0) & (share <= 1)).all() and (share[~known] == 1).all()
-    if known.sum() > 1:
-        assert share[known].mean() == pytest.approx(0.5)
-        order = np.argsort(similarity[known])
-        assert (np.diff(share[known][order]) >= 0).all()
+    measured = ~np.isnan(similarity)
+    assert ((share >= 0) & (share <= 1)).all() and (share[~measured] == 1).all()
+    if measured.sum() > 1:
+        assert share[measured].mean() == pytest.approx(0.5)
+        order = np.argsort(similarity[measured])
+        assert (np.diff(share[measured][order]) >= 0).all()
 
 
 def test_utility_is_the_product_of_its_parts(labelled, tmp_path):

@@ -52,24 +52,25 @@ def example(tmp_path):
     return paths
 
 
-def test_what_is_tied_to_both_comes_first_and_can_be_moved_into_the_lexicon(example):
-    found = suggest_proxies(*example, ProxyOptions())
-    assert found[0].word == "helmets"
-    assert (found[0].attribute, found[0].target) == ("sensitive.gender", "target.motorcycle")
-    assert {each.word for each in found} == {"helmets", "hat", "boots"}  # not the lexicon's, not "the", not the rare
-    assert found == sorted(found, key=lambda each: -each.bits)
+def test_words_tied_to_both_come_first_in_the_lexicons_format(example):
+    proxies = suggest_proxies(*example, ProxyOptions())
+    assert proxies[0].word == "helmets"
+    assert (proxies[0].attribute, proxies[0].target) == ("sensitive.gender", "target.motorcycle")
+    # neither a word of the lexicon, nor "the", nor a rare word
+    assert {proxy.word for proxy in proxies} == {"helmets", "hat", "boots"}
+    assert proxies == sorted(proxies, key=lambda proxy: -proxy.bits)
     text = example[3].read_text()
-    assert yaml.safe_load(text) == {"proxy": {each.word: [each.word] for each in found}}
-    assert f"# {found[0].n_pairs} pairs; sensitive.gender {found[0].attribute_bits:.4f} bits" in text
+    assert yaml.safe_load(text) == {"proxy": {proxy.word: [proxy.word] for proxy in proxies}}
+    assert f"# {proxies[0].n_pairs} pairs; sensitive.gender {proxies[0].attribute_bits:.4f} bits" in text
 
 
 def test_only_as_many_as_asked_for(example):
-    assert [each.word for each in suggest_proxies(*example, ProxyOptions(n=1))] == ["helmets"]
+    assert [proxy.word for proxy in suggest_proxies(*example, ProxyOptions(n=1))] == ["helmets"]
     assert suggest_proxies(*example, ProxyOptions(min_pairs=601)) == []
     assert yaml.safe_load(example[3].read_text()) == {"proxy": {}}
 
 
-def test_labels_of_other_data_or_without_targets_are_input_errors(example, tmp_path):
+def test_labels_without_targets_or_of_other_data_are_refused(example, tmp_path):
     from evenclip.tables import write_table
 
     write_table(pa.table({"key": ["k1"], "sensitive.a.b": [True]}), tmp_path / "no_target.parquet")

@@ -67,7 +67,7 @@ def test_a_pair_has_the_mean_of_its_captions():
 
 
 @pytest.mark.real
-def test_nearly_all_captions_that_people_chose_pass_and_boilerplate_of_the_web_does_not():
+def test_human_captions_pass_and_web_boilerplate_does_not():
     folder = REAL_DATA / "cc3m"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there (EVENCLIP_REAL_DATA)")

@@ -21,12 +21,12 @@ def encoder() -> MultiModalEncoder:
 
 
 def slot(encoder: MultiModalEncoder, n: int, length: int, n_shown: int) -> Slot:
-    shown = torch.zeros(n, length, dtype=torch.bool)
-    shown[:, :n_shown] = True
-    return encoder.text(torch.randn(n, length, 20, dtype=torch.float64), shown)
+    is_shown = torch.zeros(n, length, dtype=torch.bool)
+    is_shown[:, :n_shown] = True
+    return encoder.text(torch.randn(n, length, 20, dtype=torch.float64), is_shown)
 
 
-def test_one_vector_is_read_at_each_slot_and_permuting_triples_permutes_them(encoder: MultiModalEncoder):
+def test_permuting_triples_permutes_the_vectors_of_all_slots(encoder: MultiModalEncoder):
     torch.manual_seed(1)
     head, relation, tail = slot(encoder, 5, 4, 3), slot(encoder, 5, 2, 2), slot(encoder, 5, 3, 3)
     (read,) = encoder((head, relation, tail))

@@ -34,7 +34,7 @@ def make(tmp_path: Path, name: str) -> open_clip.CLIP:
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_both_towers_of_a_model_are_tapped_and_gradients_flow_back(tmp_path: Path, name: str):
+def test_tokens_of_both_towers_carry_gradients(tmp_path: Path, name: str):
     clip = make(tmp_path, name)
     size = clip.preprocess_cfg["size"]
     size = (size, size) if isinstance(size, int) else size
@@ -70,7 +70,7 @@ def test_a_vits_tokens_are_those_that_its_embedding_is_made_of(tmp_path: Path):
     torch.testing.assert_close(F.normalize(clip.module.ln_final(end) @ clip.module.text_projection, dim=-1), embedding)
 
 
-def test_the_last_tokens_of_each_text_are_kept_without_start_of_text(tmp_path: Path):
+def test_the_last_tokens_of_a_text_are_kept_without_its_start(tmp_path: Path):
     module = make(tmp_path, "vit").module
     tokens = torch.tensor([[49406, 5, 6, 7, 49407, 0], [49406, 5, 49407, 0, 0, 0]])
     features = torch.arange(12.0).view(2, 6, 1)

@@ -17,7 +17,7 @@ copies_and_size = st.tuples(
 
 @given(copies_and_size, st.integers(0, 5))
 @settings(max_examples=150, deadline=None)
-def test_an_epoch_shows_each_row_as_often_as_its_copies_less_what_the_last_batch_lacks(drawn, seed):
+def test_an_epoch_shows_rows_by_copies_less_the_incomplete_batch(drawn, seed):
     copies, size = drawn
     batches = WeightedBatches(copies, size, seed)
     epoch = [batches.at(step) for step in range(batches.steps_per_epoch)]
@@ -29,7 +29,7 @@ def test_an_epoch_shows_each_row_as_often_as_its_copies_less_what_the_last_batch
 
 @given(copies_and_size)
 @settings(max_examples=150, deadline=None)
-def test_no_row_is_twice_in_a_batch_unless_it_has_more_copies_than_there_are_batches(drawn):
+def test_rows_repeat_in_a_batch_only_with_too_many_copies(drawn):
     copies, size = drawn
     batches = WeightedBatches(copies, size, 0)
     for step in range(batches.steps_per_epoch):

@@ -44,7 +44,7 @@ def train(folder: Path, out: Path, **options) -> Path:
     return out
 
 
-def test_the_last_row_is_what_the_evaluation_measures_and_the_weights_are_as_without(folder: Path, tmp_path: Path):
+def test_the_probe_agrees_with_evaluation_and_changes_nothing(folder: Path, tmp_path: Path):
     probed, plain = train(folder, tmp_path / "a", bias_probe=probe(folder)), train(folder, tmp_path / "b")
     assert (probed / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
     history = pq.read_table(probed / "bias_history.parquet").to_pydict()
@@ -57,19 +57,19 @@ def test_the_last_row_is_what_the_evaluation_measures_and_the_weights_are_as_wit
     parsed = [Task.from_argument(task) for task in tasks]
     evaluate_set(folder / "data", [tmp_path / "e" / "it.npz"], "it", parsed, tmp_path / "m.json", 0, options)
     rows = json.loads((tmp_path / "m.json").read_text())["metrics"]
-    found = {row["metric"]: row["value"] for row in rows if not row["group"]}
+    measured = {row["metric"]: row["value"] for row in rows if not row["group"]}
     for name in ("rb", "ab_max", "ab_mean"):
-        assert history[name][-1] == pytest.approx(found[f"bias/it/{name}"], abs=1e-5)
+        assert history[name][-1] == pytest.approx(measured[f"bias/it/{name}"], abs=1e-5)
     assert len({round(value, 6) for value in history["ab_max"]}) == 4
 
 
-def test_of_two_groups_there_is_one_distance_and_of_more_one_each():
+def test_two_groups_have_one_distance_and_more_one_each():
     seen, group = np.random.default_rng(0).dirichlet(np.ones(3), 60), np.arange(60) % 3
     two = model_ab(seen[group < 2], group[group < 2])
     np.testing.assert_allclose(two, np.abs([seen[group == 0].mean(0) - seen[group == 1].mean(0)]))
-    several = model_ab(seen, group)
-    assert several.shape == (3, 3)
-    np.testing.assert_allclose(several[1], np.abs(seen[group == 1].mean(0) - seen[group != 1].mean(0)))
+    distances = model_ab(seen, group)
+    assert distances.shape == (3, 3)
+    np.testing.assert_allclose(distances[1], np.abs(seen[group == 1].mean(0) - seen[group != 1].mean(0)))
 
 
 def test_each_moment_is_measured_once_also_after_a_stop(folder: Path):

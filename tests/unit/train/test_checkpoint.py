@@ -17,8 +17,8 @@ STATE = {"position": 3, "module": {"w": torch.ones(2)}, "history": [{"loss": 1.0
 
 def test_an_equal_training_finds_what_was_saved(tmp_path: Path):
     SavedState(tmp_path, IDENTITY).save(STATE)
-    found = SavedState(tmp_path, IDENTITY).load()
-    assert found["position"] == 3 and torch.equal(found["module"]["w"], torch.ones(2))
+    state = SavedState(tmp_path, IDENTITY).load()
+    assert state["position"] == 3 and torch.equal(state["module"]["w"], torch.ones(2))
 
 
 def test_a_changed_training_starts_over_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture):

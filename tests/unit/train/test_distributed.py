@@ -54,17 +54,19 @@ def by_two_processes(folder: Path) -> list[dict]:
     return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
 
 
-def assert_equal(found: dict, expected: dict) -> None:
-    assert found.keys() == expected.keys()
+def assert_equal(gradients: dict, expected: dict) -> None:
+    assert gradients.keys() == expected.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            gradients[name], gradient, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_have_the_gradients_of_one(folder: Path, by_two_processes: list[dict], case: str):
     expected = gradients(make_engine(folder, Processes(), **CASES[case]))
-    for found in by_two_processes:
-        assert_equal(found[case], expected)
+    for of_process in by_two_processes:
+        assert_equal(of_process[case], expected)
     for name, gradient in by_two_processes[0][case].items():
         assert torch.equal(gradient, by_two_processes[1][case][name]), name  # or weights would drift apart
 
@@ -75,8 +77,8 @@ def test_two_processes_have_a_methods_gradients_of_one(
 ):
     monkeypatch.chdir(folder / "methods")
     expected = method_gradients(folder / "methods", Processes(), **METHODS[case])
-    for found in by_two_processes:
-        assert_equal(found[case], expected)
+    for of_process in by_two_processes:
+        assert_equal(of_process[case], expected)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8, 9])
@@ -98,7 +100,7 @@ def test_micro_batches_have_the_gradients_of_the_whole_batch(folder: Path, n_at_
     assert_equal(gradients(make_engine(folder, Processes(), **options, micro_batch_size=n_at_once)), expected)
 
 
-def test_micro_batches_draw_the_same_numbers_in_both_forward_passes(tmp_path: Path, folder: Path):
+def test_both_passes_of_a_micro_batch_draw_the_same_numbers(tmp_path: Path, folder: Path):
     """With dropped patches: the gradients of a loss of exactly the features that the loss was computed on."""
     write_model(folder / "tiny.json", vision_cfg=TINY_MODEL["vision_cfg"] | {"patch_dropout": 0.5})
     try:
@@ -106,11 +108,11 @@ def test_micro_batches_draw_the_same_numbers_in_both_forward_passes(tmp_path: Pa
         engine: Engine = make_engine(folder, Processes(), micro_batch_size=4)
         batch = engine.parts.batches.at(0)
         inputs = engine._inputs(batch, engine.pairs.pixels.at(batch.rows))
-        several = [engine._encode(inputs, slice(start, start + 4)) for start in range(0, 16, 4)]
+        in_parts = [engine._encode(inputs, slice(start, start + 4)) for start in range(0, 16, 4)]
         again = engine._encode(inputs, slice(4, 8))
-        assert torch.equal(again[0], several[1][0])
+        assert torch.equal(again[0], in_parts[1][0])
         assert not torch.equal(engine._encode(inputs, slice(4, 9))[0][:4], engine._encode(inputs, slice(5, 9))[0])
-        images, texts = (torch.cat([pair[i] for pair in several]) for i in (0, 1))
+        images, texts = (torch.cat([pair[i] for pair in in_parts]) for i in (0, 1))
         features = type("Features", (), {"image": images, "text": texts})
         engine._losses(engine._step(batch, inputs, features))[0].backward()
         norm = torch.nn.utils.clip_grad_norm_(engine._optimizer_step._parameters, engine.options.clip_norm)
@@ -156,7 +158,7 @@ def set_loss_scale(engine: Engine, scale: float) -> None:
     scaler.load_state_dict(scaler.state_dict() | {"scale": scale})
 
 
-def test_a_float16_step_that_overflows_is_left_out_and_scaled_less_the_next_time(folder: Path):
+def test_an_overflow_in_float16_skips_the_step_and_scales_less(folder: Path):
     engine = make_engine(folder, Processes(), precision="fp16")
     before = engine.module.visual.proj.detach().clone()
     set_loss_scale(engine, 2.0**127)

@@ -146,7 +146,7 @@ def test_some_pairs_embedded_are_rows_of_all(folder: Path, parts: list[Parts], m
     np.testing.assert_allclose(trained.embed(modality, some), trained.embed(modality, np.arange(N))[some], atol=1e-6)
 
 
-def test_the_augmentation_surrounds_each_encoding_of_a_batch_and_follows_the_clock(folder: Path, parts: list[Parts]):
+def test_the_augmentation_surrounds_each_encoding_by_the_clock(folder: Path, parts: list[Parts]):
     trained = make_engine(folder)
     for _ in range(3):
         trained.step()

@@ -70,7 +70,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, capsy
     assert sorted(path.name for path in saved.folder.iterdir()) == ["identity.json", "state.pt"]
 
 
-def test_outputs_that_cannot_be_written_leave_nothing_and_the_same_command_ends_well(folder: Path, tmp_path: Path):
+def test_a_failed_write_leaves_nothing_and_can_be_repeated(folder: Path, tmp_path: Path):
     expected = train(folder, tmp_path / "undisturbed").read_bytes()
     with room_for(30_000), pytest.raises(InputError, match=r"run: the outputs cannot be written .*File too large"):
         train(folder, tmp_path)
@@ -100,7 +100,7 @@ def test_a_full_disk_stops_no_training(folder: Path, tmp_path: Path, capsys: pyt
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_loss_that_is_no_number_leaves_the_keys_of_its_batch_beside_the_state(folder: Path, tmp_path: Path):
+def test_a_loss_of_nan_leaves_the_keys_of_its_batch(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"at step \d+; its batch: 000.*, \.\.\. \(all in .*not_finite.json\)"):
         train(folder, tmp_path, lr=1e30, warmup_share=0)
     (path,) = (tmp_path / "state").glob("*/not_finite.json")

@@ -118,14 +118,14 @@ def test_float32_is_open_clips_loss_to_1e_5(b: int, seed: int, objective: str, c
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_the_mean_over_equal_shares_of_the_rows_is_the_whole_loss(objective: str):
+def test_the_mean_over_equal_shares_of_rows_is_the_whole_loss(objective: str):
     leaves = features(b=12)
     shares = [contrastive_loss(*leaves, objective=objective, local_rows=slice(i, i + 4)) for i in (0, 4, 8)]
     torch.testing.assert_close(sum(shares) / 3, contrastive_loss(*leaves, objective=objective))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_masking_all_negatives_of_an_image_leaves_its_texts_none_to_learn_from(objective: str):
+def test_an_image_without_negatives_feels_only_its_positive(objective: str):
     leaves = features()
     mask = torch.zeros(B, B, dtype=torch.float64)
     mask[2, :], mask[:, 2] = -torch.inf, -torch.inf

@@ -35,13 +35,13 @@ def clip(folder: Path) -> Clip:
 
 
 def test_every_image_is_where_it_is_said_to_be(folder: Path):
-    for place, (key, content) in zip(locate_images(folder / "data"), iterate_images(folder / "data"), strict=True):
-        with open(place.tar, "rb") as tar:
-            tar.seek(place.offset)
-            assert (place.key, tar.read(place.size)) == (key, content)
+    for location, (key, content) in zip(locate_images(folder / "data"), iterate_images(folder / "data"), strict=True):
+        with open(location.tar, "rb") as tar:
+            tar.seek(location.offset)
+            assert (location.key, tar.read(location.size)) == (key, content)
 
 
-def test_a_set_that_does_not_fit_is_read_from_the_shards_with_the_same_pixels(folder: Path, clip: Clip):
+def test_a_set_above_the_limit_has_the_same_pixels_from_shards(folder: Path, clip: Clip):
     paths = folder / "data", folder / "weights.parquet"
     held = load_pairs(*paths, clip, threads=1)
     n_mb = len(held.keys) * 3 * 16 * 16 / 2**20
@@ -122,10 +122,10 @@ def test_a_shard_cut_between_two_pairs_is_never_trained_on(folder: Path, tmp_pat
 @pytest.mark.parametrize("cache_mb", [4096, 0])
 def test_a_changed_shard_stops_the_training_and_is_named(folder: Path, tmp_path: Path, cache_mb: float):
     data = copy_of(folder, tmp_path / "data")
-    place = next(place for place in locate_images(data) if place.key == "00052")
-    with open(place.tar, "r+b") as tar:
-        tar.seek(place.offset + 20)
-        tar.write(bytes(place.size - 20))
+    location = next(location for location in locate_images(data) if location.key == "00052")
+    with open(location.tar, "r+b") as tar:
+        tar.seek(location.offset + 20)
+        tar.write(bytes(location.size - 20))
     with pytest.raises(InputError, match=r"00001\.tar: it has changed"):
         train_model(
             data,

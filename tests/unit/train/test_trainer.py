@@ -61,7 +61,7 @@ def test_training_learns_and_writes_all_that_it_promises(folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("options", [{}, {"objective": "siglip"}, {"precision": "bf16"}, {"crop_scale_min": 0.7}])
-def test_equal_seeds_give_equal_weights_bit_by_bit_and_others_do_not(folder: Path, tmp_path: Path, options: dict):
+def test_equal_seeds_alone_give_equal_weights_bit_by_bit(folder: Path, tmp_path: Path, options: dict):
     first, again = (train(folder, tmp_path / name, samples_seen=128, **options) for name in ("a", "b"))
     assert weights(first) == weights(again)
     assert weights(train(folder, tmp_path / "c", samples_seen=128, seed=1, **options)) != weights(first)
@@ -80,11 +80,11 @@ def make_engine(folder: Path, **options) -> Engine:
     return Engine(MethodContext(parsed, clip, pairs, 0, Clock(n_steps=4), torch.device("cpu")))
 
 
-def test_the_clip_loss_is_the_mean_cross_entropy_of_both_directions(folder: Path):
+def test_the_loss_is_the_mean_cross_entropy_of_both_directions(folder: Path):
     engine = make_engine(folder)
     image, text, scale = features(engine)
     log_softmax = torch.log_softmax(scale * image @ text.T, dim=1), torch.log_softmax(scale * text @ image.T, dim=1)
-    expected = -sum(each.diagonal().mean() for each in log_softmax) / 2
+    expected = -sum(direction.diagonal().mean() for direction in log_softmax) / 2
     torch.testing.assert_close(engine.step().loss, expected)
 
 
@@ -119,7 +119,7 @@ def test_only_matrices_decay(engine: Engine):
     assert all("weight" not in name or "ln_" in name for name in undecayed)
 
 
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing():
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     rate = make_schedule(TrainOptions(warmup_share=0.1), 100)
     rates = [rate(step, 2.0) for step in range(100)]
     assert rates[9] == rates[10] == 2.0 and rates[0] == pytest.approx(0.2)
@@ -136,12 +136,12 @@ def test_the_logit_scale_stays_at_most_100(engine: Engine):
 
 def test_each_caption_of_a_pair_is_shown(folder: Path):
     engine = make_engine(folder)
-    shown = {(int(row), int(caption)) for step in range(140) for row, caption in captions_at(engine, step)}
+    pairs_shown = {(int(row), int(caption)) for step in range(140) for row, caption in captions_at(engine, step)}
     pairs = engine.pairs
     expected = {
         (i, int(c)) for i in range(len(pairs.keys)) for c in pairs.captions[pairs.starts[i] : pairs.starts[i + 1]]
     }
-    assert shown == expected
+    assert pairs_shown == expected
     assert captions_at(engine, 7) == captions_at(make_engine(folder), 7)
 
 
@@ -150,7 +150,7 @@ def captions_at(engine: Engine, step: int) -> list[tuple[int, int]]:
     return list(zip(batch.rows.tolist(), engine.pairs.captions_of(batch).tolist(), strict=True))
 
 
-def test_a_loss_that_is_no_number_stops_the_training_and_names_step_and_keys(folder: Path, tmp_path: Path):
+def test_a_loss_of_nan_stops_and_names_step_and_keys(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"loss is nan at step \d+; its batch: 00") as error:
         train(folder, tmp_path / "run", lr=1e30, warmup_share=0)
     assert "lower lr" in str(error.value)
@@ -166,7 +166,7 @@ def test_the_state_restores_the_engine(folder: Path):
     assert [second.step().loss.item() for _ in range(2)] == losses[2:]
 
 
-def test_crops_that_keep_everything_change_nothing_and_others_stay_inside():
+def test_full_crops_change_nothing_and_others_stay_inside():
     images = torch.rand(4, 3, 16, 16)
     rng = np.random.default_rng(0)
     whole = np.tile(np.eye(2, 3, dtype=np.float32), (4, 1, 1))

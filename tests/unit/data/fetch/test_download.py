@@ -116,12 +116,12 @@ ENDS = {
 
 @pytest.mark.parametrize("behaviour", ENDS)
 def test_every_case_ends_in_the_right_file_or_one_clear_error(server, tmp_path, behaviour):
-    found = fetch(server, tmp_path, behaviour)
+    outcome = fetch(server, tmp_path, behaviour)
     if ENDS[behaviour] is None:
-        assert found == CONTENT
+        assert outcome == CONTENT
     else:
-        assert f"({ENDS[behaviour]})" in found
-        assert server.url(behaviour) in found and "\n  -> " in found
+        assert f"({ENDS[behaviour]})" in outcome
+        assert server.url(behaviour) in outcome and "\n  -> " in outcome
     assert len(server.asked) <= 2 * QUICK.attempts + 2
 
 
@@ -135,11 +135,11 @@ del BLIND_ENDS["wrong_byte"], BLIND_ENDS["wrong_byte_first"]
 
 @pytest.mark.parametrize("behaviour", BLIND_ENDS)
 def test_what_is_cut_is_noticed_without_size_and_checksum(server, tmp_path, behaviour):
-    found = fetch(server, tmp_path, behaviour, name="data.zip", facts=())
+    outcome = fetch(server, tmp_path, behaviour, name="data.zip", facts=())
     if BLIND_ENDS[behaviour] is None:
-        assert found == FILES["data.zip"]
+        assert outcome == FILES["data.zip"]
     else:
-        assert f"({BLIND_ENDS[behaviour]})" in found
+        assert f"({BLIND_ENDS[behaviour]})" in outcome
 
 
 def test_a_server_that_stalls_is_left_and_asked_for_the_rest(server, tmp_path):
@@ -172,14 +172,14 @@ def test_without_checksum_and_validator_nothing_is_continued(server, tmp_path):
     assert [given for _, given in server.asked] == [None, None]
 
 
-def test_mirrors_are_tried_in_order_and_all_are_named_in_the_error(server, tmp_path):
+def test_mirrors_are_tried_in_order_and_the_error_names_all(server, tmp_path):
     assert fetch(server, tmp_path, "gone", "page", "wrong_byte", "honest", "secret") == CONTENT
     assert [path.split("/")[1] for path, _ in server.asked] == ["gone", "page", "wrong_byte", "honest"]
     message = fetch(server, tmp_path / "again", "gone", "loop")
     assert "(not_found)" in message and "(redirects)" in message
 
 
-def test_a_part_of_one_mirror_is_gone_on_with_at_another_where_a_checksum_is_known(server, tmp_path):
+def test_with_a_checksum_a_download_resumes_at_another_mirror(server, tmp_path):
     part = tmp_path / "data.bin.part"
     part.write_bytes(CONTENT[:100_000])
     (tmp_path / "data.bin.part.json").write_text(json.dumps({"url": "http://x/", "validator": '"x"', "total": 300_000}))
@@ -194,7 +194,7 @@ def test_a_part_of_unknown_origin_is_not_used(server, tmp_path):
 
 
 @pytest.mark.parametrize("facts", [("bytes", "sha256"), ()])
-def test_a_process_that_died_before_the_check_costs_no_second_fetch(server, tmp_path, facts):
+def test_death_before_the_check_costs_no_second_download(server, tmp_path, facts):
     (tmp_path / "data.bin.part").write_bytes(CONTENT)
     (tmp_path / "data.bin.part.json").write_text(json.dumps({"url": "http://x/", "validator": None, "total": 300_000}))
     assert fetch(server, tmp_path, "honest", facts=facts) == CONTENT
@@ -375,7 +375,7 @@ def test_a_killed_fetch_goes_on_where_it_was(server, tmp_path):
     assert [given for path, given in server.asked if "data.zip" in path] == [None, f"bytes={here}-"]
 
 
-def test_wrong_input_on_the_command_line_is_one_message_and_status_2(server, tmp_path, monkeypatch, capsys):
+def test_wrong_input_is_one_message_and_status_2(server, tmp_path, monkeypatch, capsys):
     command = ["evenclip", "data", "fetch", "tiny", "--to", str(tmp_path), "--option", "attempts=1"]
     monkeypatch.setattr(sys, "argv", [*command, "--registry", str(registry_of(tmp_path, server, "page"))])
     with pytest.raises(SystemExit, match="2"):

@@ -81,7 +81,7 @@ ROT = {
 }
 
 
-def test_link_rot_is_counted_by_reason_and_stands_in_the_manifest(server, tmp_path, monkeypatch):
+def test_the_manifest_counts_lost_links_by_reason(server, tmp_path, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", only_this_machine)
     rows = [f"caption of {path}\t{server.url(path)}" for path in ROT]
     rows += [
@@ -121,7 +121,7 @@ def test_columns_in_another_order_under_a_header(server, tmp_path):
     assert second["captions"] == []
 
 
-def test_order_and_bytes_do_not_depend_on_speed_or_shards_done_before(server, tmp_path):
+def test_shards_do_not_depend_on_speed_or_interruptions(server, tmp_path):
     rows = [f"c{i}\t{server.url(f'honest/{i}.jpg')}" for i in range(10)]
     options = QUICK.model_copy(update={"shard_size": 4})
     url_list = written(tmp_path, *rows)
@@ -243,7 +243,7 @@ def test_ampersands_that_html_escapes_are_plain_ones(server, tmp_path):
     assert read_pairs(tmp_path / "out")["url"].to_pylist() == [server.url("honest/0.jpg?w=1&h=2")]
 
 
-def test_a_list_that_gives_no_image_is_an_error_and_leaves_nothing(server, tmp_path):
+def test_a_list_without_images_is_an_error_and_leaves_nothing(server, tmp_path):
     with pytest.raises(InputError, match="none of 2 rows gave an image .not_found 2."):
         fetch_images(written(tmp_path, *[f"c\t{server.url('gone/0.jpg')}"] * 2), tmp_path / "out", QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["list.tsv"]

@@ -249,7 +249,7 @@ def test_cifar100(tmp_path, imported):
     image = Image.open(io.BytesIO(dict(iterate_images(tmp_path / "out"))["train_00001"]))
     expected = Image.fromarray(train[b"data"][1].reshape(3, 32, 32).transpose(1, 2, 0))
     assert (image.size, image.mode) == ((32, 32), "RGB")
-    grey = [np.asarray(each.convert("L"), dtype=float).ravel() for each in (image, expected)]
+    grey = [np.asarray(picture.convert("L"), dtype=float).ravel() for picture in (image, expected)]
     assert np.corrcoef(*grey)[0, 1] > 0.99  # JPEG keeps the brightness even of noise
     assert len(imported(files, layout="cifar100")[0]) == 5
 
@@ -398,7 +398,7 @@ def test_aro_cuts_the_image_to_its_box(tmp_path, imported):
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 
-def test_visual_genome_has_the_phrases_of_all_regions_of_an_image(imported, tmp_path):
+def test_captions_of_visual_genome_are_all_region_phrases(imported, tmp_path):
     def item(number: int, *phrases: str) -> dict[str, Any]:
         box = {"x": 0, "y": 0, "width": 5, "height": 5, "image_id": number}
         return {"id": number, "regions": [{"region_id": 10 * number, "phrase": text, **box} for text in phrases]}

@@ -141,7 +141,7 @@ def test_low_quality_pairs_tell_another_scene():
     assert np.mean([s.scene.things[0].name in s.caption for s in own]) > 0.9  # now and then only the figure is named
 
 
-def test_an_unmarked_group_is_not_shown_and_only_web_captions_guess_it():
+def test_only_web_captions_name_the_group_of_unmarked_figures():
     figure = Figure(GROUPS[0], "lorker", marked=False)
     scene = Scene("yard", (Thing("circle", "red", "large", 0.2, 0.5),), figure, "left")
     other = replace(scene, figure=replace(figure, group=GROUPS[1]))
@@ -153,12 +153,12 @@ def test_an_unmarked_group_is_not_shown_and_only_web_captions_guess_it():
     assert np.array_equal(*(render(s, np.random.default_rng(0), 64, 6) for s in (scene, other)))
 
 
-def test_the_clothes_of_an_unmarked_figure_are_as_near_to_either_group():
+def test_clothes_of_unmarked_figures_favour_no_group():
     first, second = (np.array(CLOTHES[group]) for group in GROUPS)
     assert np.abs(first - UNMARKED_CLOTHES).tolist() == np.abs(second - UNMARKED_CLOTHES).tolist()
 
 
-def test_a_hidden_tool_is_not_shown_and_only_web_captions_name_the_occupation():
+def test_only_web_captions_name_the_occupation_of_hidden_tools():
     scenes = [
         Scene("yard", (Thing("circle", "red", "large", 0.2, 0.5),), Figure(GROUPS[0], name, tool="hidden"), "left")
         for name in OCCUPATIONS
@@ -204,7 +204,7 @@ def test_unlike_shares_neither_shape_nor_color(seed: int, shape: str, color: str
     assert other.shape != shape and other.color != color
 
 
-def test_people_are_crossed_evenly_and_twins_differ_in_the_group_alone():
+def test_people_are_even_and_twins_differ_in_the_group_alone():
     drawn = samples("people", 256)
     cells = Counter(cell_of(s.scene) for s in drawn)
     assert len(cells) == 2 * 8 * 8 and set(cells.values()) == {2}
@@ -215,7 +215,7 @@ def test_people_are_crossed_evenly_and_twins_differ_in_the_group_alone():
         assert first.caption.replace(GROUPS[0], GROUPS[1]) == second.caption
 
 
-def test_ambiguous_figures_are_even_and_twins_differ_in_the_group_alone():
+def test_ambiguous_figures_are_even_with_twins_of_other_group():
     drawn = samples("ambiguous", 512)
     cells = Counter((*cell_of(s.scene), s.scene.figure.tool) for s in drawn)
     assert len(cells) == 2 * 8 * 8 * 2 and set(cells.values()) == {2}
@@ -241,7 +241,7 @@ def test_pictures_of_twins_differ_in_the_figure_alone(tmp_path):
     assert differs.sum() > 50 and not differs[outside].any()
 
 
-def test_unmarked_figures_are_even_and_their_captions_name_no_group():
+def test_unmarked_figures_are_even_and_captions_name_no_group():
     drawn = samples("unmarked", 128)
     assert set(Counter((s.scene.figure.occupation, s.scene.setting) for s in drawn).values()) == {2}
     assert not any(group in s.caption for s in drawn for group in GROUPS)

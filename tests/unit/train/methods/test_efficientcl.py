@@ -16,7 +16,7 @@ from support.tiny_training import TINY_MODEL, write_model
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.floats(0, 1), st.integers(0, 99))
-def test_a_span_is_contiguous_within_the_free_tokens_and_about_as_long_as_it_should(free: list[int], rate, seed):
+def test_a_span_is_contiguous_and_within_the_free_tokens(free: list[int], rate, seed):
     torch.manual_seed(seed)
     cut = draw_spans(torch.tensor(free), 24, rate)
     assert not cut[:, 0].any()
@@ -27,7 +27,7 @@ def test_a_span_is_contiguous_within_the_free_tokens_and_about_as_long_as_it_sho
         assert abs(len(places) - rate * n) < 1
 
 
-def test_spans_are_as_long_as_the_rate_on_average_and_lie_everywhere():
+def test_spans_have_the_rates_mean_length_and_lie_everywhere():
     torch.manual_seed(0)
     cut = draw_spans(torch.full((20_000,), 6), 8, 0.1).float()
     assert cut.sum(1).mean().item() == pytest.approx(0.6, abs=0.02)
@@ -49,7 +49,7 @@ def test_jitter_keeps_every_norm_and_leaves_the_others_alone():
     assert (jittered[valid] != hidden[valid]).any(dim=1).all()
 
 
-def test_jitter_is_gaussian_along_the_principal_directions_by_their_variances():
+def test_jitter_has_the_variances_of_the_principal_directions():
     """Against the definition by eigenvectors: deviations are rate * eigenvalue, directions independent, mean 0."""
     torch.manual_seed(0)
     n, rate = 20_000, 0.01
@@ -109,7 +109,7 @@ def plain(module: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     return encode_image(module, IMAGES), encode_text(module, TOKENS)
 
 
-def test_at_rate_zero_nothing_changes_and_both_towers_change_above(module: torch.nn.Module):
+def test_rate_zero_changes_nothing_and_others_both_towers(module: torch.nn.Module):
     for disturbed, clean in zip(encode(module, 1, start=0, image_end=0, text_end=0), plain(module), strict=True):
         torch.testing.assert_close(disturbed, clean)
     image, text = encode(module, 1, image_end=0.5, text_end=0.5)
@@ -155,12 +155,12 @@ def test_the_ends_are_never_cut_and_nothing_attends_to_what_is(module: torch.nn.
             for hook in hooks:
                 hook.remove()
     ends = {"image": torch.zeros(4, dtype=torch.long), "text": TOKENS.argmax(1)}
-    for name, found in seen.items():
-        for hidden, mask in found:
+    for name, calls in seen.items():
+        for hidden, mask in calls:
             open_to = mask.view(len(hidden), 2, hidden.shape[1], -1)[:, 0, -1] == 0  # the last token sees all others
             assert open_to[:, 0].all() and open_to[torch.arange(len(hidden)), ends[name]].all()
             assert (hidden[:, 0].norm(dim=1) > 0).all()
-        assert any((~mask.isfinite()).any() for _, mask in found)
+        assert any((~mask.isfinite()).any() for _, mask in calls)
     image_mask = torch.stack([mask for _, mask in seen["image"]])
     assert (image_mask.isinf().any(dim=2)[:, :, 1:].float().mean()) == pytest.approx(0.9, abs=0.05)
 

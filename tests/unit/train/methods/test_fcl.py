@@ -74,7 +74,7 @@ def test_a_group_that_was_never_seen_costs_nothing(make):
     assert loss.item() == logged["fcl_ab_max"].item() == 0
 
 
-def test_a_step_down_its_gradient_lowers_it_and_the_scale_has_none(make):
+def test_a_gradient_step_lowers_it_and_the_scale_gets_none(make):
     rows, image = np.arange(N), torch.from_numpy(unit_rows(N, D)).requires_grad_()
     step = make_step(rows, image)
     loss, _ = make(memory=0.0)(step)
@@ -92,7 +92,7 @@ def test_its_memory_is_saved(make):
     assert first(step)[0] == second(step)[0]
 
 
-def test_the_gradient_does_not_fade_with_the_length_of_the_memory(make):
+def test_the_gradient_does_not_fade_with_a_longer_memory(make):
     norms = []
     for memory in (0.0, 0.5, 0.99):
         term = make(memory=memory)

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_learns_and_continues_from_the_middle_of_an_epoch(
+def test_a_method_learns_and_resumes_within_an_epoch(
     folder: Path, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(folder)
@@ -51,7 +51,7 @@ def test_a_method_learns_and_continues_from_the_middle_of_an_epoch(
     assert [restored.step().loss.item() for _ in range(N_STEPS - 5)] == losses[5:]
 
 
-def test_texts_beside_the_batch_are_disturbed_as_it_is_and_carry_a_gradient(folder: Path):
+def test_texts_beside_the_batch_are_augmented_with_gradients(folder: Path):
     disturbing, plain = (
         make_methods_engine(folder, **({"efficientcl": {"text_end": 0.5}} if on else {})) for on in (1, 0)
     )

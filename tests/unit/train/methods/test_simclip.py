@@ -62,12 +62,12 @@ def check_clusters(n: int, batch_size: int, size: int, share: float, seed: int) 
     features = unit_rows(n, 8, seed)
     options = {"cluster_size": size, "share": share}
     batches = make(copies, features, batch_size, seed, **options)
-    shown = np.flatnonzero(copies)
-    neighbours = shown[brute_force(features[shown], np.arange(len(shown)), len(shown) - 1)]
-    nearest_of = dict(zip(shown, neighbours, strict=True))
+    present = np.flatnonzero(copies)
+    neighbours = present[brute_force(features[present], np.arange(len(present)), len(present) - 1)]
+    nearest_of = dict(zip(present, neighbours, strict=True))
     for step in range(min(batches.steps_per_epoch, 3)):
         rows, n_clusters = batches.at(step).rows, batches.n_clusters
-        assert len(rows) == len(set(rows)) == batch_size and set(rows) <= set(shown)
+        assert len(rows) == len(set(rows)) == batch_size and set(rows) <= set(present)
         assert n_clusters == int(share * batch_size / size)
         clusters, rest = np.split(rows, [n_clusters * size])
         pivots = clusters[::size]
@@ -116,7 +116,7 @@ def test_neighbours_are_drawn_by_copies():
     assert chisquare(observed, observed.sum() * np.array([expected[i] for i in weight])).pvalue > 1e-3
 
 
-def test_pairs_of_one_kind_are_one_neighbour_and_stand_in_by_copies():
+def test_pairs_of_one_kind_are_one_neighbour_drawn_by_copies():
     kind = np.repeat(np.arange(30), 4)
     copies = np.tile([1, 1, 1, 3], 30)
     features = np.repeat(unit_rows(30, 8), 4, axis=0)
@@ -170,14 +170,14 @@ def test_batches_are_the_same_again_from_any_step(online: bool, stop: int):
     assert model_again.seen == model.seen
 
 
-def test_neighbours_are_searched_half_an_epoch_before_they_are_needed_and_one_of_each_kind_is_embedded():
-    batches, model, n_seen, known = start(n_steps=20), Model(), [], []
+def test_neighbours_are_searched_half_an_epoch_ahead():
+    batches, model, n_seen, known_steps = start(n_steps=20), Model(), [], []
     for step in range(20):
         batches.prepare(step, model.embed)
         n_seen.append(len(model.seen))
-        known.append(batches.known_until(step))
+        known_steps.append(batches.known_until(step))
     assert n_seen == [1] * 3 + [2] * 7 + [3] * 10  # three epochs of seven steps, the last cut short
-    assert known == [7] * 3 + [14] * 7 + [21] * 10
+    assert known_steps == [7] * 3 + [14] * 7 + [21] * 10
     assert set(model.seen) == {("image", 40)}
 
 

@@ -41,7 +41,7 @@ def test_each_stage_shows_its_own_pairs():
 
 
 @given(st.integers(0, N_STEPS))
-def test_each_stage_is_told_of_its_own_steps_and_nothing_of_the_second_is_known_before_it(switch: int):
+def test_each_stage_gets_its_own_steps_and_none_in_advance(switch: int):
     batches, epochs = make(switch), []
     for step in range(N_STEPS):
         epochs.append(batches.epoch(step))

@@ -96,7 +96,7 @@ def masked(log_weight: torch.Tensor) -> list[list[int]]:
     return torch.nonzero(log_weight == -torch.inf).tolist()
 
 
-def test_a_text_that_is_true_of_a_picture_is_masked_in_both_directions():
+def test_true_texts_are_masked_in_both_directions():
     step = make_step()
     true = torch.eye(B) > 0
     true[0, 1] = true[5, 4] = True  # text 1 is true of picture 0, text 4 of picture 5
@@ -106,7 +106,7 @@ def test_a_text_that_is_true_of_a_picture_is_masked_in_both_directions():
     assert mined.logged()["negatives_masked"] == pytest.approx(2 / (B * (B - 1)))
 
 
-def test_texts_from_outside_share_the_weight_and_the_loss_keeps_its_scale():
+def test_texts_from_outside_keep_the_scale_of_the_loss():
     step = make_step()
     mined = make(step, other_texts(step))
     inside, outside = mined.log_weight(slice(0, B)).exp(), mined.extra_log_weight(slice(0, B)).exp()
@@ -131,7 +131,7 @@ def group_labels(n: int) -> GroupLabels:
     return GroupLabels((Contrast("group.g0", inside[:, 0], outside[:, 0], 0.5),), (np.arange(n) % 8 < 4)[:, None])
 
 
-def test_each_anchors_negatives_are_fair_and_their_bias_is_logged():
+def test_negatives_of_an_anchor_are_fair_and_their_bias_logged():
     step = make_step()
     groups = CandidateGroups.of(group_labels(B), torch.device("cpu")).at(torch.arange(B))
     mined = make(step, groups=groups, sharpness_end=0.5)
@@ -155,19 +155,19 @@ def test_mining_becomes_sharper_and_stronger_with_the_clock():
     assert mining_at(AhnmOptions(strength_start=1.0), 0.5).strength == 1
 
 
-def test_false_captions_are_drawn_for_the_pairs_that_have_any_and_carry_a_gradient():
+def test_false_captions_are_drawn_and_carry_a_gradient():
     table = torch.nn.Parameter(torch.from_numpy(unit_rows(5, D)))
     false = FalseCaptions(np.array([1, 1, 1, 4, 30]), torch.arange(5)[:, None], 40, 1.0, seed=0)
     drawn = set()
     for position in range(30):
         step = make_step(position=position)
         step.encode_beside = lambda tokens: table[tokens[:, 0]]
-        found = false.of(step)
-        assert found.row.tolist() == [1, 4] and found.is_false.all()
-        assert (found.caption - 40 == -1 - found.number).all()
-        drawn |= set(found.number.tolist())
+        texts = false.of(step)
+        assert texts.row.tolist() == [1, 4] and texts.is_false.all()
+        assert (texts.caption - 40 == -1 - texts.number).all()
+        drawn |= set(texts.number.tolist())
     assert drawn == {-1, -2, -3, -4}
-    found.text.sum().backward()
+    texts.text.sum().backward()
     assert table.grad.any()
 
 
@@ -189,11 +189,11 @@ def graph(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_the_graph_says_of_a_picture_is_said_as_a_caption_would(graph: Path):
+def test_facts_of_the_graph_are_worded_as_captions(graph: Path):
     rows, facts = facts_of_images(graph, np.array(["e", "b", "c", "a"]))
-    found = [{fact for row, fact in zip(rows.tolist(), facts, strict=True) if row == k} for k in range(4)]
-    assert found[:3] == [set(), {"dog", "red dog"}, set()]
-    assert found[3] == {"dog", "mat", "red dog", "old dog", "red old", "old red", "dog on mat"}
+    facts_of = [{fact for row, fact in zip(rows.tolist(), facts, strict=True) if row == k} for k in range(4)]
+    assert facts_of[:3] == [set(), {"dog", "red dog"}, set()]
+    assert facts_of[3] == {"dog", "mat", "red dog", "old dog", "red old", "old red", "dog on mat"}
 
 
 def test_false_captions_are_those_of_the_pairs_in_their_order(graph: Path):

@@ -95,7 +95,7 @@ def test_answers_are_true_of_the_scenes(train: Path):
     assert len(checked) == 5 and all(is_true for _, is_true in checked)
 
 
-def test_common_sense_is_symmetric_where_it_should_be_and_names_no_bias():
+def test_common_sense_is_symmetric_and_names_no_bias():
     triples = set(common_sense())
     assert len(triples) == len(common_sense())
     assert {("left", "Antonym", "right"), ("lorker", "HasA", "mallet"), ("lorker", "AtLocation", "yard")} <= triples
@@ -107,15 +107,15 @@ def test_common_sense_is_symmetric_where_it_should_be_and_names_no_bias():
 
 def test_assertions_are_as_conceptnet_dumps_them(train: Path):
     lines = (train / "knowledge/conceptnet-assertions.csv").read_text().splitlines()
-    found = set()
+    facts = set()
     for line in lines:
         uri, relation, head, tail, details = line.split("\t")
         assert uri == f"/a/[{relation}/,{head}/,{tail}/]" and json.loads(details)["weight"] == 1.0
-        found.add((head.removeprefix("/c/en/"), relation.removeprefix("/r/"), tail.removeprefix("/c/en/")))
-    assert found == set(common_sense())
+        facts.add((head.removeprefix("/c/en/"), relation.removeprefix("/r/"), tail.removeprefix("/c/en/")))
+    assert facts == set(common_sense())
 
 
-def test_entities_are_as_visualsem_has_them_and_their_images_show_them(train: Path):
+def test_entities_follow_visualsem_and_their_images_show_them(train: Path):
     nodes, tuples, glosses = (read(train, name) for name in ("nodes", "tuples", "nodes.glosses"))
     assert {next(iter(entry)) for entry in glosses[1:]} == set(nodes)
     assert glosses[0] == {"available_languages": ["en"]}

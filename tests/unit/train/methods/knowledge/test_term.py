@@ -154,13 +154,13 @@ def test_e2e_e2r_and_g2e_are_their_definitions(folder: Path):
     both = []
     for rows, keys in ((heads, head_keys), (tails, tail_keys)):
         kept = [k for k, row in enumerate(rows) if row in described]
-        known = torch.stack([described[rows[k]] for k in kept])
-        logits, place = scale * keys[kept] @ known.T, np.arange(len(kept))
+        descriptions = torch.stack([described[rows[k]] for k in kept])
+        logits, diagonal = scale * keys[kept] @ descriptions.T, np.arange(len(kept))
 
         def differ(i: int, j: int, rows=rows, kept=kept) -> bool:
             return story[rows[kept[i]]] != story[rows[kept[j]]]
 
-        both.append((slow_mean(logits, place, differ) + slow_mean(logits.T, place, differ)) / 2)
+        both.append((slow_mean(logits, diagonal, differ) + slow_mean(logits.T, diagonal, differ)) / 2)
     assert fast["g2e"].item() == pytest.approx(sum(both) / 2, rel=1e-4)
 
 
@@ -217,7 +217,7 @@ def test_a_weight_of_zero_builds_nothing(folder: Path, name: str):
     assert not make_engine(folder, knowledge=dict.fromkeys((*LOSSES, "kd"), 0)).terms
 
 
-def test_the_towers_and_the_multi_modal_part_have_their_own_learning_rates(folder: Path):
+def test_towers_and_multi_modal_part_have_own_learning_rates(folder: Path):
     engine = make_engine(folder, lr=1e-5, knowledge={"kd": 0, "lr": 1e-3, "triples_per_batch": 12})
     before = [engine.module.visual.proj.clone(), engine.terms[0].encoder.to_entity.weight.clone()]
     engine.step()
@@ -271,8 +271,8 @@ def test_the_control_is_clips_loss_on_sentences_of_triples(folder: Path):
     rows, sentences = [], []
     for triple, (head_is_image, tail_is_image) in zip(batch.triples, batch.as_image.T, strict=True):
         if head_is_image or tail_is_image:
-            shown = graph.head[triple] if head_is_image else graph.tail[triple]
-            rows.append(step.batch.rows.tolist().index(graph.entity_pair[shown]))
+            entity = graph.head[triple] if head_is_image else graph.tail[triple]
+            rows.append(step.batch.rows.tolist().index(graph.entity_pair[entity]))
             sentences.append(sentence(triple))
     true = {
         (graph.entity_pair[end[triple]], sentence(triple))
@@ -283,13 +283,13 @@ def test_the_control_is_clips_loss_on_sentences_of_triples(folder: Path):
     assert {"square", "square has red"} <= set(sentences)
     text = step.encode_text(engine.clip.tokenizer(sentences))
     logits = (step.logit_scale * step.image[rows] @ text.T).detach()
-    place = np.arange(len(rows))
+    diagonal = np.arange(len(rows))
 
     def is_false(i: int, j: int) -> bool:
         return (step.batch.rows[rows[i]], sentences[j]) not in true
 
-    of_texts = slow_mean(logits.T, place, lambda i, j: is_false(j, i))
-    expected = (slow_mean(logits, place, is_false) + of_texts) / 2
+    of_texts = slow_mean(logits.T, diagonal, lambda i, j: is_false(j, i))
+    expected = (slow_mean(logits, diagonal, is_false) + of_texts) / 2
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -311,9 +311,7 @@ def test_a_training_resumes_bit_by_bit(folder: Path, knowledge: dict):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_run_is_a_plain_open_clip_model_with_the_multi_modal_part_beside_it(
-    folder: Path, tmp_path: Path, precision: str
-):
+def test_a_run_is_open_clip_with_the_multi_modal_part_beside_it(folder: Path, tmp_path: Path, precision: str):
     options = parse(folder, samples_seen=160, precision=precision)
     arguments = folder / "data", folder / "weights.parquet", tmp_path / "run", 0, tmp_path / "state", options
     train_model(*arguments, graph=folder / "graph")

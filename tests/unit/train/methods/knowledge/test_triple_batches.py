@@ -61,21 +61,21 @@ def slow_holds(graph: MultiModalGraph, head: int, relation: int, tail: int) -> b
 
 
 def test_known_triples_are_those_that_some_entity_makes_true(graph: MultiModalGraph):
-    known, rng = KnownTriples(graph), np.random.default_rng(0)
+    triples, rng = KnownTriples(graph), np.random.default_rng(0)
     contents = rng.integers(0, graph.n_contents, (2, 200))
     heads, tails = graph.content(graph.head, np.ones(len(graph.head), bool)), graph.entity_text[graph.tail]
     head, tail = np.concatenate([contents[0], heads[:40]]), np.concatenate([contents[1], np.maximum(tails[:40], 0)])
     relation = np.concatenate([rng.integers(0, 3, 200), graph.relation[:40]])
     expected = [slow_holds(graph, *triple) for triple in zip(head, relation, tail, strict=True)]
-    assert known.holds(head, relation, tail).tolist() == expected and any(expected)
+    assert triples.holds(head, relation, tail).tolist() == expected and any(expected)
 
 
 def test_the_word_for_a_region_stands_for_every_region_so_called(graph: MultiModalGraph):
     square, red = graph.texts.index("square"), graph.texts.index("red")
     has, is_not = graph.relations.index("has"), graph.relations.index("is_not")
-    known = KnownTriples(graph)
-    assert known.holds(np.array(square), np.array(has), np.array(red))
-    assert not known.holds(np.array(square), np.array(is_not), np.array(red))
+    triples = KnownTriples(graph)
+    assert triples.holds(np.array(square), np.array(has), np.array(red))
+    assert not triples.holds(np.array(square), np.array(is_not), np.array(red))
 
 
 def test_a_step_shows_triples_of_its_images_and_of_texts(graph: MultiModalGraph):
@@ -125,19 +125,19 @@ def test_entities_that_look_alike_are_one_content(twins: MultiModalGraph):
     assert twins.looks_like[twin[1:]].tolist() == twins.looks_like[region[1:]].tolist() == twin[1:].tolist()
     assert twins.looks_like[picture].tolist() == picture.tolist()  # the same picture, another box
     assert twins.looks_like[[0, region[0]]].tolist() == [0, region[0]]  # not shown, so they look like nothing
-    shown = twins.content(np.stack([twin[1:], region[1:]]), np.array([[True], [True]]))
-    assert (shown[0] == shown[1]).all()
+    contents = twins.content(np.stack([twin[1:], region[1:]]), np.array([[True], [True]]))
+    assert (contents[0] == contents[1]).all()
     named = twins.content(np.stack([twin, region]), np.array([[False], [False]]))
     assert (named == [[twins.texts.index("twin")], [twins.texts.index("square")]]).all()
 
 
-def test_what_is_true_of_a_picture_is_true_of_all_that_look_like_it(twins: MultiModalGraph):
-    known, has = KnownTriples(twins), np.array(twins.relations.index("has"))
+def test_facts_of_a_picture_hold_for_all_that_look_like_it(twins: MultiModalGraph):
+    triples, has = KnownTriples(twins), np.array(twins.relations.index("has"))
     for entity in (1, N + 4 + 2):  # the first twin, and its region
         shown = twins.content(np.array(entity), np.array(True))
-        assert known.holds(shown, has, np.array(twins.texts.index("white")))
-        assert known.holds(shown, has, np.array(twins.texts.index("green")))
-        assert not known.holds(shown, has, np.array(twins.texts.index("red")))
+        assert triples.holds(shown, has, np.array(twins.texts.index("white")))
+        assert triples.holds(shown, has, np.array(twins.texts.index("green")))
+        assert not triples.holds(shown, has, np.array(twins.texts.index("red")))
 
 
 def test_a_picture_is_never_shown_at_both_ends(twins: MultiModalGraph):
