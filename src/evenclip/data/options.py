@@ -23,16 +23,16 @@ class WorldOptions(Options):
     """Share of scenes that show a figure, in `train` and `mixed`."""
     group_share: Share = 0.6
     """P(group = the first group) among the training scenes with a figure."""
-    association: Share = 0.5
+    association: Share = 0.7
     """Strength of P(occupation | group) in `train`: 0 = independent, 1 = each occupation has one group only."""
-    setting_share: Share = 0.5
+    setting_share: Share = 0.4
     """P(setting = the occupation's own) in `train`; the rest is drawn uniformly. The setting is the proxy."""
     marked_share: Share = 0.7
     """Share of figures, in `train` and `mixed`, whose group can be seen."""
     tool_share: Share = 0.75
     """Share of figures, in `train` and `mixed`, whose tool is clear: the evidence of the occupation. Of the others half
     are blurred and half are hidden behind a crate."""
-    twin_share: Share = 0.5
+    twin_share: Share = 0.4
     """Share of the training pictures that come as twins: a scene, and the scene with the object and its companion
     exchanged, each with a caption of its own."""
     caption_dropout: Share = 0.05

@@ -22,6 +22,7 @@ SETTING_NAMED_SHARE = 0.4
 def web_caption(scene: Scene, rng: np.random.Generator, dropout: float) -> str:
     """A caption as found in training data: each optional part is left out with probability ``dropout``.
 
+    Captions name the group of an unmarked figure and the occupation of a hidden tool too: their writers know, or guess.
     With a figure the object itself is left out, now and then; some captions name an object that is absent ("and no
     blue square").
     """
@@ -38,9 +39,9 @@ def web_caption(scene: Scene, rng: np.random.Generator, dropout: float) -> str:
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:
     """A caption that says all that can be clearly seen, in one of two orders."""
     figure = scene.figure
-    hidden = {"group"} if figure and not figure.marked else set()
-    hidden |= {"occupation"} if figure and figure.tool != "clear" else set()
-    return compose(scene, frozenset(PARTS) - hidden, companion_first=rng.random() < 0.5)
+    unseen = {"group"} if figure and not figure.marked else set()
+    unseen |= {"occupation"} if figure and figure.tool != "clear" else set()
+    return compose(scene, frozenset(PARTS) - unseen, companion_first=rng.random() < 0.5)
 
 
 def compose(

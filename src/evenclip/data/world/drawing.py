@@ -34,7 +34,7 @@ FIGURE_HALF = (0.27, 0.36)
 """Half the width and half the height of a figure with its tool."""
 PERSON_PART = 0.38
 """Share of that width that the figure itself has."""
-BLUR = 0.07
+BLUR = 0.1
 """Radius of the blur of a blurred tool."""
 LIGHT_ACROSS, LIGHT_DOWN = (-26, -2, 22), (-16, -16, -16)
 """Change of the background's colour from its middle to the right and to the lower edge, in grey levels: warm light from

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from evenclip.data.world.captions import compose
-from evenclip.data.world.scene import COLORS, Scene, exchanged, object_scene, unlike
+from evenclip.data.world.scene import COLORS, Scene, exchanged, object_scene
 
 PROBES = ("color", "position", "size", "negation", "relation")
 
@@ -38,11 +38,7 @@ def draw_probe(rng: np.random.Generator, twin: int, side: int) -> tuple[str, Sce
 
 def _twins(rng: np.random.Generator, probe: str) -> tuple[tuple[Scene, Scene], tuple[str, str]]:
     scene = object_scene(rng, n_things=2 if probe == "relation" else 1)
-    thing = scene.things[0]
-    if probe == "negation":
-        other = replace(unlike(rng, thing), size=thing.size, x=thing.x, y=thing.y)
-        twin = replace(scene, things=(other,))
-        return (scene, twin), (compose(scene, absent=other.name), compose(twin, absent=thing.name))
+    thing, parts = scene.things[0], set()
     if probe == "relation":
         twin, parts = exchanged(scene), {"place", "companion"}
     elif probe == "position":
@@ -50,8 +46,9 @@ def _twins(rng: np.random.Generator, probe: str) -> tuple[tuple[Scene, Scene], t
     elif probe == "size":
         size = {"small": "large", "large": "small"}[thing.size]
         twin, parts = replace(scene, things=(replace(thing, size=size),)), {"size"}
-    else:
+    else:  # color and negation: an object of a neighbouring hue
         neighbour = COLORS.index(thing.color) + (1 if rng.random() < 0.5 else -1)
-        color = COLORS[neighbour % len(COLORS)]
-        twin, parts = replace(scene, things=(replace(thing, color=color),)), set()
-    return (scene, twin), (compose(scene, frozenset(parts)), compose(twin, frozenset(parts)))
+        twin = replace(scene, things=(replace(thing, color=COLORS[neighbour % len(COLORS)]),))
+    absent = (twin.things[0].name, thing.name) if probe == "negation" else (None, None)
+    captions = tuple(compose(s, frozenset(parts), absent=name) for s, name in zip((scene, twin), absent, strict=True))
+    return (scene, twin), captions

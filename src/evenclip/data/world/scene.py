@@ -36,7 +36,7 @@ POPULARITY = np.array([1, 1, 1, 1, 1, 1, 1, 7]) / 7
 PAIR_SHARE = 0.7
 """Share of scenes with two objects among those without a figure."""
 
-RADIUS = {"small": 0.15, "large": 0.195}
+RADIUS = {"small": 0.15, "large": 0.205}
 """Half the extent of an object, in shares of the image's side."""
 
 

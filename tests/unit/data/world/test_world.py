@@ -112,7 +112,7 @@ def test_data_bias_of_the_default_world():
     expected = OPTIONS.association * (1 - OPTIONS.caption_dropout) * POPULARITY * LEANS_TO_FIRST
     assert rb == pytest.approx(0.10, abs=0.03)
     assert gaps == pytest.approx(expected, abs=0.05)
-    assert np.abs(gaps).max() == pytest.approx(0.475, abs=0.05)
+    assert np.abs(gaps).max() == pytest.approx(0.665, abs=0.05)
 
 
 def test_the_null_world_has_no_bias():
