@@ -79,10 +79,12 @@ class SavedState:
             self._describe()
             with atomic_file(self.folder / "state.pt") as temporary, open(temporary, "wb") as file:
                 torch.save(state, file)
-        except (OSError, RuntimeError) as error:
-            # torch's zip writer hides the reason behind an error of its own when it closes an unwritable file
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
+        except (OSError, RuntimeError, InputError) as error:
+            # `atomic_file`, and torch's zip writer when it closes an unwritable file, raise errors of their own
+            cause = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__context__
+            if cause is None:
                 raise
             what = f"the state could not be saved in {self.folder} ({cause.strerror})"
             print(

@@ -205,10 +205,13 @@ def _write(engine: Engine, history: list[dict[str, Any]], out: Path, manifest: M
             for name, extra in engine.tables().items():
                 write_table(extra, folder / f"{name}.parquet")
             manifest.write(folder / "manifest.json", **_facts(engine, history, weights))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, InputError) as error:
+        cause = error.__context__ if isinstance(error, InputError) else error
+        if not isinstance(cause, (OSError, SafetensorError)):
+            raise
         again = "make room; the same command then continues from the last saved state"
         raise InputError(
-            f"the outputs cannot be written ({getattr(error, 'strerror', error)})", str(out), again
+            f"the outputs cannot be written ({getattr(cause, 'strerror', cause)})", str(out), again
         ) from None
 
 
