@@ -1,5 +1,6 @@
 """Training: losses and optimiser as published, outputs whole, the same weights from the same seed."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -72,10 +73,10 @@ def engine(folder: Path) -> Engine:
     return make_engine(folder)
 
 
-def make_engine(folder: Path, **options) -> Engine:
+def make_engine(folder: Path, model: str = "tiny.json", **options) -> Engine:
     parsed = TrainOptions(batch_size=16, samples_seen=64, precision="fp32", **options)
     torch.manual_seed(0)
-    clip = create_clip(str(folder / "tiny.json"), objective=parsed.objective)
+    clip = create_clip(str(folder / model), objective=parsed.objective)
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, threads=1)
     return Engine(MethodContext(parsed, clip, pairs, 0, Clock(n_steps=4), torch.device("cpu")))
 
@@ -166,6 +167,21 @@ def test_the_state_restores_the_engine(folder: Path):
     assert [second.step().loss.item() for _ in range(2)] == losses[2:]
 
 
+def test_a_convolutional_tower_resumes_bit_by_bit(folder: Path):
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 16}
+    write_model(folder / "conv.json", vision_cfg=vision)
+    straight, first, second = (make_engine(folder, "conv.json") for _ in range(3))
+    assert straight.module.visual.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    losses = [straight.step().loss.item() for _ in range(4)]
+    for _ in range(2):
+        first.step()
+    file = io.BytesIO()
+    torch.save(first.state(), file)
+    file.seek(0)
+    second.restore(torch.load(file))
+    assert [second.step().loss.item() for _ in range(2)] == losses[2:]
+
+
 def test_full_crops_change_nothing_and_others_stay_inside():
     images = torch.rand(4, 3, 16, 16)
     rng = np.random.default_rng(0)
@@ -187,6 +203,32 @@ def test_pairs_without_caption_are_left_out_and_counted(tmp_path: Path, folder: 
     path = write_weights(tmp_path / "weights.parquet", {"a": 1, "b": 1})
     pairs: Pairs = load_pairs(tmp_path / "data", path, create_clip(str(folder / "tiny.json")), threads=1)
     assert pairs.keys.tolist() == ["a"] and pairs.n_without_caption == 1
+
+
+def write_twins(root: Path, values: list[str]) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    with write_shards(root / "data", Manifest("data", {}, {}, seed=0)) as writer:
+        for key, value in enumerate(values):
+            columns = {"twin": value}
+            writer.add(str(key), square_jpeg("red", rng), ["red"], columns, width=32, height=32, sha256="")
+    copies = {str(key): int(key != 1) for key in range(len(values))}
+    return root / "data", write_weights(root / "weights.parquet", copies)
+
+
+def test_twins_are_the_two_shown_pairs_that_share_a_value(folder: Path, tmp_path: Path):
+    clip = create_clip(str(folder / "tiny.json"))
+    pairs = load_pairs(*write_twins(tmp_path, ["a", "b", "", "b", "c", "c", ""]), clip, threads=1, twins="twin")
+    assert pairs.keys.tolist() == ["0", "2", "3", "4", "5", "6"]
+    assert pairs.twins.tolist() == [-1, -1, -1, 4, 3, -1]  # the twin of 3 is not shown
+
+
+@pytest.mark.parametrize(
+    ("values", "column", "message"), [(["a"] * 4, "twin", "3 pairs share"), (["a", "a", "b"], "sibling", "sibling")]
+)
+def test_wrong_twins_are_named(folder: Path, tmp_path: Path, values: list[str], column: str, message: str):
+    paths = write_twins(tmp_path, values)
+    with pytest.raises(InputError, match=message):
+        load_pairs(*paths, create_clip(str(folder / "tiny.json")), threads=1, twins=column)
 
 
 @pytest.mark.parametrize(
