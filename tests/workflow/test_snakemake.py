@@ -58,7 +58,7 @@ def test_names_are_never_run_as_code(finished):
 
 
 def test_a_lexicons_name_is_not_run_as_code(project):
-    name = """config/lexicons/it's $(touch pwned) {x}.yaml"""
+    name = """config/lexicons/it's $(touch pwned).yaml"""
     (project.folder / "config/lexicons/world.yaml").rename(project.folder / name)
     project.edit("tests/workflow/smoke.yaml", "config/lexicons/world.yaml", f'"{name}"')
     project.snakemake("results/smoke/label/world.parquet")

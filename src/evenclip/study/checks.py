@@ -59,6 +59,11 @@ def _check_label(config: StudyConfig, where: str) -> None:
 
 
 def _check_files(config: StudyConfig, where: str) -> None:
+    inputs = [config.label.lexicon, *config.evaluate.prompt_files(), *config.claims]
+    for path in [*inputs, *(config.graph.paths().values() if config.graph else ())]:
+        if set("{}") & set(path):
+            hint = "rename the file: Snakemake takes braces for wildcards"
+            raise InputError(f"braces in the path '{path[:200]}'", where, hint)
     _require_files([config.label.lexicon], f"{where}, label.lexicon")
     _require_files(config.evaluate.prompt_files(), f"{where}, evaluate")
     _require_files(config.claims, f"{where}, summarize.claims")
@@ -90,13 +95,12 @@ def _require_files(paths: Iterable[str], where: str) -> None:
 
 
 def _check_model(model: str, where: str) -> None:
-    """Refuse what is neither a model configuration nor the name of one that open_clip has."""
+    """Refuse what is neither a model configuration nor the name of one that open_clip has; `files` checks folders."""
     hint = "an open_clip name such as ViT-B-32, or the path of a JSON model configuration, e.g. config/models/*.json"
     if not model.endswith(".json"):
         package = importlib.util.find_spec("open_clip")  # which is not imported: that takes seconds
         names = {path.stem for path in Path(package.origin).parent.glob("model_configs/*.json")} if package else set()
-        fetched = re.match(r"(hf-hub|local-dir):", model)
-        if not fetched and (not re.fullmatch(r"[\w.+-]+", model) or (names and model not in names)):
+        if "/" not in model and (not re.fullmatch(r"[\w.+-]+", model) or (names and model not in names)):
             raise InputError(f"no model '{model[:200]}'", where, hint)
         return
     try:
