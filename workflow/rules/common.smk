@@ -37,6 +37,41 @@ def cells(strategy, parts):
     return expand(rules.balance_count.output.cells, bits=STUDY.config.balance[strategy].utility_bits, part=parts)
 
 
+TOGETHER = STUDY.config.seeds_per_job == "all"
+FEATURES = f"{RESULTS}/features"
+
+
+def of_job(path):
+    """A path with a seed in it, as one job has it: of its own seed, or of all."""
+    return per_job(path) if TOGETHER else path
+
+
+def per_job(path):
+    """The same as a list."""
+    return expand(path, seed=STUDY.config.seeds, allow_missing=True) if TOGETHER else [path]
+
+
+def seeds_of(w):
+    """The seeds of a job."""
+    return STUDY.config.seeds if TOGETHER else [w.seed]
+
+
+def job_name(start, end=""):
+    """The name of a job of one run: with its seed, where it has one of its own."""
+    return start + ("" if TOGETHER else "_seed{seed}") + end
+
+
+def features_of(data):
+    """Manifest of the trunk features of ``data``, as a list: empty where the study has none."""
+    return [f"{STUDY.config.feature_folder(data)}/manifest.json"] if STUDY.config.features else []
+
+
+def probe_embeddings(w):
+    """Embeddings that a set's linear probes train on, with {seed} in their path; none where it has no such probes."""
+    name = STUDY.config.evaluate.probe_set(w.dataset)
+    return [f"{RESULTS}/embed/{w.run}/seed{{seed}}/{name}.npz"] if name else []
+
+
 def one_of(names):
     """A wildcard's pattern: one of ``names``; a word that no study uses where there are none."""
     return "|".join(names) or "none"

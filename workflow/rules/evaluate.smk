@@ -4,19 +4,26 @@ rule embed:
         weights=rules.train.output.weights,
         data=[manifest_of(block.data) for block in STUDY.config.evaluate.sets.values()],
         prompts=STUDY.config.evaluate.prompt_files(),
+        features=[path for block in STUDY.config.evaluate.sets.values() for path in features_of(block.data)],
     output:
-        embeddings=expand(f"{RESULTS}/embed/{{{{run}}}}/seed{{{{seed}}}}/{{set}}.npz", set=STUDY.config.evaluate.sets),
-        manifest=f"{RESULTS}/embed/{{run}}/seed{{seed}}/manifest.json",
+        embeddings=[
+            path
+            for name in STUDY.config.evaluate.sets
+            for path in per_job(f"{RESULTS}/embed/{{run}}/seed{{seed}}/{name}.npz")
+        ],
+        manifest=of_job(f"{RESULTS}/embed/{{run}}/seed{{seed}}/manifest.json"),
     params:
-        model=input_folder("weights"),
-        folder=output_folder("manifest"),
+        model=lambda w: f"{RESULTS}/train/{w.run}/seed{{seed}}",
+        folder=lambda w: f"{RESULTS}/embed/{w.run}/seed{{seed}}",
+        seeds=lambda w: STUDY.config.seeds_arguments(w.get("seed")),
         sets=STUDY.config.evaluate.embed_arguments(),
+        features=repeated("--features", STUDY.config.embed_features()),
         options=STUDY.config.embed.to_flags(),
         code=code_fingerprint("evenclip.embed"),
     log:
-        log_of("embed/{run}_seed{seed}"),
+        log_of(job_name("embed/{run}")),
     benchmark:
-        benchmark_of("embed/{run}_seed{seed}")
+        benchmark_of(job_name("embed/{run}"))
     threads: STUDY.config.embed.threads
     resources:
         mem_mb=4000,
@@ -25,32 +32,34 @@ rule embed:
     conda:
         "../envs/torch.yaml"
     shell:
-        evenclip("embed --model {params.model:q} --out {params.folder:q} {params.sets:q} {params.options:q}")
+        evenclip(
+            "embed --model {params.model:q} --out {params.folder:q} {params.seeds:q} {params.sets:q}"
+            " {params.features:q} {params.options:q}"
+        )
 
 
 rule evaluate:
     input:
-        embeddings=f"{RESULTS}/embed/{{run}}/seed{{seed}}/{{dataset}}.npz",
+        embeddings=of_job(f"{RESULTS}/embed/{{run}}/seed{{seed}}/{{dataset}}.npz"),
         data=lambda w: manifest_of(STUDY.config.evaluate.sets[w.dataset].data),
         # of a linear probe that trains on another split
-        train=lambda w: [
-            f"{RESULTS}/embed/{w.run}/seed{w.seed}/{name}.npz"
-            for name in [STUDY.config.evaluate.probe_set(w.dataset)]
-            if name
-        ],
+        train=lambda w: expand(probe_embeddings(w), seed=seeds_of(w)),
     output:
-        metrics=f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/{{dataset}}.json",
+        metrics=of_job(f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/{{dataset}}.json"),
     wildcard_constraints:
         dataset=one_of(STUDY.config.evaluate.sets),
     params:
         data=input_folder("data"),
+        embeddings=lambda w: f"{RESULTS}/embed/{w.run}/seed{{seed}}/{w.dataset}.npz",
+        metrics=lambda w: f"{RESULTS}/evaluate/{w.run}/seed{{seed}}/{w.dataset}.json",
+        seeds=lambda w: STUDY.config.seeds_arguments(w.get("seed")),
         options=lambda w: STUDY.config.evaluate.arguments(w.dataset),
-        train=lambda w, input: repeated("--train-embeddings", input.train),
+        train=lambda w: repeated("--train-embeddings", probe_embeddings(w)),
         code=code_fingerprint("evenclip.evaluate"),
     log:
-        log_of("evaluate/{run}_seed{seed}_{dataset}"),
+        log_of(job_name("evaluate/{run}", "_{dataset}")),
     benchmark:
-        benchmark_of("evaluate/{run}_seed{seed}_{dataset}")
+        benchmark_of(job_name("evaluate/{run}", "_{dataset}"))
     resources:
         mem_mb=4000,
         runtime=60,
@@ -58,8 +67,8 @@ rule evaluate:
         "../envs/tables.yaml"
     shell:
         evenclip(
-            "evaluate --embeddings {input.embeddings:q} --dataset {params.data:q} --out {output.metrics:q}"
-            " --seed {wildcards.seed:q} {params.options:q} {params.train:q}"
+            "evaluate --embeddings {params.embeddings:q} --dataset {params.data:q} --out {params.metrics:q}"
+            " {params.seeds:q} {params.options:q} {params.train:q}"
         )
 
 
@@ -87,7 +96,7 @@ rule questions:
 
 rule vqa:
     input:
-        weights=rules.train.output.weights,
+        weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
         questions=expand(rules.questions.output.table, split=["train", "test"], allow_missing=True),
     output:
         metrics=f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/{{dataset}}.json",
@@ -116,7 +125,7 @@ if STUDY.config.links:
 
     rule links:
         input:
-            weights=rules.train.output.weights,
+            weights=f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors",
             graph=rules.graph.output,
             data=TRAINING_DATA,
         output:

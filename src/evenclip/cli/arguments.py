@@ -18,6 +18,7 @@ Seeds = Annotated[
     list[int], typer.Option("--seed", help="Random seed; results are deterministic given it. Repeat for several.")
 ]
 SeedFolder = Annotated[str, typer.Option("--out", help="Folder to write, replaced as a whole; {seed} = the seed.")]
+SeedFile = Annotated[str, typer.Option("--out", help="File to write; {seed} = the seed.")]
 
 
 def of_seeds(template: str, seeds: list[int], where: str) -> dict[int, str]:

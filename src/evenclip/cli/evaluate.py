@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evenclip.cli.arguments import OptionPairs, OutFile, Seed, SeedFolder, Seeds, of_seeds
+from evenclip.cli.arguments import OptionPairs, OutFile, Seed, SeedFile, SeedFolder, Seeds, of_seeds
 from evenclip.errors import InputError
 from evenclip.plugins import names_of
 
@@ -48,16 +48,16 @@ def embed(
 
 @app.command()
 def evaluate(
-    out: OutFile,
+    out: SeedFile,
     dataset: Annotated[str, typer.Option(help="A data set of the suites, or a folder of image-text shards.")],
     model: Annotated[
         str | None, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")
     ] = None,
     embeddings: Annotated[
-        list[Path], typer.Option(help="In place of a model: .npz of `evenclip embed`, or made by anybody; repeat.")
+        list[str], typer.Option(help="In place of a model: .npz of `evenclip embed`, or made by anybody; repeat.")
     ] = [],  # noqa: B006
     train_embeddings: Annotated[
-        list[Path], typer.Option(help=".npz of the split that a linear probe trains on, beside --embeddings; repeat.")
+        list[str], typer.Option(help=".npz of the split that a linear probe trains on, beside --embeddings; repeat.")
     ] = [],  # noqa: B006
     suite: Annotated[list[str], typer.Option(help="Built-in tasks: quality, bias; repeat. Default: all.")] = [],  # noqa: B006
     task: Annotated[
@@ -76,13 +76,16 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option(help="Where a model's embeddings are kept; default: .cache/embeddings.")
     ] = None,
-    seed: Seed = 0,
+    seed: Seeds = [0],  # noqa: B006
     option: OptionPairs = [],  # noqa: B006
     embed_option: Annotated[
         list[str], typer.Option(metavar="KEY=VALUE", help="An option of embedding, e.g. batch_size=64; repeat.")
     ] = [],  # noqa: B006
 ) -> None:
-    """Measure quality and bias of a model on a data set, each metric with a bootstrap 95 % interval."""
+    """Measure quality and bias of a model on a data set, each metric with a bootstrap 95 % interval.
+
+    With several seeds, each has its model or embeddings, and its --out: {seed} in their paths stands for the seed.
+    """
     import json
 
     from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
@@ -100,17 +103,26 @@ def evaluate(
     if suite or not task:
         tasks += found.tasks(suite)
     options, name = EvaluateOptions.from_arguments(option), name or found.name
-    if model is None:
-        document = evaluate_set(found.folder, embeddings, name, tasks, out, seed, options, train_embeddings)
-    else:
-        from evenclip.embed import EmbedOptions
-        from evenclip.embed.cache import EmbeddingCache
-        from evenclip.evaluate.from_model import evaluate_model
+    for number, path in of_seeds(out, seed, "--out").items():
+        if model is None:
+            files, train_files = (
+                [Path(template.replace("{seed}", str(number))) for template in templates]
+                for templates in (embeddings, train_embeddings)
+            )
+            document = evaluate_set(found.folder, files, name, tasks, Path(path), number, options, train_files)
+        else:
+            from evenclip.embed import EmbedOptions
+            from evenclip.embed.cache import EmbeddingCache
+            from evenclip.evaluate.from_model import evaluate_model
 
-        folders = cache or Path(".cache/embeddings"), prompts or Path("config/prompts")
-        cached = EmbeddingCache(folders[0], model, EmbedOptions.from_arguments(embed_option, "--embed-option"))
-        document = evaluate_model(cached, found.folder, name, tasks, folders[1], out, seed, options)
-    print(json.dumps(document, indent=1) if as_json else evaluation_table(document))
+            folders = cache or Path(".cache/embeddings"), prompts or Path("config/prompts")
+            own, embed_options = (
+                model.replace("{seed}", str(number)),
+                EmbedOptions.from_arguments(embed_option, "--embed-option"),
+            )
+            cached = EmbeddingCache(folders[0], own, embed_options)
+            document = evaluate_model(cached, found.folder, name, tasks, folders[1], Path(path), number, options)
+        print(json.dumps(document, indent=1) if as_json else evaluation_table(document))
 
 
 def _refuse(given: dict[str, Any], beside: str) -> None:

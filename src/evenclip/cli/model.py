@@ -16,7 +16,7 @@ def model_packaged(
     embed_dim: Annotated[int, typer.Option(min=1, help="Features that both projections have.")] = 256,
 ) -> None:
     """Write a model of pretrained towers that are Python packages: EfficientNet-Lite0 and MiniLM, for photos."""
-    from evenclip.model.packaged import write_packaged_model
+    from evenclip.features.packaged import write_packaged_model
 
     write_packaged_model(out, image_size, embed_dim)
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from evenclip.errors import InputError
+from evenclip.model.identity import OPEN_CLIP_CONFIG
 from evenclip.options import read_text
 from evenclip.study.runs import Run
-from evenclip.study.schema import StudyConfig
+from evenclip.study.schema import PACKAGED_MODEL, StudyConfig
 from evenclip.summarize.claims import read_claims
 
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
@@ -24,6 +25,7 @@ def check_study(config: StudyConfig, runs: Mapping[str, Run], where: str) -> Non
     _check_label(config, where)
     _check_files(config, where)
     _check_runs(config, runs, where)
+    _check_features(config, runs, where)
 
 
 def _check_sets(config: StudyConfig, where: str) -> None:
@@ -74,9 +76,9 @@ def _check_files(config: StudyConfig, where: str) -> None:
 def _check_runs(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:
     for run in runs.values():
         key = f"{where}, train.model or train.init of run {run.name}"
+        _check_model(run.options.model, f"{where}, train.model of run {run.name}")
         for seed in config.seeds:
             _require_files(run.files(seed), key)
-        _check_model(run.options.model, f"{where}, train.model of run {run.name}")
         if run.uses_graph(config) and config.graph is None:
             methods = [name for name, method in run.options.methods().items() if "graph" in method.needs]
             hint = f"add a block `graph`, or take out {', '.join(methods)}"
@@ -87,9 +89,24 @@ def _check_runs(config: StudyConfig, runs: Mapping[str, Run], where: str) -> Non
         raise InputError("no run learns links", f"{where}, links", "give one train.knowledge, or take `links` out")
 
 
+def _check_features(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:
+    if config.features is None:
+        return
+    for run in runs.values():
+        key = f"{where}, run {run.name}"
+        try:
+            run.options.check_cacheable()
+        except InputError as error:
+            raise InputError(f"features are cached, but {error}", key, "take out the block `features`") from None
+        if run.options.trunks() != config.train.trunks():
+            what = f"features are cached of {config.train.trunks()}, not of {run.options.trunks()}"
+            raise InputError(what, key, "one model and init for all runs")
+
+
 def _require_files(paths: Iterable[str], where: str) -> None:
     for path in paths:
-        if not os.path.isfile(path) and not path.startswith("results/"):  # of another study: Snakemake asks for it
+        # of another study, or of a rule: Snakemake asks for it
+        if not os.path.isfile(path) and not path.startswith(("results/", f"{PACKAGED_MODEL}/")):
             problem = "is a folder, not a file" if os.path.isdir(path) else "no such file"
             raise InputError(f"{problem} '{path[:200]}'", where, "paths are relative to the project's folder")
 
@@ -97,6 +114,8 @@ def _require_files(paths: Iterable[str], where: str) -> None:
 def _check_model(model: str, where: str) -> None:
     """Refuse what is neither a model configuration nor the name of one that open_clip has; `files` checks folders."""
     hint = "an open_clip name such as ViT-B-32, or the path of a JSON model configuration, e.g. config/models/*.json"
+    if model == PACKAGED_MODEL or os.path.isfile(os.path.join(model, OPEN_CLIP_CONFIG)):
+        return
     if not model.endswith(".json"):
         package = importlib.util.find_spec("open_clip")  # which is not imported: that takes seconds
         names = {path.stem for path in Path(package.origin).parent.glob("model_configs/*.json")} if package else set()

@@ -36,7 +36,7 @@ class Run:
 
     def files(self, seed: int | str) -> list[str]:
         """Files that the options name, such as the model's configuration: an edit of them trains again."""
-        return list(self.options.of_seed(seed).files().values())
+        return list(dict.fromkeys(self.options.of_seed(seed).files().values()))
 
     def stage_outputs(self) -> list[str]:
         """What other stages make for the run's options: weights of a first stage, manifests of a probe's data."""

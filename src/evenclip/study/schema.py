@@ -17,6 +17,7 @@ from evenclip.data.raw_listing import fingerprint_files
 from evenclip.embed.options import EmbedOptions
 from evenclip.errors import InputError
 from evenclip.evaluate.options import EvaluateOptions, Task, train_split
+from evenclip.features import FeatureOptions
 from evenclip.graph import Format, GraphOptions
 from evenclip.label import LabelOptions
 from evenclip.links import LinkOptions
@@ -37,6 +38,10 @@ def _unique(values: list) -> list:
     if twice := [value for i, value in enumerate(values) if value in values[:i]]:
         raise ValueError(f"{twice[0]} is there twice")
     return values
+
+
+PACKAGED_MODEL = "models/lite0_minilm"
+"""Folder of the model that `evenclip model packaged` writes, which the workflow makes where a study names it."""
 
 
 def manifest_of(data: str) -> str:
@@ -284,6 +289,9 @@ class StudyConfig(Options):
     """Name of the study: its results are in results/<study>."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
     """Random seeds; every run is trained once with each."""
+    seeds_per_job: Literal["one", "all"] = "one"
+    """`all`: one job trains, embeds or evaluates a run's models of all seeds, on data that it reads once; for models
+    that train in seconds."""
     ablations: FilePath
     """Ablation sheet (TSV): one row = one run; columns run, strategy, and any `train.<option>` that differs."""
     data: Annotated[dict[Name, Dataset], Field(min_length=1)]
@@ -299,6 +307,9 @@ class StudyConfig(Options):
     """Knowledge graph; null = none."""
     train: TrainOptions = TrainOptions()
     """Training: what all runs share; the ablation sheet's columns override it."""
+    features: FeatureOptions | None = None
+    """Features of the frozen trunks, computed once for each data set: all runs start from one trained model and train
+    its projections on them; null = whole models."""
     embed: EmbedOptions = EmbedOptions()
     """Embedding of the evaluation sets."""
     evaluate: EvaluateBlock
@@ -326,6 +337,31 @@ class StudyConfig(Options):
     def claims(self) -> list[str]:
         """The file of claims, if there is one."""
         return [self.summarize.claims] if self.summarize.claims else []
+
+    @property
+    def featured_data(self) -> list[str]:
+        """`<dataset>/<split>` of all data whose trunk features are computed: none without `features`."""
+        data = [self.training_data, *(block.data for block in self.evaluate.sets.values())]
+        return list(dict.fromkeys(data)) if self.features else []
+
+    def feature_arguments(self, data: str) -> list[str]:
+        """Arguments of `evenclip features` for ``data``: the model, and the prompts of its evaluation sets."""
+        sets = [name for name, block in self.evaluate.sets.items() if block.data == data]
+        prompts = self.evaluate.prompt_files(*sets) if sets else []
+        return ["--model", self.train.trunks(), *repeated("--prompts", prompts), *self.features.to_flags()]
+
+    def embed_features(self) -> list[str]:
+        """`NAME=FOLDER` of the trunk features of every evaluation set; none without `features`."""
+        sets = self.evaluate.sets if self.features else {}
+        return [f"{name}={self.feature_folder(block.data)}" for name, block in sets.items()]
+
+    def feature_folder(self, data: str) -> str:
+        """Folder of the trunk features of ``data``."""
+        return f"{self.results}/features/{data}"
+
+    def seeds_arguments(self, seed: str | None) -> list[str]:
+        """`--seed` of one job: of its own seed, or of all if it has none."""
+        return repeated("--seed", [seed] if seed else self.seeds)
 
     def data_uses(self) -> Mapping[str, str]:
         """Every use of data in the study: config key -> `<dataset>/<split>`."""

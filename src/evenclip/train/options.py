@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 from pydantic import Field
 
 from evenclip.errors import InputError
-from evenclip.model.identity import HUB, LOCAL, OPEN_CLIP_CONFIG, checkpoint_in
+from evenclip.model.identity import CHECKPOINT_NAMES, CHECKPOINT_SUFFIXES, HUB, LOCAL, OPEN_CLIP_CONFIG
 from evenclip.options import BatchSize, Count, NonNegative, Options, Positive, Share, Threads
 
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
@@ -322,6 +322,11 @@ class TrainOptions(Options):
         replaced = {name: method.with_weights_of(strategies) for name, method in self.methods().items()}
         return self.model_copy(update=replaced)
 
+    def trunks(self) -> str:
+        """The initial model, as `evenclip.model.clip.load_clip` takes it."""
+        is_whole = "/" in self.init or self.init == self.model
+        return self.init if is_whole and not self.init.endswith(CHECKPOINT_SUFFIXES) else f"{self.model}:{self.init}"
+
     def check_cacheable(self) -> None:
         """Refuse options with which cached trunk features are not those of the training.
 
@@ -361,10 +366,10 @@ class TrainOptions(Options):
 
 def _model_files(name: str, model: str) -> dict[str, str]:
     """The files of a model that is named by a path: a file, or a folder, which another stage may have still to make."""
-    if model.endswith((".json", ".safetensors", ".pt", ".pth", ".bin")):
+    if model.endswith((".json", *CHECKPOINT_SUFFIXES)):
         return {name: model}
     if "/" not in model or model.startswith(HUB):
         return {}
     folder = Path(model.removeprefix(LOCAL))
-    weights = checkpoint_in(folder) if folder.is_dir() else folder / "model.safetensors"
-    return {name: str(weights), f"{name} configuration": str(folder / OPEN_CLIP_CONFIG)}
+    names = [name for name in CHECKPOINT_NAMES if (folder / name).is_file()] or ["model.safetensors"]
+    return {name: str(folder / names[0]), f"{name} configuration": str(folder / OPEN_CLIP_CONFIG)}

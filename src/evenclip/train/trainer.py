@@ -22,7 +22,6 @@ from evenclip.errors import InputError
 from evenclip.features.projections import CachedProjections
 from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip, create_clip, resolve_device, resolve_precision, save_clip
-from evenclip.model.identity import model_folder
 from evenclip.model.trunks import draw_projections
 from evenclip.progress import track
 from evenclip.provenance import Manifest, atomic_folder, code_fingerprint
@@ -122,7 +121,7 @@ class _Source:
         self._table = self._projections = self._pairs = None
         if features:
             options.check_cacheable()
-            self._table = FeatureTable.read(features, data, self._trunks)
+            self._table = FeatureTable.read(features, data, options.trunks())
 
     def of_seed(self, seed: int) -> tuple[Clip, Pairs]:
         """A model to train, and the pairs."""
@@ -134,12 +133,6 @@ class _Source:
             clip = self._whole_clip(seed)
         return clip, self._pairs_for(clip)
 
-    @property
-    def _trunks(self) -> str:
-        """The initial model, as `load_clip` takes it."""
-        model, init = self._options.model, self._options.init
-        return init if model_folder(init) or model == init else f"{model}:{init}"
-
     def _whole_clip(self, seed: int) -> Clip:
         options = self._options.of_seed(seed)
         clip = create_clip(options.model, options.init, options.objective)
@@ -150,7 +143,7 @@ class _Source:
     def _cached_clip(self, seed: int) -> Clip:
         if self._projections is None:
             self._whole = self._whole_clip(seed)
-            self._projections = CachedProjections(self._whole, self._trunks, [self._table], self._device)
+            self._projections = CachedProjections(self._whole, self._options.trunks(), [self._table], self._device)
         elif self._options.fresh_projections:
             draw_projections(self._whole.module, seed)
         return self._projections.clip()

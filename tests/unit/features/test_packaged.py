@@ -8,9 +8,9 @@ import timm
 import torch
 
 from evenclip.errors import InputError
-from evenclip.model import packaged
+from evenclip.features import packaged
+from evenclip.features.packaged import IMAGE_PACKAGE, TEXT_PACKAGE, write_packaged_model
 from evenclip.model.clip import load_clip
-from evenclip.model.packaged import IMAGE_PACKAGE, TEXT_PACKAGE, write_packaged_model
 from evenclip.model.towers import encode_image, encode_text
 from evenclip.model.trunks import without_projections
 
