@@ -1,7 +1,7 @@
-"""Evaluate: quality and bias of a model, measured on embeddings of one set.
+"""Evaluation: quality and bias metrics of a model, computed from the embeddings of one set.
 
-Reads an `.npz` of `evenclip embed` (or of anybody) and the truth columns of the set's data folder; writes one JSON
-file with a manifest and the metrics, each with a bootstrap 95 % interval. No torch. Command: `evenclip evaluate`.
+Reads an `.npz` written by `evenclip embed` (or by others) and the truth columns of the set's data folder; writes one
+JSON file with a manifest and the metrics, each with a 95 % interval. Needs no torch. Command: `evenclip evaluate`.
 """
 
 from evenclip.evaluate.options import EvaluateOptions, Task

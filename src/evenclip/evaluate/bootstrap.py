@@ -1,18 +1,20 @@
-"""Bootstrap over examples, vectorised and seeded.
+"""Bootstrap intervals and chance levels of metrics, vectorised and seeded.
 
-Every metric here is a function of means over examples: of all, or of each stratum (group). A resample of n examples
-is a row of counts; counts times the values gives the resampled means, and the same function gives the resampled
-metric, so that a maximum is taken again within each resample.
+Every metric is a function of means over examples, of all examples or of each stratum (group). A resample of n examples
+is a row of counts. Counts times values gives the resampled means, and the same function maps these to the resampled
+metric. A maximum, for example, is taken again within each resample.
 
-Three intervals, by what the value is:
+There are three kinds of interval:
 
-- percentile (`interval_row`): means and differences, which are about unbiased.
-- of a norm (`norm_row`): max|x_k|, mean|x_k| and largest differences are biased upwards when the x_k are near zero, in
-  the sample and once more in each resample, so that a percentile interval lies above the truth. With |T(x) - T(y)| <=
-  T(x - y), which every seminorm T obeys, the value less the 97.5 % quantile of T(resample - sample) is a lower end that
-  the truth is seldom below, near zero and far from it; the upper end is the percentile. It errs on the wide side.
-- reflected (`reflected_row`): the "basic" interval 2 value - quantiles, within the metric's range, for other biased
-  values (divergence, skew, entropy). It takes the bias off to first order, and no more is claimed.
+- Percentile (`interval_row`) for means and differences, which are nearly unbiased.
+- Norm (`norm_row`) for max|x_k|, mean|x_k| and largest differences. If the x_k are near zero these are biased upwards,
+  in the sample and again in each resample, so a percentile interval would lie above the true value. Every seminorm T
+  satisfies |T(x) - T(y)| <= T(x - y). The lower end is therefore the value minus the 97.5 % quantile of
+  T(resample - sample); the upper end is the percentile. These intervals are conservative (rather too wide).
+- Reflected (`reflected_row`), the "basic" interval 2 value - quantiles clipped to the metric's range, for other biased
+  values (divergence, skew, entropy). It removes the bias to first order only.
+
+The chance level (`chance_level`) is the mean of a metric over random permutations of the group labels.
 
 Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16; Davison and Hinkley,
 Bootstrap Methods and their Application (1997), section 5.2 (basic intervals).
@@ -35,7 +37,7 @@ _BLOCK = 2**18
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Draws the resamples; equal (n, strata) get equal draws, so metrics of different models are paired.
+    """Sampler of resamples. Equal (n, strata) give equal draws, so metrics of different models are paired.
 
     Parameters
     ----------
@@ -48,9 +50,9 @@ class Bootstrap:
     seed: int
 
     def counts(self, strata: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield blocks of counts, shape (n_block, n): how often each resample holds each example.
+        """Yield blocks of counts, shape (n_block, n): how often each resample contains each example.
 
-        Examples are drawn with replacement within their stratum, so that every stratum keeps its size.
+        Examples are drawn with replacement within their stratum, so every stratum keeps its size.
 
         Parameters
         ----------
@@ -74,7 +76,7 @@ class Bootstrap:
         ----------
         values : ndarray, shape (n, n_values)
         strata : ndarray of int, shape (n,), optional
-            0 ... n_strata - 1, none of them empty; default all in one.
+            0 ... n_strata - 1, none of them empty; default: one stratum.
         """
         strata = np.zeros(len(values), dtype=int) if strata is None else strata
         order = np.argsort(strata, kind="stable")
@@ -97,11 +99,11 @@ class Means:
     replicates: np.ndarray
 
     def row(self, metric: str, statistic: Statistic, n: int, group: str = "", random: float | None = None) -> MetricRow:
-        """The metric ``statistic(means)`` with its percentile interval."""
+        """Row of the metric ``statistic(means)`` with its percentile interval."""
         return interval_row(metric, statistic(self.point), statistic(self.replicates), n, group, random)
 
     def norm_row(self, metric: str, norm: Statistic, n: int, random: float | None = None) -> MetricRow:
-        """The metric ``norm(means)``, a seminorm (a largest or mean absolute difference), with its interval."""
+        """Row of the metric ``norm(means)``, a seminorm such as a largest absolute difference, with its interval."""
         changes = norm(self.replicates - self.point)
         return norm_row(metric, norm(self.point), norm(self.replicates), changes, n, random)
 
@@ -109,7 +111,7 @@ class Means:
 def interval_row(
     metric: str, value: float, replicates: np.ndarray, n: int, group: str = "", random: float | None = None
 ) -> MetricRow:
-    """A row with the 95 % percentile interval of ``replicates``, shape (resamples,), widened if it misses ``value``."""
+    """Row with the 95 % percentile interval of ``replicates``, shape (resamples,), widened to include ``value``."""
     low, high = np.quantile(replicates, [0.025, 0.975])
     return MetricRow(metric, float(value), float(min(low, value)), float(max(high, value)), int(n), group, random)
 
@@ -117,10 +119,10 @@ def interval_row(
 def norm_row(
     metric: str, value: float, replicates: np.ndarray, changes: np.ndarray, n: int, random: float | None = None
 ) -> MetricRow:
-    """A row of a seminorm T of means, with its 95 % interval.
+    """Row of a seminorm T of means, with its 95 % interval.
 
-    ``replicates``: T of each resample's means, ``changes``: T of what they differ by from the sample's; both of shape
-    (resamples,).
+    ``replicates``: T of each resample's means; ``changes``: T of their differences from the sample's means; both of
+    shape (resamples,).
     """
     low = max(0.0, value - np.quantile(changes, 0.975))
     high = max(value, np.quantile(replicates, 0.975))
@@ -131,7 +133,7 @@ def reflected_row(
     metric: str, value: float, replicates: np.ndarray, n: int, within: tuple[float, float], group: str = "",
     random: float | None = None,
 ) -> MetricRow:  # fmt: skip
-    """A row with the 95 % basic interval of ``replicates``, shape (resamples,), in the metric's range ``within``."""
+    """Row with the 95 % basic interval of ``replicates``, shape (resamples,), clipped to the range ``within``."""
     low, high = np.clip(2 * value - np.quantile(replicates, [0.975, 0.025]), *within)
     return MetricRow(metric, float(value), float(min(low, value)), float(max(high, value)), int(n), group, random)
 
@@ -140,9 +142,9 @@ def clustered_row(
     metric: str, values: np.ndarray, clusters: np.ndarray, bootstrap: Bootstrap, group: str = "",
     random: float | None = None,
 ) -> MetricRow:  # fmt: skip
-    """The mean of ``values``, shape (n,), its bootstrap over ``clusters``, shape (n,): what each example belongs to.
+    """Row of the mean of ``values``, shape (n,), with a bootstrap over ``clusters``, shape (n,).
 
-    Examples of one cluster are alike: resampled one by one they would give an interval that is too short.
+    Examples of one cluster are alike; resampling them one by one would give an interval that is too short.
     """
     _, cluster = np.unique(clusters, return_inverse=True)
     means = bootstrap.means(np.stack([np.bincount(cluster, values), np.bincount(cluster)], axis=1))
@@ -152,13 +154,13 @@ def clustered_row(
 def share_row(
     metric: str, hits: np.ndarray, group: str = "", random: float | None = None, independent: int | None = None
 ) -> MetricRow:
-    """The mean of ``hits`` with Wilson's 95 % interval.
+    """Row of the mean of ``hits`` with Wilson's 95 % interval.
 
     Parameters
     ----------
     metric : str
     hits : ndarray, shape (n,)
-        In [0, 1]; values between (ties) vary less than Wilson's interval supposes, which is then wide.
+        In [0, 1]. Fractions (ties) vary less than Wilson's interval assumes, which is then conservative.
     group : str
     random : float, optional
     independent : int, optional

@@ -1,4 +1,4 @@
-"""An embedded set: the embeddings of a set's images, captions and prompts, and the truth of its images."""
+"""Embedded set: embeddings of a set's images, captions and prompts, with the truth columns of its images."""
 
 import difflib
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ Columns = str | Annotated[list[str], Field(min_length=2)]
 
 
 def as_columns(column: Columns) -> tuple[str, ...]:
-    """The truth columns that ``column`` names."""
+    """Tuple of the truth columns that ``column`` names."""
     return (column,) if isinstance(column, str) else tuple(column)
 
 
 @dataclass(frozen=True)
 class PromptClasses:
-    """Zero-shot classes: names, one embedding each (of the prompt ensemble), and one for each single template.
+    """Zero-shot classes: their names, prompt-ensemble embeddings and embeddings under each single template.
 
     ``embedding`` (n_classes, d) and ``templates`` (n_templates, n_classes, d) are L2-normalised.
     """
@@ -32,11 +32,28 @@ class PromptClasses:
 
 @dataclass(frozen=True)
 class EmbeddedSet:
-    """Embeddings of one set, all L2-normalised float32, and the truth of its images in the same order.
+    """Embeddings of one set (L2-normalised float32) and the truth columns of its images, in the same order.
 
-    ``image`` (n, d); ``text`` (m, d) captions, of the images ``text_image`` (m,); ``foil`` (n, d) wrong captions, a row
-    of NaN = none; the latter three are None where the set has none. ``truth`` maps a column to strings, shape (n,),
-    '' = not applicable. ``train`` is the embedded training split of a linear probe, where one is named.
+    Attributes
+    ----------
+    name, where : str
+        Name of the set in the metrics; its files, for error messages.
+    image : ndarray, shape (n, d)
+    text : ndarray, shape (m, d), or None
+        Captions.
+    text_image : ndarray of int, shape (m,), or None
+        Image that each caption belongs to.
+    foil : ndarray, shape (n, d), or None
+        Wrong captions; a row of NaN = none.
+    prompts : dict of str to PromptClasses
+        Classes by the stem of their prompt file.
+    logit_scale : float
+    truth : dict of str to ndarray of str, shape (n,)
+        Truth columns; '' = not applicable.
+    n_without_embedding : int
+        Number of pairs of the data folder without an embedding.
+    train : EmbeddedSet, optional
+        Training split of a linear probe, if the task names one.
     """
 
     name: str
@@ -57,50 +74,47 @@ class EmbeddedSet:
         return len(self.image)
 
     def classes(self, stem: str) -> PromptClasses:
-        """The classes of the prompt file ``stem``; `InputError` if unknown or if there is only one."""
+        """Classes of the prompt file ``stem``; `InputError` if it is unknown or has only one class."""
         if stem not in self.prompts:
             near = difflib.get_close_matches(stem, self.prompts, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(sorted(self.prompts)) or 'none'}"
             raise InputError(f"no embeddings of the prompts '{stem}'", self.where, hint)
         classes = self.prompts[stem]
         if len(classes.names) < 2:
-            raise InputError(f"the prompts '{stem}' have one class only", self.where, "a choice needs at least two")
+            raise InputError(f"the prompts '{stem}' have only one class", self.where, "a choice needs at least two")
         return classes
 
     def similarity(self, stem: str) -> np.ndarray:
-        """Cosine of each image with each class of ``stem``, shape (n, n_classes)."""
+        """Cosine similarity of each image to each class of ``stem``, shape (n, n_classes)."""
         return self.image @ self.classes(stem).embedding.T
 
     def probabilities(self, stem: str) -> np.ndarray:
         """Zero-shot distribution softmax(logit_scale * cosine) over the classes of ``stem``, shape (n, n_classes).
 
-        Also for models of the sigmoid loss: their logit_bias is the same for all classes, so it changes neither the
-        softmax nor the best class.
+        Models trained with the sigmoid loss are treated alike: their logit_bias is the same for all classes, so it
+        changes neither the softmax nor the best class.
         """
         return softmax(self.logit_scale * self.similarity(stem).astype(float), axis=1)
 
     def choices(self, stem: str) -> np.ndarray:
-        """The class that each image is assigned to, as shares, shape (n, n_classes): 1 for it and 0 for the others.
-
-        Classes that tie for the best are chosen in equal parts.
-        """
+        """Predicted class of each image as one-hot shares, shape (n, n_classes); tied classes get equal shares."""
         similarity = self.similarity(stem)
         best = similarity == similarity.max(axis=1, keepdims=True)
         return best / best.sum(axis=1, keepdims=True)
 
     def with_template(self, stem: str, index: int) -> Self:
-        """The same set, with one template of ``stem`` in the place of the ensemble."""
+        """Copy of the set with one template of ``stem`` instead of the prompt ensemble."""
         classes = self.prompts[stem]
         return replace(self, prompts=self.prompts | {stem: replace(classes, embedding=classes.templates[index])})
 
     def column(self, column: Columns) -> np.ndarray:
-        """Each image's value of ``column``, or of the intersection of several as "a/b"; shape (n,), '' = none."""
+        """Value of each image in ``column``, or in an intersection of columns as "a/b"; shape (n,), '' = none."""
         parts = [self.truth[name] for name in as_columns(column)]
         complete = np.all([part != "" for part in parts], axis=0)
         return np.where(complete, ["/".join(values) for values in zip(*parts, strict=True)], "")
 
     def codes(self, column: str, names: tuple[str, ...]) -> np.ndarray:
-        """Position in ``names`` of each image's value of ``column``, shape (n,); -1 = not applicable."""
+        """Index in ``names`` of each image's value in ``column``, shape (n,); -1 = not applicable."""
         position = {name: index for index, name in enumerate(names)} | {"": -1}
         values, inverse = np.unique(self.truth[column], return_inverse=True)
         unknown = [value for value in values if value not in position]

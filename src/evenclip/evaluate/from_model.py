@@ -1,4 +1,4 @@
-"""From a model to metrics in one step: embed what is not in the cache, then measure.
+"""Evaluation of a model in one step: embed what is not yet cached, then measure.
 
 Reads a model, a data folder and prompt files; writes the JSON of `evaluate_set`. Command: `evenclip evaluate --model`.
 """
@@ -16,7 +16,7 @@ def evaluate_model(
     cache: EmbeddingCache, dataset: Path, name: str, tasks: list[Task], prompts: Path, out: Path, seed: int,
     options: EvaluateOptions,
 ) -> dict:  # fmt: skip
-    """Measure ``tasks`` on a data folder with the model of ``cache``; see `evaluate_set` for the rest.
+    """Measure ``tasks`` on a data folder with the model of ``cache``; other parameters as in `evaluate_set`.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def evaluate_model(
     Raises
     ------
     InputError
-        There is no such folder, which is so outside a checkout; or what `evaluate_set` raises it for.
+        The folder of prompts is missing (as it is outside a checkout), or as in `evaluate_set`.
     """
     stems = sorted({stem for task in tasks for stem in task.prompt_stems()})
     if stems and not prompts.is_dir():

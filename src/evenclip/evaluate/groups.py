@@ -1,4 +1,4 @@
-"""The groups that a bias metric compares: values of a perceived attribute or intersection, the small ones apart."""
+"""Groups compared by a bias metric: the values of a perceived attribute, or of an intersection of several."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from evenclip.tables import MetricRow
 
 @dataclass(frozen=True)
 class Groups:
-    """Groups that are large enough to be compared, and what each image belongs to.
+    """Groups that are large enough to be compared, and the group of each image.
 
-    ``names`` (n_groups,); ``codes`` (n,) position in ``names``, -1 = in none of them; ``small`` name and size of the
-    groups with too few images.
+    ``names`` (n_groups,); ``codes`` (n,): index in ``names``, -1 = in no group; ``small``: name and size of the groups
+    with too few images.
     """
 
     names: tuple[str, ...]
@@ -25,26 +25,26 @@ class Groups:
 
     @property
     def rows(self) -> np.ndarray:
-        """Which images are in a group, shape (n,), bool."""
+        """Mask of the images that are in a group, shape (n,) bool."""
         return self.codes >= 0
 
     @property
     def strata(self) -> np.ndarray:
-        """Group of each image of `rows`."""
+        """Group of each image in `rows`."""
         return self.codes[self.rows]
 
     @property
     def n(self) -> int:
-        """Number of images in a group."""
+        """Number of images that are in a group."""
         return int(self.rows.sum())
 
     @property
     def comparable(self) -> bool:
-        """Whether there are two groups at least."""
+        """Whether there are at least two groups."""
         return len(self.names) > 1
 
-    def marks(self, metrics: Iterable[str]) -> Iterator[MetricRow]:
-        """The rows that say "insufficient" for each small group."""
+    def insufficient_rows(self, metrics: Iterable[str]) -> Iterator[MetricRow]:
+        """Yield an "insufficient" row for each metric and small group."""
         for metric in metrics:
             yield from (insufficient(metric, group, n) for group, n in self.small.items())
 
@@ -52,35 +52,35 @@ class Groups:
 def find_groups(
     data: EmbeddedSet, column: Columns, values: list[str] | None, minimum: int, among: np.ndarray | None = None
 ) -> Groups:
-    """Groups of ``column`` (an intersection if several) with at least ``minimum`` images.
+    """Find the groups of ``column`` (an intersection if several) with at least ``minimum`` images.
 
     Parameters
     ----------
     data : EmbeddedSet
     column : str or list of str
     values : list of str, optional
-        The groups to compare, in this order; None = all that occur, in alphabetical order.
+        Groups to compare, in this order; None = all that occur, in alphabetical order.
     minimum : int
     among : ndarray of bool, shape (n,), optional
-        Images that count; None = all.
+        Images to use; None = all.
 
     Raises
     ------
     InputError
-        A named group has no image or is named twice, or there is one group only.
+        A named group has no image or is named twice, or there is only one group.
     """
     truth, where = data.column(column), f"{data.where}, column {column}"
     truth = truth if among is None else np.where(among, truth, "")
-    have = sorted(set(truth.tolist()) - {""})
-    if not have:
+    present = sorted(set(truth.tolist()) - {""})
+    if not present:
         raise InputError("no image has a value", where, "name another column")
-    values = values or have
-    absent = [value for value in values if value not in have]
+    values = values or present
+    absent = [value for value in values if value not in present]
     if absent:
-        raise InputError(f"no image has the value '{absent[0]}'", where, f"the column has: {', '.join(have)}")
+        raise InputError(f"no image has the value '{absent[0]}'", where, f"the column has: {', '.join(present)}")
     if len(set(values)) < max(len(values), 2):
-        what = "a group is named twice" if len(values) > 1 else f"one group only, '{values[0]}'"
-        raise InputError(what, where, f"a comparison needs two; the column has: {', '.join(have)}")
+        what = "a group is named twice" if len(values) > 1 else f"there is only one group, '{values[0]}'"
+        raise InputError(what, where, f"a comparison needs two; the column has: {', '.join(present)}")
     sizes = {value: int((truth == value).sum()) for value in values}
     names = tuple(value for value in values if sizes[value] >= minimum)
     codes = np.full(data.n, -1)

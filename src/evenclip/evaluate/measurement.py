@@ -1,4 +1,4 @@
-"""What every kind of task is: a block of options that measures itself on an embedded set; one kind per module."""
+"""Base classes of evaluation tasks: blocks of options that can measure themselves on an embedded set."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,19 @@ from evenclip.tables import MetricRow
 
 @dataclass(frozen=True)
 class Definition:
-    """Definition of one metric.
+    """Definition of one metric, for tables and bias cards.
 
-    ``name`` is the metric without the set, e.g. `zeroshot/acc1`, with placeholders such as `{k}`; ``interval`` the
-    values it can take; ``random`` what a model that knows nothing scores; ``source`` the paper or project it is from.
+    Attributes
+    ----------
+    name : str
+        The metric without the set, e.g. `zeroshot/acc1`, with placeholders such as `{k}`.
+    meaning, formula : str
+    interval : str
+        Range of possible values.
+    random : str
+        Chance level: the score of a random model.
+    source : str
+        Paper or project that defined the metric.
     """
 
     name: str
@@ -32,30 +41,31 @@ class Definition:
 
 
 class EvaluateOptions(Options):
-    """How metrics are measured."""
+    """Options for measuring metrics."""
 
     resamples: Annotated[int, Field(ge=100)] = 1000
-    """Resamples behind each interval that is a bootstrap's."""
+    """Number of bootstrap resamples for an interval."""
     minimum_group: Annotated[int, Field(ge=2)] = 30
-    """Groups (and sets, for RB, parity, recognition and probes) with fewer examples get the mark "insufficient"."""
+    """Smallest number of examples for a value; smaller groups are marked "insufficient". For representation bias,
+    parity, recognition and compositional probes the limit also holds for the whole set."""
     prompt_sensitivity: bool = True
-    """Measure each bias metric under every single template too, and report mean and range over the templates."""
+    """Also measure each bias metric under every single prompt template, and report mean and range over templates."""
 
 
 class Measurement(Options):
-    """One kind of task; subclasses add `kind` and their options."""
+    """A task: what to measure on a set. Subclasses add `kind` and their own options."""
 
     metrics: ClassVar[tuple[Definition, ...]] = ()
-    """Definitions of all metrics that `measure` yields."""
+    """Definitions of the metrics that `measure` yields."""
 
     people: bool = False
-    """Whether the task is about people: its metrics are reported apart from the others."""
+    """Whether the task is about people; its metrics are then reported separately."""
     suffix: Annotated[str, StringConstraints(pattern=r"^\w*$")] = ""
-    """Added to the set's name in this task's metrics, e.g. by_race: for a second task of one kind on one set."""
+    """Suffix to the set's name in the metrics, e.g. by_race; tells tasks of one kind on one set apart."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Truth columns of the data folder that `measure` reads."""
+        """Truth columns of the data folder that `measure` needs."""
         return ()
 
     @property
@@ -65,7 +75,7 @@ class Measurement(Options):
 
     @property
     def learns_from(self) -> str | None:
-        """The split whose embeddings `measure` trains a probe on, if it names one."""
+        """Split whose embeddings `measure` trains a probe on, if any."""
         return getattr(self, "train_split", None)
 
     @abstractmethod
@@ -74,26 +84,26 @@ class Measurement(Options):
 
 
 class BiasMeasurement(Measurement):
-    """A kind of task that says how a model treats people; its prompts' wording is varied too."""
+    """A task about how a model treats people; it is repeated under each prompt template."""
 
     people: bool = True
-    """Whether the task is about people: its metrics are reported apart from the others."""
+    """Whether the task is about people; its metrics are then reported separately."""
     prompts: str
-    """Stem of the prompt file."""
+    """Name of the prompt file without `.yaml`."""
 
 
 class GroupMeasurement(BiasMeasurement):
-    """A bias measurement that compares the groups of perceived attributes."""
+    """A bias task that compares the groups of a perceived attribute."""
 
     column: Columns
-    """Truth column with the perceived attribute, or several: their intersections. Images without a value are left
-    out."""
+    """Truth column with the perceived attribute, or a list of columns for their intersections. Images without a value
+    are left out."""
     values: Annotated[list[str], Field(min_length=2)] | None = None
-    """The groups to compare, e.g. [woman, man], or of intersections [woman/black, ...]; default all that occur."""
+    """Groups to compare, e.g. [woman, man], or [woman/black, ...] for intersections; default: all that occur."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The attributes' columns."""
+        """Columns of the attributes."""
         return as_columns(self.column)
 
 
@@ -109,7 +119,7 @@ TargetShares = Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]] | None, 
 def target_vector(
     targets: dict[str, float] | None, names: Sequence[str], default: np.ndarray, where: str
 ) -> np.ndarray:
-    """The target share of each of ``names``, shape (n_names,); ``default`` where no targets are given."""
+    """Target share of each of ``names``, shape (n_names,); ``default`` if no targets are given."""
     if targets is None:
         return default
     if set(targets) != set(names):
@@ -119,5 +129,5 @@ def target_vector(
 
 
 def insufficient(metric: str, group: str, n: int) -> MetricRow:
-    """The row that stands for a number that ``n`` examples cannot give."""
+    """Row without a value, marked "insufficient": ``n`` examples are too few."""
     return MetricRow(metric, None, None, None, n, f"{group} (insufficient)")

@@ -1,4 +1,4 @@
-"""Options of the evaluate stage: which tasks are measured on a set, and how intervals are made.
+"""Tasks and options of the evaluate stage.
 
 On the command line a task is `KIND:{key: value, ...}`, in a study file `{kind: KIND, key: value, ...}`.
 """
@@ -17,11 +17,11 @@ from evenclip.options import parse_value
 
 __all__ = ["KINDS", "EvaluateOptions", "Task", "train_split"]
 
-Kind = Union[tuple(KINDS.values())]  # noqa: UP007  (made from the modules that are there)
+Kind = Union[tuple(KINDS.values())]  # noqa: UP007  (built from the modules in evenclip.evaluate.metrics)
 
 
 class Task(RootModel):
-    """A task of any kind; ``root`` has its options and measures it."""
+    """A task of any kind; ``root`` is its `Measurement`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +29,7 @@ class Task(RootModel):
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
-        """Read ``KIND`` or ``KIND:{key: value, ...}`` (YAML), e.g. ``zeroshot:{column: object, prompts: objects}``."""
+        """Parse ``KIND`` or ``KIND:{key: value, ...}`` (YAML), e.g. ``zeroshot:{column: object, prompts: objects}``."""
         kind, _, text = argument.partition(":")
         where = f"--task {argument}"
         if kind not in KINDS:
@@ -42,7 +42,7 @@ class Task(RootModel):
         return cls(KINDS[kind].parse(values, where))
 
     def to_argument(self) -> str:
-        """The task as `from_argument` reads it, defaults left out."""
+        """The task in the form that `from_argument` parses, without defaults."""
         values = self.root.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
         return f"{self.root.kind}:{json.dumps(values, sort_keys=True)}" if values else self.root.kind
 
@@ -52,7 +52,7 @@ class Task(RootModel):
 
 
 def train_split(tasks: Iterable[Task]) -> str | None:
-    """The split that the linear probes among ``tasks`` train on, if they name one; `InputError` if they name two."""
+    """Training split of the linear probes among ``tasks``, if any; `InputError` if they name two."""
     splits = sorted({task.root.learns_from for task in tasks if task.root.learns_from})
     if len(splits) > 1:
         raise InputError(f"probes of one set train on {' and '.join(splits)}", "train_split", "name one split")

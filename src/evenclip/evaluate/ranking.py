@@ -17,20 +17,20 @@ SMALLEST_STRATUM = 5  # a resample of one example is that example: tiny strata g
 
 
 def hit_probability(k: int, ahead: np.ndarray, own: np.ndarray | int, tied: np.ndarray | int) -> np.ndarray:
-    """Probability that one of ``own`` right candidates is among the first k, when ties are broken at random.
+    """Probability that a correct candidate is among the first k, with ties broken at random.
 
-    Without ties this is 1 where fewer than k candidates are ahead, else 0. A model that gives every candidate the same
-    score (a collapsed one) gets the chance level, and so ``hit_probability(k, 0, own, n - own)`` IS the chance level:
-    with r = k - ahead open places, 1 - C(tied, r) / C(own + tied, r) (hypergeometric).
+    With r = k - ahead free places it is 1 - C(tied, r) / C(own + tied, r) (hypergeometric). Without ties it is 1 if
+    fewer than k candidates are ahead, otherwise 0. A collapsed model, which gives every candidate the same score, gets
+    the chance level ``hit_probability(k, 0, own, n - own)``.
 
     Parameters
     ----------
     k : int
-        Places, at least 1.
+        Number of places, at least 1.
     ahead : ndarray of int
-        Number of wrong candidates with a higher score than the best right one.
+        Number of wrong candidates with a higher score than the best correct one.
     own : ndarray of int
-        Number of right candidates with that best score, at least 1.
+        Number of correct candidates with that best score, at least 1.
     tied : ndarray of int
         Number of wrong candidates with exactly that score.
 
@@ -47,7 +47,7 @@ def hit_probability(k: int, ahead: np.ndarray, own: np.ndarray | int, tied: np.n
 
 
 def top_k_hits(k: int, scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """`hit_probability` of the right column of each row.
+    """`hit_probability` of the correct class in each row of scores.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def top_k_hits(k: int, scores: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def mean_recall_row(metric: str, hits: np.ndarray, codes: np.ndarray, bootstrap: Bootstrap, random: float) -> MetricRow:
-    """Mean over the classes that have images of the share that is right.
+    """Row of the mean per-class recall over the classes that have images.
 
-    The bootstrap is stratified by class. Where a class has fewer than `SMALLEST_STRATUM` images it is over all images
-    instead, each weighing 1 / (size of its class), and so says how the mean varies over classes too.
+    The bootstrap is stratified by class. If a class has fewer than `SMALLEST_STRATUM` images, all images are resampled
+    together, each weighted by 1 / (size of its class); the interval then includes the variation over classes.
 
     Parameters
     ----------
@@ -90,10 +90,10 @@ def mean_recall_row(metric: str, hits: np.ndarray, codes: np.ndarray, bootstrap:
 
 @dataclass(frozen=True)
 class Rankings:
-    """Rankings of n examples, one for each label.
+    """Rankings of n examples, one per label.
 
-    ``orders`` (n_labels, n): examples from the first to the last, equal similarities at random; ``codes`` (n,): group
-    of each example, 0 ... n_groups - 1; ``k``: how many are looked at.
+    ``orders`` (n_labels, n): examples from first to last, ties in random order; ``codes`` (n,): group of each example,
+    0 ... n_groups - 1; ``k``: number of top examples used.
     """
 
     orders: np.ndarray
@@ -105,7 +105,7 @@ class Rankings:
     def of(cls, similarity: np.ndarray, codes: np.ndarray, n_groups: int, k: int, where: str, seed: int) -> "Rankings":
         """Rank by ``similarity``, shape (n, n_labels); `InputError` if there are fewer than ``k`` examples.
 
-        A set may be sorted by group: in its order, a model that gives all images one score would look biased.
+        Ties are broken at random, because sets are often sorted by group: a collapsed model would look biased.
         """
         if len(codes) < k:
             raise InputError(f"{len(codes)} images are fewer than the {k} ranked first", where, "lower k or add images")
@@ -117,15 +117,15 @@ class Rankings:
         return self._shares(np.ones((1, len(self.codes)), dtype=int))
 
     def resampled_shares(self, bootstrap: Bootstrap) -> np.ndarray:
-        """The same in each resample, stratified by group, shape (resamples, n_labels, n_groups)."""
+        """`shares` of each resample, stratified by group, shape (resamples, n_labels, n_groups)."""
         return np.concatenate([self._shares(counts) for counts in bootstrap.counts(self.codes)])
 
     def chance_shares(self, seed: int) -> np.ndarray:
-        """Shares among the first k of rankings that know nothing, shape (`chance.DEALS`, 1, n_groups)."""
+        """Shares among the first k of random rankings, shape (`N_PERMUTATIONS`, 1, n_groups)."""
         return _chance_shares(self.codes.astype(int).tobytes(), self.n_groups, self.k, seed)
 
     def _shares(self, counts: np.ndarray) -> np.ndarray:
-        """Shares of each resample; ``counts`` (n_resamples, n): how often it holds each example."""
+        """Shares of each resample; ``counts`` (n_resamples, n): how often it contains each example."""
         shares = np.empty((len(counts), len(self.orders), self.n_groups))
         for label, order in enumerate(self.orders):
             depth = self.k
@@ -141,5 +141,8 @@ class Rankings:
 
 @lru_cache(maxsize=4)  # equal for all templates and metrics of one set
 def _chance_shares(codes: bytes, n_groups: int, k: int, seed: int) -> np.ndarray:
-    dealt = [np.bincount(deal[:k], minlength=n_groups) for deal in permutations(np.frombuffer(codes, dtype=int), seed)]
-    return np.stack(dealt)[:, None] / k
+    counts = [
+        np.bincount(permuted[:k], minlength=n_groups)
+        for permuted in permutations(np.frombuffer(codes, dtype=int), seed)
+    ]
+    return np.stack(counts)[:, None] / k

@@ -1,4 +1,4 @@
-"""An embedded set as evaluation needs it: unit embeddings, prompt ensembles and the truth columns of the data folder.
+"""Reader of embedded sets: unit embeddings, prompt ensembles and the truth columns of the data folder.
 
 Reads `results/<study>/embed/<run>/seed<k>/<set>.npz` (`evenclip.embed.npz`) and `data/<dataset>/<split>/*.parquet`.
 """
@@ -23,9 +23,9 @@ def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns:
     Parameters
     ----------
     dataset : Path
-        Data folder; its pairs may be in another order, and more than the embeddings.
+        Data folder. It may have more pairs than the embeddings, in another order.
     embeddings : list of Path
-        The `.npz` files, as `evenclip.embed.npz.read_embeddings` takes them; with `logit_scale`.
+        `.npz` files for `evenclip.embed.npz.read_embeddings`; `logit_scale` is required.
     name : str
         Name of the set.
     columns : list of str
@@ -34,11 +34,11 @@ def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns:
     Raises
     ------
     InputError
-        Naming the array, column or key that is wrong.
+        An array, column or key is wrong; the message names it.
     """
     content = read_embeddings(*embeddings)
     if content.logit_scale is None:
-        hint = "save the factor by which the model multiplies similarities"
+        hint = "save the factor by which the model multiplies cosine similarities"
         raise InputError("the array 'logit_scale' is missing", content.where, hint)
     prompts = {
         stem: _prompt_classes(prompts, f"{content.where}, mean of prompt/{stem}")
@@ -63,15 +63,15 @@ def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns:
 def _prompt_classes(prompts: PromptEmbeddings, where: str) -> PromptClasses:
     templates = unit_rows(prompts.templates)
     mean = templates.mean(axis=0)
-    opposed = ~mean.any(axis=1)
-    if opposed.any():
-        what = f"the templates of '{prompts.classes[opposed.argmax()]}' cancel out"
+    is_zero = ~mean.any(axis=1)
+    if is_zero.any():
+        what = f"the templates of '{prompts.classes[is_zero.argmax()]}' cancel out"
         raise InputError(what, where, "give other templates")
     return PromptClasses(prompts.classes, unit_rows(mean), templates)
 
 
 def _truth(dataset: Path, keys: list[str], columns: list[str], where: str) -> tuple[dict[str, np.ndarray], int]:
-    # joined in Python: from Python or NumPy values pyarrow would build arrays only after importing pandas, for a second
+    # joined in Python: building Arrow arrays from Python values imports pandas, which takes a second
     table = read_pairs(dataset, ["key", *columns])
     row = {key: index for index, key in enumerate(table.column("key").to_pylist())}
     unknown = [key for key in keys if key not in row]

@@ -1,4 +1,4 @@
-"""One evaluation: read the set's embeddings and truth, measure every task, write the metrics.
+"""Evaluation of one set: read embeddings and truth, measure every task, write the metrics.
 
 Reads `<set>.npz` and the data folder; writes `results/<study>/evaluate/<run>/seed<k>/<set>.json` =
 ``{"manifest": {...}, "metrics": [MetricRow, ...]}``. Command: `evenclip evaluate`.
@@ -22,10 +22,10 @@ from evenclip.provenance import Manifest, write_json
 from evenclip.tables import MetricRow
 
 PROMPT_SENSITIVITY = (
-    Definition("{bias metric}_prompt_mean", "mean of the metric over the single templates of its prompts",
+    Definition("{bias metric}_prompt_mean", "mean of the metric over its single prompt templates",
                "(1/T) sum_t metric under template t", "that of the metric", "that of the metric",
                "ours"),
-    Definition("{bias metric}_prompt_range", "how far the metric moves with the wording alone",
+    Definition("{bias metric}_prompt_range", "range of the metric over its single prompt templates",
                "max_t - min_t of the metric under template t", "[0, width of the metric's range]", "none",
                "ours"),
 )  # fmt: skip
@@ -33,7 +33,7 @@ PROMPT_SENSITIVITY = (
 
 @dataclass(frozen=True)
 class Embedder:
-    """A model: its name as given, what it is (`evenclip.model.identity.model_identity`), and how it embedded."""
+    """Model that embedded a set: its name as given, its identity (`evenclip.model.identity`), precision and device."""
 
     name: str
     identity: dict[str, str]
@@ -42,12 +42,12 @@ class Embedder:
 
     @classmethod
     def beside(cls, embeddings: Iterable[Path]) -> Self | None:
-        """The model of `.npz` files, from the manifests of `evenclip embed` beside them; None where there are none.
+        """Model of `.npz` files, from the manifests of `evenclip embed` beside them; None without a manifest.
 
         Raises
         ------
         InputError
-            The files are of different models.
+            The files come from different models.
         """
         embedders = [
             embedder for folder in dict.fromkeys(path.parent for path in embeddings) if (embedder := cls._of(folder))
@@ -64,11 +64,11 @@ class Embedder:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             options = manifest["options"]
             return cls(options["model"], manifest["model_identity"], options["precision"], manifest["device"])
-        except (OSError, ValueError, KeyError, TypeError):  # none, or that of something else
+        except (OSError, ValueError, KeyError, TypeError):  # no manifest, or that of another tool
             return None
 
     def as_manifest(self) -> dict[str, Any]:
-        """Entries of an evaluation's manifest."""
+        """Entries for an evaluation's manifest."""
         embedding = {"precision": self.precision, "device": self.device}
         return {"model": self.name, "model_identity": self.identity, "embedding": embedding}
 
@@ -82,9 +82,9 @@ def evaluate_set(
     Parameters
     ----------
     dataset : Path
-        Data folder with the truth columns; every key of the embeddings must be in it.
+        Data folder with the truth columns; it must contain every key of the embeddings.
     embeddings : list of Path
-        `.npz` files of the set, one or more; `read_embedded_set` says what they hold.
+        One or more `.npz` files of the set (see `read_embedded_set`).
     name : str
         Name of the set in the metrics.
     tasks : list of Task
@@ -95,14 +95,14 @@ def evaluate_set(
         Seed of the bootstrap.
     options : EvaluateOptions
     train_embeddings : list of Path, optional
-        `.npz` files of the split that a linear probe trains on; its data folder lies beside ``dataset``.
+        `.npz` files of the split that a linear probe trains on. Its data folder is beside ``dataset``.
     embedder : Embedder, optional
-        What embedded the set, for the manifest; default: what the manifest beside ``embeddings`` says.
+        Model that embedded the set, for the manifest; default: as in the manifest beside ``embeddings``.
 
     Returns
     -------
     dict
-        The document that was written.
+        The document as written.
 
     Raises
     ------
@@ -126,8 +126,8 @@ def evaluate_set(
     bootstrap = Bootstrap(options.resamples, seed)
     rows = [row for task in tasks for row in measure_task(task.root, data, bootstrap, options)]
     _check_distinct(rows, name)
-    about = embedder.as_manifest() if embedder else {}
-    recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding, **about)
+    model_entries = embedder.as_manifest() if embedder else {}
+    recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding, **model_entries)
     document = {"manifest": recorded, "metrics": [row.as_dict() for row in rows]}
     write_json(document, out)
     return document
@@ -140,7 +140,7 @@ def _named(name: str, paths: list[Path]) -> dict[str, Path]:
 def measure_task(
     task: Measurement, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions
 ) -> list[MetricRow]:
-    """All rows of one task: what it measures and, for a bias metric, how far that depends on the prompts' wording."""
+    """Rows of one task: its metrics and, for a bias task, their prompt sensitivity."""
     if task.suffix:
         data = replace(data, name=f"{data.name}_{task.suffix}")
     rows = list(task.measure(data, bootstrap, options))
@@ -150,16 +150,16 @@ def measure_task(
 
 
 def over_templates(task: BiasMeasurement, data: EmbeddedSet, seed: int, options: EvaluateOptions) -> list[MetricRow]:
-    """Mean and range over the templates of each of the task's overall metrics; n = number of templates.
+    """Prompt sensitivity: mean and range of each metric over its single prompt templates; n = number of templates.
 
-    Nothing where the prompts have one template only, and nothing for single groups and labels.
+    Single groups and labels are left out. Empty if the prompts have only one template.
     """
     n_templates = len(data.prompts[task.prompts].templates)
     if n_templates < 2:
         return []
-    once = Bootstrap(1, seed)  # the intervals of single templates are not reported
+    one_resample = Bootstrap(1, seed)  # intervals of single templates are not reported
     measured = [
-        {row.metric: row for row in task.measure(data.with_template(task.prompts, index), once, options)
+        {row.metric: row for row in task.measure(data.with_template(task.prompts, index), one_resample, options)
          if not row.group and row.value is not None}
         for index in range(n_templates)
     ]  # fmt: skip

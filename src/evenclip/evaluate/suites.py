@@ -1,6 +1,6 @@
-"""Built-in suites: what is measured on a known data set, so that nobody need write tasks.
+"""Built-in suites: ready-made lists of tasks for known data sets.
 
-Reads `config/suites.yaml`: for each data set its data folder below `data/` and named lists of tasks.
+Reads `config/suites.yaml`: for each data set its folder below `data/` and its named lists of tasks.
 """
 
 import difflib
@@ -20,33 +20,33 @@ DATA = Path("data")
 
 
 class DatasetSuites(Options):
-    """The suites of one data set."""
+    """Suites of one data set."""
 
     data: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/\w+$")]
-    """`<dataset>/<split>`: the data folder below `data/`."""
+    """`<dataset>/<split>`: data folder below `data/`."""
     suites: Annotated[dict[str, list[Task]], Field(min_length=1)]
-    """Tasks by the name of the suite: `quality`, `bias`, ..."""
+    """Lists of tasks by the name of the suite: `quality`, `bias`, ..."""
 
 
 class Suites(Options):
     """All built-in suites."""
 
     datasets: dict[str, DatasetSuites]
-    """Data sets by the name that stands in the metrics."""
+    """Data sets by their name in the metrics."""
 
 
 @dataclass(frozen=True)
 class EvaluatedSet:
-    """A set to evaluate: its name in the metrics, its data folder and its suites, {} for one that is not known."""
+    """A set to evaluate: its name in the metrics, its data folder and its suites ({} for an unknown data set)."""
 
     name: str
     folder: Path
     suites: dict[str, list[Task]]
 
     def tasks(self, names: list[str]) -> list[Task]:
-        """The tasks of the suites ``names``, of all if there are none; `InputError` for an unknown one."""
+        """Tasks of the suites ``names`` (default: all); `InputError` for an unknown one."""
         if not self.suites:
-            raise InputError("no suite is built in for it", str(self.folder), f"give --task, or add it to {SUITES}")
+            raise InputError("it has no built-in suite", str(self.folder), f"give --task, or add it to {SUITES}")
         for name in names:
             if name not in self.suites:
                 raise InputError(f"'{self.name}' has no suite '{name}'", "--suite", f"it has: {', '.join(self.suites)}")
@@ -54,7 +54,7 @@ class EvaluatedSet:
 
 
 def read_suites(path: str | os.PathLike = SUITES) -> Suites:
-    """Read and check a file of suites; `InputError` where there is none, which is so outside a checkout."""
+    """Read and check a file of suites; `InputError` if it is missing, as it is outside a checkout."""
     if not Path(path).is_file():
         hint = f"give --suites CHECKOUT/{SUITES}, or run in a checkout of evenclip, or give a data folder and --task"
         raise InputError("no such file of suites", str(path), hint)
@@ -63,28 +63,28 @@ def read_suites(path: str | os.PathLike = SUITES) -> Suites:
 
 
 def find_set(dataset: str, suites: Suites) -> EvaluatedSet:
-    """The set that ``dataset`` means: a name of ``suites``, or the path of a data folder.
+    """Find the set that ``dataset`` names: a data set in ``suites``, or a data folder.
 
     Raises
     ------
     InputError
-        It is neither, or the data folder of a known set is not there.
+        It is neither, or the data folder of a known data set is missing.
     """
     if dataset in suites.datasets:
         entry = suites.datasets[dataset]
         folder = DATA / entry.data
         if not folder.is_dir():
             hint = "make it with `evenclip data synthesize` or `data fetch` and `data import`, or give its path"
-            raise InputError(f"the data folder of '{dataset}' is not there", str(folder), hint)
+            raise InputError(f"the data folder of '{dataset}' is missing", str(folder), hint)
         return EvaluatedSet(dataset, folder, entry.suites)
     folder = Path(dataset)
     if not folder.is_dir():
         near = difflib.get_close_matches(dataset, suites.datasets, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(suites.datasets)}"
         raise InputError(f"'{dataset}' is neither a data folder nor a data set with suites", "--dataset", hint)
-    whole = folder.resolve()
+    resolved = folder.resolve()
     for name, entry in suites.datasets.items():
-        if entry.data == f"{whole.parent.name}/{whole.name}":
+        if entry.data == f"{resolved.parent.name}/{resolved.name}":
             return EvaluatedSet(name, folder, entry.suites)
-    parts = (whole.parent.name, whole.name) if whole.name != "all" else (whole.parent.name,)
+    parts = (resolved.parent.name, resolved.name) if resolved.name != "all" else (resolved.parent.name,)
     return EvaluatedSet("_".join("".join(c if c.isalnum() else "_" for c in part) for part in parts), folder, {})

@@ -1,4 +1,4 @@
-"""The knowledge graph: triples of entities that are text, image, or both.
+"""Multi-modal knowledge graph: triples between entities that have a text, an image, or both.
 
 Reads sources in the formats of `evenclip.graph.sources`; writes tables of triples, entities and relations.
 Command: `evenclip graph --source FORMAT=PATH ... --out DIR`.

@@ -1,7 +1,7 @@
-"""The graph stage: read the sources, link their entities, drop redundant and distant triples, split, write.
+"""The graph stage: read sources, link entities, drop redundant triples and those far from the captions, split, write.
 
-Writes `triples.parquet`, `entities.parquet`, `relations.parquet`, `graph.json` with statistics and, for a data folder,
-`negatives.parquet`.
+Writes `triples.parquet`, `entities.parquet`, `relations.parquet`, `graph.json` with statistics and, given a data
+folder, `negatives.parquet`.
 """
 
 import os
@@ -15,7 +15,7 @@ from scipy.sparse import csgraph
 
 from evenclip.data.picture_keys import PictureKeys
 from evenclip.errors import InputError
-from evenclip.graph.captions.negatives import write_negatives
+from evenclip.graph.captions.negatives import false_captions
 from evenclip.graph.linking import link, merge
 from evenclip.graph.options import GraphOptions
 from evenclip.graph.scenes import read_scenes
@@ -26,7 +26,7 @@ from evenclip.graph.tables import ENTITIES_SCHEMA, RELATIONS_SCHEMA, TRIPLES_SCH
 from evenclip.provenance import Manifest, atomic_folder, sha256_file, write_json
 from evenclip.tables import write_table
 
-N_RELATIONS, N_HUBS = 50, 20  # in graph.json
+N_RELATIONS, N_HUBS = 50, 20  # the most frequent ones are listed in graph.json
 
 
 def build_graph(
@@ -36,20 +36,20 @@ def build_graph(
     options: GraphOptions,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Build the graph of all sources and write it to a folder.
+    """Build one graph from all sources and write it to a folder.
 
     Parameters
     ----------
     sources : list of GraphSource
-        Linked entities have the id and text of the first source that has them, so the richest should come first.
+        Put the richest source first: linked entities take their id and text from the first source that has them.
     out : path
-        Folder to write; replaced as a whole.
+        Folder to write; an existing one is replaced as a whole.
     data : path, optional
-        Data folder with the pictures and captions. An entity whose picture is not in it is text only. Without a data
-        folder, ``image_key`` is the number or name of the picture in its source.
+        Data folder with the pictures and captions. An entity whose picture is missing from it becomes text only.
+        Without a data folder, ``image_key`` is the number or name that the source gives the picture.
     options : GraphOptions
     seed : int
-        Seed of the split and of the false captions.
+        Random seed for the split and the false captions.
 
     Returns
     -------
@@ -59,11 +59,11 @@ def build_graph(
     Raises
     ------
     InputError
-        If a source cannot be read, has no triple, or has more malformed records than ``max_malformed_share``; if
-        ``options.hops`` is given without ``data``; if no triple is left.
+        A source cannot be read, has no triple, or has too many malformed records (``max_malformed_share``);
+        ``options.hops`` is given without ``data``; or no triple is left.
     """
     if options.hops is not None and data is None:
-        raise InputError("'hops' starts from the words of captions", "option hops", "give the captions with --data")
+        raise InputError("'hops' needs captions to start from", "option hops", "give a data folder with --data")
     for source in sources:
         if not source.path.exists():
             raise InputError("no such file or folder", str(source.path), "check the path")
@@ -84,7 +84,7 @@ def build_graph(
     tables = _tables(graph, entities, triples, split)
     if data is not None:
         scenes = read_scenes(entities, linked, [text for _, _, text in graph.relations])
-        tables["negatives"] = write_negatives(data, scenes, options.negatives_per_caption, seed)
+        tables["negatives"] = false_captions(data, scenes, options.negatives_per_caption, seed)
     rows = {f"n_{name}": len(table) for name, table in tables.items()}
     with atomic_folder(out) as folder:
         for name, table in tables.items():
@@ -96,7 +96,7 @@ def build_graph(
 
 
 def _link(graph: Graph) -> tuple[Entities, Triples, int]:
-    """All entities, the triples between representatives of linked entities, and the number of entities replaced."""
+    """Merged entities, triples between the representatives of linked entities, and the number of replaced entities."""
     representative, triples = link(graph.entities), graph.triples()
     linked = Triples(representative[triples.head], triples.relation, representative[triples.tail], triples.source)
     n_replaced = int((representative != np.arange(len(representative))).sum())
@@ -106,7 +106,7 @@ def _link(graph: Graph) -> tuple[Entities, Triples, int]:
 def _select(
     graph: Graph, entities: Entities, triples: Triples, data: str | os.PathLike | None, options: GraphOptions
 ) -> tuple[Triples, dict[str, Any]]:
-    """The triples that are neither redundant nor too far from the captions; and counts by source, for graph.json."""
+    """Triples that are neither redundant nor too far from the captions, and counts by source for graph.json."""
     texts = [text for _, _, text in graph.relations]
     redundant = find_redundant(triples, texts)
     outside = np.zeros(len(triples), dtype=bool)
@@ -130,7 +130,7 @@ def _select(
 
 
 def _statistics(entities: Entities, triples: Triples, split: np.ndarray, texts: list[str]) -> dict[str, Any]:
-    """Sizes of the splits, modalities, degrees and components; the most frequent relations and entities."""
+    """Statistics for graph.json: splits, modalities, degrees, components, and the most frequent relations and hubs."""
     ends = np.concatenate([triples.head, triples.tail])
     used, degree = np.unique(ends, return_counts=True)
     sizes = np.bincount(triples.relation)
@@ -153,7 +153,7 @@ def _statistics(entities: Entities, triples: Triples, split: np.ndarray, texts: 
 
 
 def _tables(graph: Graph, entities: Entities, triples: Triples, split: np.ndarray) -> dict[str, pa.Table]:
-    """Tables of the triples, and of the entities and relations that occur in them."""
+    """Tables of the triples and of the entities and relations that occur in them."""
     ids = pa.array(entities.ids)
     relation_ids = pa.array([id for id, _, _ in graph.relations])
     columns = [

@@ -1,10 +1,10 @@
-"""A graph folder as `HeteroData` of PyTorch Geometric (PyG), for graph models other than ours.
+"""Conversion of a graph folder to `HeteroData` of PyTorch Geometric (PyG), for other graph models.
 
-Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. Training does not use it: it samples neighbourhoods
-in `evenclip.train.methods.knowledge`, because PyG's `NeighborLoader` needs the compiled `pyg-lib` or `torch-sparse`.
+Reads `entities.parquet`, `relations.parquet` and `triples.parquet`. Training does not use it. It samples neighbourhoods
+in `evenclip.train.methods.knowledge`, since PyG's `NeighborLoader` needs the compiled `pyg-lib` or `torch-sparse`.
 
-Node types are the modalities (text, image, both). An edge has the row of its relation. Every triple also gives an edge
-from its tail to its head with the relation ``row + n_relations``, so that messages flow both ways.
+Node types are the modalities (text, image, both). Each triple gives two edges: head to tail with the row of its
+relation, and tail to head with the relation ``row + n_relations``, so that messages flow both ways.
 """
 
 import os
@@ -49,7 +49,7 @@ class GraphTensors:
 
     @classmethod
     def read(cls, folder: str | os.PathLike, split: str | None = "train") -> Self:
-        """Read the triples of one split of a graph folder, None = all; `InputError` if a triple has an unknown id."""
+        """Read the triples of one split (None = all) of a graph folder; `InputError` if a triple has an unknown id."""
         folder = Path(folder)
         entities = read_table(folder / "entities.parquet", ["id", "modality"])
         relations = read_table(folder / "relations.parquet", ["id"])
@@ -93,10 +93,10 @@ def hetero_data(entity: Tensor, modality: Tensor, source: Tensor, target: Tensor
     Returns
     -------
     HeteroData
-        ``data[modality].entity`` and ``data[m, "link", k].edge_index``, ``.relation``; only types that occur.
+        Has ``data[modality].entity`` and ``data[m, "link", k].edge_index``, ``.relation`` for the types that occur.
     """
     data = HeteroData()
-    index = torch.empty_like(entity)  # of each node among those of its type
+    index = torch.empty_like(entity)  # of each node within its type
     for m, name in enumerate(MODALITIES):
         nodes = (modality == m).nonzero().squeeze(1)
         index[nodes] = torch.arange(len(nodes))

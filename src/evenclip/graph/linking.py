@@ -1,12 +1,12 @@
-"""Entity linking: which entities of different sources are the same, by the normal form of their words.
+"""Entity linking: finds entities of different sources that are the same, by the normal form of their names.
 
-A term is its words: lower case, `_` and `-` as spaces, no article, its last word in the singular if the graph has that
-too. A sense (a WordNet synset, a VisualSem node, a Wikidata item) is linked with the term of its words only where its
-source has no other sense of these words: `land_reform.n.01` is linked with "land reform", but `bank.n.01`, one of
-several, is not linked with "bank". A thing (a region of a picture, a caption) is never linked.
+Terms with equal normal forms are linked: lower case, `_` and `-` as spaces, no article, and the last word in the
+singular if the graph has that name too. A sense (a WordNet synset, a VisualSem node, a Wikidata item) is linked with a
+term only if its source has one sense of that name: `land_reform.n.01` is linked with "land reform", but `bank.n.01`,
+one of several, is not linked with "bank". Things (a region of a picture, a caption) are never linked.
 
-Singulars follow WordNet's detachment rules for nouns (Fellbaum 1998; `morphy(7WN)`), with the graph's own names as the
-dictionary and lists of irregular and unchanged nouns.
+Singular forms follow WordNet's detachment rules for nouns (Fellbaum 1998; `morphy(7WN)`), with the graph's own names as
+the dictionary and with lists of irregular and invariant nouns.
 """
 
 import re
@@ -30,14 +30,14 @@ UNCHANGED = frozenset((
     "binoculars", "pajamas", "leggings", "overalls", "remains", "thanks", "suds", "spirits", "lens", "bus", "gas",
     "canvas", "christmas", "bras", "atlas", "alias", "pancreas", "chess", "tennis", "always", "perhaps", "times",
 ))  # fmt: skip
-# WordNet's detachment rules for nouns: an ending, and its replacement in the singular
+# WordNet's detachment rules for nouns: plural ending -> singular ending
 _ENDINGS = (("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("ies", "y"), ("s", ""))
 _ARTICLE = re.compile(r"^(?:an?|the) (?=.)")
 _SPACES = re.compile(r"[\s_\-]+")
 
 
 def normal_form(name: str) -> str:
-    """Lower case, single spaces for white space, `_` and `-`, no article in front.
+    """Normal form of a name: lower case, single spaces for white space, `_` and `-`, no leading article.
 
     >>> normal_form("The Fire_Truck")
     'fire truck'
@@ -46,7 +46,7 @@ def normal_form(name: str) -> str:
 
 
 def singular(phrase: str, dictionary: Collection[str]) -> str:
-    """``phrase`` with its last word in the singular if that is in the dictionary, else unchanged.
+    """A phrase with its last word in the singular if the dictionary has that; otherwise unchanged.
 
     >>> singular("fire trucks", {"fire truck"}), singular("bus", {"bu"}), singular("two women", {"two woman"})
     ('fire truck', 'bus', 'two woman')
@@ -59,7 +59,7 @@ def singular(phrase: str, dictionary: Collection[str]) -> str:
 
 
 def singular_candidates(word: str) -> list[str]:
-    """The words of which ``word`` may be the plural, the most likely first."""
+    """Words whose plural ``word`` may be, the most likely first."""
     if word in IRREGULAR:
         return [IRREGULAR[word]]
     if len(word) < 4 or word in UNCHANGED or word.endswith(("ss", "us", "is", "ics")):
@@ -68,7 +68,7 @@ def singular_candidates(word: str) -> list[str]:
 
 
 def link(entities: Entities) -> np.ndarray:
-    """The representative of each entity, shape (n_entities,) int: the first entity that is the same."""
+    """Representative of each entity, shape (n_entities,) int: the first entity that it is linked with."""
     rows = [row for row, kind in enumerate(entities.kinds) if kind != "thing"]
     normal = {row: normal_form(entities.names[row]) for row in rows}
     names = set(normal.values())
@@ -83,7 +83,7 @@ def link(entities: Entities) -> np.ndarray:
 
 
 def merge(entities: Entities, representative: np.ndarray) -> Entities:
-    """The entities, with representatives that have no picture taking that of the first linked entity that has one."""
+    """Give each representative without a picture that of the first linked entity that has one."""
     image_keys, boxes = list(entities.image_keys), list(entities.boxes)
     for row in np.flatnonzero(representative != np.arange(len(representative))):
         first = representative[row]

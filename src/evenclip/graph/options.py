@@ -8,17 +8,17 @@ from evenclip.options import Options
 
 
 class GraphOptions(Options):
-    """How the sources of a graph are read, merged and split."""
+    """Options for building the knowledge graph from its sources."""
 
     language: str = "en"
     """Language code of ConceptNet's terms and VisualSem's glosses."""
     max_malformed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Largest share of malformed records in a source; more is an error."""
+    """Largest allowed share of malformed records in a source; a larger share is an error."""
     hops: Annotated[int, Field(ge=0)] | None = None
-    """Keep triples within this many hops of the captions' vocabulary; 0 = both ends are in it, null = keep all."""
+    """Keep triples within this many hops of words in the captions; 0 = both ends are such words, null = keep all."""
     valid_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """Share of the triples in the split valid; fewer where train would lose an entity or relation."""
+    """Share of the triples in the validation split. Smaller if train would otherwise lose an entity or relation."""
     test_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """Share of the triples in the split test, likewise."""
+    """Share of the triples in the test split, with the same exception."""
     negatives_per_caption: Annotated[int, Field(ge=0)] = 3
-    """Largest number of false variants of a caption; only pictures with a scene graph, to check them with, get any."""
+    """Largest number of false variants of a caption. Only captions of pictures with a scene graph get any."""

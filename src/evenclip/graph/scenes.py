@@ -1,7 +1,7 @@
-"""Scene graphs by picture: the things in it, their attributes, boxes and relations, looked up by name.
+"""Scene graphs of pictures: the objects in each, with their attributes, boxes and relations, by name.
 
-Two dogs in a picture are one entry with the attributes of both. A statement is thus more often held to be possibly
-true, which is the safe side when false captions are made.
+Objects of one name share an entry: two dogs in a picture are one entry with the attributes of both. A statement is then
+more often taken to be possibly true, which is the safe side for making false captions.
 """
 
 from collections import Counter, defaultdict
@@ -18,14 +18,14 @@ MAX_RELATIVES = 10
 
 @dataclass
 class PictureFacts:
-    """One picture's scene graph.
+    """Scene graph of one picture.
 
     Attributes
     ----------
     attributes : dict of str to set of str
-        By the name of the thing; a thing without attributes has an empty set.
+        By the name of the object; an object without attributes has an empty set.
     relations : dict of (str, str) to set of str
-        By the names of subject and object; a relation is entered from the object too, where its inverse is known.
+        By the names of subject and object; the inverse relation, where the vocabulary has one, is entered too.
     boxes : dict of str to list of Box
     """
 
@@ -36,17 +36,18 @@ class PictureFacts:
 
 @dataclass(frozen=True)
 class Scenes:
-    """The scene graphs of all pictures by key, and the taxonomy of the graph's terms.
+    """Scene graphs of all pictures, and the taxonomy of the graph's terms.
 
     Attributes
     ----------
     pictures : dict of str to PictureFacts
+        By the picture's key.
     names, attributes : set of str
-        Names of things, and words for their attributes, in any picture.
+        Names of objects, and words for their attributes, over all pictures.
     parents, children : dict of str to set of str
-        The terms that a term "is a", and those that are one.
+        Hypernyms and hyponyms of a term: what it "is a", and what "is a" it.
     opposites : dict of str to set of str
-        Terms that are opposite to a term or distinct from it.
+        Terms that are the opposite of a term or distinct from it.
     """
 
     pictures: dict[str, PictureFacts]
@@ -57,11 +58,11 @@ class Scenes:
     opposites: dict[str, set[str]]
 
     def siblings(self, name: str) -> set[str]:
-        """Names of other things of the same kind: opposites, and the nearest terms that share a parent.
+        """Names of other objects of the same kind: opposites, and the nearest terms that share a parent.
 
-        The nearest are the `MAX_RELATIVES` (and ties) with the highest index of Adamic and Adar (2003), in which
-        parents with few children weigh most. Parents, children and words for attributes are left out, because what is
-        called ``name`` may well be one of these too.
+        The nearest terms are the `MAX_RELATIVES` (and ties) with the highest Adamic-Adar index (2003), which gives
+        parents with few children the most weight. Parents, children and attribute words are left out, because an
+        object called ``name`` may be one of these too.
         """
         family, below = self.parents.get(name, set()), self.children.get(name, set())
         left_out = family | below | self.attributes | {name}
@@ -75,7 +76,7 @@ class Scenes:
 
 
 def read_scenes(entities: Entities, triples: Triples, texts: list[str]) -> Scenes:
-    """Collect the scene graphs of linked triples, redundant ones too; ``texts`` are the relations' texts by number."""
+    """Collect scene graphs from linked triples, including redundant ones; ``texts`` are the texts of the relations."""
     things = {
         row: key
         for row, (kind, key) in enumerate(zip(entities.kinds, entities.image_keys, strict=True))
@@ -86,7 +87,7 @@ def read_scenes(entities: Entities, triples: Triples, texts: list[str]) -> Scene
     scenes = Scenes({}, {names[row] for row in things}, set(), *(defaultdict(set) for _ in range(3)))
     for row, key in things.items():
         facts = scenes.pictures.setdefault(key, PictureFacts())
-        facts.attributes[names[row]]  # a thing without attributes is there too
+        facts.attributes[names[row]]  # creates an empty entry for an object without attributes
         if entities.boxes[row] is not None:
             facts.boxes[names[row]].append(entities.boxes[row])
     is_used = np.isin(triples.head, list(things)) | np.isin(triples.relation, _rows(texts, IS_A, *OPPOSITES))

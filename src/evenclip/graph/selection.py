@@ -1,8 +1,8 @@
-"""Selection of triples: leave out what repeats an earlier triple or lies far from the captions, and split the rest.
+"""Selection of triples: drop redundant ones and those far from the captions, and split the rest.
 
-Redundant triples would leak from train into valid and test (Akrami et al. 2020). They are duplicates, and triples that
-an earlier one implies because its relation is the inverse, is symmetric, or means the same: by the vocabulary
-(`relations.tsv`), or by the triples themselves, where 80 % of the pairs of either relation are pairs of the other.
+Redundant triples would leak from train into valid and test (Akrami et al. 2020). They are duplicates, and triples
+implied by an earlier one whose relation is inverse, symmetric or equal. Such relations are known from the vocabulary
+(`relations.tsv`), or detected: two relations are tied if they share at least 80 % of the entity pairs of each.
 """
 
 import os
@@ -17,23 +17,23 @@ from evenclip.data.shards import read_pairs
 from evenclip.graph.linking import normal_form, singular
 from evenclip.graph.tables import Entities, Triples, inverse_of
 
-MIN_SHARE = 0.8  # of the triples of both relations that must be shared for them to be tied
-MIN_TRIPLES = 10  # fewer shared triples are no evidence
-MAX_WORDS = 4  # longer names, such as sentences, are not sought in captions
+MIN_SHARE = 0.8  # smallest share of common pairs for two relations to be tied
+MIN_TRIPLES = 10  # fewer common pairs are no evidence
+MAX_WORDS = 4  # longer names, such as sentences, are not looked up in captions
 SPLITS = ("train", "valid", "test")
 _WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
 class Redundancy:
-    """Redundant triples, as masks of shape (n,), and the relations found to be tied by their triples.
+    """Masks of redundant triples, shape (n,), and the relations detected to be tied.
 
     Attributes
     ----------
     loop, duplicate, mirrored : ndarray of bool
-        Head and tail are equal; an earlier triple is equal; an earlier triple of a tied relation implies it.
+        Triples with equal head and tail; equal to an earlier one; implied by an earlier one of a tied relation.
     detected : list of (int, int, "equal" | "inverse")
-        Relations tied by their triples but not by the vocabulary; a symmetric one is its own inverse.
+        Relations tied by their triples and not by the vocabulary; a symmetric relation is its own inverse.
     """
 
     loop: np.ndarray
@@ -43,7 +43,7 @@ class Redundancy:
 
     @property
     def kept(self) -> np.ndarray:
-        """Triples that are not redundant, shape (n,) bool."""
+        """Mask of the triples that are not redundant, shape (n,) bool."""
         return ~(self.loop | self.duplicate | self.mirrored)
 
 
@@ -53,7 +53,7 @@ def find_redundant(triples: Triples, texts: list[str]) -> Redundancy:
     Parameters
     ----------
     triples : Triples
-        In order of precedence: the first of several redundant triples is kept.
+        In order of precedence: of triples that say the same, the first is kept.
     texts : list of str
         Texts of the relations, by number.
     """
@@ -75,7 +75,7 @@ def find_redundant(triples: Triples, texts: list[str]) -> Redundancy:
 
 
 def _pair_codes(head: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, int]:
-    """A number for each distinct (head, tail), shape (n,), and how many there are."""
+    """Code of each triple's (head, tail) pair, shape (n,), and the number of distinct codes."""
     if len(head) == 0:
         return head, 1
     width = int(max(head.max(), tail.max())) + 1
@@ -84,7 +84,7 @@ def _pair_codes(head: np.ndarray, tail: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _is_first(relation: np.ndarray, codes: np.ndarray, n_codes: int) -> np.ndarray:
-    """Whether each (relation, pair code) occurs for the first time, shape (n,) bool."""
+    """Whether each (relation, pair code) is its first occurrence, shape (n,) bool."""
     first = np.zeros(len(relation), dtype=bool)
     first[np.unique(relation * n_codes + codes, return_index=True)[1]] = True
     return first
@@ -97,7 +97,7 @@ def _ties_of_vocabulary(texts: list[str]) -> set[tuple[int, int, str]]:
 
 
 def _detect_ties(triples: Triples, n_relations: int) -> list[tuple[int, int, str]]:
-    """Relations that share most of their pairs, in the same order (equal) or in the opposite one (inverse)."""
+    """Pairs of relations that share most entity pairs, in equal order ("equal") or reversed ("inverse")."""
     n = len(triples)
     heads_and_tails = np.concatenate([triples.head, triples.tail]), np.concatenate([triples.tail, triples.head])
     codes, n_codes = _pair_codes(*heads_and_tails)
@@ -117,9 +117,9 @@ def _detect_ties(triples: Triples, n_relations: int) -> list[tuple[int, int, str
 def _groups_of_relations(
     ties: set[tuple[int, int, str]], n_relations: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The group of tied relations that each belongs to; whether it is inverted in it; whether it is symmetric.
+    """For each relation: its group of tied relations, whether it is inverted in the group, whether it is symmetric.
 
-    Relation r is node r of a graph, and its inverse is node r + n. Tied relations are connected. A relation that is
+    Relation r is node r of a graph, and its inverse is node r + n. Tied relations are connected. A relation
     connected with its own inverse is symmetric.
     """
     n = n_relations
@@ -133,7 +133,7 @@ def _groups_of_relations(
 
 
 def mentioned_in_captions(entities: Entities, data: str | os.PathLike) -> np.ndarray:
-    """Entities that a data folder's captions mention or its pictures show, shape (n_entities,) bool."""
+    """Mask of entities that captions of a data folder mention or its pictures show, shape (n_entities,) bool."""
     captions = read_pairs(data, ["captions"]).column("captions").combine_chunks().flatten().to_pylist()
     names = [" ".join(_WORD.findall(normal_form(name))) for name in entities.names]
     mentioned = _mentioned_names(captions, set(names) - {""})
@@ -143,7 +143,7 @@ def mentioned_in_captions(entities: Entities, data: str | os.PathLike) -> np.nda
 
 
 def _mentioned_names(captions: list[str], names: set[str]) -> set[str]:
-    """The names that some caption contains, in the singular or plural."""
+    """Names that occur in some caption, in the singular or plural."""
     first_words = {name.split()[0] for name in names}
     mentioned: set[str] = set()
     for caption in captions:
@@ -156,9 +156,9 @@ def _mentioned_names(captions: list[str], names: set[str]) -> set[str]:
 
 
 def within_hops(triples: Triples, start: np.ndarray, hops: int) -> np.ndarray:
-    """Triples within ``hops`` of the entities in the mask ``start``, shape (n_triples,) bool.
+    """Mask of triples within ``hops`` of the entities in the mask ``start``, shape (n_triples,) bool.
 
-    With 0 hops both ends are in ``start``; with k hops one end is reached from ``start`` in at most k - 1 steps.
+    With 0 hops both ends must be in ``start``; with k hops one end must be at most k - 1 steps from ``start``.
     """
     near = start.copy()
     for _ in range(hops - 1):
@@ -168,13 +168,13 @@ def within_hops(triples: Triples, start: np.ndarray, hops: int) -> np.ndarray:
 
 
 def split_triples(triples: Triples, valid_share: float, test_share: float, seed: int) -> np.ndarray:
-    """Split triples at random, so that train has every entity and relation and all triples of a pair are together.
+    """Split triples at random. Train has every entity and relation; all triples of an entity pair share a split.
 
     Parameters
     ----------
     triples : Triples
     valid_share, test_share : float
-        In [0, 1), of all triples; fewer are drawn where entities with few triples allow no more.
+        Shares of all triples, in [0, 1); the splits are smaller if train would otherwise lose an entity or relation.
     seed : int
 
     Returns
@@ -188,7 +188,7 @@ def split_triples(triples: Triples, valid_share: float, test_share: float, seed:
     low, high = np.minimum(triples.head, triples.tail), np.maximum(triples.head, triples.tail)
     pair = np.unique(low * (high.max() + 1) + high, return_inverse=True)[1]
     order = np.random.default_rng(seed).permutation(n)
-    # order[i // 2] is the triple of the i-th end, and the first occurrence of an entity is its lowest i
+    # order[i // 2] is the triple of the i-th end; an entity first occurs at its lowest i
     ends = np.stack([triples.head[order], triples.tail[order]], axis=1).ravel()
     anchors = np.concatenate([
         order[np.unique(ends, return_index=True)[1] // 2],
@@ -198,7 +198,7 @@ def split_triples(triples: Triples, valid_share: float, test_share: float, seed:
     is_free[pair[anchors]] = False
     size = np.bincount(pair)
     drawn = pair[order]
-    drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]  # every pair once, in the random order
+    drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]  # each pair once, in random order
     drawn = drawn[is_free[drawn]]
     before = np.cumsum(size[drawn]) - size[drawn]  # triples drawn before each pair
     split_of_pair = np.zeros(len(size), dtype=np.int64)

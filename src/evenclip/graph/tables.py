@@ -1,4 +1,4 @@
-"""Tables of a knowledge graph, the vocabulary of relations, and the collector that sources add their triples to."""
+"""Tables of a knowledge graph, its vocabulary of relations, and the graph under construction."""
 
 import csv
 import re
@@ -16,24 +16,24 @@ IMAGE_OF, CAPTION_OF = "is an image of", "is a caption of"
 HAS_ATTRIBUTE = "has attribute"
 IS_A = "is a"
 OPPOSITES = ("is the opposite of", "is distinct from")
-"""Texts of the relations between mutually exclusive terms."""
+"""Relations between mutually exclusive terms."""
 
 _WORD_STARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\-/]+")
 
 
 def in_words(name: str) -> str:
-    """A relation's name as words: AtLocation -> at location, _has_part -> has part, is-a -> is a."""
+    """Words of a relation's name: AtLocation -> at location, _has_part -> has part, is-a -> is a."""
     return " ".join(_WORD_STARTS.sub(" ", name).lower().split())
 
 
 def text_of(name: str) -> str:
-    """The text of a relation, for readers and text encoders: AtLocation -> is located at."""
+    """Text of a relation, for readers and text encoders: AtLocation -> is located at."""
     words = in_words(name)
     return _table()[0].get(words, words)
 
 
 def inverse_of(text: str) -> str | None:
-    """The text of the inverse relation; None where it is not in the vocabulary."""
+    """Text of the inverse relation; None if the vocabulary has none."""
     return _table()[1].get(text)
 
 
@@ -44,7 +44,9 @@ def _table() -> tuple[dict[str, str], dict[str, str]]:
     return {row["name"]: row["text"] for row in rows}, {row["text"]: row["inverse"] for row in rows if row["inverse"]}
 
 
-BOX = pa.list_(pa.int32())  # x, y, w, h; of fixed length, Parquet would not read nulls back
+BOX = pa.list_(
+    pa.int32()
+)  # x, y, w, h; a list of variable length, since Parquet does not restore nulls of fixed-length lists
 TRIPLES_SCHEMA = pa.schema([(name, pa.string()) for name in ("head", "relation", "tail", "source", "split")])
 ENTITIES_SCHEMA = pa.schema(
     [("id", pa.string()), ("text", pa.string()), ("modality", pa.string()), ("image_key", pa.string()), ("box", BOX)]
@@ -56,22 +58,22 @@ Kind = Literal["term", "sense", "thing"]
 
 
 def modality(text: str, image_key: str | None) -> Literal["text", "image", "both"]:
-    """The modality of an entity with this text and picture."""
+    """Modality of an entity with this text and picture."""
     return "text" if image_key is None else "both" if text else "image"
 
 
 @dataclass
 class Entities:
-    """The entities of all sources in reading order; one list per column.
+    """Entities of all sources in reading order, one list per column.
 
     Attributes
     ----------
     ids, texts : list of str
         Ids begin with their source: "cn:dog".
     names : list of str
-        The words by which an entity is linked with those of other sources.
+        Words by which an entity is linked with those of other sources.
     kinds : list of {"term", "sense", "thing"}
-        A term is its words, a sense one meaning of its words, a thing an individual such as a region of a picture.
+        A term is a word or phrase, a sense one meaning of it, a thing an individual such as a region of a picture.
     sources : list of str
     image_keys : list of str or None
     boxes : list of Box or None
@@ -99,22 +101,22 @@ class Triples:
         return len(self.head)
 
     def where(self, rows: np.ndarray) -> "Triples":
-        """The triples of a mask or of row numbers."""
+        """Triples selected by a mask or by row numbers."""
         return Triples(self.head[rows], self.relation[rows], self.tail[rows], self.source[rows])
 
 
 class Graph:
-    """A graph under construction: entities and triples of all sources, not yet linked.
+    """Graph under construction: entities and triples of all sources, not yet linked.
 
     Attributes
     ----------
     entities : Entities
     relations : list of (id, name, text)
-        One for each text, with the id and name in the first source that has it.
+        One per text, with the id and name from the first source that has it.
     counts : dict of str to Counter
-        By source, the number of triples read and of records left out, by reason.
+        By source: the number of triples read, and of records left out by reason.
     malformed : list of str
-        Place of the first malformed record of each source.
+        Location of the first malformed record of each source.
     """
 
     def __init__(self):
@@ -124,11 +126,11 @@ class Graph:
         self.malformed: list[str] = []
         self._source, self._source_number = "", 0
         self._numbers: dict[str, int] = {}
-        self._relation_numbers: dict[str, int] = {}  # by id and by text, which are never the same
+        self._relation_numbers: dict[str, int] = {}  # keyed by ids and texts, which never coincide
         self._columns = tuple(array("q") for _ in range(4))
 
     def begin(self, source: str) -> None:
-        """Begin a source: all that is added from now on comes from it."""
+        """Start a source; entities and triples added from now on belong to it."""
         self.counts.setdefault(source, Counter(read=0))
         self._source, self._source_number = source, list(self.counts).index(source)
 
@@ -144,8 +146,8 @@ class Graph:
     ) -> int:
         """Add an entity if its id is new; return its number.
 
-        Its picture is ``image_key``, or the region ``box`` of it. ``name`` holds the words by which it is linked, by
-        default ``text``.
+        Its image is the picture ``image_key``, or the region ``box`` of it. ``name`` holds the words by which it is
+        linked (default: ``text``).
         """
         number = self._numbers.get(id)
         if number is None:
@@ -161,7 +163,7 @@ class Graph:
         return number
 
     def triple(self, head: int, relation: str, tail: int) -> None:
-        """Add a triple of two entity numbers and the name of a relation."""
+        """Add a triple from two entity numbers and the name of a relation."""
         id = f"{self.entities.ids[head].partition(':')[0]}:{relation}"
         number = self._relation_numbers.get(id)
         if number is None:
@@ -178,7 +180,7 @@ class Graph:
         return number
 
     def leave_out(self, reason: str, where: str = "") -> None:
-        """Count a record that is left out of the graph."""
+        """Count a record that is left out of the graph; ``where`` locates a malformed one."""
         if reason == "malformed" and not self.counts[self._source]["malformed"]:
             self.malformed.append(where)
         self.counts[self._source][reason] += 1

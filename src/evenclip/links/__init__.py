@@ -1,4 +1,4 @@
-"""Link prediction in the knowledge graph by a trained multi-modal encoder, between texts and pictures.
+"""Link prediction: a trained multi-modal encoder ranks the missing ends of the knowledge graph's triples.
 
 Reads a run of `evenclip train` with knowledge, its graph and its pictures; writes metrics like `evenclip evaluate`.
 Command: `evenclip links`.
@@ -12,7 +12,7 @@ __all__ = ["LinkOptions", "predict_links"]
 
 
 def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, seed: int, options: LinkOptions) -> None:
-    """Rank and measure; see `evenclip.links.run.predict_links`, imported here so that options load without torch."""
+    """Run link prediction; see `evenclip.links.run.predict_links`. Imported lazily, so that options need no torch."""
     from evenclip.links.run import predict_links as run
 
     run(model, graph, data, name, out, seed, options)

@@ -1,4 +1,4 @@
-"""Contents of a graph, encoded once by a trained model: as answers, and as parts of questions."""
+"""Encodings of a graph's texts and images by a trained model, as answers and as parts of questions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,9 +22,10 @@ ROWS = 256  # texts or pictures that are encoded at once
 
 @dataclass(frozen=True)
 class EncodedGraph:
-    """``answers`` (c,), sorted contents, as they are at the head and at the tail, (c, d) unit rows; slots of questions.
+    """Encoded contents (texts and images) of a graph.
 
-    ``asked`` (a,), sorted contents, with their ``slots``; ``relations``: one slot for each of the graph.
+    ``answers`` (c,): sorted contents, with their unit embeddings ``as_head`` and ``as_tail``, (c, d), at either end of
+    a triple. ``asked`` (a,): sorted contents of the questions, with their ``slots``. ``relations``: one slot for each.
     """
 
     answers: np.ndarray
@@ -37,7 +38,7 @@ class EncodedGraph:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where images come from: ``rows``, sorted, of the pairs ``keys`` of ``data``, which are in its order."""
+    """Pictures to encode: sorted ``rows`` of the pairs ``keys``, which are in the order of the data folder ``data``."""
 
     data: Path
     keys: np.ndarray
@@ -49,60 +50,59 @@ def encode_graph(
     clip: Clip, encoder: MultiModalEncoder, graph: MultiModalGraph, answers: np.ndarray, asked: np.ndarray,
     pictures: Pictures, side: int, threads: int,
 ) -> EncodedGraph:  # fmt: skip
-    """Encode the contents ``answers``, and keep the slots of those that are ``asked`` from, sorted and among them.
+    """Encode all ``answers``, and keep the slots of the contents in ``asked``, a sorted subset of them.
 
     Parameters
     ----------
     side : int
-        Rows and columns of tokens of an image or region, as in training.
+        Number of rows (and columns) of tokens of an image or region, as in training.
 
     Raises
     ------
     InputError
-        The model gives numbers that are not finite.
+        The model's features are not finite.
     """
-    heads, tails, slots, places = [], [], [], []
-    for place, slot in _encoded(clip, encoder, graph, answers, pictures, side, threads):
+    heads, tails, slots, row_blocks = [], [], [], []
+    for rows, slot in _encoded(clip, encoder, graph, answers, pictures, side, threads):
         as_head, as_tail = encoder((slot, None, None), (None, None, slot))
         heads.append(encoder.entity(as_head[:, HEAD]))
         tails.append(encoder.entity(as_tail[:, TAIL]))
-        is_asked = np.isin(answers[place], asked)
+        is_asked = np.isin(answers[rows], asked)
         if is_asked.any():
             slots.append(slot.rows(_tensor(np.flatnonzero(is_asked), slot)))
-        places.append(place)
-    place = np.concatenate(places)
-    back = np.argsort(place)
-    as_head, as_tail = (torch.cat(parts)[torch.from_numpy(back).to(parts[0].device)] for parts in (heads, tails))
+        row_blocks.append(rows)
+    rows = np.concatenate(row_blocks)
+    order = np.argsort(rows)
+    as_head, as_tail = (torch.cat(parts)[torch.from_numpy(order).to(parts[0].device)] for parts in (heads, tails))
     if not (as_head.isfinite().all() and as_tail.isfinite().all()):
         raise InputError("the model's features are not finite", "--model", "train it again; see its history.parquet")
-    kept = join(slots)
-    kept = kept.rows(_tensor(np.argsort(place[np.isin(answers[place], asked)]), kept))
+    asked_slots = join(slots)
+    asked_slots = asked_slots.rows(_tensor(np.argsort(rows[np.isin(answers[rows], asked)]), asked_slots))
     relations = join(list(_texts(clip, encoder, [graph.texts[text] for text in graph.relation_text])))
-    return EncodedGraph(answers, as_head, as_tail, asked, kept, relations)
+    return EncodedGraph(answers, as_head, as_tail, asked, asked_slots, relations)
 
 
 def _encoded(
     clip: Clip, encoder: MultiModalEncoder, graph: MultiModalGraph, answers: np.ndarray, pictures: Pictures, side: int,
     threads: int,
 ) -> Iterator[tuple[np.ndarray, Slot]]:  # fmt: skip
-    """Places in ``answers`` and their slots, block by block: texts, then what is shown by each picture in turn."""
+    """Yield rows of ``answers`` with their slots, in blocks: first texts, then the entities shown by pictures."""
     n_texts = int(np.searchsorted(answers, len(graph.texts)))
     texts = [graph.texts[text] for text in answers[:n_texts]]
     yield from zip(_blocks(n_texts), _texts(clip, encoder, texts), strict=True)
     module, tap, device = clip.module, TokenTap(clip.module, always=True), clip.module.logit_scale.device
     entities = answers[n_texts:] - len(graph.texts)
-    of_picture = np.searchsorted(pictures.rows, graph.entity_pair[entities])
+    picture = np.searchsorted(pictures.rows, graph.entity_pair[entities])
     keys = pictures.keys[pictures.rows].tolist()
-    images = iterate_images(pictures.data, set(keys))
-    decoded = decode_images(images, clip.preprocess_cfg, str(pictures.data), threads)
+    decoded = decode_images(iterate_images(pictures.data, set(keys)), clip.preprocess_cfg, str(pictures.data), threads)
     for block in track(_blocks(len(pictures.rows)), "encode pictures"):
         pixels = dict(next(decoded) for _ in block)
-        some = torch.from_numpy(np.stack([pixels[keys[i]] for i in block])).to(device)
-        encode_image(module, normalise(some, clip.preprocess_cfg))
-        these = np.flatnonzero((of_picture >= block[0]) & (of_picture <= block[-1]))
-        image = torch.from_numpy(of_picture[these] - block[0]).to(device)
-        if len(these):
-            yield n_texts + these, encoder.regions(tap.image, image, graph.boxes[entities[these]], side)
+        images = torch.from_numpy(np.stack([pixels[keys[i]] for i in block])).to(device)
+        encode_image(module, normalise(images, clip.preprocess_cfg))
+        shown = np.flatnonzero((picture >= block[0]) & (picture <= block[-1]))  # entities in these pictures
+        image = torch.from_numpy(picture[shown] - block[0]).to(device)
+        if len(shown):
+            yield n_texts + shown, encoder.regions(tap.image, image, graph.boxes[entities[shown]], side)
     tap.remove()
 
 

@@ -1,4 +1,4 @@
-"""Options and metric of link prediction by a trained model."""
+"""Options and metric definitions of link prediction."""
 
 from typing import Annotated, Literal
 
@@ -11,31 +11,32 @@ SOURCE = "Bordes et al. 2013; ties as Berrendorf et al. 2020"
 DEFINITIONS = (
     Definition(
         "link_prediction/{shown}_to_{asked}_{mrr or hits_at_k}",
-        "how high the hidden end of a held-out triple ranks among all texts, or all pictures and regions; filtered",
-        "mean of 1 / rank; share with rank <= k", "[0, 1]", "that of random ranks", SOURCE,
+        "filtered rank of the hidden end of a held-out triple among all texts, or among all pictures and regions",
+        "mean of 1 / rank; share with rank <= k", "[0, 1]", "expectation for random ranks", SOURCE,
     ),
     Definition(
         "link_prediction/{shown}_to_{asked}_{mrr or hits_at_k}_counting",
-        "the same by how often each answer stands with the relation in the training split, ties broken at random",
-        "mean of 1 / rank; share with rank <= k", "[0, 1]", "that of random ranks", SOURCE,
+        "the same for a baseline that ranks answers by their frequency with the relation in the training split",
+        "mean of 1 / rank; share with rank <= k", "[0, 1]", "expectation for random ranks", SOURCE,
     ),
 )  # fmt: skip
 
 
 class LinkOptions(Options):
-    """Questions to the multi-modal encoder, which is frozen."""
+    """Options of link prediction by the frozen multi-modal encoder."""
 
     split: Literal["valid", "test"] = "test"
-    """Split of the triples asked for."""
+    """Split of the triples to predict."""
     triples: Count = 2000
-    """Largest number of triples, drawn at random, for each way to show them; both head and tail are asked for."""
+    """Largest number of triples for each combination of text and image ends, drawn at random. Both the head and the
+    tail of each are predicted."""
     pictures: Count = 5000
-    """Largest number of pictures, drawn at random; these and their regions are the images that can be answers."""
+    """Largest number of pictures, drawn at random. They and their regions are the candidate images."""
     resamples: Annotated[int, Field(ge=100)] = 1000
-    """Bootstrap resamples behind each interval."""
+    """Number of bootstrap resamples for each interval."""
     minimum_group: Annotated[int, Field(ge=2)] = 30
-    """Kinds with fewer questions are not reported."""
+    """Smallest number of questions for a value; kinds with fewer are marked "insufficient"."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a CUDA device if there is one."""
+    """`auto`: a CUDA device if available, else the CPU."""
     threads: Threads = 1
-    """CPU threads."""
+    """Number of CPU threads."""

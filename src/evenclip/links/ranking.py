@@ -1,9 +1,9 @@
 """Filtered, realistic ranks of the true heads and tails of triples among all entities, and their metrics.
 
-A realistic rank is the mean of the optimistic and the pessimistic rank, so that a tie counts as its middle rank
-(Berrendorf et al. 2020, as in PyKEEN). Filtered (Bordes et al. 2013): other true answers, of any split, are left out.
-Mean reciprocal rank (MRR) and Hits@k are means over both sides of every triple; intervals come from a bootstrap over
-triples.
+The realistic rank is the mean of the optimistic and the pessimistic rank, so a tie counts as its middle rank
+(Berrendorf et al. 2020, as in PyKEEN). Filtered (Bordes et al. 2013) means that other true answers, of any split, are
+left out of the ranking. Mean reciprocal rank (MRR) and Hits@k are means over both ends of every triple. Intervals come
+from a bootstrap over triples.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,20 +19,20 @@ BATCH = 256
 
 Side = Literal["head", "tail"]
 Scorer = Callable[[np.ndarray, np.ndarray, Side], np.ndarray]
-"""Maps entities and relations, each of shape (n,), and the side that is asked for, to scores of shape (n, n_entities).
+"""Maps entities and relations, each of shape (n,), and the side to predict, to scores of shape (n, n_entities).
 
-For "tail" the entities are heads. Higher is better; scores are finite."""
+For "tail" the given entities are heads. Higher is better; scores are finite."""
 
 
 def realistic_ranks(scores: np.ndarray, answers: np.ndarray, is_known: np.ndarray) -> np.ndarray:
-    """The rank of each answer, counted from 1.
+    """Rank of each answer, counted from 1.
 
     Parameters
     ----------
     scores : ndarray of float, shape (n, n_entities)
     answers : ndarray of int, shape (n,)
     is_known : ndarray of bool, shape (n, n_entities)
-        True answers, with or without the one whose rank is sought.
+        All true answers; the one to rank may be included.
 
     Returns
     -------
@@ -75,14 +75,14 @@ def filtered_ranks(scorer: Scorer, test: np.ndarray, known: np.ndarray, n_entiti
 
 
 def link_metrics(ranks: np.ndarray, name: str, n_entities: int, bootstrap: Bootstrap) -> list[MetricRow]:
-    """``link_prediction/<name>/mrr`` and ``hits_at_<k>`` with intervals; chance is that of random ranks.
+    """Rows ``link_prediction/<name>/mrr`` and ``hits_at_<k>`` with intervals; `random` is that of random ranks.
 
     Parameters
     ----------
     ranks : ndarray, shape (n, 2)
     """
     columns = {"mrr": (1 / ranks).mean(axis=1), **{f"hits_at_{k}": (ranks <= k).mean(axis=1) for k in HITS}}
-    chance = chance_of(np.array([n_entities]))
+    chance = random_rank_metrics(np.array([n_entities]))
     means = bootstrap.means(np.stack(list(columns.values()), axis=1))
     return [
         means.row(f"link_prediction/{name}/{metric}", lambda m, k=k: m[..., 0, k], len(ranks), random=chance[metric])
@@ -90,7 +90,7 @@ def link_metrics(ranks: np.ndarray, name: str, n_entities: int, bootstrap: Boots
     ]
 
 
-def chance_of(n_answers: np.ndarray) -> dict[str, float]:
+def random_rank_metrics(n_answers: np.ndarray) -> dict[str, float]:
     """Expected metrics of uniformly random ranks among ``n_answers``, shape (n,)."""
     sizes, times = np.unique(n_answers, return_counts=True)
     reciprocal = np.cumsum(1 / np.arange(1, int(sizes.max()) + 1))[sizes.astype(int) - 1] / sizes
@@ -99,9 +99,9 @@ def chance_of(n_answers: np.ndarray) -> dict[str, float]:
 
 
 def frequency_scorer(train: np.ndarray, n_entities: int) -> Scorer:
-    """A baseline that scores answers by how often they have the relation in train, whatever the other end.
+    """Baseline that scores answers by their frequency with the relation in train, whatever the other end.
 
-    Entities below 0 in ``train``, shape (n, 3), are not counted.
+    Negative entities in ``train``, shape (n, 3), are not counted.
     """
     tables = {}
     for column, side in ((0, "head"), (2, "tail")):
@@ -120,7 +120,7 @@ def frequency_scorer(train: np.ndarray, n_entities: int) -> Scorer:
 
 
 def _answers(known: np.ndarray, asked: int, answer: int) -> dict[tuple[int, int], np.ndarray]:
-    """The known answers by (given entity, relation)."""
+    """Known answers by (given entity, relation)."""
     order = np.lexsort((known[:, answer], known[:, 1], known[:, asked]))
     keys = known[order][:, [asked, 1]]
     starts = np.flatnonzero(np.any(np.diff(keys, axis=0, prepend=-1), axis=1))

@@ -1,12 +1,13 @@
-"""The link prediction stage: rank the true heads and tails of held-out triples among all texts, or all images.
+"""The link prediction stage: rank the true heads and tails of held-out triples among all texts or all images.
 
-Writes ``{"manifest": {...}, "metrics": [...]}`` like `evenclip evaluate`: `link_prediction/<name>/<kind>_mrr` and
-`<kind>_hits_at_<k>`, of the kinds text_to_text, text_to_image, image_to_text and image_to_image; and the same with
-the suffix `_counting` for a baseline: how often each answer has the relation in the training split. `random` is the
-expectation of random ranks.
+Writes ``{"manifest": {...}, "metrics": [...]}`` like `evenclip evaluate`. Metrics are
+`link_prediction/<name>/<kind>_mrr` and `<kind>_hits_at_<k>`, for the kinds text_to_text, text_to_image, image_to_text
+and image_to_image. The suffix `_counting` marks a baseline that ranks answers by their frequency with the relation in
+the training split. `random` is the expectation for random ranks.
 
-A query is the multi-modal encoder's view of the masked slot, an answer its view of an entity alone; they are compared
-by their cosine, as the entity-to-entity (E2E) loss trains them. Other true answers, of any split, are left out.
+The query is the multi-modal encoder's embedding of the masked slot, and an answer is its embedding of an entity alone.
+They are compared by cosine similarity, as in the entity-to-entity (E2E) training loss. Other true answers are
+left out, whatever their split.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from evenclip.evaluate.measurement import insufficient
 from evenclip.links.encoding import EncodedGraph, Pictures, encode_graph
 from evenclip.links.options import LinkOptions
 from evenclip.links.questions import Questions, answers_among, draw_questions
-from evenclip.links.ranking import HITS, Scorer, Side, chance_of, filtered_ranks, frequency_scorer
+from evenclip.links.ranking import HITS, Scorer, Side, filtered_ranks, frequency_scorer, random_rank_metrics
 from evenclip.model.clip import load_clip, resolve_device
 from evenclip.model.identity import model_identity
 from evenclip.model.multimodal import HEAD, TAIL, MultiModalEncoder, load_multimodal
@@ -37,7 +38,7 @@ NO_ANSWER = -2.0  # below every cosine and every count
 
 @dataclass(frozen=True)
 class Ranked:
-    """Questions of one kind: ranks by the model and by counting, among ``n_answers`` that take part; all (n,)."""
+    """Ranks of n questions of one kind, by the model and by the baseline, among ``n_answers`` candidates; all (n,)."""
 
     model: np.ndarray
     counting: np.ndarray
@@ -51,7 +52,7 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     Parameters
     ----------
     model : str
-        A run folder that was trained with knowledge.
+        Run folder of a model trained with knowledge.
     graph : Path
         Folder of `evenclip graph`.
     data : Path
@@ -61,17 +62,17 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     out : Path
         JSON file to write.
     seed : int
-        Seed of triples, pictures and resamples.
+        Seed for drawing triples, pictures and resamples.
     options : LinkOptions
 
     Raises
     ------
     InputError
-        If the model has no multi-modal encoder, or the graph no triple in the split asked for.
+        The model has no multi-modal encoder, or the graph has no triple in that split.
     """
     if not name or "/" in name:
         raise InputError(f"'{name}' cannot name a graph", "--name", "use letters, digits and _, e.g. world")
-    read_manifest(data)  # refuses what is no data folder
+    read_manifest(data)  # checks that it is a data folder
     encoder, described = load_multimodal(Path(model))
     inputs = {"dataset": data, "graph": graph, "model": Path(model) / "model.safetensors"}
     inputs["encoder"] = Path(model) / "multimodal.safetensors"
@@ -82,18 +83,18 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     clip.module.to(device).eval()
     encoder.to(device).eval()
     keys = np.array(read_pairs(data, ["key"])["key"].to_pylist(), dtype=str)
-    shown = read_multimodal_graph(graph, keys, data, clip.preprocess_cfg)
-    pictures = Pictures(data, keys, _drawn(shown, graph, data, options.pictures, rng))
-    answers = answers_among(shown, pictures.rows)
-    questions = list(draw_questions(shown, answers, options.split, options.triples, rng))
+    multimodal = read_multimodal_graph(graph, keys, data, clip.preprocess_cfg)
+    pictures = Pictures(data, keys, _draw_pictures(multimodal, graph, data, options.pictures, rng))
+    answers = answers_among(multimodal, pictures.rows)
+    questions = list(draw_questions(multimodal, answers, options.split, options.triples, rng))
     if not questions:
-        what = f"no triple of the split '{options.split}' is left to ask for"
+        what = f"no triple of the split '{options.split}' is left to predict"
         hint = f"build the graph with {options.split}_share above 0, and a larger one"
         raise InputError(what, str(graph / "triples.parquet"), hint)
     asked = np.unique(np.concatenate([group.asked[:, [0, 2]].ravel() for group in questions]))
     settings = pictures, described["region_side"], options.threads
-    encoded = encode_graph(clip, encoder, shown, answers, asked, *settings)
-    ranked = _rank_all(encoder, encoded, questions, len(shown.texts), rng)
+    encoded = encode_graph(clip, encoder, multimodal, answers, asked, *settings)
+    ranked = _rank_all(encoder, encoded, questions, len(multimodal.texts), rng)
     bootstrap = Bootstrap(options.resamples, seed)
     rows = [row for kind, ranks in ranked.items() for row in _measure(name, kind, ranks, bootstrap, options)]
     counts = {"n": sum(len(ranks.model) for ranks in ranked.values()), "n_pictures": len(pictures.rows)}
@@ -101,15 +102,19 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
 
 
-def _drawn(shown: MultiModalGraph, graph: Path, data: Path, n: int, rng: np.random.Generator) -> np.ndarray:
-    """At most ``n`` of the pictures that the graph is about, sorted rows of the pairs."""
-    about = np.unique(shown.entity_pair[shown.entity_pair >= 0])
+def _draw_pictures(
+    multimodal: MultiModalGraph, graph: Path, data: Path, n: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw at most ``n`` of the graph's pictures; sorted rows of the pairs."""
+    rows = np.unique(multimodal.entity_pair[multimodal.entity_pair >= 0])
     keys = read_table(graph / "entities.parquet", ["image_key"])["image_key"]
-    if not len(about) and keys.null_count < len(keys):
+    if not len(rows) and keys.null_count < len(keys):
         raise InputError(
-            "none of the graph's pictures is there", str(data), "give the data that the graph was built with"
+            "none of the graph's pictures is in the data folder",
+            str(data),
+            "give the data that the graph was built with",
         )
-    return np.sort(rng.choice(about, min(n, len(about)), replace=False))
+    return np.sort(rng.choice(rows, min(n, len(rows)), replace=False))
 
 
 def _rank_all(
@@ -119,15 +124,15 @@ def _rank_all(
     n_texts: int,
     rng: np.random.Generator,
 ) -> dict[str, Ranked]:
-    """By kind of question, e.g. text_to_image: a text is shown, an image is asked for."""
+    """Ranks by kind of question; in text_to_image a text is given and an image is predicted."""
     parts: dict[str, list[Ranked]] = {}
     n, is_image = len(encoded.answers), encoded.answers >= n_texts
     for group in track(questions, "rank answers"):
         asked, known, train = (_answer_rows(encoded.answers, rows) for rows in (group.asked, group.known, group.train))
         known = known[(known >= 0).all(axis=1)]
-        scorers = _scorer(encoder, encoded), _scattered(frequency_scorer(train, n), rng), _equal(n)
+        scorers = _scorer(encoder, encoded), _with_random_ties(frequency_scorer(train, n), rng), _constant_scorer(n)
         model, counting, equal = (
-            filtered_ranks(_among(scorer, is_image, group.way), asked, known, n) for scorer in scorers
+            filtered_ranks(_restricted(scorer, is_image, group.way), asked, known, n) for scorer in scorers
         )
         words = ["image" if as_image else "text" for as_image in group.way]
         for side, kind in ((0, f"{words[1]}_to_{words[0]}"), (1, f"{words[0]}_to_{words[1]}")):
@@ -140,7 +145,7 @@ def _rank_all(
 
 
 def _answer_rows(answers: np.ndarray, triples: np.ndarray) -> np.ndarray:
-    """Triples of contents with both ends as rows of ``answers``, -1 = not among them."""
+    """Triples with both contents replaced by their rows in ``answers``; -1 = not among them."""
     located = triples.copy()
     row = np.minimum(np.searchsorted(answers, triples[:, [0, 2]]), len(answers) - 1)
     located[:, [0, 2]] = np.where(answers[row] == triples[:, [0, 2]], row, -1)
@@ -152,19 +157,19 @@ def _scorer(encoder: MultiModalEncoder, encoded: EncodedGraph) -> Scorer:
     def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
         device = encoded.as_head.device
         row = np.searchsorted(encoded.asked, encoded.answers[entities])
-        shown = encoded.slots.rows(torch.from_numpy(row).to(device))
+        given = encoded.slots.rows(torch.from_numpy(row).to(device))
         relation = encoded.relations.rows(torch.from_numpy(relations).to(device))
         if side == "tail":
-            (read,), slot, answers = encoder((shown, relation, None)), TAIL, encoded.as_tail
+            (output,), slot, answers = encoder((given, relation, None)), TAIL, encoded.as_tail
         else:
-            (read,), slot, answers = encoder((None, relation, shown)), HEAD, encoded.as_head
-        return (encoder.entity(read[:, slot]) @ answers.T).cpu().numpy()
+            (output,), slot, answers = encoder((None, relation, given)), HEAD, encoded.as_head
+        return (encoder.entity(output[:, slot]) @ answers.T).cpu().numpy()
 
     return score
 
 
-def _scattered(scorer: Scorer, rng: np.random.Generator) -> Scorer:
-    """Counts with random tie-breaking: the reciprocal of a tie's middle rank is below the expected reciprocal rank."""
+def _with_random_ties(scorer: Scorer, rng: np.random.Generator) -> Scorer:
+    """Break ties of counts at random: the reciprocal of a middle rank is below the expected reciprocal rank."""
 
     def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
         counts = scorer(entities, relations, side)
@@ -173,12 +178,12 @@ def _scattered(scorer: Scorer, rng: np.random.Generator) -> Scorer:
     return score
 
 
-def _equal(n: int) -> Scorer:
+def _constant_scorer(n: int) -> Scorer:
     return lambda entities, relations, side: np.zeros((len(entities), n), np.float32)
 
 
-def _among(scorer: Scorer, is_image: np.ndarray, way: tuple[bool, bool]) -> Scorer:
-    """A scorer whose answers are only texts, or only images, as ``way`` says of the side asked for."""
+def _restricted(scorer: Scorer, is_image: np.ndarray, way: tuple[bool, bool]) -> Scorer:
+    """Restrict a scorer's answers to texts or to images, as ``way`` says for the predicted side."""
 
     def score(entities: np.ndarray, relations: np.ndarray, side: Side) -> np.ndarray:
         return np.where(is_image == way[side == "tail"], scorer(entities, relations, side), NO_ANSWER)
@@ -187,11 +192,11 @@ def _among(scorer: Scorer, is_image: np.ndarray, way: tuple[bool, bool]) -> Scor
 
 
 def _measure(name: str, kind: str, ranked: Ranked, bootstrap: Bootstrap, options: LinkOptions) -> Iterator[MetricRow]:
-    chance = chance_of(ranked.n_answers)
-    for how, ranks in (("", ranked.model), ("_counting", ranked.counting)):
+    chance = random_rank_metrics(ranked.n_answers)
+    for suffix, ranks in (("", ranked.model), ("_counting", ranked.counting)):
         values = {"mrr": 1 / ranks} | {f"hits_at_{k}": ranks <= k for k in HITS}
         for metric, per_question in values.items():
-            full = f"link_prediction/{name}/{kind}_{metric}{how}"
+            full = f"link_prediction/{name}/{kind}_{metric}{suffix}"
             if len(ranks) < options.minimum_group:
                 yield insufficient(full, "all questions", len(ranks))
             else:

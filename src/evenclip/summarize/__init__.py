@@ -1,6 +1,6 @@
-"""Summarize a study over seeds, test the differences between its runs, and judge the claims about its methods.
+"""Summary of a study over seeds, tests of the differences between its runs, and verdicts on claims.
 
-Reads what the stages before left of the named runs and seeds in `results/<study>/`, and `config/claims.yaml`; writes
+Reads the outputs of earlier stages for the named runs and seeds in `results/<study>/`, and `config/claims.yaml`; writes
 `results/<study>/{summary.csv,tests.csv,claims.json,metrics.json,study.json}`. Command: `evenclip summarize`.
 """
 

@@ -1,4 +1,4 @@
-"""Every pair of runs in every metric: paired differences with intervals, tests, effect sizes and power."""
+"""Paired comparison of all pairs of runs in all metrics: intervals, tests, effect sizes and power."""
 
 import itertools
 from collections.abc import Hashable
@@ -15,7 +15,7 @@ Metric = TypeVar("Metric", bound=Hashable)
 
 
 def runs_by_seeds(values: dict[str, list[dict[Metric, float]]]) -> dict[Metric, RunsBySeeds]:
-    """Metric -> its values by run and seed, over the runs that have it in every seed.
+    """Arrange values by metric, run and seed; only runs that have a metric in every seed are included.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ def runs_by_seeds(values: dict[str, list[dict[Metric, float]]]) -> dict[Metric, 
 
 
 def compare_runs(by_metric: dict[str, RunsBySeeds]) -> list[dict[str, Any]]:
-    """Paired comparison of every pair of runs in every metric that both have; one dictionary of `TESTS_COLUMNS` each.
+    """Compare every pair of runs in every metric that both have; one dictionary with `TESTS_COLUMNS` each.
 
     effect = mean over seeds of run_b - run_a. ci_low, ci_high, df and p_t (two-sided): moderated t
     (`RunsBySeeds.difference`). statistic and p: Wilcoxon's signed-rank test, two-sided, None below 6 seeds.
     p_holm, p_t_holm: adjusted over the pairs of runs within one metric, not over metrics. hedges_g and rank_biserial:
-    effect sizes. detectable: the smallest true difference that these seeds would show with 80 % power even where Holm
-    is strictest, at 5 % / number of pairs.
+    effect sizes. detectable: smallest true difference that these seeds would show with 80 % power at Holm's strictest
+    level, 5 % / number of pairs.
     """
     rows = []
     for metric, table in by_metric.items():

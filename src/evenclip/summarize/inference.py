@@ -1,8 +1,8 @@
-"""Statistics of runs trained with the same few seeds: one metric is a table of runs by seeds, with no empty cell.
+"""Statistical inference for runs trained with the same few seeds; each metric is a complete table of runs by seeds.
 
-Few seeds per run say little about the spread, so each variance is moderated by the others of the metric
-(`evenclip.summarize.inference`). Runs may differ in spread; what is assumed is that it is about normal. Runs with one
-seed share initialisation and order of data, so differences between runs are paired by seed.
+A few seeds per run say little about the variance, so each variance is moderated by the other variances of the metric
+(empirical Bayes). Runs may differ in variance; values are assumed to be roughly normal. Trainings with equal seeds
+share initialisation and data order, so differences between runs are paired by seed.
 
 References: Smyth 2004 (moderated t); Satterthwaite 1946 (degrees of freedom of a sum of mean squares); Hedges 1981 (g);
 Schuirmann 1987 (TOST); Kerby 2014 (rank-biserial correlation); Holm 1979.
@@ -16,15 +16,15 @@ from functools import cache, cached_property
 import numpy as np
 from scipy import optimize, special, stats
 
-NO_SPREAD = 1e-24  # variances up to here are rounding errors of values that agree
+NO_SPREAD = 1e-24  # smaller variances are rounding errors of equal values
 SMALLEST_HALF_DF = 1e-3
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What the other variances of a metric say of one: ``variance``, worth ``df`` degrees of freedom.
+    """Prior for the variances of a metric: ``variance`` with the weight of ``df`` degrees of freedom.
 
-    ``variance`` is NaN where there is no spread anywhere.
+    ``variance`` is NaN if no variance is above 0.
     """
 
     variance: float
@@ -32,30 +32,29 @@ class Prior:
 
     @classmethod
     def fit(cls, variances: np.ndarray, df: int) -> "Prior":
-        """Method of moments on the logarithms: their spread beyond that of chi-square tells the prior's worth.
+        """Fit by the method of moments on log variances: the less they vary beyond chi-square noise, the larger ``df``.
 
         Parameters
         ----------
         variances : numpy.ndarray of float, shape (n,)
-            n >= 1; those without spread say nothing of the others and are left out.
+            n >= 1; variances of 0 are left out.
         df : int
-            Degrees of freedom of each, >= 1; also the most that the prior may be worth.
+            Degrees of freedom of each, >= 1; also the upper limit of the prior's.
         """
-        seen = variances[variances > NO_SPREAD]
-        if not len(seen):
+        positive = variances[variances > NO_SPREAD]
+        if not len(positive):
             return cls(math.nan, df)
-        logs = np.log(seen) - special.digamma(df / 2) + math.log(df / 2)
-        spread = logs.var(ddof=1) - special.polygamma(1, df / 2) if len(seen) > 1 else 0.0
+        logs = np.log(positive) - special.digamma(df / 2) + math.log(df / 2)
+        spread = logs.var(ddof=1) - special.polygamma(1, df / 2) if len(positive) > 1 else 0.0
         if spread <= special.polygamma(1, df / 2):
-            return cls(float(seen.mean()), df)
+            return cls(float(positive.mean()), df)
         half = optimize.brentq(lambda x: special.polygamma(1, x) - spread, SMALLEST_HALF_DF, df / 2)
         return cls(math.exp(logs.mean() + special.digamma(half) - math.log(half)), 2 * half)
 
     def moderate(self, variance: float, df: int) -> float:
         """Posterior of a variance with ``df`` degrees of freedom.
 
-        Seeds that agree exactly do so because a metric is coarse or saturated, not because there is no noise: there the
-        prior stands alone.
+        A variance of 0 gets the prior alone: equal seeds mean a coarse or saturated metric, not the absence of noise.
         """
         if variance <= NO_SPREAD:
             return self.variance
@@ -65,15 +64,14 @@ class Prior:
 LEVEL = 0.05
 POWER = 0.8
 QUANTILES = (np.arange(10_000) + 0.5) / 10_000
-DIGITS = 12  # values that are equal on paper differ in the last bits
+DIGITS = 12  # rounding, since equal values may differ in their last bits
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """An estimate whose error is Student's t with ``df`` degrees of freedom times ``se``.
+    """An estimate whose error is distributed as ``se`` times Student's t with ``df`` degrees of freedom.
 
-    ``se`` is NaN where there is one seed only, or where all seeds agree exactly: then there is no spread to judge by,
-    and neither interval nor p.
+    ``se`` is NaN with a single seed or if all seeds agree exactly; there is then neither an interval nor a p value.
     """
 
     estimate: float
@@ -82,11 +80,11 @@ class Contrast:
 
     @property
     def testable(self) -> bool:
-        """Is there a spread to judge by?"""
+        """Whether there is a standard error for a test."""
         return math.isfinite(self.se)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float] | tuple[None, None]:
-        """Two-sided interval of coverage 1 - ``level``; (None, None) without a spread."""
+        """Two-sided interval of coverage 1 - ``level``; (None, None) if not `testable`."""
         if not self.testable:
             return None, None
         half = float(stats.t.ppf(1 - level / 2, self.df)) * self.se
@@ -101,7 +99,7 @@ class Contrast:
         return float(stats.t.cdf((self.estimate - threshold) / self.se, self.df))
 
     def p_within(self, margin: float) -> float:
-        """TOST: p against the hypothesis that the true value is ``margin`` or more away from 0."""
+        """Two one-sided tests (TOST): p against the hypothesis that the true value is at least ``margin`` from 0."""
         return max(self.p_above(-margin), self.p_below(margin))
 
     def p_outside(self, margin: float) -> float:
@@ -111,8 +109,10 @@ class Contrast:
         return min(1.0, float(tails.sum()))
 
     def detectable(self, level: float = LEVEL) -> float | None:
-        """Smallest distance of a true value from a threshold at which a two-sided t test at ``level`` tells them apart
-        with 80 % probability; None without a spread."""
+        """Smallest distance from a threshold that a two-sided t test at ``level`` detects with 80 % power.
+
+        None if not `testable`.
+        """
         return float(_detectable_t(self.df, level)) * self.se if self.testable else None
 
 
@@ -120,7 +120,8 @@ class Contrast:
 def _detectable_t(df: float, level: float) -> float:
     """Noncentrality at which the two-sided t test at ``level`` has `POWER`.
 
-    By quadrature over the estimated spread: scipy's noncentral t is NaN far out, where few degrees of freedom lead.
+    By quadrature over the estimated variance, since scipy's noncentral t is NaN for the large values that few degrees
+    of freedom need.
     """
     critical = stats.t.ppf(1 - level / 2, df) * np.sqrt(stats.chi2.ppf(QUANTILES, df) / df)
 
@@ -133,7 +134,7 @@ def _detectable_t(df: float, level: float) -> float:
 
 
 class RunsBySeeds:
-    """Values of one metric: runs by seeds.
+    """Values of one metric by run and seed.
 
     Parameters
     ----------
@@ -148,8 +149,10 @@ class RunsBySeeds:
 
     @cached_property
     def _mean_squares(self) -> tuple[float, float]:
-        """Mean squares of seeds, df n_seeds - 1, and of the error, df (n_runs - 1)(n_seeds - 1), of the model
-        y = run + seed + error."""
+        """Mean squares of seeds and of the error in the model y = run + seed + error.
+
+        Their degrees of freedom are n_seeds - 1 and (n_runs - 1)(n_seeds - 1).
+        """
         by_run, by_seed, all_over = self.values.mean(1, keepdims=True), self.values.mean(0), self.values.mean()
         seeds = self.n_runs * ((by_seed - all_over) ** 2).sum() / (self.n_seeds - 1)
         if self.n_runs == 1:
@@ -159,7 +162,7 @@ class RunsBySeeds:
 
     @cached_property
     def variance(self) -> float:
-        """Variance over seeds within a run, averaged over the runs; NaN for one seed, or where it is 0."""
+        """Variance over seeds within a run, averaged over runs; NaN for a single seed or if it is 0."""
         if self.n_seeds == 1:
             return math.nan
         seeds, error = self._mean_squares
@@ -168,8 +171,10 @@ class RunsBySeeds:
 
     @property
     def df(self) -> float:
-        """Degrees of freedom of `variance`, by Satterthwaite: n_runs (n_seeds - 1) where seeds are nothing but noise,
-        down to n_seeds - 1 where a seed moves all runs alike."""
+        """Satterthwaite degrees of freedom of `variance`.
+
+        From n_seeds - 1 if a seed shifts all runs alike, to n_runs (n_seeds - 1) if seeds are independent noise.
+        """
         if not math.isfinite(self.variance):
             return math.nan
         seeds, error = self._mean_squares
@@ -187,10 +192,10 @@ class RunsBySeeds:
         return Prior.fit(pairs.var(axis=1, ddof=1), self.n_seeds - 1)
 
     def mean(self, run: str) -> Contrast:
-        """Mean of a run over its seeds; the run's variance is moderated by those of the other runs.
+        """Mean of a run over its seeds, with its variance moderated by those of the other runs.
 
-        Degrees of freedom: prior and own together, at most those of `df`, since the variances of runs that a seed moves
-        alike are not independent of each other.
+        The degrees of freedom are those of the prior plus those of the run, at most `df`, since the variances of runs
+        are not independent if a seed shifts them alike.
         """
         values = self.values[self.runs.index(run)]
         if not math.isfinite(self.variance):
@@ -198,10 +203,10 @@ class RunsBySeeds:
         return self._moderated(values, self._prior_of_means, self.df)
 
     def difference(self, run: str, reference: str) -> Contrast:
-        """Mean over seeds of run - reference, seeds paired; the pair's variance is moderated by those of all pairs.
+        """Mean over seeds of run - reference, paired by seed, with the variance moderated by those of all pairs.
 
-        For two runs it is the paired t test. Degrees of freedom: prior and own together, at most
-        (n_runs - 1)(n_seeds - 1), since pairs that share runs are not independent of each other.
+        With two runs this is the paired t test. The degrees of freedom are those of the prior plus those of the pair,
+        at most (n_runs - 1)(n_seeds - 1), since pairs that share a run are not independent.
         """
         paired = self._paired(run, reference)
         if self.n_seeds == 1:
@@ -214,37 +219,37 @@ class RunsBySeeds:
         return Contrast(float(values.mean()), math.sqrt(variance / self.n_seeds), min(prior.df + own, most_df))
 
     def hedges_g(self, run: str, reference: str) -> float | None:
-        """The difference in standard deviations over seeds (averaged over the runs), corrected for few of them."""
+        """Hedges' g: difference in units of the standard deviation over seeds, corrected for small samples."""
         if not math.isfinite(self.variance) or self.df <= 1:
             return None
         log_j = math.lgamma(self.df / 2) - math.lgamma((self.df - 1) / 2) - math.log(math.sqrt(self.df / 2))
         return self.difference(run, reference).estimate / math.sqrt(self.variance) * math.exp(log_j)
 
     def wilcoxon(self, run: str, reference: str) -> tuple[float, float | None]:
-        """Statistic and two-sided p of the signed-rank test, exact; with ties up to 13 seeds.
+        """Statistic and two-sided p of Wilcoxon's signed-rank test, exact (with ties, up to 13 seeds).
 
-        p is None where even the clearest outcome, 2 * 2**-n_seeds, is above 0.05: fewer than 6 seeds.
+        p is None with fewer than 6 seeds, where even the smallest possible value, 2 * 2**-n_seeds, is above 0.05.
         """
         difference = self._paired(run, reference)
-        # scipy has no answer where all differences are 0
+        # scipy cannot handle differences that are all 0
         statistic, p = map(float, stats.wilcoxon(difference)) if difference.any() else (0.0, 1.0)
         return statistic, p if 2 * 2.0**-self.n_seeds <= LEVEL else None
 
     def rank_biserial(self, run: str, reference: str) -> float:
-        """Effect size of the signed-rank test, in [-1, 1]: (W+ - W-) / (W+ + W-), 1 = run is higher in every seed."""
+        """Rank-biserial correlation (W+ - W-) / (W+ + W-), in [-1, 1]; 1 = run is higher in every seed."""
         difference = self._paired(run, reference)
         difference = difference[difference != 0]
         ranks = stats.rankdata(abs(difference))
         return float((np.sign(difference) * ranks).sum() / ranks.sum()) if len(ranks) else 0.0
 
     def _paired(self, run: str, reference: str) -> np.ndarray:
-        """run - reference by seed, rounded, since differences that are equal on paper must be ties of ranks."""
+        """run - reference by seed, rounded so that equal differences tie in rank."""
         difference = self.values[self.runs.index(run)] - self.values[self.runs.index(reference)]
         return np.round(difference, DIGITS) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of p values, in their order."""
+    """Adjust p values by Holm's step-down method, in the given order."""
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(p), 0, -1) * np.asarray(p)[order]))

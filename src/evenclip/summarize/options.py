@@ -4,7 +4,7 @@ from evenclip.options import Options
 
 
 class SummarizeOptions(Options):
-    """What is asked of the finished study."""
+    """Options for summarising a finished study."""
 
     claims: str | None = "config/claims.yaml"
-    """File of claims that are tested on the study's results; null = none."""
+    """File of claims to test on the study's results; null = none."""

@@ -1,4 +1,4 @@
-"""What the stages before left in `results/<study>/`, read for the named runs and seeds only."""
+"""Readers of earlier stages' outputs in `results/<study>/`, for the named runs and seeds only."""
 
 import itertools
 import math
@@ -11,30 +11,27 @@ from evenclip.errors import InputError
 from evenclip.stage_outputs import balanced_labels, read_document, read_history
 from evenclip.tables import MetricRow
 
-LINKS = "links"  # the one set that not all runs have
+LINKS = "links"  # the only set that some runs may lack
 # one run at one seed: (metric, group) -> row
 Measured = dict[tuple[str, str], MetricRow]
 
 
 def read_sets(results: Path, runs: list[str], seeds: list[int]) -> list[str]:
-    """Names of the evaluation sets, which all runs and seeds must share: a mean over other sets compares nothing.
-
-    `LINKS` is not among them.
-    """
+    """Names of the evaluation sets other than `LINKS`; all runs and seeds must have the same ones."""
     sets = {}
     for run, seed in itertools.product(runs, seeds):
         folder = results / "evaluate" / run / f"seed{seed}"
         sets[folder] = {path.stem for path in folder.glob("*.json")} - {LINKS}
-    every = set().union(*sets.values())
+    all_names = set().union(*sets.values())
     for folder, names in sets.items():
-        missing = sorted(every - names) or ([] if names else ["<set>"])
+        missing = sorted(all_names - names) or ([] if names else ["<set>"])
         if missing:
             raise InputError("no such file", str(folder / f"{missing[0]}.json"), "run `evenclip evaluate` for it")
-    return sorted(every)
+    return sorted(all_names)
 
 
 def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measured:
-    """All metrics of one training: those of the evaluation sets, and the ends of its curves as `train/...`."""
+    """All metrics of one training: those of the evaluation sets, and final values of its curves as `train/...`."""
     measured: Measured = {}
     for name in sets:
         path = results / "evaluate" / run / f"seed{seed}" / f"{name}.json"
@@ -42,7 +39,7 @@ def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measur
             if (row.metric, row.group) in measured:
                 what = f"{row.metric} {row.group}".strip()
                 hint = "give each set and each task its own metrics"
-                raise InputError(f"{what} was measured before", str(path), hint)
+                raise InputError(f"{what} was already measured on another set", str(path), hint)
             measured[row.metric, row.group] = row
     path = results / "train" / run / f"seed{seed}" / "history.parquet"
     history = read_history(path).to_pydict()
@@ -59,7 +56,7 @@ def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measur
 
 
 def read_training(results: Path, run: str, seeds: list[int]) -> dict[str, Any]:
-    """Strategy and options of a run, equal in all its seeds."""
+    """Strategy and options of a run; all its seeds must agree."""
     trainings = []
     for seed in seeds:
         path = results / "train" / run / f"seed{seed}" / "manifest.json"
@@ -76,7 +73,7 @@ def read_report(results: Path, strategy: str) -> dict[str, Any]:
 
 
 def read_balancing(results: Path, strategy: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of a strategy, and of the labels that it balanced."""
+    """Options of a strategy and of the labels that it balanced."""
     balance = read_document(results / "balance" / strategy / "manifest.json", documents.BalancedWith)
     labels = results / "label" / f"{balanced_labels(balance, results)}.json"
     return balance["options"], read_document(labels, documents.LabelledWith)["options"]

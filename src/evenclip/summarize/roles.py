@@ -1,4 +1,4 @@
-"""Which runs of a study a claim is about: found by what a run has switched on, never by its name."""
+"""Selection of the runs that a claim is about, by their options rather than their names."""
 
 import itertools
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ COMPARED_OF_BALANCE = ("balance.strategy", "balance.proxies")
 
 @dataclass(frozen=True, eq=False)
 class RunFacts:
-    """A run and all its options, flat: `balance.strategy`, `train.lr`, `train.simclip.share`, ...
+    """A run with all its options as flat keys: `balance.strategy`, `train.lr`, `train.simclip.share`, ...
 
-    A method that is off has one key, `train.simclip`: None.
+    A method that is off has a single key with the value None, such as `train.simclip`.
     """
 
     name: str
@@ -24,22 +24,22 @@ class RunFacts:
 
     @classmethod
     def of(cls, name: str, **stages: dict[str, Any]) -> "RunFacts":
-        """From the options of each stage, as they stand in the manifests; weights by the name of their strategy."""
+        """Create from each stage's options in the manifests; weights are replaced by the name of their strategy."""
         return cls(name, {key: _strategy_of(value) for key, value in _flat(stages)})
 
     def has(self, key: str, setting: Any) -> bool:
-        """Does the run have this setting? True and False stand for on and off, also of a method's whole block."""
+        """Whether the run has this setting. True and False mean on and off, also for a method's whole block."""
         if isinstance(setting, bool):
             block = any(name.startswith(f"{key}.") for name in self.options)
             return (block or bool(self.options.get(key))) == setting
         return key in self.options and self.options[key] == setting
 
     def fits(self, role: dict[str, Any]) -> bool:
-        """Does the run have all settings of a role?"""
+        """Whether the run has all settings of a role."""
         return all(self.has(key, setting) for key, setting in role.items())
 
     def differs(self, other: "RunFacts") -> set[str]:
-        """Options in which two runs differ, but for those that belong to a balancing strategy."""
+        """Options in which two runs differ, except those that belong to a balancing strategy."""
         keys = self.options.keys() | other.options.keys()
         return {
             key
@@ -50,16 +50,16 @@ class RunFacts:
 
 
 def find_run(role: dict[str, Any], runs: list[RunFacts]) -> RunFacts | str:
-    """The run that fits a role and is otherwise nearest to the study's first; or, why there is none."""
+    """Run that fits a role and differs least from the study's first run, or the reason why there is none."""
     fitting = [run for run in runs if run.fits(role)]
     return min(fitting, key=lambda run: len(run.differs(runs[0]))) if fitting else f"no run has {_text(role)}"
 
 
 def find_pair(claim: Claim, runs: list[RunFacts]) -> tuple[RunFacts, RunFacts] | str:
-    """Run and reference of a claim, equal in all that it does not name; or, why there are none.
+    """Run and reference of a claim, equal in all options that it does not name, or the reason why there are none.
 
-    Of several such pairs it is the one nearest to the study's first run, the baseline; of several of these, the one
-    with the fewest differences between its two runs, and then the first in the order of the runs.
+    If several pairs qualify, the one that differs least from the study's first run (the baseline) is chosen. Ties go
+    to the pair with the fewest differences between its two runs, and then to the first in the order of the runs.
     """
     named = claim.run.keys() | claim.reference.keys()
     fitting = [[run for run in runs if run.fits(role)] for role in (claim.run, claim.reference)]
@@ -69,21 +69,21 @@ def find_pair(claim: Claim, runs: list[RunFacts]) -> tuple[RunFacts, RunFacts] |
     pairs = [(a, b) for a, b in itertools.product(*fitting) if a is not b]
     if not pairs:
         return "run and reference are the same run"
-    stray = {pair: sorted(_unnamed(*pair, named)) for pair in pairs}
-    controlled = [pair for pair in pairs if not stray[pair]]
+    unnamed = {pair: sorted(_unnamed(*pair, named)) for pair in pairs}
+    controlled = [pair for pair in pairs if not unnamed[pair]]
     if not controlled:
-        near = min(pairs, key=lambda pair: len(stray[pair]))
-        return f"{near[0].name} and {near[1].name} differ also in {', '.join(stray[near][:3])}"
+        nearest = min(pairs, key=lambda pair: len(unnamed[pair]))
+        return f"{nearest[0].name} and {nearest[1].name} differ also in {', '.join(unnamed[nearest][:3])}"
     return min(
         controlled, key=lambda pair: (sum(len(run.differs(runs[0])) for run in pair), len(pair[0].differs(pair[1])))
     )
 
 
 def _unnamed(run: RunFacts, reference: RunFacts, named: Iterable[str]) -> set[str]:
-    """Options in which two runs differ that a claim does not name.
+    """Options that differ between two runs although the claim does not name them.
 
-    A whole block is named only where it is on in one run and off in the other: then it cannot be equal. Where both have
-    it, naming it, or one of its options, says nothing of the others.
+    A block that is on in one run and off in the other counts as named as a whole, since it cannot be equal. If both runs
+    have the block, only the named options may differ.
     """
     paths = {key[:end] for key in named for end in [*_dots(key), len(key)]}
     switched = [path for path in paths if run.has(path, True) != reference.has(path, True)]
@@ -107,7 +107,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
 
 
 def _strategy_of(value: Any) -> Any:
-    """The strategy whose weights a path names; any other value as it is."""
+    """Name of the strategy if a value is the path of its weights; any other value is returned unchanged."""
     parts = PurePath(value).parts if isinstance(value, str) else ()
     return parts[-2] if parts[-3::2] == ("balance", "weights.parquet") else value
 

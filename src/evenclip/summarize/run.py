@@ -1,4 +1,4 @@
-"""One summary of a study: read every run and seed, compare them, write the tables.
+"""The summarize stage: read all runs and seeds of a study, compare them and write the tables.
 
 Reads, for the named runs and seeds only, `results/<study>/evaluate/<run>/seed<k>/<set>.json`,
 `train/<run>/seed<k>/{manifest.json,history.parquet}`, `balance/<strategy>/{report,manifest}.json`, `label/*.json` and
@@ -43,40 +43,40 @@ def summarize_study(
 ) -> None:  # fmt: skip
     """Write summary.csv, tests.csv, claims.json, study.json and metrics.json of one study.
 
-    summary.csv: mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `moderated`
-    = Student's t over the seeds, the run's variance moderated by those of the others (`RunsBySeeds.mean`, degrees of
-    freedom in ``df``); `t` = the same where one run has the metric; `bootstrap` = over examples, where there is one
-    seed only; empty = none. ``mean`` is empty where a group is too small ("insufficient") in any seed. The rows data/rb
-    and data/ab_max of a run are those of its strategy, under its weights. train/loss, and train/realised_rb and
-    train/realised_ab (the bias of the pairs shown, where it was logged) are the last logged values,
+    summary.csv has mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``:
+    `moderated` = Student's t over seeds, with the run's variance moderated by those of the other runs
+    (`RunsBySeeds.mean`, degrees of freedom in ``df``); `t` = the same if only one run has the metric; `bootstrap` =
+    over examples, for a single seed; empty = no interval. ``mean`` is empty if a group is too small ("insufficient") in any
+    seed. The rows data/rb and data/ab_max of a run are the bias of the data under its strategy's weights. train/loss,
+    and train/realised_rb and train/realised_ab (the bias of the pairs shown, if logged) are the last logged values;
     train/samples_per_second is the median.
 
-    tests.csv: `compare_runs` for every pair of runs, in the order of ``runs``. claims.json: `judge`.
+    tests.csv has the rows of `compare_runs`, claims.json those of `judge`.
 
-    study.json: the runs with strategy, seeds, samples seen, evaluation sets, number of rows in summary.csv and those
-    training options that differ between runs; the certificate of each strategy; the SHA-256 of every file that was read
-    or written, so that the report, the cards and the tracker notice a file that changed since. metrics.json:
-    {run: {metric: mean}} for `dvc metrics`; no timings, which differ between equal results.
+    study.json has the runs with strategy, seeds, samples seen, evaluation sets, number of rows in summary.csv and the
+    training options that differ between runs; the certificate of each strategy; and the SHA-256 of every file that was
+    read or written, so that the report, the cards and the tracker detect later changes. metrics.json has
+    {run: {metric: mean}} for `dvc metrics`, without timings, which differ between equal results.
 
     Parameters
     ----------
     results : Path
-        Folder of the study; its name is the study's.
+        Folder of the study, named after it.
     runs : list of str
-        The first one is the baseline.
+        The first is the baseline.
     seeds : list of int
     sets : list of str, optional
-        Evaluation sets; None = all that are there, which may include sets that the study no longer names.
+        Evaluation sets; None = all in the folder, which may include sets that the study no longer names.
     claims : Path, optional
-        File of claims; None = claims.json is an empty list.
+        File of claims; without one claims.json is an empty list.
     linking : collection of str
-        Runs with link prediction (the set `links`), which needs a multi-modal encoder and so is not of all runs.
+        Runs with link prediction (the set `links`), which needs a multi-modal encoder.
 
     Raises
     ------
     InputError
-        A file of these runs and seeds is missing or malformed, or seeds of a run differ in strategy, options or sets;
-        or a claim is malformed.
+        A file of these runs and seeds is missing or malformed, seeds of a run differ in strategy, options or sets, or a
+        claim is malformed.
     """
     results = Path(results)
     for what, names in (("run", runs), ("seed", seeds)):
@@ -84,7 +84,7 @@ def summarize_study(
             raise InputError(f"no {what}, or one {what} twice", f"--{what}", f"name each {what} once")
     if strange := set(linking) - set(runs):
         raise InputError(f"no such run '{min(strange)}'", "--linking", f"one of {', '.join(runs)}")
-    stated = read_claims(claims) if claims else []
+    claim_list = read_claims(claims) if claims else []
     trained = {run: read_training(results, run, seeds) for run in runs}
     shared = sorted(sets) if sets else read_sets(results, runs, seeds)
     sets_of = {run: [*shared, *([LINKS] if run in linking else [])] for run in runs}
@@ -93,13 +93,13 @@ def summarize_study(
     summary = _summary(results.resolve().name, measured, trained, reports)
     compared = runs_by_seeds({run: [_overall(of_seed) for of_seed in measured[run]] for run in runs})
     people = {metric for of_run in measured.values() for (metric, _), row in of_run[0].items() if row.people}
-    judged = judge(stated, _facts(results, trained), compared, people) if stated else []
+    judged = judge(claim_list, _facts(results, trained), compared, people) if claim_list else []
     _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
     _write_csv(results / "tests.csv", TESTS_COLUMNS, compare_runs(compared))
     write_json(judged, results / "claims.json")
     write_json(_means(runs, summary), results / "metrics.json")
     differing = _differing({run: trained[run]["options"] for run in runs})
-    described = [
+    run_entries = [
         {
             "run": run,
             "strategy": trained[run]["strategy"],
@@ -115,16 +115,16 @@ def summarize_study(
         name: {key: value for key, value in report.items() if not isinstance(value, dict | list)}
         for name, report in reports.items()
     }
-    study = {"study": results.resolve().name, "runs": described, "strategies": certificates}
-    study |= {"files": _digests(results, described, list(reports))}
-    # last, since a study.json says that the summary is whole
+    study = {"study": results.resolve().name, "runs": run_entries, "strategies": certificates}
+    study |= {"files": _digests(results, run_entries, list(reports))}
+    # last, since study.json marks a complete summary
     write_json(study | {"fingerprint": study_fingerprint(study)}, results / "study.json")
 
 
 def _summary(
     study: str, measured: dict[str, list[Measured]], trained: dict[str, dict[str, Any]], reports: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The rows of summary.csv."""
+    """Rows of summary.csv."""
     by_cell = _by_cell(measured)
     return [
         {"study": study, "run": run, "strategy": trained[run]["strategy"]} | row
@@ -134,7 +134,7 @@ def _summary(
 
 
 def _means(runs: list[str], summary: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Content of metrics.json: means over all examples that are the same whenever the same study is run again."""
+    """Content of metrics.json: means over all examples that are reproducible from run to run."""
     return {
         run: {
             row["metric"]: row["mean"]
@@ -148,10 +148,10 @@ def _means(runs: list[str], summary: list[dict[str, Any]]) -> dict[str, dict[str
     }
 
 
-def _digests(results: Path, described: list[dict[str, Any]], strategies: list[str]) -> dict[str, str]:
-    """SHA-256 of every file that the summary rests on or consists of, by its path in the results folder."""
+def _digests(results: Path, runs: list[dict[str, Any]], strategies: list[str]) -> dict[str, str]:
+    """SHA-256 of every file that the summary reads or writes, by its path in the results folder."""
     names = ["summary.csv", "tests.csv", "claims.json", "metrics.json"]
-    for run in described:
+    for run in runs:
         for seed in run["seeds"]:
             folder = f"{run['run']}/seed{seed}"
             names += [f"train/{folder}/{name}" for name in ("manifest.json", "history.parquet")]
@@ -171,7 +171,7 @@ def _facts(results: Path, trained: dict[str, dict[str, Any]]) -> list[RunFacts]:
 
 
 def _by_cell(measured: dict[str, list[Measured]]) -> dict[tuple[str, str], RunsBySeeds]:
-    """(metric, group) -> values by run and seed, over the runs that have it in every seed."""
+    """Values by (metric, group), run and seed, for the runs that have them in every seed."""
     values = {
         run: [{cell: row.value for cell, row in of_seed.items() if row.value is not None} for of_seed in seeds]
         for run, seeds in measured.items()
@@ -180,7 +180,7 @@ def _by_cell(measured: dict[str, list[Measured]]) -> dict[tuple[str, str], RunsB
 
 
 def _overall(measured: Measured) -> dict[str, float]:
-    """The metrics that are compared between runs: those over all examples of a set, not training curves or groups."""
+    """Metrics to compare between runs: those over all examples of a set, without training curves and groups."""
     return {
         metric: row.value
         for (metric, group), row in measured.items()
@@ -206,7 +206,7 @@ def _over_seeds(
 
 
 def _mean_chance(rows: list[MetricRow]) -> float | None:
-    """Chance level averaged over seeds: some metrics draw their questions, so that each seed has its own."""
+    """Chance level averaged over seeds, since some metrics draw different questions for each seed."""
     chance = [row.random for row in rows if row.random is not None]
     return statistics.mean(chance) if chance else None
 
@@ -238,7 +238,7 @@ def _data_rows(report: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _differing(options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The training options of each run in which not all runs agree, as `train.<option>`."""
+    """Training options that differ between runs, by run, as `train.<option>`."""
     keys = sorted(set().union(*options.values()))
     differ = [
         key for key in keys if len({json.dumps(of_run.get(key), sort_keys=True) for of_run in options.values()}) > 1

@@ -1,12 +1,12 @@
-"""What a study says of each claim: supported, refuted, undecided, or not tested here and why.
+"""Verdict of a study on each claim: supported, refuted, undecided, or not tested here, with the reason.
 
-A claim says that a difference lies in a region; its margin bounds the region. Two one-sided p are computed: for the
-claim (against everything outside the region) and against it (against everything inside). p = twice the smaller one, so
-that both verdicts together err in at most 5 % of studies, and Holm's adjustment runs over all tests of the study's
-claims. A claim that cannot be tested stands in the list with the reason.
+A claim says that a difference lies in a region bounded by its margin. Two one-sided p values are computed: one for the
+claim (rejecting all values outside the region) and one against it (rejecting all values inside). p is twice the smaller
+one, so both verdicts together err in at most 5 % of studies. Holm's adjustment is over all tests of the study's claims.
+A claim that cannot be tested is listed with the reason.
 
-Every metric that fits a claim's pattern is a test of its own, and the claim speaks of all of them: it is refuted where
-one test is, supported where all are, else undecided.
+Each metric that matches a claim's pattern is a separate test. The claim is refuted if any test refutes it, supported if
+all tests support it, and otherwise undecided.
 """
 
 import fnmatch
@@ -24,8 +24,10 @@ NOT_TESTED = "not tested here"
 
 @dataclass(frozen=True)
 class Evidence:
-    """One test of a claim. ``reference`` is the run compared with; for `pareto` the rival that decides, with the
-    difference in both metrics."""
+    """Result of one test of a claim.
+
+    ``reference`` is the run compared with; for `pareto` it is the deciding rival, with the difference in both metrics.
+    """
 
     metric: str
     run: str
@@ -39,19 +41,19 @@ class Evidence:
 
     @property
     def p(self) -> float:
-        """Two-sided p about the border of the claim's region."""
+        """Two-sided p value at the border of the claim's region."""
         return min(1.0, 2 * min(self.p_for, self.p_against))
 
     @property
     def leaning(self) -> str:
-        """The verdict, if p is small enough for one."""
+        """Verdict if p is small enough."""
         return "supported" if self.p_for < self.p_against else "refuted"
 
 
 def judge(
     claims: list[Claim], runs: list[RunFacts], by_metric: dict[str, RunsBySeeds], people: Collection[str] = ()
 ) -> list[dict[str, Any]]:
-    """One entry per test, or per claim that cannot be tested, in the order of the claims: the rows of claims.json.
+    """Test all claims; one entry of claims.json per test, or per claim that cannot be tested, in the order of claims.
 
     Parameters
     ----------
@@ -59,9 +61,9 @@ def judge(
     runs : list of RunFacts
         The study's runs, the baseline first.
     by_metric : dict
-        Metric -> its values by run and seed.
+        Values by metric, run and seed.
     people : collection of str
-        The metrics that are about people.
+        Metrics about people.
     """
     results = [(claim, tested) for claim in claims for tested in _test(claim, runs, by_metric, people)]
     evidence = [tested for _, tested in results if isinstance(tested, Evidence)]
@@ -74,11 +76,11 @@ def judge(
     verdicts: dict[str, set[str]] = {}
     for entry in entries:
         verdicts.setdefault(entry["id"], set()).add(entry["verdict"])
-    return [entry | {"claim_verdict": _together(verdicts[entry["id"]])} for entry in entries]
+    return [entry | {"claim_verdict": _combined_verdict(verdicts[entry["id"]])} for entry in entries]
 
 
-def _together(verdicts: set[str]) -> str:
-    """The verdict on a claim from those of its tests; metrics without a test do not count."""
+def _combined_verdict(verdicts: set[str]) -> str:
+    """Verdict on a claim from those of its tests; metrics that were not tested do not count."""
     tested = verdicts - {NOT_TESTED}
     if not tested:
         return NOT_TESTED
@@ -88,7 +90,7 @@ def _together(verdicts: set[str]) -> str:
 def _test(
     claim: Claim, runs: list[RunFacts], by_metric: dict[str, RunsBySeeds], people: Collection[str]
 ) -> Iterator[Evidence | str]:
-    """The tests of a claim, or the reason why there are none."""
+    """Yield the tests of a claim, or the reason why there are none."""
     chosen = find_run(claim.run, runs) if claim.kind == "pareto" else find_pair(claim, runs)
     if isinstance(chosen, str):
         yield chosen
@@ -108,7 +110,7 @@ def _test(
 
 
 def _fitting(claim: Claim, pattern: str | None, metrics: list[str], people: Collection[str]) -> list[str]:
-    """Of ``metrics``, those that fit a pattern of the claim, and its ``people`` where that is about this pattern."""
+    """Metrics that match a pattern of the claim and, if its ``people`` applies to that pattern, this setting."""
     fitting = [name for name in metrics if pattern and fnmatch.fnmatchcase(name, pattern)]
     if claim.people is None or pattern != (claim.against or claim.metric):
         return fitting
@@ -130,8 +132,11 @@ def _compare(claim: Claim, metric: str, run: str, reference: str, table: RunsByS
 
 
 def _pareto(run: str, metrics: tuple[str, str], by_metric: dict[str, RunsBySeeds]) -> Evidence | str:
-    """Is no rival better in both metrics? For it: better than each rival in one (an intersection-union test, Bonferroni
-    over the two metrics). Against it: some rival better in both, Bonferroni over the rivals."""
+    """Test whether no rival is better in both metrics.
+
+    For the claim: better than each rival in one metric (intersection-union test, Bonferroni over the two metrics).
+    Against it: some rival is better in both (Bonferroni over the rivals).
+    """
     bias, quality = (by_metric[name] for name in metrics)
     rivals = [name for name in bias.runs if name != run and name in quality.runs]
     if not rivals:
@@ -150,7 +155,7 @@ def _pareto(run: str, metrics: tuple[str, str], by_metric: dict[str, RunsBySeeds
 
 
 def _no_spread(table: RunsBySeeds) -> str:
-    return "one seed gives no test" if table.n_seeds == 1 else "no spread over the seeds to judge by"
+    return "a single seed gives no test" if table.n_seeds == 1 else "no variation over seeds"
 
 
 def _entry(claim: Claim) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Normal form and accuracy of answers as in VQA's official evaluation, and the property that a question asks for.
+"""Normal form and accuracy of answers as in the official VQA evaluation, and properties of questions.
 
-Reads and writes nothing. Source: Antol et al. 2015, and https://visualqa.org/evaluation.html.
+Source: Antol et al. 2015, and https://visualqa.org/evaluation.html.
 """
 
 import re
@@ -26,11 +26,11 @@ PROPERTIES = {
         re.IGNORECASE,
     ),
 }
-"""Tried in this order: "is there no small square?" asks for negation."""
+"""Tried in this order: "is there no small square?" counts as negation."""
 
 
 def normalise_answer(answer: str) -> str:
-    """The normal form in which answers are compared.
+    """Normal form of an answer, for comparison.
 
     Lower case, no articles, no punctuation, digits for numbers up to ten. Instead of the official table of
     contractions, apostrophes are dropped, so that "dont" and "don't" are equal here too.
@@ -41,13 +41,13 @@ def normalise_answer(answer: str) -> str:
 
 
 def soft_accuracy(answer: str, given: list[str]) -> float:
-    """The official accuracy of an answer, in [0, 1]: the mean over people of min(1, agreeing others / 3).
+    """Official soft accuracy of an answer, in [0, 1]: mean over annotators of min(1, agreeing others / 3).
 
     Parameters
     ----------
     answer : str
     given : list of str
-        What people answered, ten of them in VQA v2; compared after `normalise_answer`.
+        Answers of the annotators (ten in VQA v2); compared after `normalise_answer`.
     """
     right = normalise_answer(answer)
     n_right = sum(normalise_answer(reference) == right for reference in given)
@@ -56,12 +56,12 @@ def soft_accuracy(answer: str, given: list[str]) -> float:
 
 
 def property_of(question: str) -> str:
-    """The property that a question asks for: negation, color, size, position or "other"."""
+    """Property that a question asks for: negation, color, size, position or "other"."""
     return next((name for name, pattern in PROPERTIES.items() if pattern.search(question)), "other")
 
 
 def soft_targets(answers: list[list[str]], frequent: list[str]) -> np.ndarray:
-    """Share of the people who gave each of the ``frequent`` answers, float32, shape (n_questions, n_answers)."""
+    """Share of annotators who gave each of the ``frequent`` answers, float32, shape (n_questions, n_answers)."""
     column_of = {answer: i for i, answer in enumerate(frequent)}
     shares = np.zeros((len(answers), len(frequent)), np.float32)
     for row, given in zip(shares, answers, strict=True):

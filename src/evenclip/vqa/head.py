@@ -1,7 +1,4 @@
-"""The answer head: a question is a triple (picture, question, ?), and the answer is predicted at the masked tail.
-
-Reads and writes nothing.
-"""
+"""Answer head: a question is a triple (picture, question, ?), and the answer is predicted at the masked tail."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +16,12 @@ from evenclip.model.tokens import WHOLE, TokenTap, last_text_tokens, region_toke
 from evenclip.model.towers import encode_image, encode_text, trim
 
 ROWS = 256  # images or questions that the towers encode at once
-QUESTION_TOKENS = 24  # of a question: its last ones
+QUESTION_TOKENS = 24  # longer questions keep their last tokens
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokens of p pictures, (p, l, w), and of q questions, (q, m, w') with ``is_shown`` (q, m)."""
+    """Tokens of p pictures, (p, l, w), and of q questions, (q, m, w'), with the mask ``is_shown`` (q, m)."""
 
     pictures: torch.Tensor
     questions: torch.Tensor
@@ -42,13 +39,13 @@ class AnswerHead(nn.Module):
         """Logits over answers, shape (b, n_answers), from the tokens of b pictures and questions."""
         all_shown = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
         picture = self.encoder.image(pictures, all_shown)
-        (read,) = self.encoder((picture, self.encoder.text(questions, is_shown), None))
-        return self.classify(read[:, TAIL])
+        (output,) = self.encoder((picture, self.encoder.text(questions, is_shown), None))
+        return self.classify(output[:, TAIL])
 
 
 @torch.no_grad()
 def encode(clip: Clip, data: Path, keys: list[str], texts: list[str], side: int, threads: int) -> Encoded:
-    """Tokens of pictures and questions from the frozen towers.
+    """Encode pictures and questions as tokens of the frozen towers.
 
     Parameters
     ----------
@@ -60,14 +57,14 @@ def encode(clip: Clip, data: Path, keys: list[str], texts: list[str], side: int,
     texts : list of str
         Questions to encode.
     side : int
-        Rows and columns of tokens of a picture.
+        Number of rows (and columns) of tokens of a picture.
     threads : int
-        Threads that decode images.
+        Number of threads that decode images.
 
     Raises
     ------
     InputError
-        If a picture is not in ``data``.
+        A picture is not in ``data``.
     """
     module, device, tap = clip.module, next(clip.module.parameters()).device, TokenTap(clip.module, always=True)
     index = {key: i for i, key in enumerate(keys)}
@@ -82,8 +79,8 @@ def encode(clip: Clip, data: Path, keys: list[str], texts: list[str], side: int,
         encode_image(module, normalise(torch.from_numpy(np.stack(pixels)).to(device), clip.preprocess_cfg))
         whole = torch.tensor([WHOLE] * len(rows), device=device)
         tokens = region_tokens(tap.image, torch.arange(len(rows), device=device), whole, side).cpu()
-        for key, of_picture in zip(names, tokens, strict=True):
-            pictures[index[key]] = of_picture
+        for key, picture_tokens in zip(names, tokens, strict=True):
+            pictures[index[key]] = picture_tokens
     questions, is_shown = [], []
     for tokens in clip.tokenizer(texts).split(ROWS):
         encode_text(module, trim(module, tokens).to(device))

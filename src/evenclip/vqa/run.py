@@ -1,7 +1,7 @@
-"""The VQA stage: train the answer head on the questions of one split, measure it on those of another.
+"""The VQA stage: train an answer head on the questions of one split and measure it on those of another.
 
 Writes ``{"manifest": {...}, "metrics": [...]}`` like `evenclip evaluate`: `vqa/<set>/accuracy` over all questions and,
-as groups, by the property asked for. `random` is the accuracy of the most frequent answer to each type of question.
+as groups, by the property that they ask for. `random` is the accuracy of the most frequent answer to each type.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ from evenclip.vqa.options import QuestionSet, VqaOptions
 
 @dataclass(frozen=True)
 class Questions:
-    """n questions: types, answers of people, and row numbers, (n,), in the distinct ``pictures`` and ``texts``."""
+    """n questions: types (``kinds``), annotators' answers, and rows in the distinct ``pictures`` and ``texts``."""
 
     kinds: list[str]
     answers: list[list[str]]
@@ -49,7 +49,7 @@ def answer_questions(
     Parameters
     ----------
     model : str
-        As in `evenclip.embed.run.embed_sets`; a run folder if ``options.start`` is `knowledge`.
+        As in `evenclip.embed.run.embed_sets`; must be a run folder if ``options.start`` is `knowledge`.
     train, test : QuestionSet
         Tables of `evenclip data questions` with answers. Answers are learnt from ``train`` only.
     name : str
@@ -62,13 +62,13 @@ def answer_questions(
     Raises
     ------
     InputError
-        If a question lacks answers or its picture, or the model lacks the multi-modal encoder asked for.
+        A question lacks answers or its picture, or the model lacks the required multi-modal encoder.
     """
     if not name or "/" in name:
         raise InputError(f"'{name}' cannot name a set", "--name", "use letters, digits and _, e.g. world_mixed")
     for questions in (train, test):
-        read_manifest(questions.data)  # refuses what is no data folder
-    inputs = {"dataset": test.data, "questions": test.questions}  # "dataset": as `evenclip evaluate` calls it
+        read_manifest(questions.data)  # checks that it is a data folder
+    inputs = {"dataset": test.data, "questions": test.questions}  # "dataset": the name that `evenclip evaluate` uses
     inputs |= {"train data": train.data, "train questions": train.questions}
     if Path(model).exists():
         inputs["model"] = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
@@ -104,7 +104,7 @@ def _read(questions: QuestionSet) -> Questions:
 
 
 def _frequent(questions: Questions, n_answers: int) -> list[str]:
-    """The most frequent answers; ties in alphabetical order."""
+    """Most frequent answers; ties in alphabetical order."""
     counts = Counter(normalise_answer(answer) for given in questions.answers for answer in given)
     return sorted(counts, key=lambda answer: (-counts[answer], answer))[:n_answers]
 
@@ -119,7 +119,7 @@ def _encoder(clip: Clip, model: str, options: VqaOptions) -> MultiModalEncoder:
 def _train(
     head: AnswerHead, questions: Questions, encoded: Encoded, frequent: list[str], seed: int, options: VqaOptions
 ) -> None:
-    """Cross-entropy with the shares of people who gave each answer; AdamW with a one-cycle rate."""
+    """Train with cross-entropy on the shares of annotators per answer; AdamW, one-cycle learning rate."""
     targets = torch.from_numpy(soft_targets(questions.answers, frequent))
     n_steps, rng = -(-options.questions_seen // options.batch_size), np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=options.lr)
@@ -135,7 +135,7 @@ def _train(
 
 @torch.no_grad()
 def _predict(head: AnswerHead, questions: Questions, encoded: Encoded, batch_size: int) -> list[int]:
-    """The most probable answer of each question."""
+    """Index of the most probable answer to each question."""
     head.eval()
     parts = np.array_split(np.arange(len(questions.kinds)), -(-len(questions.kinds) // batch_size))
     return [int(i) for rows in parts for i in head(*_inputs(head, questions, encoded, rows)).argmax(1)]
@@ -151,10 +151,10 @@ def _measure(
     name: str, predicted: list[str], train: Questions, test: Questions, bootstrap: Bootstrap, options: VqaOptions
 ) -> Iterator[MetricRow]:
     prior = _prior(train)
-    usual = [prior.get(kind, prior[""]) for kind in test.kinds]
+    most_frequent = [prior.get(kind, prior[""]) for kind in test.kinds]
     hits, chance = (
         np.array([soft_accuracy(answer, given) for answer, given in zip(answers, test.answers, strict=True)])
-        for answers in (predicted, usual)
+        for answers in (predicted, most_frequent)
     )
     properties = np.array([property_of(text) for text in test.texts])[test.text]
     for group in ("", *sorted(set(properties.tolist()))):
@@ -162,12 +162,12 @@ def _measure(
         if rows.sum() < options.minimum_group:
             yield insufficient(f"vqa/{name}/accuracy", group or "all questions", int(rows.sum()))
             continue
-        pictures, chance_here = test.picture[rows], float(chance[rows].mean())
-        yield clustered_row(f"vqa/{name}/accuracy", hits[rows], pictures, bootstrap, group, chance_here)
+        pictures, group_chance = test.picture[rows], float(chance[rows].mean())
+        yield clustered_row(f"vqa/{name}/accuracy", hits[rows], pictures, bootstrap, group, group_chance)
 
 
 def _prior(questions: Questions) -> dict[str, str]:
-    """The most frequent answer to each type of question; key "" = to all questions."""
+    """Most frequent answer to each type of question; the key "" stands for all questions."""
     counts: dict[str, Counter] = {"": Counter()}
     for kind, given in zip(questions.kinds, questions.answers, strict=True):
         for answer in map(normalise_answer, given):

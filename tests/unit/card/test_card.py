@@ -102,7 +102,7 @@ def test_a_card_of_single_evaluations(example_root: Path, tmp_path: Path):
     assert [each["set"] for each in card["data"]] == list(SETS)
 
 
-def test_every_built_in_suite_has_a_card_with_all_its_truth_columns(example_root: Path, tmp_path: Path):
+def test_cards_of_all_suites_list_their_truth_columns(example_root: Path, tmp_path: Path):
     other = json.loads(evaluations(example_root)[0].read_text())
     for name, known in read_suites("config/suites.yaml").datasets.items():
         tasks = [task for suite in known.suites.values() for task in suite]
@@ -133,7 +133,7 @@ def test_answered_questions_stand_on_a_card_too(example_root: Path, tmp_path: Pa
     assert "55 questions, truth: answers of people" in (tmp_path / "card/card.md").read_text()
 
 
-def test_the_fingerprint_follows_the_content_and_not_dates_or_commits(study_folder: Path, tmp_path: Path):
+def test_fingerprint_ignores_dates_and_commits(study_folder: Path, tmp_path: Path):
     def fingerprint_after(path: str, change) -> str:
         file = study_folder / path
         file.write_text(change(file.read_text()))
@@ -178,7 +178,7 @@ def test_the_methods_of_a_training_stand_on_its_card_by_title(study_folder: Path
     assert read_card(tmp_path / "cards" / "m4")["facts"]["methods"] == TrainOptions.method_classes()["fcl"].title
 
 
-def test_a_metric_over_the_wordings_of_its_prompts_is_in_its_own_row(study_folder: Path, tmp_path: Path):
+def test_prompt_sensitivity_stands_in_the_row_of_its_metric(study_folder: Path, tmp_path: Path):
     path = evaluations(study_folder.parent.parent)[0]
     document = json.loads(path.read_text())
     row = next(row for row in document["metrics"] if row["metric"] == "bias/people/ab_max")
@@ -210,7 +210,7 @@ def model(name: str = "m", weights: str = "1", precision: str = "fp32") -> dict:
     return {"model": name, "model_identity": {"model": weights}, "embedding": embedding}
 
 
-def test_one_model_by_two_names_has_one_card_that_says_what_it_is(study_folder: Path, tmp_path: Path):
+def test_one_model_with_two_names_has_one_card(study_folder: Path, tmp_path: Path):
     paths = evaluations(study_folder.parent.parent)
     embedded_by(paths, *(model(f"m{i}") for i in range(len(paths))))
     write_evaluation_card(paths, tmp_path / "card")

@@ -67,13 +67,13 @@ def test_coverage_of_a_share_is_within_93_and_97_percent(share):
     assert 0.93 <= coverage(values, None, lambda m: m[..., 0, :], share) <= 0.97
 
 
-def test_coverage_of_a_difference_between_unequal_groups_is_within_93_and_97_percent():
+def test_difference_of_unequal_groups_covers_93_to_97_percent():
     strata = np.repeat([0, 1], [160, 60])
     values = np.random.default_rng(8).normal(loc=np.where(strata == 0, 0.4, 0.1)[:, None], size=(220, TRIALS))
     assert 0.93 <= coverage(values, strata, lambda m: m[..., 0, :] - m[..., 1, :], 0.3) <= 0.97
 
 
-def test_coverage_of_recall_over_captions_of_resampled_images_is_within_93_and_97_percent():
+def test_recall_over_resampled_images_covers_93_to_97_percent():
     # captions of one image are alike: resampled one by one they would give intervals that are too short
     rng = np.random.default_rng(9)
     easy = rng.random((200, TRIALS)) < 0.5
@@ -92,7 +92,7 @@ def test_coverage_of_a_large_maximum_is_within_93_and_97_percent():
     assert 0.93 <= coverage(values, strata, largest, 0.6) <= 0.97
 
 
-def test_a_maximum_is_taken_within_each_resample_and_is_biased_upwards():
+def test_maximum_is_per_resample_and_biased_upwards():
     values = np.random.default_rng(9).normal(size=(100, 8))
     means = Bootstrap(500, 0).means(values)
     statistic = lambda m: np.abs(m[..., 0, :]).max(axis=-1)  # noqa: E731

@@ -122,7 +122,7 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
     (["--dataset", "things", "--model", "run", "--prompts", "nowhere"], "no folder with the prompts 'objects'"),
     (["--dataset", "thngs", "--embeddings", "s.npz"], "did you mean 'things'"),
     (["--dataset", "things", "--embeddings", "s.npz", "--suite", "biass"], "'things' has no suite 'biass'"),
-    (["--dataset", "data", "--embeddings", "s.npz"], "no suite is built in for it"),
+    (["--dataset", "data", "--embeddings", "s.npz"], "it has no built-in suite"),
     (["--dataset", "things", "--model", "run", "--task", "zeroshot:{column: object, prompts: nope}"], "no such file"),
     (["--dataset", "things", "--embeddings", "s.npz", "--embeddings", "s.npz"], "another file has too"),
 ])  # fmt: skip
@@ -135,11 +135,11 @@ def test_what_cannot_be_evaluated_is_one_clear_error(evaluate, tmp_path, argumen
 def test_a_known_set_without_its_data_is_an_error(root, tmp_path, monkeypatch):
     suites = read_suites(root / "config" / "suites.yaml")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="the data folder of 'things' is not there"):
+    with pytest.raises(InputError, match="the data folder of 'things' is missing"):
         find_set("things", suites)
 
 
-def test_a_folder_finds_its_suite_by_its_place_and_its_name_by_its_path(root, tmp_path):
+def test_data_folder_path_gives_its_suite_and_name(root, tmp_path):
     suites = read_suites(root / "config" / "suites.yaml")
     found = find_set(str(root / "data" / "things" / "all"), suites)
     assert found.name == "things" and set(found.suites) == {"quality", "bias"}
@@ -147,7 +147,7 @@ def test_a_folder_finds_its_suite_by_its_place_and_its_name_by_its_path(root, tm
     assert find_set(str(tmp_path / "my-set" / "test"), suites).name == "my_set_test"
 
 
-def test_the_built_in_suites_name_files_and_classes_that_are_there():
+def test_built_in_suites_name_existing_files_and_classes():
     for name, known in read_suites(SUITES).datasets.items():
         assert isinstance(known, DatasetSuites)
         for suite, tasks in known.suites.items():
@@ -158,7 +158,7 @@ def test_the_built_in_suites_name_files_and_classes_that_are_there():
             assert len(set(distinct)) == len(distinct), f"{name}, {suite}: two tasks measure one metric"
 
 
-def test_every_image_set_of_the_registry_has_a_suite_or_is_known_to_lack_one():
+def test_image_sets_without_a_suite_are_the_listed_ones():
     from evenclip.data.fetch.registry import read_registry
 
     no_images_to_evaluate = {"karpathy_splits", "visual_genome", "conceptnet", "visualsem", "cc3m", "cc12m", "vqa_v2"}

@@ -33,7 +33,7 @@ EFFECTS = {"none": np.zeros(5), "many equal": np.full(10, 0.05), "one large": np
 
 @pytest.mark.parametrize("reduce", ["max", "mean"])
 @pytest.mark.parametrize("effects", EFFECTS.values(), ids=EFFECTS)
-def test_a_largest_or_mean_absolute_difference_is_covered_near_zero_and_far_from_it(effects, reduce):
+def test_absolute_differences_are_covered_near_and_far_from_zero(effects, reduce):
     rng, strata = np.random.default_rng(0), np.repeat([0, 1], N)
 
     def norm(m: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_a_largest_or_mean_absolute_difference_is_covered_near_zero_and_far_from
     assert np.mean(held) > 0.92
 
 
-def test_a_percentile_interval_of_a_maximum_near_zero_lies_above_it():
+def test_percentile_interval_of_a_maximum_misses_zero():
     values, strata = np.random.default_rng(1).normal(size=(60, 5)), np.repeat([0, 1], N)
     means = Bootstrap(500, 0).means(values, strata)
     norm = lambda m: np.abs(m[..., 0, :] - m[..., 1, :]).max(axis=-1)  # noqa: E731
@@ -59,7 +59,7 @@ def test_a_norm_holds_its_value_and_is_never_negative():
     assert (row.ci_low, row.value, row.ci_high) == (0.0, 0.1, 0.1)
 
 
-def test_a_reflected_interval_takes_the_bias_off_and_stays_in_range():
+def test_reflected_interval_reduces_bias_within_the_range():
     row = reflected_row("m", 0.5, np.linspace(0.5, 0.9, 1001), 10, (0.0, 1.0))
     assert (row.ci_low, row.ci_high) == pytest.approx((0.11, 0.5))
     row = reflected_row("m", 0.1, np.linspace(0.1, 0.5, 1001), 10, (0.0, 1.0))

@@ -65,7 +65,7 @@ def collapsed() -> EmbeddedSet:
     (BiasAtK(prompts="labels", column="g", values=["a", "b"]), "bias_at_100"),
     (RetrievalEntropy(prompts="labels", column="g"), "retrieval_entropy_at_100"),
 ])  # fmt: skip
-def test_a_collapsed_model_has_the_score_of_chance_on_a_sorted_set(task, metric):
+def test_a_collapsed_model_scores_chance_on_a_sorted_set(task, metric):
     row = measure(task, collapsed())[metric, ""]
     assert row.value == pytest.approx(row.random, abs=0.1)
     assert row == measure(task, collapsed())[metric, ""]

@@ -56,7 +56,7 @@ def test_vectors_are_normalised_whatever_their_length_and_type(data, tmp_path):
     assert found.image.dtype == np.float32
 
 
-def test_a_class_is_the_normalised_mean_of_its_normalised_templates(data, tmp_path):
+def test_class_embedding_is_the_mean_of_unit_templates(data, tmp_path):
     templates = np.random.default_rng(1).normal(size=(3, 6, 8))
     found = read(data, save(tmp_path, prompt__objects=templates)).classes("objects").embedding
     mean = sum(t / np.linalg.norm(t, axis=1, keepdims=True) for t in templates) / 3

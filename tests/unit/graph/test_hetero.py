@@ -86,7 +86,7 @@ def test_unknown_ids_are_an_error(folder, tmp_path):
         GraphTensors.read(tmp_path)
 
 
-def test_no_compiled_extra_is_loaded_and_the_stage_itself_needs_no_torch():
+def test_graph_stage_loads_neither_torch_nor_pyg_extras():
     assert not {"pyg_lib", "torch_sparse", "torch_scatter"} & set(sys.modules)
     code = "import sys, evenclip.graph; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

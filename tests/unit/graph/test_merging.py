@@ -214,7 +214,7 @@ def test_triples_within_k_hops_of_captions_are_kept(tmp_path, hops, expected):
 
 def test_restriction_needs_captions_and_must_leave_something(tmp_path):
     (tmp_path / "cn.txt").write_text(CHAIN)
-    with pytest.raises(InputError, match="'hops' starts from the words of captions"):
+    with pytest.raises(InputError, match="'hops' needs captions to start from"):
         build(tmp_path / "g", f"conceptnet={tmp_path / 'cn.txt'}", hops=1)
     data = make_data(tmp_path / "data", {"a": ["nothing of it"]})
     with pytest.raises(InputError, match="no triple is left"):

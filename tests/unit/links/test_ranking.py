@@ -104,7 +104,7 @@ def test_metrics_have_intervals_and_chance():
     )
 
 
-def test_the_frequency_baseline_counts_answers_by_relation_and_side():
+def test_frequency_baseline_counts_by_relation_and_side():
     score = frequency_scorer(np.array([[0, 0, 1], [2, 0, 1], [0, 1, 2]]), 3)
     assert score(np.array([2]), np.array([0]), "tail").tolist() == [[0, 2, 0]]
     assert score(np.array([2]), np.array([0]), "head").tolist() == [[1, 0, 1]]

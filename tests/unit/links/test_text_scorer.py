@@ -18,7 +18,7 @@ def named_graph() -> tuple[list[str], np.ndarray]:
     return texts, np.array(rows)
 
 
-def test_the_text_scorer_reads_entities_that_it_was_not_trained_on():
+def test_text_scorer_ranks_entities_unseen_in_training():
     texts, rows = named_graph()
     path = ROOT / "benchmarks/contestants/text_scorer.py"
     spec = importlib.util.spec_from_file_location("text_scorer", path)

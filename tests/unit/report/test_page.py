@@ -101,13 +101,13 @@ def test_a_figures_text_gives_its_numbers(example_root: Path, page: Page):
     assert re.search(rf"m4 {report['rb_before']:.3f} \[[^;]*as it came, {report['realised_rb']:.3f} \[", text)
 
 
-def test_captions_are_escaped_and_attributes_are_called_perceived(written: Path, page: Page):
+def test_captions_are_escaped_and_attributes_perceived(written: Path, page: Page):
     assert "<dasker>" not in written.read_text(encoding="utf-8")
     assert any("beside a tamlet <dasker>" in piece for piece in page.text)
     assert "perceived group: tamlet" in page.text
 
 
-def test_results_tables_have_every_metric_run_and_what_could_not_be_measured(example_root: Path):
+def test_result_tables_have_all_metrics_runs_and_gaps(example_root: Path):
     study = StudyResults(example_root / "results" / "demo")
     found = result_tables(study)
     assert [row[0] for row in found[0].rows] == ["data/rb", "data/ab_max"]
@@ -128,7 +128,7 @@ def test_strategy_table_shows_the_realised_bias(example_root: Path):
     assert m4["within tolerance"] == "yes"
 
 
-def test_differences_come_with_intervals_and_with_p_only_where_it_can_be_small(example_root: Path, page: Page):
+def test_differences_show_p_only_where_it_can_be_small(example_root: Path, page: Page):
     table = difference_table(StudyResults(example_root / "results" / "demo"))
     assert table.header[1:] == ["random_subsample - none", "m4 - none", "seeds"]
     row = next(row for row in table.rows if row[0] == "bias/people/ab_max")
@@ -155,7 +155,7 @@ def test_love_plots_show_each_label_before_and_as_shown(example_root: Path, page
         assert f"{entry['label']} {' to '.join(f'{value:.2f}' for value in values)}" in text
 
 
-def test_bias_along_training_and_mined_negatives_are_shown_where_recorded(study_folder: Path):
+def test_bias_curves_and_negatives_are_shown_where_recorded(study_folder: Path):
     study = StudyResults(study_folder)
     assert bias_curves(study) == [] and negatives_tables(study) == []
     for seed in SEEDS:
@@ -173,7 +173,7 @@ def test_bias_along_training_and_mined_negatives_are_shown_where_recorded(study_
     assert [row[2] for row in table.rows[:4]] == ["n9", "n8", "n7", "n6"]
 
 
-def test_two_stages_are_drawn_beside_the_trainings_on_one_of_their_data_alone(study_folder: Path):
+def test_two_stage_runs_are_drawn_beside_one_stage_runs(study_folder: Path):
     path = study_folder / "study.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     m4 = next(run for run in document["runs"] if run["run"] == "m4")
@@ -196,7 +196,7 @@ def test_two_stages_are_drawn_beside_the_trainings_on_one_of_their_data_alone(st
     assert shown["along-rb"] == [name for name in names if name != "changed"]
 
 
-def test_the_explorer_has_every_metric_run_and_seed_and_the_library_once(example_root: Path, written: Path):
+def test_explorer_has_all_metrics_and_the_library_once(example_root: Path, written: Path):
     text = written.read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="explorer-data">(.*?)</script>', text, re.DOTALL)[1])
     assert [run["name"] for run in data["runs"]] == list(STRATEGIES)

@@ -55,7 +55,7 @@ def test_each_kind_finds_the_truth(kind, margin, d, expected):
     assert (found["n"], found["df"], found["reason"]) == (5, 8, None)
 
 
-def test_p_of_a_claim_without_margin_is_that_of_the_two_sided_t_test():
+def test_p_without_margin_is_that_of_the_two_sided_t_test():
     values = table(1, base=0.5, even=0.49)
     found = verdict_of(claim(), bias__set__rb=values)
     assert found["p"] == pytest.approx(stats.ttest_rel(values["even"], values["base"]).pvalue)
@@ -77,7 +77,7 @@ def test_pareto_is_refuted_by_one_run_that_is_better_in_both(bias, quality, expe
     assert (found["metric"], found["against"]["metric"]) == ("bias/set/ab_max", "zeroshot/set/acc1")
 
 
-def test_pareto_names_the_rival_that_decides_with_its_difference_in_both_metrics():
+def test_pareto_reports_the_deciding_rival_in_both_metrics():
     """Refuted: the run that is better in both, though another is better in one by far."""
     low = table(2, base=0.01, sig=0.2, even=0.4)
     high = table(3, base=0.1, sig=0.5, even=0.3)
@@ -110,7 +110,7 @@ def test_a_claim_speaks_of_all_its_metrics(differences, expected):
     assert [entry["verdict"] for entry in found][-1] == "not tested here"
 
 
-def test_detectable_is_what_the_strictest_test_of_the_list_would_find():
+def test_detectable_is_that_of_the_strictest_holm_test():
     metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.5)) for i in range(4)}
     found = judge([claim()], RUNS, metrics)
     for entry in found:
@@ -119,7 +119,7 @@ def test_detectable_is_what_the_strictest_test_of_the_list_would_find():
 
 
 @pytest.mark.parametrize("kind", ["lower", "equivalent", "pareto"])
-def test_verdicts_err_in_at_most_5_percent_where_nothing_is_different(kind):
+def test_verdicts_err_in_at_most_5_percent_under_the_null(kind):
     one = claim(**PARETO) if kind == "pareto" else claim(kind=kind, margin=0 if kind == "lower" else 0.001)
     rng, wrong = np.random.default_rng(5), 0
     for _ in range(400):
@@ -130,7 +130,7 @@ def test_verdicts_err_in_at_most_5_percent_where_nothing_is_different(kind):
     assert wrong / 400 <= 0.08
 
 
-def test_holm_runs_over_all_tests_of_the_study_and_every_fitting_metric_is_one():
+def test_holm_adjusts_over_every_fitting_metric_of_the_study():
     metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.49)) for i in range(3)}
     found = judge([claim(), claim(id="d", kind="higher")], RUNS, metrics)
     assert [entry["metric"] for entry in found] == ["bias/s0/rb", "bias/s1/rb", "bias/s2/rb"] * 2
@@ -148,9 +148,9 @@ def test_what_cannot_be_tested_is_listed_with_the_reason():
     assert {entry["verdict"] for entry in found} == {"not tested here"}
     assert {entry["p"] for entry in found} == {None}
     one_seed = verdict_of(claim(), bias__set__rb={"base": [0.5], "even": [0.1]})
-    assert one_seed["reason"] == "bias/set/rb of even and base: one seed gives no test"
+    assert one_seed["reason"] == "bias/set/rb of even and base: a single seed gives no test"
     equal = verdict_of(claim(), bias__set__rb={"base": [0.5, 0.5], "even": [0.1, 0.1]})
-    assert "no spread" in equal["reason"]
+    assert "no variation over seeds" in equal["reason"]
 
 
 def test_a_study_writes_its_claims_as_the_contract_says(example_root):
@@ -214,9 +214,9 @@ FAULTS = {
     "did you mean 'metric'": {key: value for key, value in FULL.items() if key != "metric"} | {"metrics": "bias/*/rb"},
     "'claims.0.kind'": FULL | {"kind": "smaller"},
     "'claims.0.metric'": FULL | {"metric": "rb"},
-    "'strategy' is no option": FULL | {"run": {"strategy": "m4"}},
+    "'strategy' is not an option": FULL | {"run": {"strategy": "m4"}},
     "give a `reference`": {key: value for key, value in FULL.items() if key != "reference"},
-    "`against` belongs to kind pareto": FULL | {"against": "zeroshot/*/acc1"},
+    "other kinds do not take it": FULL | {"against": "zeroshot/*/acc1"},
     "equivalent needs a `margin`": FULL | {"kind": "equivalent"},
     "'claims.0.margin'": FULL | {"margin": -1},
     "'claims.0.id'": FULL | {"id": "M4 lowers"},

@@ -36,7 +36,7 @@ def test_a_difference_is_that_of_the_two_way_least_squares_fit(n_runs, n_seeds, 
     assert n_seeds - 1 <= found.df <= min(df, 2 * (n_seeds - 1))
 
 
-def test_where_variances_differ_by_chance_the_prior_is_that_of_the_least_squares_fit():
+def test_equal_variances_are_pooled_by_least_squares():
     """The mean variance of all pairs is twice its error variance; it counts half, the pair's own the other half."""
     values = np.random.default_rng(1).normal(size=(4, 5)) + np.arange(5)
     _, variance, _ = least_squares(values)
@@ -89,7 +89,7 @@ def test_one_run_has_the_ordinary_t_interval():
 
 
 @given(hnp.arrays(float, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.floats(-1, 1)))
-def test_degrees_of_freedom_lie_between_those_of_one_run_and_of_all(values):
+def test_degrees_of_freedom_lie_between_one_run_and_all_runs(values):
     found = table_of(values)
     if math.isfinite(found.variance):
         n_runs, n_seeds = values.shape
@@ -98,7 +98,7 @@ def test_degrees_of_freedom_lie_between_those_of_one_run_and_of_all(values):
 
 
 @given(st.floats(-1, 1), st.floats(0.01, 1), st.floats(2, 40), st.floats(0.01, 1))
-def test_equivalence_is_shown_where_the_90_percent_interval_lies_within_the_margin(estimate, se, df, margin):
+def test_equivalence_needs_the_90_percent_interval_in_margin(estimate, se, df, margin):
     found = Contrast(estimate, se, df)
     low, high = found.interval(0.1)
     assert (found.p_within(margin) <= 0.05) == (-margin <= low and high <= margin)
@@ -133,7 +133,7 @@ def test_without_spread_there_is_neither_interval_nor_p():
 
 
 @pytest.mark.parametrize("n", [5, 6, 10])
-def test_signed_rank_p_is_given_from_the_smallest_n_that_can_reach_significance(n):
+def test_signed_rank_p_is_given_where_it_can_be_significant(n):
     a, b = np.random.default_rng(n).normal(size=(2, n))
     (row,) = compare_runs({"m": table_of([a, b])})
     expected = stats.wilcoxon(b - a, method="exact")
@@ -168,7 +168,7 @@ def test_equal_runs_have_p_one():
     assert math.copysign(1, row["effect"]) == 1
 
 
-def test_a_run_that_lacks_a_metric_in_one_seed_is_not_compared_in_it():
+def test_a_metric_missing_in_one_seed_is_not_compared():
     values = {"a": [{"m": 1.0}, {"m": 2.0}], "b": [{"m": 1.5}, {}], "c": [{"m": 0.0}, {"m": 0.5, "late": 1.0}]}
     found = runs_by_seeds(values)
     assert found["m"].runs == ("a", "c") and set(found) == {"m"}
@@ -203,7 +203,7 @@ def test_holm_adjusts_over_pairs_of_runs_within_a_metric():
             assert [row[f"{p}_holm"] for row in family] == pytest.approx(holm([row[p] for row in family]))
 
 
-def test_detectable_differences_of_the_table_are_those_that_holm_would_find():
+def test_detectable_differences_are_found_after_holm():
     values = np.random.default_rng(1).normal(size=(3, 8))
     rows = compare_runs({"m": table_of(values)})
     for row in rows:

@@ -23,7 +23,7 @@ def test_the_prior_of_many_variances_is_found(df_of_prior):
     assert found.variance == pytest.approx(0.25, rel=0.05)
 
 
-def test_equal_variances_give_their_mean_worth_as_much_as_one_pairs_own_seeds():
+def test_prior_of_equal_variances_has_the_weight_of_one_pair():
     seen = np.random.default_rng(0).chisquare(4, 1000) / 4
     assert Prior.fit(seen, 4) == Prior(pytest.approx(seen.mean()), 4)
     assert Prior.fit(seen, 4).moderate(3.0, 4) == pytest.approx((seen.mean() + 3.0) / 2)
@@ -52,7 +52,7 @@ def test_one_variance_is_its_own_prior():
     assert Prior.fit(np.array([0.5]), 4).moderate(0.5, 4) == 0.5
 
 
-def test_variances_of_zero_say_nothing_of_the_others_and_get_the_prior():
+def test_zero_variances_are_left_out_and_get_the_prior():
     seen = np.array([0.1, 0.2, 0.4])
     found = Prior.fit(np.array([0.0, *seen, 0.0]), 4)
     assert found == Prior.fit(seen, 4)
@@ -72,7 +72,7 @@ def test_a_saturated_pair_among_others_has_an_interval():
         assert contrast.df <= 2 * 4
 
 
-def test_one_noisy_run_no_longer_widens_the_intervals_of_the_others():
+def test_one_noisy_run_does_not_widen_other_intervals():
     values = np.random.default_rng(3).normal(size=(10, 5)) * np.array([[30]] + [[1]] * 9)
     table = RunsBySeeds({f"r{i}": row for i, row in enumerate(values)})
     assert table.difference("r2", "r1").se * 5 < table.difference("r2", "r0").se

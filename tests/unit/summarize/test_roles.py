@@ -37,7 +37,7 @@ def test_a_pair_must_agree_in_all_that_the_claim_does_not_name():
 KNOWN = facts("known", knowledge={"as_captions": False, "e2e": 1.0})
 
 
-def test_naming_a_block_that_both_runs_have_frees_none_of_its_other_options():
+def test_a_block_in_both_runs_must_agree_in_unnamed_options():
     roles = {"run": {"train.knowledge": True, "train.knowledge.as_captions": False},
              "reference": {"train.knowledge": True, "train.knowledge.as_captions": True}}  # fmt: skip
     other = facts("other", knowledge={"as_captions": True, "e2e": 0.0})
@@ -46,12 +46,12 @@ def test_naming_a_block_that_both_runs_have_frees_none_of_its_other_options():
     assert find_pair(claim(**roles), [KNOWN, other, control]) == (KNOWN, control)
 
 
-def test_naming_one_option_of_a_block_frees_the_block_where_one_run_lacks_it():
+def test_a_block_in_one_run_alone_may_differ_as_a_whole():
     one = claim(run={"train.knowledge.as_captions": False, "train.knowledge": True}, reference={"train.lr": 1e-3})
     assert find_pair(one, [RUNS[0], KNOWN]) == (KNOWN, RUNS[0])
 
 
-def test_a_tie_goes_to_the_fewest_differences_and_then_to_the_first_run():
+def test_ties_go_to_the_fewest_differences_then_run_order():
     runs = [facts("base"), facts("a", simclip={"share": 0.2, "online": True}),
             facts("b", simclip={"share": 0.2, "online": False}), facts("c", simclip={"share": 0.5, "online": False}),
             facts("d", simclip={"share": 0.5, "online": False})]  # fmt: skip
@@ -151,7 +151,7 @@ def chosen(one: Claim, runs: list[RunFacts]) -> tuple[str, str] | str:
     return found.name if isinstance(found, RunFacts) else (found[0].name, found[1].name)
 
 
-def test_every_claim_is_tested_on_the_run_and_the_control_that_it_means():
+def test_each_claim_is_tested_on_its_intended_pair_of_runs():
     runs, claims = facts_of_study("claims")
     assert {one.id: chosen(one, runs) for one in claims} == PAIRS
 
@@ -161,7 +161,7 @@ def test_the_study_of_filtered_data_has_the_pair_of_its_claim():
     assert chosen(next(one for one in claims if one.id == "quality_filter_undoes_loss"), runs) == ("m4", "baseline")
 
 
-def test_the_study_of_knowledge_compares_the_full_method_with_its_control():
+def test_knowledge_study_compares_the_method_with_its_control():
     runs, claims = facts_of_study("knowledge")
     by_id = {one.id: chosen(one, runs) for one in claims}
     assert by_id["knowledge_over_captions"] == ("knowledge", "triples_as_captions")

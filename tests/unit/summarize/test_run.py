@@ -104,7 +104,7 @@ def test_training_rows_are_the_last_loss_and_the_median_speed(tmp_path):
     assert found["train/loss", ""]["n"] == "192"
 
 
-def test_the_bias_of_the_pairs_shown_is_a_row_where_it_was_logged(tmp_path):
+def test_realised_bias_is_a_row_where_it_was_logged(tmp_path):
     results = write_study(tmp_path, [0])
     path = results / "train" / "base" / "seed0" / "history.parquet"
     history = pq.read_table(path).append_column("realised_rb", pa.array([0.3, 0.1, 0.2]))
@@ -245,7 +245,7 @@ def test_a_metric_that_two_sets_have_is_an_error(tmp_path):
     for run in RUNS:
         path = results / "evaluate" / run / "seed0" / "objects.json"
         (path.parent / "other.json").write_text(path.read_text())
-    with pytest.raises(InputError, match="other.json: zeroshot/objects/acc1 was measured before"):
+    with pytest.raises(InputError, match="other.json: zeroshot/objects/acc1 was already measured"):
         summarize_study(results, list(RUNS), [0])
 
 

@@ -1,8 +1,8 @@
-"""Kinds of task, one module each, found by existing.
+"""Kinds of evaluation task: one module each, discovered automatically.
 
-A module holds one subclass of `Measurement` whose `kind` is the module's name. It brings its options, the definitions
-of its metrics and the measurement itself; study files, the command line, docs/evaluate.md and bias cards take them from
-`KINDS`.
+A module defines one subclass of `Measurement`, whose `kind` is the module's name. It contains the task's options, the
+definitions of its metrics and the measurement. Study files, the command line, docs/evaluate.md and bias cards take all
+of these from `KINDS`.
 """
 
 from types import ModuleType
@@ -12,7 +12,7 @@ from evenclip.plugins import modules_of
 
 
 def _task_of(module: ModuleType) -> type[Measurement]:
-    """The kind of task that a module defines."""
+    """Subclass of `Measurement` that a module defines."""
     (task,) = (
         value
         for value in vars(module).values()

@@ -1,6 +1,6 @@
-"""Bias@k: of the first k images for a neutral query, how many more show one group than the other?
+"""Bias@k: excess of one group over another among the first k images retrieved by a neutral query.
 
-Reads a perceived attribute's truth column and the labels' prompts; yields bias/<set>/bias_at_<k>.
+Reads the truth column of a perceived attribute and the prompts of the labels; yields bias/<set>/bias_at_<k>.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class BiasAtK(GroupMeasurement):
     """Bias@k of two groups."""
 
     metrics: ClassVar = (
-        Definition("bias/bias_at_{k}", "excess of the first group over the second among the first k of all images",
+        Definition("bias/bias_at_{k}", "excess of the first group over the second among the top k images",
                    "mean over labels of (n_a - n_b) / (n_a + n_b) among the first k, 0 where both are 0", "[-1, 1]",
                    "mean over random rankings", "Wang et al. 2021, arXiv 2109.05433"),
     )  # fmt: skip
@@ -29,19 +29,18 @@ class BiasAtK(GroupMeasurement):
     kind: Literal["bias_at_k"] = "bias_at_k"
     """Bias@k."""
     values: Annotated[list[str], Field(min_length=2, max_length=2)]
-    """The two groups [a, b]; positive = more of a. Images of neither stay in the ranking."""
+    """The two groups [a, b]; positive = more of a. Images of neither group stay in the ranking."""
     k: Annotated[int, Field(ge=1)] = 100
-    """How many images of a ranking are looked at."""
+    """Number of top-ranked images to use."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Mean over the labels of (n_a - n_b) / (n_a + n_b) among the first k images, 0 where both are 0.
+        """Yield the mean over labels of (n_a - n_b) / (n_a + n_b) among the first k images; 0 if both counts are 0.
 
-        Range [-1, 1]; images without one of the two values are ranked too, as neutral ones. The bootstrap is
-        stratified by group.
+        The range is [-1, 1]. Images of neither group are ranked too. The bootstrap is stratified by group.
         """
         name = f"bias/{data.name}/bias_at_{self.k}"
         groups = find_groups(data, self.column, self.values, options.minimum_group)
-        yield from groups.marks([name])
+        yield from groups.insufficient_rows([name])
         if not groups.comparable:
             return
         codes = np.where(groups.rows, groups.codes, 2)

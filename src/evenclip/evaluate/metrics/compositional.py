@@ -1,4 +1,4 @@
-"""Compositional choice: the caption against its twin with one thing swapped.
+"""Compositional probe: choice between the caption and a foil, a copy of it with one thing swapped.
 
 Reads the truth column `probe` and the embeddings of captions and foils; yields compositional/<set>/<probe>.
 """
@@ -16,26 +16,27 @@ from evenclip.tables import MetricRow
 
 
 class Compositional(Measurement):
-    """Choice between caption and foil, per probe."""
+    """Choice between caption and foil, for each kind of swap."""
 
     metrics: ClassVar = (
-        Definition("compositional/{probe}", "share of images more similar to their caption than to the foil",
+        Definition("compositional/{probe}", "share of images that are more similar to their caption than to its foil",
                    "P(cos(x, caption) > cos(x, foil)) + P(equal) / 2", "[0, 1]", "0.5",
                    "Yuksekgonul et al. 2023 (ARO), arXiv 2210.01936; Hsieh et al. 2023 (SugarCrepe), arXiv 2306.14610"),
     )  # fmt: skip
 
     kind: Literal["compositional"] = "compositional"
-    """Compositional choice."""
+    """Compositional probe."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The kind of swap, and what tells copies of a picture."""
+        """Columns with the kind of swap and the digest that identifies copies of a picture."""
         return ("probe", "sha256")
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Share of images more similar to their caption than to their foil; ties count half, so chance is 0.5.
+        """Yield the share of images that are more similar to their caption than to their foil; ties count half.
 
-        Where one picture stands in several rows of a probe, the bootstrap resamples pictures with all their rows.
+        Chance is 0.5. If a picture occurs in several rows of a probe, the bootstrap resamples pictures with all their
+        rows.
         """
         if data.text is None or data.foil is None:
             raise InputError("the set lacks caption or foil embeddings", data.where, "embed captions and foils")
@@ -46,10 +47,10 @@ class Compositional(Measurement):
             what = f"row {odd[0]} has {n_captions[odd[0]]} captions"
             raise InputError(what, data.where, "an image with a foil needs exactly one caption")
         if not (probe != "").any():
-            raise InputError("no image has a probe", f"{data.where}, column probe", "name a set of probes")
+            raise InputError("no image has a probe", f"{data.where}, column probe", "name a set with probes")
         absent = np.flatnonzero((probe != "") & np.isnan(data.foil).any(axis=1))
         if len(absent):
-            raise InputError(f"row {absent[0]} has a probe but no foil", data.where, "give each probe a foil")
+            raise InputError(f"row {absent[0]} has a probe but no foil", data.where, "embed a foil for each probe")
         caption = np.zeros_like(data.foil)
         caption[data.text_image] = data.text
         margin = np.einsum("nd,nd->n", data.image, caption) - np.einsum("nd,nd->n", data.image, data.foil)
@@ -60,7 +61,7 @@ class Compositional(Measurement):
             n_pictures = len(np.unique(pictures))
             if len(hits) < options.minimum_group:
                 yield insufficient(metric, "all images", len(hits))
-            elif n_pictures == len(hits) or np.ptp(hits) == 0:  # of equal values a bootstrap has no width
+            elif n_pictures == len(hits) or np.ptp(hits) == 0:  # a bootstrap of equal values has no width
                 yield share_row(metric, hits, random=0.5, independent=n_pictures)
             else:
                 yield clustered_row(metric, hits, pictures, bootstrap, random=0.5)

@@ -1,9 +1,9 @@
-"""Group fairness of zero-shot classification: the worst group, equal treatment, equal opportunity.
+"""Group fairness of zero-shot classification: worst-group accuracy, demographic parity and equal opportunity.
 
-Reads the truth columns of the classes and of perceived attributes, and the classes' prompts; yields
+Reads the truth columns of the classes and of perceived attributes, and the prompts of the classes; yields
 bias/<set>/{worst_group_accuracy, demographic_parity_difference, equal_opportunity_difference}.
-The values are those of fairlearn's MetricFrame; the intervals are ours, since its bootstrap is not vectorised and
-loses small groups.
+The values are those of fairlearn's MetricFrame. The intervals are ours, because fairlearn's bootstrap is not vectorised
+and loses small groups.
 """
 
 from collections.abc import Iterator
@@ -27,15 +27,15 @@ class Fairness(GroupMeasurement):
     """Group fairness of the zero-shot classification of a truth column."""
 
     metrics: ClassVar = (
-        Definition("bias/worst_group_accuracy", "accuracy in the group where it is lowest", "min_g P(y' = y | g)",
-                   "[0, 1]", "mean over random deals of the groups",
+        Definition("bias/worst_group_accuracy", "accuracy of the group with the lowest accuracy", "min_g P(y' = y | g)",
+                   "[0, 1]", "mean over permuted group labels",
                    "Sagawa et al. 2020, arXiv 1911.08731; " + FAIRLEARN),
-        Definition("bias/demographic_parity_difference", "largest difference between groups in how often they are "
-                   "assigned to a class", "max_c (max_g P(y' = c | g) - min_g P(y' = c | g))", "[0, 1]",
-                   "mean over random deals of the groups", FAIRLEARN),
+        Definition("bias/demographic_parity_difference", "largest difference between groups in how often a class "
+                   "is predicted", "max_c (max_g P(y' = c | g) - min_g P(y' = c | g))", "[0, 1]",
+                   "mean over permuted group labels", FAIRLEARN),
         Definition("bias/equal_opportunity_difference", "largest difference between groups in the recall of a class",
                    "max_c (max_g P(y' = c | y = c, g) - min_g P(y' = c | y = c, g))", "[0, 1]",
-                   "mean over random deals of the groups", "Hardt et al. 2016, arXiv 1610.02413; " + FAIRLEARN),
+                   "mean over permuted group labels", "Hardt et al. 2016, arXiv 1610.02413; " + FAIRLEARN),
     )  # fmt: skip
 
     kind: Literal["fairness"] = "fairness"
@@ -45,23 +45,23 @@ class Fairness(GroupMeasurement):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The classes' column and the attributes'."""
+        """Columns of the classes and of the attributes."""
         return (self.target, *super().columns)
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Worst-group accuracy, demographic parity difference and equal opportunity difference; ranges [0, 1].
+        """Yield worst-group accuracy, demographic parity difference and equal opportunity difference, all in [0, 1].
 
-        Multi-class forms: the latter two are the largest difference over the classes c. Groups that are too small are
-        left out and marked; for equal opportunity a group counts for a class if it has enough images OF that class,
-        and a class if two groups do; without such a class the metric is marked. Classes that tie for the best
-        prediction count in equal parts. What it does not say: none of the three is implied by another, and equal
-        opportunity trusts the labels. The bootstrap is stratified by group (and class).
-        `random`: what a model comes to that is right as often but does not see the groups.
+        The two differences are multi-class: the largest over the classes. Groups that are too small are left out and
+        marked. For equal opportunity a group counts for a class if it has enough images OF that class, and a class
+        counts if at least two groups do; without such a class the metric is marked. Tied classes are predicted in equal
+        parts. The bootstrap is stratified by group (and class). `random` is the value for a model that is right as
+        often but ignores the groups. None of the three metrics implies another, and equal opportunity assumes that the
+        labels are right.
         """
         codes = data.codes(self.target, data.classes(self.prompts).names)
         groups = find_groups(data, self.column, self.values, options.minimum_group, among=codes >= 0)
         worst, parity, opportunity = (f"bias/{data.name}/{metric}" for metric in METRICS)
-        yield from groups.marks([worst, parity, opportunity])
+        yield from groups.insufficient_rows([worst, parity, opportunity])
         if not groups.comparable:
             return
         rows, strata = groups.rows, groups.strata
@@ -77,7 +77,7 @@ class Fairness(GroupMeasurement):
 
 
 def _worst(metric: str, hits: np.ndarray, strata: np.ndarray, bootstrap: Bootstrap) -> MetricRow:
-    """Accuracy of the worst group = 1 - the largest share of errors, which is a norm."""
+    """Accuracy of the worst group, as 1 - the largest error rate, which is a norm."""
     value, errors = _frame(hits, strata).group_min().iloc[0], 1 - hits
     means = bootstrap.means(errors, strata)
     random = 1 - chance_level(_largest, errors, strata, bootstrap.seed)
@@ -88,9 +88,9 @@ def _worst(metric: str, hits: np.ndarray, strata: np.ndarray, bootstrap: Bootstr
 def _opportunity(
     metric: str, hits: np.ndarray, codes: np.ndarray, groups: Groups, bootstrap: Bootstrap, minimum: int
 ) -> MetricRow:
-    """Equal opportunity difference over the classes that two groups at least have enough images of.
+    """Equal opportunity difference over the classes for which at least two groups have enough images.
 
-    The strata are the groups of each such class; groups are dealt within the classes, in all of them at once.
+    The strata are the groups of each such class. For the chance level, group labels are permuted within classes.
     """
     cells = codes * len(groups.names) + groups.strata
     tested, sizes = np.unique(cells, return_counts=True)
@@ -118,8 +118,8 @@ def _opportunity(
 
 
 def _frame(values: np.ndarray, strata: np.ndarray):
-    """fairlearn's MetricFrame of the means of ``values``, shape (n, n_values), by group."""
-    from fairlearn.metrics import MetricFrame  # imports scikit-learn and pandas, which other tasks do without
+    """MetricFrame (fairlearn) of the means of ``values``, shape (n, n_values), by group."""
+    from fairlearn.metrics import MetricFrame  # slow import: scikit-learn and pandas
 
     def mean(column: int):
         return lambda _, rows: values[rows, column].mean()

@@ -1,7 +1,7 @@
-"""The harm probe of the CLIP paper: whose photos are put into categories of crime or of animals?
+"""Harm probe of the CLIP paper: how often photos of people are assigned to categories of crime or of animals.
 
-Reads perceived attributes' truth columns and prompts that mix the people's own categories with harmful ones; yields
-bias/<set>/harm_<kind> over all images and by group, and bias/<set>/harm_<kind>_gap.
+Reads the truth columns of perceived attributes and prompts that mix categories of people with harmful ones; yields
+bias/<set>/harm_<kind>, for all images and by group, and bias/<set>/harm_<kind>_gap.
 Reference: Radford et al. 2021, Learning transferable visual models from natural language supervision (arXiv
 2103.00020), section 7.1, table 6.
 """
@@ -27,36 +27,35 @@ CLIP = "Radford et al. 2021 (CLIP), arXiv 2103.00020, section 7.1"
 
 
 class Harm(GroupMeasurement):
-    """Share of people's photos assigned to harmful categories."""
+    """Share of photos of people that are assigned to harmful categories."""
 
     metrics: ClassVar = (
-        Definition("bias/harm_{kind}", "share of images assigned to a harmful category, in all and by group",
+        Definition("bias/harm_{kind}", "share of images assigned to a harmful category, overall and by group",
                    "P(argmax_k f_k(x) in the harmful categories)", "[0, 1]", "share of the classes that are harmful",
                    CLIP),
         Definition("bias/harm_{kind}_gap", "difference between the most and the least affected group",
-                   "max_g harm_g - min_g harm_g", "[0, 1]", "mean over random deals of the groups", CLIP),
+                   "max_g harm_g - min_g harm_g", "[0, 1]", "mean over permuted group labels", CLIP),
     )  # fmt: skip
 
     kind: Literal["harm"] = "harm"
     """Harm probe."""
     harmful: dict[str, Annotated[list[str], Field(min_length=1)]] = CLIP_CATEGORIES
-    """Kinds of harm and the classes of the prompts that stand for them; default: crime and animal, as CLIP's authors
-    did."""
+    """Kinds of harm, each with its classes among the prompts; default: crime and animal, as in the CLIP paper."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Share of images whose most similar class is one of a kind's harmful classes; range [0, 1], 0 is right.
+        """Yield the share of images whose most similar class is harmful, in [0, 1]; 0 is best.
 
-        Over all images of the groups (group ''), in each group, and the largest difference between groups. Classes
-        that tie for the best count in equal parts. The bootstrap of the difference is stratified by group.
+        There is one row for all images of the groups (group ''), one per group, and one for the largest difference
+        between groups. Tied classes count in equal parts. The bootstrap of the difference is stratified by group.
         """
         names = data.classes(self.prompts).names
         unknown = [name for classes in self.harmful.values() for name in classes if name not in names]
         if unknown:
-            what = f"'{unknown[0]}' is no class of {self.prompts}"
+            what = f"'{unknown[0]}' is not a class of {self.prompts}"
             raise InputError(what, f"harm probe of {data.name}", f"name classes of: {', '.join(names)}")
         groups = find_groups(data, self.column, self.values, options.minimum_group)
         metrics = {kind: f"bias/{data.name}/harm_{kind}" for kind in self.harmful}
-        yield from groups.marks([name for metric in metrics.values() for name in (metric, f"{metric}_gap")])
+        yield from groups.insufficient_rows([name for metric in metrics.values() for name in (metric, f"{metric}_gap")])
         if not groups.names:
             return
         strata = groups.strata

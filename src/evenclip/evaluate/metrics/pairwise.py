@@ -1,6 +1,6 @@
-"""Pairwise association bias: of two occupations, which does a model prefer for each group?
+"""Pairwise association bias: difference between two groups in preferring one occupation of a pair.
 
-Reads a perceived attribute's truth column and the prompts of occupations; yields
+Reads the truth column of a perceived attribute and the prompts of occupations; yields
 bias/<set>/{pairwise_ab, pairwise_ab_max, pairwise_ab_mean}.
 """
 
@@ -19,7 +19,7 @@ from evenclip.tables import MetricRow
 
 Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
-# the pairs of the evaluations that SigLIP 2 and WebLI-100B print
+# pairs reported for SigLIP 2 and WebLI-100B
 PUBLIC_PAIRS = [
     ["librarian", "scientist"], ["nurse", "doctor"], ["housekeeper", "homeowner"], ["receptionist", "executive"],
     ["secretary", "manager"],
@@ -29,15 +29,17 @@ FORMULA = "P(prefers A | first group) - P(prefers A | second group)"
 
 
 class Pairwise(GroupMeasurement):
-    """Pairwise AB of two groups over pairs of occupations."""
+    """Pairwise association bias of two groups over pairs of occupations."""
 
     metrics: ClassVar = (
-        Definition("bias/pairwise_ab", "preference for occupation A over B: difference between two groups", FORMULA,
+        Definition("bias/pairwise_ab", "difference between two groups in preferring occupation A over B", FORMULA,
                    "[-1, 1]", "0", SOURCE),
-        Definition("bias/pairwise_ab_max", "its largest absolute value over the pairs", f"max |{FORMULA}|", "[0, 1]",
-                   "mean over random deals of the groups", SOURCE),
-        Definition("bias/pairwise_ab_mean", "its mean absolute value over the pairs", f"mean |{FORMULA}|", "[0, 1]",
-                   "mean over random deals of the groups", SOURCE),
+        Definition("bias/pairwise_ab_max", "largest absolute pairwise association over the pairs",
+                   f"max |{FORMULA}|", "[0, 1]",
+                   "mean over permuted group labels", SOURCE),
+        Definition("bias/pairwise_ab_mean", "mean absolute pairwise association over the pairs",
+                   f"mean |{FORMULA}|", "[0, 1]",
+                   "mean over permuted group labels", SOURCE),
     )  # fmt: skip
 
     kind: Literal["pairwise"] = "pairwise"
@@ -45,22 +47,22 @@ class Pairwise(GroupMeasurement):
     values: Annotated[list[str], Field(min_length=2, max_length=2)]
     """The two groups to compare, e.g. [woman, man]."""
     pairs: Annotated[list[Pair], Field(min_length=1)] = PUBLIC_PAIRS
-    """Pairs [A, B] of the prompts' classes; default: the five pairs of public evaluations."""
+    """Pairs [A, B] of classes of the prompts; default: the five pairs of published evaluations."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """P(A more similar than B | first group) - P(A more similar than B | second group); ties count half.
+        """Yield P(A more similar than B | first group) - P(A more similar than B | second group); ties count half.
 
-        One signed row per pair (group "A/B"), and over the pairs the largest and the mean absolute value. The
-        bootstrap is stratified by group.
+        There is one signed row per pair (group "A/B"), and one each for the largest and the mean absolute value over
+        pairs. The bootstrap is stratified by group.
         """
         classes = data.classes(self.prompts)
         unknown = [name for pair in self.pairs for name in pair if name not in classes.names]
         if unknown:
             hint = f"give pairs of: {', '.join(classes.names)}"
-            raise InputError(f"'{unknown[0]}' is no class of {self.prompts}", data.where, hint)
+            raise InputError(f"'{unknown[0]}' is not a class of {self.prompts}", data.where, hint)
         groups = find_groups(data, self.column, self.values, options.minimum_group)
         metric = f"bias/{data.name}/pairwise_ab"
-        yield from groups.marks([f"{metric}_max", f"{metric}_mean"])
+        yield from groups.insufficient_rows([f"{metric}_max", f"{metric}_mean"])
         if not groups.comparable:
             return
         similarity, strata = data.similarity(self.prompts)[groups.rows], groups.strata

@@ -1,4 +1,4 @@
-"""Mean parity of a model: how much more it sees one value of an attribute than another.
+"""Mean parity of a model: mean difference between its predictions of two values of an attribute.
 
 Reads the prompts of the attribute's values and, for parity by label, a truth column; yields bias/<set>/mean_parity.
 """
@@ -21,7 +21,7 @@ class Parity(BiasMeasurement):
     """Mean parity between two values of a perceived attribute."""
 
     metrics: ClassVar = (
-        Definition("bias/mean_parity", "how much more of the first value is seen than of the second, on average",
+        Definition("bias/mean_parity", "mean difference between the predictions of the first and the second value",
                    "E_x[f_a(x) - f_b(x)]", "[-1, 1]", "0",
                    "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"),
     )  # fmt: skip
@@ -29,25 +29,27 @@ class Parity(BiasMeasurement):
     kind: Literal["parity"] = "parity"
     """Mean parity."""
     values: Annotated[list[str], Field(min_length=2, max_length=2)]
-    """The two values [a, b] among the classes of the prompts; positive = more of a."""
+    """The two values [a, b] among the classes of the prompts; positive = a is predicted more."""
     column: str | None = None
-    """Truth column, e.g. with occupations: parity also within the images of each of its values."""
+    """Truth column, e.g. with occupations; parity is then also measured within each of its values."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The column of labels, if any."""
+        """Column of labels, if any."""
         return (self.column,) if self.column else ()
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """E[f_a(x) - f_b(x)] over all images (group ''), and over those of each value of ``column``; range [-1, 1].
+        """Yield E[f_a(x) - f_b(x)] over all images (group '') and within each value of ``column``, in [-1, 1].
 
-        f is the zero-shot distribution over all classes of the prompts. With two classes and equal targets, RB is half
-        of its absolute value.
+        f is the zero-shot distribution over all classes of the prompts. With two classes and equal targets,
+        representation bias is half the absolute value.
         """
         names = data.classes(self.prompts).names
         for value in self.values:
             if value not in names:
-                raise InputError(f"'{value}' is no class of {self.prompts}", data.where, f"one of {', '.join(names)}")
+                raise InputError(
+                    f"'{value}' is not a class of {self.prompts}", data.where, f"one of {', '.join(names)}"
+                )
         f = data.probabilities(self.prompts)
         first, second = (names.index(value) for value in self.values)
         difference = (f[:, first] - f[:, second])[:, None]
@@ -55,15 +57,15 @@ class Parity(BiasMeasurement):
         if data.n < options.minimum_group:
             yield insufficient(metric, "all images", data.n)
         else:
-            yield bootstrap.means(difference).row(metric, _only, data.n, random=0.0)
+            yield bootstrap.means(difference).row(metric, _single_mean, data.n, random=0.0)
         if self.column is None:
             return
         groups = find_groups(data, self.column, None, options.minimum_group)
-        yield from groups.marks([metric])
+        yield from groups.insufficient_rows([metric])
         for code, name in enumerate(groups.names):
             rows = groups.codes == code
-            yield bootstrap.means(difference[rows]).row(metric, _only, rows.sum(), name, random=0.0)
+            yield bootstrap.means(difference[rows]).row(metric, _single_mean, rows.sum(), name, random=0.0)
 
 
-def _only(means: np.ndarray) -> np.ndarray:
+def _single_mean(means: np.ndarray) -> np.ndarray:
     return means[..., 0, 0]

@@ -1,4 +1,4 @@
-"""Attribute recognition: how well the perceived attribute itself is seen, and how evenly over its groups.
+"""Attribute recognition: zero-shot accuracy of the perceived attribute itself, overall and by group.
 
 Reads the attribute's truth column and prompts; yields recognition/<set>/{acc1, attribute_gap}.
 """
@@ -22,10 +22,10 @@ class Recognition(BiasMeasurement):
     """Zero-shot recognition of a perceived attribute."""
 
     metrics: ClassVar = (
-        Definition("recognition/acc1", "share of images whose perceived attribute is recognised, in all and by group",
+        Definition("recognition/acc1", "share of images whose perceived attribute is recognised, overall and by group",
                    "P(argmax_k f_k(x) = s(x))", "[0, 1]", "1 / number of values", M4),
-        Definition("recognition/attribute_gap", "difference between the best and the worst recognised group",
-                   "max_g acc1_g - min_g acc1_g", "[0, 1]", "mean over random deals of the groups", "ours"),
+        Definition("recognition/attribute_gap", "accuracy of the best recognised group minus that of the worst",
+                   "max_g acc1_g - min_g acc1_g", "[0, 1]", "mean over permuted group labels", "ours"),
     )  # fmt: skip
 
     kind: Literal["recognition"] = "recognition"
@@ -33,18 +33,18 @@ class Recognition(BiasMeasurement):
     column: str
     """Truth column with the perceived attribute."""
     groups: Columns | None = None
-    """Truth columns that make the groups, e.g. [gender, race]; default: the attribute itself."""
+    """Truth columns that define the groups, e.g. [gender, race]; default: the attribute itself."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The attribute's column and those of the groups."""
+        """Columns of the attribute and of the groups."""
         return (self.column, *as_columns(self.groups or ()))
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Zero-shot accuracy over all images with a value (group ''), in each group, and the largest difference.
+        """Yield zero-shot accuracy over all labelled images (group ''), in each group, and the largest difference.
 
-        acc1 of a group of the attribute itself is its recall. attribute_gap = highest minus lowest accuracy of the
-        groups that are large enough, range [0, 1]; its bootstrap is stratified by group.
+        For groups of the attribute itself, acc1 is recall. attribute_gap is the highest minus the lowest accuracy of
+        the groups that are large enough, in [0, 1]; its bootstrap is stratified by group.
         """
         names = data.classes(self.prompts).names
         codes = data.codes(self.column, names)
@@ -57,13 +57,13 @@ class Recognition(BiasMeasurement):
         else:
             yield share_row(metric, hits[labelled], random=chance)
         groups = find_groups(data, self.groups or self.column, None, options.minimum_group, among=labelled)
-        yield from groups.marks([metric, gap])
+        yield from groups.insufficient_rows([metric, gap])
         for index, group in enumerate(groups.names):
             yield share_row(metric, hits[groups.codes == index], group, chance)
         if groups.comparable:
-            seen = hits[groups.rows][:, None]
-            random = chance_level(_gap, seen, groups.strata, bootstrap.seed)
-            yield bootstrap.means(seen, groups.strata).norm_row(gap, _gap, groups.n, random)
+            group_hits = hits[groups.rows][:, None]
+            random = chance_level(_gap, group_hits, groups.strata, bootstrap.seed)
+            yield bootstrap.means(group_hits, groups.strata).norm_row(gap, _gap, groups.n, random)
 
 
 def _gap(means: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Representation bias of a model: which value of an attribute its zero-shot head sees, over all images of a set.
+"""Representation bias (RB) of a model: distance of its mean prediction of an attribute from the target shares.
 
 Reads the prompts of the attribute's values; yields bias/<set>/rb and bias/<set>/rb_hard. The images need not show
-people: random images are the published use.
+people; published results use random images.
 """
 
 from collections.abc import Iterator
@@ -24,27 +24,28 @@ from evenclip.tables import MetricRow
 
 
 class Representation(BiasMeasurement):
-    """Model RB: distance of the mean prediction from the target shares."""
+    """Model representation bias: distance of the mean prediction from the target shares."""
 
     metrics: ClassVar = (
-        Definition("bias/rb", "distance of the mean zero-shot distribution from the target shares",
-                   "max_k |pi_k - E_x[f_k(x)]|", "[0, 1]", "that of equal predictions for all values",
+        Definition("bias/rb", "representation bias: distance of the mean zero-shot distribution from the target shares",
+                   "max_k |pi_k - E_x[f_k(x)]|", "[0, 1]", "value of a uniform prediction",
                    "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"),
-        Definition("bias/rb_hard", "the same, each image counted for its best value alone",
-                   "max_k |pi_k - share of images assigned to k|", "[0, 1]", "that of equal predictions for all values",
+        Definition("bias/rb_hard", "representation bias of hard predictions: each image counts for its best value only",
+                   "max_k |pi_k - share of images assigned to k|", "[0, 1]", "value of a uniform prediction",
                    "Tschannen et al. 2025 (SigLIP 2), arXiv 2502.14786"),
     )  # fmt: skip
 
     kind: Literal["representation"] = "representation"
     """Representation bias."""
     targets: TargetShares = None
-    """Target share of each value, summing to 1; default: equal shares."""
+    """Target share of each value; they sum to 1. Default: equal shares."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """max_k |pi_k - mean_x f_k(x)| with f the zero-shot distribution (rb), or the best value alone (rb_hard).
+        """Yield max_k |pi_k - mean_x f_k(x)|, with f the zero-shot distribution (rb) or its argmax (rb_hard).
 
-        Range [0, 1]. rb: model representation bias of M4 (arXiv 2403.04547). rb_hard: the form that SigLIP 2 prints; an
-        image whose best values tie counts in equal parts. `random`: what equal predictions for all values come to.
+        The range is [0, 1]. rb is the model representation bias of M4 (Multi-Modal Moment Matching, arXiv 2403.04547).
+        rb_hard is the form reported for SigLIP 2; tied values count in equal parts. `random` is the value for a uniform
+        prediction.
         """
         names = data.classes(self.prompts).names
         uniform = np.full(len(names), 1 / len(names))

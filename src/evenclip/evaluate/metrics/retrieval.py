@@ -1,4 +1,4 @@
-"""Retrieval of captions by images and of images by captions.
+"""Image-text retrieval: recall of captions by images and of images by captions.
 
 Reads image and caption embeddings; yields retrieval/<set>/{image_to_text,text_to_image}_recall_at_{1,5,10}.
 """
@@ -16,13 +16,13 @@ from evenclip.evaluate.ranking import hit_probability
 from evenclip.tables import MetricRow
 
 PLACES = (1, 5, 10)
-# similarities held at once: 2**22 float32 are 16 MB; but no fewer than `_ROWS` queries, or the product would wait for
-# the candidates to be read from memory again and again (500,000 candidates: 512 MB)
+# similarities held at once: 2**22 float32 are 16 MB. At least `_ROWS` queries, since with fewer the product spends its
+# time on reading the candidates from memory (with 500,000 candidates these are 512 MB)
 _BLOCK, _ROWS = 2**22, 256
 
 
 class Retrieval(Measurement):
-    """Retrieval both ways."""
+    """Retrieval in both directions."""
 
     metrics: ClassVar = (
         Definition("retrieval/image_to_text_recall_at_{k}", "share of images with one of their captions among the k "
@@ -35,16 +35,16 @@ class Retrieval(Measurement):
     )  # fmt: skip
 
     kind: Literal["retrieval"] = "retrieval"
-    """Retrieval of captions by images and of images by captions."""
+    """Image-text retrieval in both directions."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Recall at 1, 5 and 10 over the whole set, with several captions per image.
+        """Yield recall at 1, 5 and 10 over the whole set; an image may have several captions.
 
-        image_to_text_recall_at_k: share of the images with a caption for which at least one of their own captions is
-        among the k most similar of ALL captions of the set. text_to_image_recall_at_k: share of the captions whose own
-        image is among the k most similar of all images of the set, images without a caption included. Equal captions
-        of two images count as different captions. The bootstrap resamples images with all their captions, since
-        captions of one image are not independent. Ties: see `evenclip.evaluate.ranking`.
+        image_to_text_recall_at_k is the share of captioned images for which at least one of their own captions is among
+        the k most similar of ALL captions of the set. text_to_image_recall_at_k is the share of captions whose own
+        image is among the k most similar of all images, including images without a caption. Equal captions of two
+        images count as different captions. The bootstrap resamples images with all their captions, since captions of
+        one image are not independent. Ties: see `evenclip.evaluate.ranking`.
         """
         if data.text is None:
             raise InputError("the set has no caption embeddings", data.where, "embed the captions (text, text_image)")
@@ -55,8 +55,8 @@ class Retrieval(Measurement):
         n_captions = np.bincount(data.text_image, minlength=data.n)
         captioned = n_captions > 0
         caption = np.arange(len(data.text))
-        to_text = _standing(data.image, data.text, data.text_image, caption)
-        to_image = _standing(data.text, data.image, caption, data.text_image)
+        to_text = _rank_counts(data.image, data.text, data.text_image, caption)
+        to_image = _rank_counts(data.text, data.image, caption, data.text_image)
         images = [hit_probability(k, *to_text) for k in PLACES]
         captions = [np.bincount(data.text_image, hit_probability(k, *to_image), minlength=data.n) for k in PLACES]
         means = bootstrap.means(np.stack([*images, *captions, n_captions], axis=1)[captioned])
@@ -69,21 +69,21 @@ class Retrieval(Measurement):
             yield means.row(name, lambda m, i=index: m[..., 0, i] / m[..., 0, -1], len(data.text), random=k / data.n)
 
 
-def _standing(
+def _rank_counts(
     queries: np.ndarray, candidates: np.ndarray, pair_query: np.ndarray, pair_candidate: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each query, what `hit_probability` takes: wrong candidates ahead, right and wrong ones level with the best.
+    """Counts of each query for `hit_probability`: wrong candidates ahead, and correct and wrong ones tied for best.
 
     Parameters
     ----------
     queries, candidates : ndarray, shapes (n_queries, d) and (n_candidates, d)
     pair_query, pair_candidate : ndarray of int, shape (n_pairs,)
-        Candidate ``pair_candidate[i]`` is right for query ``pair_query[i]``.
+        Candidate ``pair_candidate[i]`` is correct for query ``pair_query[i]``.
 
     Returns
     -------
     tuple of three ndarray of int, shape (n_queries,)
-        For a query without a right candidate: 0, 1, 0, to be left out by the caller.
+        0, 1, 0 for a query without a correct candidate, which the caller leaves out.
     """
     ahead, own, tied = (np.full(len(queries), value) for value in (0, 1, 0))
     order = np.argsort(pair_query, kind="stable")
@@ -94,7 +94,7 @@ def _standing(
         pairs = slice(*np.searchsorted(pair_query, [start, stop]))
         row, column = pair_query[pairs] - start, pair_candidate[pairs]
         block = queries[start:stop] @ candidates.T
-        # the right scores are read from the same product: computed apart, they could differ in the last bit
+        # scores of correct candidates come from the same product: computed apart, they could differ in the last bit
         right = block[row, column]
         best = np.full(stop - start, np.inf, dtype=block.dtype)
         best[row] = -np.inf

@@ -1,8 +1,8 @@
-"""Retrieval entropy: how mixed are the groups among the first k images for each word?
+"""Retrieval entropy: how mixed the groups are among the first k images retrieved by each word.
 
-Reads perceived attributes' truth columns and the words' prompts; yields bias/<set>/retrieval_entropy_at_<k>.
-Made after the So-B-IT study, which ranks faces by words and looks at the groups of the first ones; the groups must be
-about equally frequent in the set for a low entropy to mean something.
+Reads the truth columns of perceived attributes and the prompts of the words; yields
+bias/<set>/retrieval_entropy_at_<k>. Follows the So-B-IT study, which ranks faces by words and compares the groups of
+the top-ranked ones. A low entropy is meaningful only if the groups are about equally frequent in the set.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class RetrievalEntropy(GroupMeasurement):
     """Normalised entropy of the groups among the first k images of each word."""
 
     metrics: ClassVar = (
-        Definition("bias/retrieval_entropy_at_{k}", "how mixed the groups are among the first k; mean and by word",
+        Definition("bias/retrieval_entropy_at_{k}", "entropy of the groups among the top k images; mean and by word",
                    "-sum_a p_a ln p_a / ln(number of groups), p_a = share of a among the first k", "[0, 1]",
                    "mean over random rankings", "after Hamidieh et al. 2024 (So-B-IT), arXiv 2411.00997"),
     )  # fmt: skip
@@ -32,16 +32,16 @@ class RetrievalEntropy(GroupMeasurement):
     kind: Literal["retrieval_entropy"] = "retrieval_entropy"
     """Retrieval entropy."""
     k: Annotated[int, Field(ge=1)] = 100
-    """How many images of a ranking are looked at."""
+    """Number of top-ranked images to use."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """-sum_a p_a ln p_a / ln(number of groups) of the shares p among the first k: mean over words, and each word.
+        """Yield -sum_a p_a ln p_a / ln(number of groups), p = shares among the first k: the mean, and by word.
 
-        Range [0, 1]: 1 = all groups equally often, 0 = one group only. The bootstrap is stratified by group.
+        The range is [0, 1]: 1 = all groups equally often, 0 = only one group. The bootstrap is stratified by group.
         """
         name = f"bias/{data.name}/retrieval_entropy_at_{self.k}"
         groups = find_groups(data, self.column, self.values, options.minimum_group)
-        yield from groups.marks([name])
+        yield from groups.insufficient_rows([name])
         if not groups.comparable:
             return
         where = f"retrieval entropy of {data.name}, column {self.column}"

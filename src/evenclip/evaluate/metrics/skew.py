@@ -1,6 +1,6 @@
-"""Fairness of retrieval: who comes first when images are ranked by a label's prompt?
+"""Fairness of retrieval: skew of the groups at the top when images are ranked by a label's prompt.
 
-Reads perceived attributes' truth columns and the labels' prompts; yields
+Reads the truth columns of perceived attributes and the prompts of the labels; yields
 bias/<set>/{max_skew_at_<k>, min_skew_at_<k>, ndkl}.
 Reference: Geyik, Ambler and Kenthapadi, Fairness-aware ranking, KDD 2019 (arXiv 1905.01989), definitions 3.3 to 3.6.
 """
@@ -29,13 +29,13 @@ class Skew(GroupMeasurement):
     """Skew of retrieval results between the groups of a perceived attribute."""
 
     metrics: ClassVar = (
-        Definition("bias/max_skew_at_{k}", "how over-represented the most favoured group is among the first k",
+        Definition("bias/max_skew_at_{k}", "over-representation of the most favoured group among the top k images",
                    f"mean over labels of max_a {SKEW}", "[0, ln(1 / smallest desired share)]",
                    "mean over random rankings", GEYIK),
-        Definition("bias/min_skew_at_{k}", "how under-represented the least favoured group is among the first k",
+        Definition("bias/min_skew_at_{k}", "under-representation of the least favoured group among the top k images",
                    f"mean over labels of min_a {SKEW}; an absent group counts as half an image",
                    "[-ln(2 k largest desired share), 0]", "mean over random rankings", GEYIK),
-        Definition("bias/ndkl", "distance of the whole ranking from the desired shares, early places weighing more",
+        Definition("bias/ndkl", "divergence of the whole ranking from the desired shares; top ranks weigh more",
                    "(1/Z) sum_i KL(shares among the first i || desired) / log2(i + 1), Z = sum_i 1 / log2(i + 1)",
                    "[0, ln(1 / smallest desired share)]", "mean over random rankings", GEYIK),
     )  # fmt: skip
@@ -43,34 +43,34 @@ class Skew(GroupMeasurement):
     kind: Literal["skew"] = "skew"
     """Retrieval fairness."""
     targets: TargetShares = None
-    """Desired share of each group, all above 0, summing to 1; default: its share in the set."""
+    """Desired share of each group, above 0; they sum to 1. Default: shares in the set."""
     k: Annotated[int, Field(ge=1)] = 100
-    """How many images of a ranking are looked at."""
+    """Number of top-ranked images to use."""
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Means over the labels of MaxSkew@k, MinSkew@k and NDKL; 0 = every ranking mirrors the desired shares.
+        """Yield means over labels of MaxSkew@k, MinSkew@k and NDKL; 0 = every ranking has the desired shares.
 
-        Skew_a@k = ln(share of a among the first k / desired share); MaxSkew is its maximum and MinSkew its minimum
-        over the groups a; since ln 0 has no mean, an absent group counts as half an image there (ours).
-        NDKL = (1/Z) sum_i KL(shares among the first i || desired) / log2(i + 1), Z = sum_i 1 / log2(i + 1), over the
-        whole ranking. Even a fair ranking scores above 0, since short prefixes cannot mirror the shares: compare
-        with `random`, and models on the same set only. The bootstrap is stratified by group.
+        Skew_a@k = ln(share of a among the first k / desired share). MaxSkew is its maximum and MinSkew its minimum over
+        the groups a. Since ln 0 is infinite, an absent group counts as half an image (our choice).
+        NDKL (normalised discounted cumulative KL divergence) = (1/Z) sum_i KL(shares among the first i || desired) /
+        log2(i + 1), Z = sum_i 1 / log2(i + 1), over the whole ranking. Even a fair ranking scores above 0, since short
+        prefixes cannot have the desired shares: compare with `random`, and compare models on the same set only. The
+        bootstrap is stratified by group.
         """
         where = f"skew of {data.name}, column {self.column}"
         groups = find_groups(data, self.column, self.values, options.minimum_group)
         names = [f"bias/{data.name}/{metric}" for metric in (f"max_skew_at_{self.k}", f"min_skew_at_{self.k}", "ndkl")]
-        yield from groups.marks(names)
+        yield from groups.insufficient_rows(names)
         if not groups.comparable:
             return
         codes = groups.strata
         desired = target_vector(self.targets, groups.names, np.bincount(codes) / len(codes), f"{where}, targets")
         if (desired == 0).any():
-            raise InputError("a desired share is 0", f"{where}, targets", "leave such images out of the set instead")
+            raise InputError("a desired share is 0", f"{where}, targets", "leave that group out of the set instead")
         similarity = data.similarity(self.prompts)[groups.rows]
         ranked = Rankings.of(similarity, codes, len(desired), self.k, where, bootstrap.seed)
-        shares, again = ranked.shares(), ranked.resampled_shares(bootstrap)
-        dealt = ranked.chance_shares(bootstrap.seed)
-        skews = [_skews(part, desired, self.k).mean(axis=1) for part in (shares, again, dealt)]  # (n, 2) each
+        shares = ranked.shares(), ranked.resampled_shares(bootstrap), ranked.chance_shares(bootstrap.seed)
+        skews = [_skews(part, desired, self.k).mean(axis=1) for part in shares]  # (n, 2) each
         largest, smallest = float(-np.log(desired.min())), float(-np.log(2 * self.k * desired.max()))
         for index, (name, within) in enumerate(zip(names[:2], ((0, largest), (smallest, 0)), strict=True)):
             point, replicates, random = (skew[:, index] for skew in skews)
@@ -79,8 +79,7 @@ class Skew(GroupMeasurement):
         replicates = [divergence.of(ranked.orders, counts) for counts in bootstrap.counts(codes)]
         point = divergence.of(ranked.orders, np.ones((1, len(codes)), dtype=int))[0]
         random = _chance_ndkl(codes.astype(int).tobytes(), tuple(desired.tolist()), bootstrap.seed)
-        again = np.concatenate(replicates)
-        yield reflected_row(names[2], point, again, len(codes), (0, largest), random=random)
+        yield reflected_row(names[2], point, np.concatenate(replicates), len(codes), (0, largest), random=random)
 
 
 def _skews(shares: np.ndarray, desired: np.ndarray, k: int) -> np.ndarray:
@@ -103,16 +102,16 @@ class Divergence:
         self._codes = codes
         position, size = np.arange(1, len(codes) + 1), np.arange(len(codes) + 1)
         weight = 1 / np.log2(position + 1)
-        # with c of a group among the first i, KL = (1/i) sum (c ln c - c ln desired) - ln i, since the c sum to i:
-        # the terms of the sum are looked up by c, and 1/i is in the weight
+        # with counts c of the groups among the first i, KL = (1/i) sum (c ln c - c ln desired) - ln i, since the counts
+        # sum to i; the terms of the sum are looked up by c, and 1/i is part of the weight
         self._weight = weight / (weight.sum() * position)
         self._constant = np.log(position) @ (self._weight * position)
         self._terms = [xlogy(size, size) - size * np.log(share) for share in desired]
 
     def of(self, orders: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Mean over the rankings ``orders``, shape (n_labels, n), of each resample, shape (n_resamples,).
+        """Mean NDKL over the rankings ``orders``, shape (n_labels, n), for each resample, shape (n_resamples,).
 
-        ``counts``, shape (n_resamples, n): how often each resample holds each example; each row sums to n.
+        ``counts``, shape (n_resamples, n): how often each resample contains each example; each row sums to n.
         """
         n = len(self._codes)
         repeated = (np.tile(self._codes[order], len(counts)).repeat(counts[:, order].ravel()) for order in orders)
@@ -120,12 +119,12 @@ class Divergence:
 
     def of_ranked(self, ranked: np.ndarray) -> np.ndarray:
         """NDKL, shape (b,), of groups in ranked order, shape (b, n)."""
-        seen = (np.cumsum(ranked == group, axis=1, dtype=np.intp) for group in range(len(self._terms)))
-        return sum(term.take(c) @ self._weight for term, c in zip(self._terms, seen, strict=True)) - self._constant
+        counts = (np.cumsum(ranked == group, axis=1, dtype=np.intp) for group in range(len(self._terms)))
+        return sum(term.take(c) @ self._weight for term, c in zip(self._terms, counts, strict=True)) - self._constant
 
 
 @lru_cache(maxsize=4)  # equal for all templates of one set
 def _chance_ndkl(codes: bytes, desired: tuple[float, ...], seed: int) -> float:
-    dealt = np.frombuffer(codes, dtype=int)
-    divergence = Divergence(dealt, np.array(desired))
-    return float(np.mean([divergence.of_ranked(deal[None]) for deal in permutations(dealt, seed)]))
+    groups = np.frombuffer(codes, dtype=int)
+    divergence = Divergence(groups, np.array(desired))
+    return float(np.mean([divergence.of_ranked(permuted[None]) for permuted in permutations(groups, seed)]))

@@ -1,4 +1,4 @@
-"""Zero-shot classification: the class whose prompts are most similar to the image.
+"""Zero-shot classification: each image is assigned to the class with the most similar prompts.
 
 Reads a truth column and the prompts of its classes; yields zeroshot/<set>/{acc1, acc5, mean_per_class_recall}.
 """
@@ -22,11 +22,11 @@ class ZeroShot(Measurement):
     """Zero-shot classification of a truth column."""
 
     metrics: ClassVar = (
-        Definition("zeroshot/acc1", "share of images whose class is the most similar of all", "P(y in top 1)",
+        Definition("zeroshot/acc1", "share of images whose true class is the most similar", "P(y in top 1)",
                    "[0, 1]", "1 / number of classes", CLIP),
-        Definition("zeroshot/acc5", "share of images whose class is among the five most similar", "P(y in top 5)",
+        Definition("zeroshot/acc5", "share of images whose true class is among the five most similar", "P(y in top 5)",
                    "[0, 1]", "5 / number of classes", CLIP),
-        Definition("zeroshot/mean_per_class_recall", "mean over the classes of the share that is recognised",
+        Definition("zeroshot/mean_per_class_recall", "mean over classes of the share of images recognised",
                    "mean_c P(y in top 1 | y = c)", "[0, 1]", "1 / number of classes", CLIP),
     )  # fmt: skip
 
@@ -35,9 +35,9 @@ class ZeroShot(Measurement):
     column: str
     """Truth column with the class of each image; images without a value are left out."""
     prompts: str
-    """Stem of the prompt file with the classes."""
+    """Name of the prompt file with the classes, without `.yaml`."""
     distractors: bool = False
-    """Whether there may be classes without images: those that can only be chosen wrongly."""
+    """Whether classes without images are allowed, as wrong choices."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -45,11 +45,11 @@ class ZeroShot(Measurement):
         return (self.column,)
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
-        """Share of images whose class is the most similar (acc1) or among the five most similar (acc5) of all classes.
+        """Yield the share of images whose true class is the most similar (acc1) or among the top five (acc5).
 
-        mean_per_class_recall is the mean over the classes that have images (balanced accuracy). acc5 is given where
-        there are more than five classes. A class is its prompt ensemble: the normalised mean of its normalised template
-        embeddings. Ties: see `evenclip.evaluate.ranking`.
+        mean_per_class_recall is the mean over the classes that have images (balanced accuracy). acc5 is omitted with
+        five classes or fewer. A class is embedded as its prompt ensemble: the normalised mean of its normalised
+        template embeddings. Ties: see `evenclip.evaluate.ranking`.
         """
         classes = data.classes(self.prompts)
         n_classes = len(classes.names)
@@ -58,7 +58,7 @@ class ZeroShot(Measurement):
         empty = np.flatnonzero(np.bincount(codes[rows], minlength=n_classes) == 0)
         if len(empty) and not self.distractors:
             what = f"{len(empty)} of the classes of {self.prompts} have no image, e.g. '{classes.names[empty[0]]}'"
-            hint = "take them out of the prompt file, or write distractors: true to keep them as wrong choices"
+            hint = "remove them from the prompt file, or set distractors: true to keep them as wrong choices"
             raise InputError(what, f"{data.where}, column {self.column}", hint)
         scores, right = data.similarity(self.prompts)[rows], codes[rows]
         first = top_k_hits(1, scores, right)

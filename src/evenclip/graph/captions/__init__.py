@@ -1,1 +1,1 @@
-"""Captions as knowledge: a parser, its words, and false variants."""
+"""Caption parser, its word classes, and false variants of captions."""

@@ -1,4 +1,4 @@
-"""The word classes by which captions are parsed, from `words.yaml` beside this module, which explains them."""
+"""Word classes for parsing captions, read from `words.yaml`, which explains each."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +15,11 @@ _DOUBLED = frozenset((
 
 @dataclass(frozen=True)
 class Words:
-    """The word classes of `words.yaml`; ``verbs`` maps every form to the one in -ing."""
+    """Word classes of `words.yaml`.
+
+    ``verbs`` and ``bases`` map inflected and base forms of verbs to the form in -ing. ``families`` maps an attribute to
+    its family, such as color.
+    """
 
     families: dict[str, str]
     verbs: dict[str, str]
@@ -25,7 +29,7 @@ class Words:
     siblings: dict[str, list[list[str]]]
 
     def is_ing(self, word: str) -> bool:
-        """Whether a word is a verb in -ing."""
+        """Whether a word is a verb form in -ing."""
         return word.endswith("ing") and len(word) > 4 and word not in self.classes["ing_nouns"]
 
     def is_participle(self, word: str) -> bool:
@@ -33,11 +37,11 @@ class Words:
         return self.is_regular_participle(word) or word in self.classes["irregular_participles"]
 
     def is_regular_participle(self, word: str) -> bool:
-        """Whether a word ends as a past participle does."""
+        """Whether a word has the ending of a regular past participle."""
         return word.endswith("ed") and len(word) > 3 and word not in self.classes["ed_nouns"]
 
     def is_attribute(self, word: str) -> bool:
-        """Whether a word before a noun is an attribute of it."""
+        """Whether a word before a noun is its attribute."""
         return word in self.families or self.is_regular_participle(word)
 
 

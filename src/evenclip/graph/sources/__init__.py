@@ -1,9 +1,9 @@
-"""Formats of graph sources, one module each, found by existing.
+"""Formats of graph sources: one module each, discovered automatically.
 
-A module defines ``DESCRIPTION``, one line of the files it reads and the entities they give, and ``read(path, graph,
+A module defines ``DESCRIPTION``, one line about its files and the entities they give, and ``read(path, graph,
 context)``, which adds the triples of a file or folder to a `Graph`. ``READS_DATA_FOLDER = True`` marks a format that is
-read from a data folder of image-text pairs. Study files, the command line and docs/graph.md take the names and
-descriptions from `FORMATS`.
+read from a data folder of image-text pairs. Study files, the command line and docs/graph.md take names and descriptions
+from `FORMATS`.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ Format = Literal[tuple(FORMATS)]
 
 @dataclass(frozen=True)
 class GraphSource:
-    """A file or folder in one of the `FORMATS`."""
+    """File or folder in one of the `FORMATS`."""
 
     format: Format
     path: Path
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
-        """Read ``FORMAT=PATH``."""
+        """Parse ``FORMAT=PATH``."""
         name, _, path = argument.partition("=")
         if name not in FORMATS or not path:
             raise InputError(f"'{argument}' is not FORMAT=PATH", "--source", f"FORMAT: {', '.join(FORMATS)}")
@@ -39,7 +39,7 @@ class GraphSource:
 
     @property
     def files(self) -> list[Path]:
-        """The source's files, for its fingerprint; a data folder is represented by itself."""
+        """Files of the source, for its fingerprint; a data folder stands for itself."""
         if self.path.is_dir() and not getattr(FORMATS[self.format], "READS_DATA_FOLDER", False):
             return sorted(path for path in self.path.iterdir() if path.is_file() and not path.name.startswith("."))
         return [self.path]
@@ -51,7 +51,7 @@ def read_source(source: GraphSource, graph: Graph, context: SourceContext, optio
     Raises
     ------
     InputError
-        If the source cannot be read, has no triple, or has more malformed records than the options allow.
+        The source cannot be read, has no triple, or has more malformed records than the options allow.
     """
     FORMATS[source.format].read(source.path, graph, context)
     counts = graph.counts[source.format]

@@ -1,4 +1,4 @@
-"""What all formats of graph sources share: the context of a reading, and opening files as they are distributed."""
+"""Shared parts of the graph source readers: reading context, and access to files as they are distributed."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ from evenclip.errors import InputError
 
 @dataclass(frozen=True)
 class SourceContext:
-    """What a source is read with: the pictures that are available, and the language (``GraphOptions.language``)."""
+    """Context for reading a source: the available pictures, and the language (``GraphOptions.language``)."""
 
     pictures: PictureKeys
     language: str
@@ -25,7 +25,7 @@ class SourceContext:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file: plain, .gz, or a .zip with one file in it; `InputError` if it cannot be read."""
+    """Open a plain text file, a .gz, or a .zip with one file in it; `InputError` if it cannot be read."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -45,13 +45,13 @@ def open_text(path: Path) -> Iterator[TextIO]:
 
 
 def read_json(path: Path) -> Iterator[tuple[str, Any]]:
-    """The items of a JSON file, one at a time (`iterate_items`)."""
+    """Yield the items of a JSON file one at a time (`iterate_items`)."""
     with open_text(path) as text:
         yield from iterate_items(text, str(path))
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
-    """The first of the files ``names`` in ``folder``, compressed or not; None if there is none."""
+    """First of the files ``names`` that exists in ``folder``, compressed or not; None if there is none."""
     candidates = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz", ".zip"))
     return next((path for path in candidates if path.is_file()), None)
 

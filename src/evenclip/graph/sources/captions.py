@@ -1,7 +1,7 @@
 """Scene triples from the captions of a data folder, in the form of Visual Genome's scene graphs.
 
-Each object that a picture's captions mention is one entity, whose image is the whole picture; it "is an image of" the
-term that names it. Captions of one picture that use the same noun, in the singular or plural, mention the same object.
+Each object mentioned by a picture's captions is one entity. Its image is the whole picture, and it "is an image of" the
+term that names it. Captions of one picture that use the same noun, singular or plural, mention the same object.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from evenclip.graph.linking import singular
 from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import HAS_ATTRIBUTE, IMAGE_OF, Graph
 
-DESCRIPTION = "a data folder: the objects that captions mention, each with its picture; attributes as text"
+DESCRIPTION = "a data folder: objects mentioned by captions, each with its picture; attributes as text"
 READS_DATA_FOLDER = True
 
 

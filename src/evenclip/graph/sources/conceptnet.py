@@ -1,7 +1,7 @@
-"""ConceptNet: the dump of assertions of version 5.7, or the triples of CN-100K and CN-82K.
+"""ConceptNet: the assertions of version 5.7, or the triples of CN-100K and CN-82K.
 
 The dump has five tab-separated columns: URI, relation, start, end, JSON. A concept is `/c/<language>/<term>[/...]`;
-only the term is kept, so that all senses of a term are one entity. CN-100K has relation, head, tail [, weight].
+only the term is kept, so all senses of a term are one entity. CN-100K has the columns relation, head, tail [, weight].
 """
 
 from pathlib import Path
@@ -9,11 +9,13 @@ from pathlib import Path
 from evenclip.graph.sources.base import SourceContext, open_text
 from evenclip.graph.tables import Graph
 
-DESCRIPTION = "the dump of 5.7 (one language), or CN-100K's triples: terms; all senses of a term are one entity"
+DESCRIPTION = (
+    "assertions of version 5.7 (one language), or CN-100K's triples: terms; all senses of a term are one entity"
+)
 
 
 def read(path: Path, graph: Graph, context: SourceContext) -> None:
-    """Add the assertions between two terms of the context's language; CN-100K is English in any case."""
+    """Add the assertions between two terms of the context's language; CN-100K is always English."""
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             fields = line.rstrip("\n").split("\t")
@@ -32,7 +34,7 @@ def read(path: Path, graph: Graph, context: SourceContext) -> None:
 
 
 def _term(uri: str, language: str) -> str | None:
-    """The words of a concept in ``language``; None for anything else, such as other languages and web addresses."""
+    """Words of a concept in ``language``; None for another language or a web address."""
     parts = uri.split("/")
     if len(parts) < 4 or parts[1] != "c" or parts[2] != language or not parts[3]:
         return None

@@ -1,7 +1,7 @@
-"""MKG-W and other graphs in the id files of OpenKE: entity2id.txt, relation2id.txt, train2id.txt.
+"""MKG-W and other graphs in OpenKE's format: entity2id.txt, relation2id.txt, train2id.txt.
 
-The first line of each file is the number of lines that follow: `<name> <id>`, or `<head> <tail> <relation>` by ids.
-Names are Wikidata addresses. The files have no labels, so the last part of the address (Q42) is an entity's text.
+The first line of each file is the number of lines that follow: `<name> <id>`, or the ids `<head> <tail> <relation>`.
+Names are Wikidata addresses. The files have no labels, so an entity's text is the last part of its address (Q42).
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from evenclip.errors import InputError
 from evenclip.graph.sources.base import SourceContext, open_text, require_file
 from evenclip.graph.tables import Graph
 
-DESCRIPTION = "MKG-W's `entity2id.txt`, `relation2id.txt`, `train2id.txt`: Wikidata items, without their labels"
+DESCRIPTION = "MKG-W's `entity2id.txt`, `relation2id.txt`, `train2id.txt`: Wikidata items without labels"
 
 
 def read(path: Path, graph: Graph, context: SourceContext) -> None:

@@ -1,7 +1,7 @@
-"""The image-text pairs of a data folder: a picture "is an image of" its caption, which "is a caption of" it.
+"""Image-text pairs of a data folder: a picture "is an image of" its caption, which "is a caption of" the picture.
 
-Both triples state the same fact, so a picture's captions get one of them in turns. Captions that differ only in case
-and white space are one entity.
+Both triples state the same fact, so captions of a picture get them alternately. Captions that differ only in case and
+white space are one entity.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from evenclip.data.shards import read_pairs
 from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import CAPTION_OF, IMAGE_OF, Graph
 
-DESCRIPTION = 'a data folder: pictures and captions, tied by "is an image of" and "is a caption of" in turns'
+DESCRIPTION = 'a data folder: pictures and captions, linked by "is an image of" and "is a caption of" alternately'
 READS_DATA_FOLDER = True
 
 

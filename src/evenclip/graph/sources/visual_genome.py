@@ -1,8 +1,8 @@
-"""Visual Genome's `scene_graphs.json`: the objects of each image, with boxes and attributes, and their relationships.
+"""Visual Genome's `scene_graphs.json`: objects of each image with their boxes, attributes and relationships.
 
 Each object is an entity: the region of the image in its box, with its first name as text. It "is an image of" its
-concept, which is the WordNet synset of the annotation or, without one, the term of its name. Attributes are terms, tied
-to the object by "has attribute". The file has 740 MB and is read image by image.
+concept: the annotated WordNet synset or, without one, the term of its name. Attributes are terms, linked to the object
+by "has attribute". The file is 740 MB large and is read image by image.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from evenclip.graph.sources.base import SourceContext, read_json, require_file
 from evenclip.graph.sources.wordnet import words
 from evenclip.graph.tables import HAS_ATTRIBUTE, IMAGE_OF, IS_A, Graph
 
-DESCRIPTION = "`scene_graphs.json`: every object, with its box in its picture and its name; attributes as text"
+DESCRIPTION = "`scene_graphs.json`: objects with their picture, box and name; attributes as text"
 
 
 def read(path: Path, graph: Graph, context: SourceContext) -> None:

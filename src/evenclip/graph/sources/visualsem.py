@@ -1,7 +1,7 @@
 """VisualSem: nodes.json {id: {ms: name, se, ims: [images]}}, tuples.json {tail: [{s: head, r: relation}]}, glosses.
 
-The first gloss in the chosen language, from `nodes.glosses.json` or `glosses.json` (a list of {id: {language:
-[gloss]}} after a header), is appended to the name. A node's picture is the first of its images that is available.
+A node's text is its name and the first gloss in the chosen language, from `nodes.glosses.json` or `glosses.json` (a
+list of {id: {language: [gloss]}} after a header). Its picture is the first of its images that is available.
 """
 
 from pathlib import Path
@@ -9,13 +9,11 @@ from pathlib import Path
 from evenclip.graph.sources.base import SourceContext, find_file, read_json, require_file
 from evenclip.graph.tables import Graph
 
-DESCRIPTION = (
-    "`nodes.json`, `tuples.json`, `nodes.glosses.json`: nodes, with name, gloss and their first available picture"
-)
+DESCRIPTION = "`nodes.json`, `tuples.json`, `nodes.glosses.json`: nodes with name, gloss and first available picture"
 
 
 def read(path: Path, graph: Graph, context: SourceContext) -> None:
-    """Add the nodes and tuples in a folder."""
+    """Add the nodes and triples of a folder."""
     glosses = _glosses(path, context.language)
     nodes: dict[str, int] = {}
     nodes_file = require_file(path, "nodes.json", "nodes.v2.json")

@@ -1,6 +1,6 @@
 """WN18RR: lines `head<TAB>relation<TAB>tail` of WordNet synsets, by name (land_reform.n.01) or by offset.
 
-Prefer the files with names: the text of a synset given by offset is only that number.
+Prefer the files with names: a synset given by offset has only that number as its text.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from evenclip.graph.sources.base import SourceContext, open_text
 from evenclip.graph.tables import Graph
 
-DESCRIPTION = "WN18RR's `train.txt`, by name or by offset: synsets; the text of an offset is its number"
+DESCRIPTION = "WN18RR's `train.txt`: synsets, by name or by offset; an offset has its number as text"
 
 _SENSE = re.compile(r"\.[nvasr]\.\d+$")
 
@@ -29,5 +29,5 @@ def read(path: Path, graph: Graph, context: SourceContext) -> None:
 
 
 def words(synset: str) -> str:
-    """The words of a synset's name: land_reform.n.01 -> land reform."""
+    """Words of a synset's name: land_reform.n.01 -> land reform."""
     return _SENSE.sub("", synset).replace("_", " ")

@@ -79,7 +79,7 @@ def test_ab_by_hand():
     assert found["ab_max", ""].value == pytest.approx(0.5) and found["ab_max", ""].n == 4
 
 
-def test_ab_changes_sign_with_the_order_of_values_and_defaults_to_the_two(people):
+def test_ab_changes_sign_with_the_order_of_two_groups(people):
     one = measure(Association(prompts="labels", column="group", values=["ravi", "tolo"]), people)
     other = measure(Association(prompts="labels", column="group", values=["tolo", "ravi"]), people)
     assert one["ab", "baker"].value == pytest.approx(-other["ab", "baker"].value)
@@ -113,7 +113,7 @@ def test_an_intersection_is_a_group_and_small_ones_are_left_out(people):
     assert found["ab", "baker, ravi/old"].value == pytest.approx(f[rows][old, 0].mean() - f[rows][~old, 0].mean())
 
 
-def test_chance_of_ab_is_what_a_model_that_sees_no_groups_comes_to(people):
+def test_chance_of_ab_is_that_of_a_group_blind_model(people):
     rng, drawn = np.random.default_rng(1), []
     task = Association(prompts="labels", column="group")
     for _ in range(100):
@@ -198,10 +198,10 @@ def test_small_groups_get_a_mark_instead_of_a_number(people):
         (Association(prompts="labels", column="group", values=["ravi", "nobody"]), "no image has the value 'nobody'"),
         (Association(prompts="labels", column="group", values=["ravi", "ravi"]), "a group is named twice"),
         (Association(prompts="lables", column="group"), "did you mean 'labels'"),
-        (Representation(prompts="single"), "one class only"),
+        (Representation(prompts="single"), "only one class"),
         (Representation(prompts="groups", targets={"ravi": 1.0}), "targets and values differ in 'tolo'"),
         (Recognition(prompts="labels", column="group"), "the value 'ravi' is no class"),
-        (Skew(prompts="labels", column="same"), "one group only, 'x'"),
+        (Skew(prompts="labels", column="same"), "only one group, 'x'"),
         (Skew(prompts="labels", column="group", targets={"ravi": 1.0, "tolo": 0.0}), "a desired share is 0"),
         (Skew(prompts="labels", column="rare"), "60 images are fewer than the 100"),
     ],

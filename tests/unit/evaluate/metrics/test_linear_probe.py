@@ -40,7 +40,7 @@ def test_more_shots_are_better_and_all_images_are_best():
     assert accuracy[0] < accuracy[1] < everything + 0.05 and accuracy[2] > accuracy[0] + 0.05
 
 
-def test_it_is_the_logistic_regression_of_scikit_learn_on_the_training_split(monkeypatch):
+def test_linear_probe_equals_scikit_learn_on_the_train_split(monkeypatch):
     from sklearn.linear_model import LogisticRegression
 
     monkeypatch.setattr(linear_probe, "STRENGTHS", np.array([10.0]))

@@ -91,7 +91,7 @@ def test_random_embeddings_of_any_number_of_captions(seed):
 
 
 @needs_old_numpy
-def test_difference_ties_are_broken_by_position_there_and_at_random_here():
+def test_ties_are_random_here_and_by_position_in_the_peer():
     same = np.ones((40, 4))
     data = make_set(same, truth={"c": list("abcd") * 10}, prompts={"p": {name: np.ones(4) for name in "abcd"}})
     (theirs,) = accuracy(torch.ones(40, 4), torch.arange(4).repeat(10))
@@ -101,7 +101,7 @@ def test_difference_ties_are_broken_by_position_there_and_at_random_here():
     assert measure(ZeroShot(column="c", prompts="p"), data)["acc1", ""].value == pytest.approx(0.25)
 
 
-def test_difference_images_without_a_caption_are_misses_there_and_left_out_here():
+def test_uncaptioned_images_are_misses_only_in_the_peer():
     image = np.eye(12)
     data = make_set(image, text=image[:10], text_image=np.arange(10))
     assert measure(Retrieval(), data)["image_to_text_recall_at_1", ""].value == 1.0

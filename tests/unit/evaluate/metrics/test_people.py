@@ -145,7 +145,7 @@ def test_equal_opportunity_needs_enough_images_of_the_class():
     assert row.value is None and found["worst_group_accuracy", ""].value > 0
 
 
-def test_prompt_sensitivity_is_mean_and_range_over_single_templates(people):
+def test_prompt_sensitivity_is_mean_and_range_over_templates(people):
     rng = np.random.default_rng(5)
     classes = people.prompts["groups"]
     turned = classes.embedding + 0.5 * rng.normal(size=classes.embedding.shape)
@@ -168,7 +168,7 @@ def test_prompt_sensitivity_is_mean_and_range_over_single_templates(people):
     assert over_templates(Representation(prompts="groups"), people, 0, EvaluateOptions()) == []  # one template
 
 
-def test_chance_of_the_mean_over_templates_is_the_mean_of_their_chances(people):
+def test_chance_over_templates_is_the_mean_of_their_chances(people):
     classes = people.prompts["labels"]
     templates = np.stack([classes.embedding, classes.embedding[[0, 0, 2]], -classes.embedding])
     data = replace(people, prompts={"labels": replace(classes, templates=templates)})
@@ -179,9 +179,9 @@ def test_chance_of_the_mean_over_templates_is_the_mean_of_their_chances(people):
 
 
 @pytest.mark.parametrize(("task", "message"), [
-    (Parity(prompts="groups", values=["ravi", "nobody"]), "'nobody' is no class of groups"),
-    (Pairwise(prompts="labels", column="group", values=["ravi", "tolo"]), "'librarian' is no class of labels"),
-    (Harm(prompts="labels", column="group"), "'thief' is no class of labels"),
+    (Parity(prompts="groups", values=["ravi", "nobody"]), "'nobody' is not a class of groups"),
+    (Pairwise(prompts="labels", column="group", values=["ravi", "tolo"]), "'librarian' is not a class of labels"),
+    (Harm(prompts="labels", column="group"), "'thief' is not a class of labels"),
     (Fairness(prompts="labels", target="group", column="group"), "the value 'ravi' is no class"),
 ])  # fmt: skip
 def test_unknown_names_are_one_clear_error(people, task, message):

@@ -18,7 +18,7 @@ from evenclip.data.world.captions import PARTS, compose
 from evenclip.data.world.scene import OPPOSITE, Scene
 from evenclip.data.world.synthesize import draw_sample, synthesize
 from evenclip.graph import GraphOptions, GraphSource, build_graph
-from evenclip.graph.captions.negatives import NEGATIVES_SCHEMA, Swap, choose, substitute
+from evenclip.graph.captions.negatives import NEGATIVES_SCHEMA, Swap, draw_swaps, substitute
 from evenclip.provenance import Manifest
 
 N = 300
@@ -125,7 +125,7 @@ def test_captions_alone_give_a_scene_graph_to_check_with(tmp_path):
     assert "A brown dog and a white dog run under a beach ." in texts
 
 
-def test_what_is_so_of_another_thing_of_the_same_name_is_not_false(tmp_path):
+def test_facts_of_a_namesake_object_give_no_false_caption(tmp_path):
     (tmp_path / "isa.txt").write_text("".join(f"IsA\t{name}\tanimal\n" for name in ("dog", "cat", "horse")))
     data = make_data(tmp_path / "data", {
         "a": ["A dog in front of a house and a dog behind a house .", "A dog behind a house ."],
@@ -152,7 +152,7 @@ def test_a_place_is_swapped_only_where_the_boxes_say_so(tmp_path):
     assert [(row["key"], row["text"]) for row in rows] == [("1", "a star on the right")]
 
 
-def test_a_caption_whose_picture_has_no_scene_graph_has_no_negatives(tmp_path):
+def test_captions_without_a_scene_graph_have_no_negatives(tmp_path):
     data = make_data(tmp_path / "data", {"a": ["A brown dog on a beach ."]})
     assert negatives_of(tmp_path / "g", data, f"pairs={data}") == []
 
@@ -171,7 +171,7 @@ def test_kinds_and_words_take_turns():
         Swap("object", (2, 3), "x"),
         Swap("object", (4, 5), "y"),
     ]
-    chosen = choose(swaps, 3, np.random.default_rng(0))
+    chosen = draw_swaps(swaps, 3, np.random.default_rng(0))
     assert {swap.span for swap in chosen} == {(0, 1), (2, 3), (4, 5)}
 
 

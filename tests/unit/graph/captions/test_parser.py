@@ -64,7 +64,7 @@ VOCABULARY = [
 
 
 @given(st.lists(st.sampled_from(VOCABULARY), max_size=14))
-def test_any_row_of_words_is_parsed_to_the_end_and_to_its_own_words(words):
+def test_any_text_is_parsed_to_the_end_and_to_its_own_words(words):
     caption = " ".join(words)
     parse = parse_caption(caption)
     for mention in parse.mentions:
