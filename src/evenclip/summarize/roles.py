@@ -82,8 +82,8 @@ def find_pair(claim: Claim, runs: list[RunFacts]) -> tuple[RunFacts, RunFacts] |
 def _unnamed(run: RunFacts, reference: RunFacts, named: Iterable[str]) -> set[str]:
     """Options that differ between two runs although the claim does not name them.
 
-    A block that is on in one run and off in the other counts as named as a whole, since it cannot be equal. If both runs
-    have the block, only the named options may differ.
+    A block that is on in one run and off in the other counts as named as a whole, since it cannot be equal. If both
+    runs have the block, only the named options may differ.
     """
     paths = {key[:end] for key in named for end in [*_dots(key), len(key)]}
     switched = [path for path in paths if run.has(path, True) != reference.has(path, True)]

@@ -46,10 +46,10 @@ def summarize_study(
     summary.csv has mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``:
     `moderated` = Student's t over seeds, with the run's variance moderated by those of the other runs
     (`RunsBySeeds.mean`, degrees of freedom in ``df``); `t` = the same if only one run has the metric; `bootstrap` =
-    over examples, for a single seed; empty = no interval. ``mean`` is empty if a group is too small ("insufficient") in any
-    seed. The rows data/rb and data/ab_max of a run are the bias of the data under its strategy's weights. train/loss,
-    and train/realised_rb and train/realised_ab (the bias of the pairs shown, if logged) are the last logged values;
-    train/samples_per_second is the median.
+    over examples, for a single seed; empty = no interval. ``mean`` is empty if a group is too small ("insufficient") in
+    any seed. The rows data/rb and data/ab_max of a run are the bias of the data under its strategy's weights.
+    train/loss, and train/realised_rb and train/realised_ab (the bias of the pairs shown, if logged) are the last logged
+    values; train/samples_per_second is the median.
 
     tests.csv has the rows of `compare_runs`, claims.json those of `judge`.
 
