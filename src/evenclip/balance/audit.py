@@ -6,6 +6,7 @@ O(cells) a draw.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
+from evenclip.balance.kept import kept_shares, warnings_of
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.problem import contrasts_of
@@ -20,7 +22,7 @@ from evenclip.balance.report import number
 from evenclip.balance.table.cells import Cells, count_cells
 from evenclip.balance.table.coding import CodedRows
 from evenclip.balance.table.source import Source, as_table
-from evenclip.bias import Bias, Contrast, bias_of_masses
+from evenclip.bias import Bias, Contrast, bias_of_masses, largest
 from evenclip.errors import InputError
 from evenclip.tables import LabelColumn, check_weights, read_table
 
@@ -57,8 +59,10 @@ def audit(
     Returns
     -------
     dict
-        JSON-able: `rb`, `ab` ({stage: {value, ci_low, ci_high}}), `ess`, `design_effect`, `retained_share`, `groups`
-        and `associations` (one entry per group and label, with standardised mean differences).
+        JSON-able: `rb`, `ab` ({stage: {value, ci_low, ci_high}}), `crossings` (AB by the sides that group and label
+        were read from, e.g. `image-text`), `ess`, `design_effect`, `retained_share`, `groups`, `associations` (one
+        entry per group and label, with standardised mean differences), `kept` (what is left of each label, group and
+        pair, worst first) and `warnings`.
     """
     options = options or BalanceOptions()
     source = Source(labels)
@@ -76,9 +80,8 @@ def audit(
             draws[name].append(measure(resampled * weight))
     points = {name: measure((count * weight)[None, :]) for name, weight in stages.items()}
     intervals = {name: measure.interval(points[name], parts) for name, parts in draws.items()}
-    return {"n": cells.n, "n_cells": len(cells), "n_bootstrap": n_bootstrap, "min_group": min_group} | _spread(
-        count, stages
-    ) | _summary(measure, points, intervals)  # fmt: skip
+    sizes = {"n": cells.n, "n_cells": len(cells), "n_bootstrap": n_bootstrap, "min_group": min_group}
+    return sizes | _spread(count, stages) | _summary(measure, points, intervals) | _kept(measure, count, stages)
 
 
 class _Measure:
@@ -88,6 +91,7 @@ class _Measure:
         self.contrasts = contrasts
         self.label_names = [LabelColumn.parse(column).short_name for column in cells.columns.target]
         labels = sparse.hstack([np.ones((len(cells), 1)), label_matrix(cells, cells.columns.target)], format="csr")
+        self.owner, self.labels = owner, labels[owner][:, 1:]
         masks = [mask for contrast in contrasts for mask in (contrast.inside, contrast.outside)]
         features = sparse.hstack([labels.multiply(mask[:, None]) for mask in masks], format="csr")
         self._features = features[owner].T.tocsr()
@@ -96,6 +100,7 @@ class _Measure:
         self.n_inside, self.n_outside = counts[0::2].astype(int), counts[1::2].astype(int)
         self.enough = (self.n_inside[:, 0] >= min_group) & (self.n_outside[:, 0] >= min_group)
         self._target = np.array([contrast.target for contrast in contrasts])
+        self.crossings = _crossings([c.name for c in contrasts], self.label_names)
 
     def __call__(self, weight: np.ndarray) -> Bias:
         """Bias of each draw; ``weight`` has shape (draws, cells with a weight)."""
@@ -108,18 +113,35 @@ class _Measure:
         That of a maximum is the interval of the group or pair that attains it: maxima of resampled data are biased.
         """
         if not draws:
-            return dict.fromkeys(("share", "association", "rb", "ab"))
+            return dict.fromkeys(("share", "association", "rb", "ab", *self.crossings))
 
         def joined(field: str) -> np.ndarray:
             return np.concatenate([getattr(draw, field) for draw in draws])
 
         intervals = {field: _quantiles(joined(field)) for field in ("share", "association")}
-        for maximum, field in (("rb", "deviation"), ("ab", "strength")):
-            candidates = getattr(point, field)[0].ravel()
+        maxima = {"rb": ("deviation", True), "ab": ("strength", True)}
+        maxima |= {name: ("strength", chosen) for name, chosen in self.crossings.items()}
+        for maximum, (field, chosen) in maxima.items():
+            candidates = np.where(chosen, getattr(point, field)[0], np.nan).ravel()
             leader = int(np.argmax(np.where(np.isfinite(candidates), candidates, -1)))
             drawn = joined(field)
             intervals[maximum] = _quantiles(drawn.reshape(len(drawn), -1)[:, leader])
         return intervals
+
+
+def _crossings(groups: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Which pairs, (K, R) bool, cross which sides: `image-text` = groups of the image with labels of the text.
+
+    Empty where no column names a side. Columns that name none are taken to be of the text.
+    """
+    sides = [["image" if name.startswith("image.") else "text" for name in names] for names in (groups, labels)]
+    if not any(name.startswith(("image.", "text.")) for name in (*groups, *labels)):
+        return {}
+    crossed = {f"{a}-{b}": np.outer(np.array(sides[0]) == a, np.array(sides[1]) == b) for a, b in _SIDES}
+    return {name: chosen for name, chosen in crossed.items() if chosen.any()}
+
+
+_SIDES = [(group, label) for group in ("text", "image") for label in ("text", "image")]
 
 
 def _weighted_cells(
@@ -182,9 +204,11 @@ def _spread(count: np.ndarray, stages: dict[str, np.ndarray]) -> dict[str, float
 def _summary(measure: _Measure, points: dict[str, Bias], intervals: dict[str, dict]) -> dict[str, Any]:
     def estimate(stage: str, field: str, *index: int) -> dict[str, float | None]:
         value = number(getattr(points[stage], field)[(0, *index)])
-        bounds = intervals[stage][field]
-        low, high = (number(bounds[(side, *index)]) if bounds is not None else None for side in (0, 1))
-        return {"value": value, "ci_low": low, "ci_high": high}
+        return {"value": value} | bounds(intervals[stage][field], *index)
+
+    def bounds(interval: np.ndarray | None, *index: int) -> dict[str, float | None]:
+        low, high = (number(interval[(side, *index)]) if interval is not None else None for side in (0, 1))
+        return {"ci_low": low, "ci_high": high}
 
     def status(k: int) -> str:
         return "ok" if measure.enough[k] else "insufficient"
@@ -204,7 +228,25 @@ def _summary(measure: _Measure, points: dict[str, Bias], intervals: dict[str, di
         for r, label in enumerate(measure.label_names)
     ]  # fmt: skip
     maxima = {name: {stage: estimate(stage, name) for stage in points} for name in ("rb", "ab")}
-    return maxima | {"groups": groups, "associations": associations}
+    crossings = {}
+    for name, chosen in measure.crossings.items():
+        crossings[name] = {
+            stage: {"value": number(largest(np.where(chosen, point.strength[0], np.nan).ravel()))}
+            | bounds(intervals[stage][name])
+            for stage, point in points.items()
+        }
+    return maxima | {"crossings": crossings, "groups": groups, "associations": associations}
+
+
+def _kept(measure: _Measure, count: np.ndarray, stages: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What is left of each label, group and pair, and warnings."""
+    contrasts = [contrast.at(measure.owner) for contrast in measure.contrasts]
+    masses = {stage: count * weight for stage, weight in stages.items()}
+    squares = count * stages.get("after", stages["before"]) ** 2
+    kept = kept_shares(contrasts, measure.label_names, measure.labels, count, masses, squares)
+    most_copies = float(stages["realised"].max()) if "realised" in stages else None
+    retention = float(masses["after"].sum() / count.sum()) if "after" in stages else None
+    return {"kept": kept, "warnings": warnings_of(kept, retention, most_copies)}
 
 
 def _standardised(measure: _Measure, before: Bias, point: Bias) -> np.ndarray:

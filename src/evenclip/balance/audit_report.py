@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from evenclip.balance.kept import LOW_KEPT_SHARE, part_name
 from evenclip.bias import UNDEFINED
 from evenclip.provenance import atomic_folder
 
 
 def as_text(audit: dict[str, Any]) -> str:
-    """The audit as a table: maxima, groups, and the ten strongest associations."""
+    """The audit as a table: maxima, groups, the ten strongest associations, the least kept parts, and warnings."""
     stages = [name for name in ("before", "after", "realised") if name in audit["rb"]]
     lines = [
         f"{audit['n']} rows, {audit['n_cells']} cells; ESS {audit['ess']:.1f}, design effect "
@@ -22,12 +23,22 @@ def as_text(audit: dict[str, Any]) -> str:
         _row("RB (largest deviation of a share)", [_estimate(audit["rb"][stage]) for stage in stages]),
         _row("AB (largest association)", [_estimate(audit["ab"][stage]) for stage in stages]),
     ]
+    for sides, row in audit["crossings"].items():
+        group_side, label_side = sides.split("-")
+        name = f"AB of groups by {group_side}, labels by {label_side}"
+        lines.append(_row(name, [_estimate(row[stage]) for stage in stages]))
     for group in audit["groups"]:
         name = f"share of {group['group']} (target {group['target']:.3g}){_mark(group)}"
         lines.append(_row(name, [_estimate(group[stage]) for stage in stages]))
     strongest = sorted(audit["associations"], key=lambda row: -abs(row["before"]["value"] or 0))[:10]
     for row in strongest:
         lines.append(_row(f"{row['group']} -> {row['label']}{_mark(row)}", [_estimate(row[stage]) for stage in stages]))
+    if len(stages) > 1:
+        lines += ["", _row("share of the examples, least kept first", [*stages, "kept", "effective rows"])]
+        for part in audit["kept"][:_MOST_KEPT]:
+            shares = [f"{part[stage]:.4f}" for stage in stages]
+            lines.append(_row(part_name(part), [*shares, f"{part['kept']:.2f}", f"{part['effective_rows']:.1f}"]))
+    lines += [f"warning: {warning}" for warning in audit["warnings"]]
     return "\n".join(lines)
 
 
@@ -47,21 +58,29 @@ def _estimate(value: dict[str, float | None]) -> str:
     return f"{value['value']:.4f} [{value['ci_low']:.4f}, {value['ci_high']:.4f}]"
 
 
+_MOST_KEPT = 10
 _MOST_PAIRS = 40  # rows of a love plot that can still be read
 _SMALL = 0.1  # a standardised mean difference below this is customarily called balanced
 _NAMES = {"before": "as the data came", "after": "under the weights", "realised": "as shown"}
 
 
 def write_figures(audit: dict[str, Any], out: str | os.PathLike) -> None:
-    """Write `love_plot.png`, `pairs.png` and `audit.html` into the folder ``out``, replaced as a whole."""
+    """Write `love_plot.png`, `pairs.png`, with weights `kept.png`, and `audit.html` into the folder ``out``.
+
+    The folder is replaced as a whole.
+    """
     from matplotlib.figure import Figure
 
+    figures = {"love_plot": ("Love plot", _love_plot), "pairs": ("Associations of pairs", _heat_map)}
+    if "after" in audit["rb"]:
+        figures["kept"] = ("Kept shares", _kept_plot)
     with atomic_folder(out) as folder:
-        for name, draw in (("love_plot", _love_plot), ("pairs", _heat_map)):
+        for name, (_, draw) in figures.items():
             figure = Figure(layout="constrained")
             draw(figure, audit)
             figure.savefig(folder / f"{name}.png", dpi=120, metadata={"Software": None})
-        (folder / "audit.html").write_text(_page(audit, folder), encoding="utf-8")
+        titles = {f"{name}.png": title for name, (title, _) in figures.items()}
+        (folder / "audit.html").write_text(_page(audit, folder, titles), encoding="utf-8")
 
 
 def _stages(audit: dict[str, Any]) -> list[str]:
@@ -109,10 +128,28 @@ def _heat_map(figure: Any, audit: dict[str, Any]) -> None:
     bar.set_label("P(label | group) - P(label | others)", fontsize=7)
 
 
-def _page(audit: dict[str, Any], folder: Path) -> str:
+def _kept_plot(figure: Any, audit: dict[str, Any]) -> None:
+    """Kept share of every label and group, worst first."""
+    parts = [part for part in audit["kept"] if not (part["group"] and part["label"])][:_MOST_PAIRS][::-1]
+    figure.set_size_inches(7, 1.5 + 0.22 * len(parts))
+    axes = figure.subplots()
+    rows = range(len(parts))
+    for stage, marker in zip([s for s in _stages(audit) if s != "before"], "x+", strict=False):
+        axes.plot([part[stage] / part["before"] for part in parts], rows, marker, label=_NAMES[stage], markersize=5)
+    axes.axvline(1, color="0.6", linewidth=1)
+    axes.axvline(LOW_KEPT_SHARE, color="0.6", linestyle=":", linewidth=1)
+    axes.set_yticks(rows, [f"{part_name(part)} ({part['effective_rows']:.0f})" for part in parts], fontsize=7)
+    axes.set_xlabel("share of the examples relative to the data as they came; in brackets: effective distinct rows")
+    axes.xaxis.label.set_size(8)
+    axes.set_xlim(left=0)
+    axes.margins(y=0.5 / len(parts) if parts else 0.0)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
+
+
+def _page(audit: dict[str, Any], folder: Path, titles: dict[str, str]) -> str:
     images = "\n".join(
         f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{_encoded(folder / name)}">'
-        for name, title in (("love_plot.png", "Love plot"), ("pairs.png", "Associations of pairs"))
+        for name, title in titles.items()
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Audit</title>'

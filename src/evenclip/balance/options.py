@@ -42,6 +42,9 @@ class BalanceOptions(Options):
     must repeat rows that are rare."""
     max_copies: Annotated[float, Field(ge=1, le=255)] | None = None
     """Most copies of a row per epoch, that is the largest weight relative to the mean weight; null = no limit."""
+    label_limit: Count | None = None
+    """Rows that metaclip keeps of a frequent label (t); null = as many as keep the share `retention` of all rows, or as
+    many rows as m4 keeps where that is `auto`."""
     eps_rep: Tolerance = 0.005
     """Tolerance on a group's share (representation bias)."""
     eps_rel: Tolerance = 0.05

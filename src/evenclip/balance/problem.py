@@ -12,8 +12,6 @@ from evenclip.bias import Bias, Contrast, Group, bias_of_masses, make_contrasts,
 from evenclip.errors import InputError
 from evenclip.tables import LabelColumn
 
-_NOT_BOTH = "it cannot be kept and balanced at once"
-
 
 @dataclass(frozen=True)
 class Dropped:
@@ -21,6 +19,14 @@ class Dropped:
 
     name: str
     reason: str
+
+
+def listed(dropped: Sequence[Dropped]) -> str:
+    """What was left out in words, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in dropped:
+        by_reason.setdefault(entry.reason, []).append(entry.name)
+    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,12 @@ def make_problem(cells: Cells, options: BalanceOptions, seed: int, where: str) -
     proxies, dropped_proxies = _usable_labels(cells, cells.columns.proxy if options.proxies else (), contrasts, options)
     dropped += dropped_labels + dropped_proxies
     if dropped and options.strict:
-        what = "; ".join(f"{entry.name}: {entry.reason}" for entry in dropped)
+        what = f"groups or labels cannot be balanced: {listed(dropped)}"
         raise InputError(what, where, "drop these columns, or set strict: false")
     for remaining, role in ((contrasts, "group"), (labels, "label")):
         if not remaining:
-            what = "; ".join(f"{entry.name}: {entry.reason}" for entry in dropped)
-            raise InputError(f"no {role} is left to balance ({what})", where, "label more rows, or lower min_rows")
+            instead = "label more rows, lower min_rows, or leave out a rare group"
+            raise InputError(f"no {role} is left to balance: {listed(dropped)}", where, instead)
     moments = build_moments(cells, contrasts, labels + proxies, options)
     return Problem(cells, contrasts, labels, moments, options, seed, dropped)
 
@@ -136,7 +142,7 @@ def _usable_labels(
         elif n < options.min_rows:
             dropped.append(Dropped(name, f"too few rows ({n}; min_rows is {options.min_rows})"))
         elif options.preserve == "labels" and (few := _one_sided(cells, has_label, contrasts, options.min_rows)):
-            dropped.append(Dropped(name, f"{few}: {_NOT_BOTH}"))
+            dropped.append(Dropped(name, few))
         else:
             usable.append(column)
     return tuple(usable), dropped
@@ -148,7 +154,7 @@ def _one_sided(cells: Cells, has_label: np.ndarray, contrasts: Sequence[Contrast
         for side, name in ((contrast.inside, contrast.name), (contrast.outside, contrast.outside_name)):
             n = int(cells.count[side & has_label].sum())
             if n < min_rows and (contrast.covered & has_label).any():
-                return f"{n} of its rows show {name}"
+                return f"{n} rows with the label show {name}"
     return ""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from evenclip.balance.kept import kept_shares, warnings_of
 from evenclip.balance.moments import Moments, label_matrix
-from evenclip.balance.problem import Dropped, Problem, bias_of_cells
+from evenclip.balance.problem import Problem, bias_of_cells, listed
 from evenclip.balance.realise import Plan
 from evenclip.balance.solvers.exact import FEASIBLE_RESIDUAL
 from evenclip.balance.strategies.base import Balanced, blocking
@@ -32,7 +32,8 @@ def describe(balanced: Balanced) -> dict[str, Any]:
     squares = plan.kept * plan.weight**2
     ess = float((plan.kept * plan.weight).sum()) ** 2 / float(squares.sum())
     kept = kept_shares(problem.contrasts, problem.label_names, labels, cells.count, stages, squares)
-    warnings = dropped_warning(problem.dropped)
+    dropped = problem.dropped
+    warnings = [f"left out, because they cannot be balanced: {listed(dropped)}"] if dropped else []
     warnings += warnings_of(kept, retention, plan.most_copies, options.preserve == "labels")
     return {
         "strategy": options.strategy,
@@ -62,18 +63,9 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "groups": _groups(problem, bias),
         "associations": _associations(problem, bias),
         "kept": kept,
-        "dropped": [{"name": entry.name, "reason": entry.reason} for entry in problem.dropped],
+        "dropped": [{"name": entry.name, "reason": entry.reason} for entry in dropped],
         "warnings": warnings,
     }
-
-
-def dropped_warning(dropped: list[Dropped]) -> list[str]:
-    """One warning that lists all groups and labels that were left out; none if there are none."""
-    by_reason: dict[str, list[str]] = {}
-    for entry in dropped:
-        by_reason.setdefault(entry.reason, []).append(entry.name)
-    listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
-    return [f"left out, because they cannot be balanced: {listed}"] if dropped else []
 
 
 def _largest(moments: Moments, residual: np.ndarray, kind: str) -> float | None:

@@ -132,7 +132,7 @@ def _balance_line(report: dict) -> str:
 
 def _worst_label(report: dict) -> str:
     worst = next(part for part in report["kept"] if part["group"] is None)
-    return f"the label {worst['label']} keeps {worst['kept']:.2f} of its share, the others more"
+    return f"labels keep at least {worst['kept']:.2f} of their share ({worst['label']})"
 
 
 def _bias(value: float | None) -> str:

@@ -473,3 +473,65 @@ def test_audit_and_report_agree(labels, tmp_path):
     assert found["rb"]["realised"]["value"] == pytest.approx(report["realised_rb"], abs=1e-9)
     for name in ("ess", "design_effect"):
         assert found[name] == pytest.approx(report[name], rel=1e-4)
+    kept, reported = (
+        {(part["group"], part["label"]): part["kept"] for part in parts} for parts in (found["kept"], report["kept"])
+    )
+    assert kept == pytest.approx(reported, rel=1e-4)
+    assert found["warnings"] == report["warnings"]
+
+
+def test_one_warning_lists_all_that_cannot_be_balanced(labels, tmp_path):
+    table = pq.read_table(labels)
+    n = len(table)
+    rare = [True] * 3 + [False] * (n - 3)
+    extra = {"sensitive.age.old": [True] * n, "target.judge": [False] * n, "target.king": [False] * n}
+    for name, values in (extra | {"target.rare": rare}).items():
+        table = table.append_column(name, pa.array(values))
+    report = M4Balancer(min_rows=10).fit(table).report_
+    assert {entry["name"] for entry in report["dropped"]} == {"age.old", "judge", "king", "rare"}
+    (warning,) = [text for text in report["warnings"] if text.startswith("left out")]
+    assert all(name in warning for name in ("age.old", "judge, king", "rare"))
+    expected = M4Balancer().fit(pq.read_table(labels))
+    assert (M4Balancer(min_rows=10).fit(table).weight_ == expected.weight_).all()
+    with pytest.raises(InputError, match=r"age\.old .*judge, king \("):
+        M4Balancer(strict=True).fit(table)
+    only_judge = table.select(["sensitive.gender.woman", "sensitive.gender.man", "target.judge"])
+    with pytest.raises(InputError, match="no label is left to balance"):
+        M4Balancer().fit(only_judge)
+
+
+def test_kept_shares_are_those_of_the_rows(labels):
+    table = pq.read_table(labels)
+    balancer = M4Balancer(preserve="labels").fit(table)
+    woman, man, nurse = (
+        table.column(c).to_numpy() for c in ("sensitive.gender.woman", "sensitive.gender.man", "target.nurse")
+    )
+    parts = {(part["group"], part["label"]): part for part in balancer.report_["kept"]}
+    q = balancer.weight_.astype(float)
+    for key, rows in (
+        ((None, "nurse"), nurse),
+        (("gender.woman", None), woman),
+        (("gender.man", "nurse"), man & nurse),
+    ):
+        part = parts[key]
+        assert part["rows"] == rows.sum() and part["before"] == pytest.approx(rows.mean())
+        assert part["after"] == pytest.approx(q[rows].sum() / q.sum(), rel=1e-5)
+        assert part["kept"] == pytest.approx(part["after"] / part["before"])
+        assert part["realised"] == pytest.approx(balancer.copies_[rows].sum() / 2000)
+        assert part["effective_rows"] == pytest.approx(q[rows].sum() ** 2 / (q[rows] ** 2).sum(), rel=1e-5)
+    kept = [part["kept"] for part in balancer.report_["kept"]]
+    assert kept == sorted(kept)
+
+
+def test_warnings_name_lost_labels_copies_and_few_rows():
+    table = biased_table(300)
+    warnings = M4Balancer(preserve="labels", preserve_tolerance=0.01, cap=50).fit(table).report_["warnings"]
+    assert any("fewer than 30 effective distinct rows: (gender.man, nurse)" in text for text in warnings), warnings
+    rng = np.random.default_rng(0)
+    woman = rng.random(2000) < 0.5
+    nurse = rng.random(2000) < np.where(woman, 0.5, 0.02)
+    lost = {"sensitive.g.woman": woman, "sensitive.g.man": ~woman, "target.nurse": nurse}
+    warnings = M4Balancer().fit(pa.table(lost)).report_["warnings"]
+    assert any("less than half of their share: nurse" in text and "preserve: labels" in text for text in warnings)
+    warnings = M4Balancer(preserve="labels", cap=40).fit(pa.table(lost)).report_["warnings"]
+    assert any("times per epoch (more than 10); set max_copies" in text for text in warnings)

@@ -293,10 +293,10 @@ def test_figures_are_written_as_png_and_one_page(tmp_path):
     balancer = M4Balancer(retention=0.4).fit(table)
     weights = pa.table({"key": table.column("key"), "weight": balancer.weight_, "copies": balancer.copies_})
     write_figures(audit(table, weights, n_bootstrap=10), tmp_path / "figures")
-    for name in ("love_plot.png", "pairs.png"):
+    for name in ("love_plot.png", "pairs.png", "kept.png"):
         assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "figures/audit.html").read_text()
-    assert page.count("data:image/png;base64,") == 2 and "http" not in page and "a.yes" in page
+    assert page.count("data:image/png;base64,") == 3 and "http" not in page and "a.yes" in page
 
 
 def test_the_commands_run_and_wrong_input_ends_with_status_2(tmp_path, monkeypatch, capsys):
@@ -333,3 +333,83 @@ def test_the_commands_run_and_wrong_input_ends_with_status_2(tmp_path, monkeypat
 def test_options_survive_the_command_line():
     options = BalanceOptions(strategy="m4", target={"gender.woman": 0.4}, cap=2, retention=0.9, proxies=True)
     assert BalanceOptions.from_arguments(options.to_arguments()) == options
+
+
+def test_thin_has_m4_weights_by_stratum_and_stays_biased():
+    rng = np.random.default_rng(0)
+    n = 4000
+    draw = rng.random(n)
+    woman, man = draw < 0.1, (draw >= 0.1) & (draw < 0.6)
+    nurse = rng.random(n) < np.where(woman, 0.5, 0.1)
+    table = pa.table({"sensitive.g.woman": woman, "sensitive.g.man": man, "target.nurse": nurse})
+    m4, thin = M4Balancer().fit(table), M4Balancer(strategy="thin").fit(table)
+    for shows_group in (True, False):
+        for has_label in (True, False):
+            stratum = ((woman | man) == shows_group) & (nurse == has_label)
+            assert np.ptp(thin.weight_[stratum]) == 0
+            assert thin.weight_[stratum][0] == pytest.approx(m4.weight_[stratum].mean(), rel=1e-5)
+    assert thin.report_["ab_after"] > 0.7 * thin.report_["ab_before"] > 5 * m4.report_["ab_after"]
+    assert thin.report_["retention"] == pytest.approx(m4.report_["retention"])
+
+
+def label_table(n: int = 3000) -> tuple[pa.Table, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = rng.random((n, 3)) < [0.5, 0.1, 0.01]
+    columns = {"sensitive.a.yes": rng.random(n) < 0.5} | {f"target.l{r}": labels[:, r] for r in range(3)}
+    return pa.table(columns), labels
+
+
+def test_metaclip_keeps_rows_as_its_published_algorithm_does():
+    table, labels = label_table()
+    entries = np.column_stack([labels, ~labels.any(1)])  # having no label is one more entry
+    entry_count = np.maximum(entries.sum(0), 200)
+    entry_prob = 200 / entry_count
+    rng = np.random.default_rng(1)
+    kept = np.zeros(len(table))
+    for _ in range(300):  # the loop of the paper's algorithm 1
+        for row in range(len(table)):
+            for entry in np.flatnonzero(entries[row]):
+                if rng.random() < entry_prob[entry]:
+                    kept[row] += 1
+                    break
+    balancer = M4Balancer(strategy="metaclip", label_limit=200).fit(table)
+    code = entries @ [1, 2, 4, 8]
+    for cell in np.unique(code):
+        rows = code == cell
+        drawn = kept[rows].mean() / 300
+        assert abs((balancer.weight_[rows] > 0).sum() - drawn * rows.sum()) <= 2 + 3 * np.sqrt(rows.sum() / 300)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_metaclip_finds_the_limit_that_keeps_a_share(share):
+    table, _ = label_table()
+    report = M4Balancer(strategy="metaclip", retention=share).fit(table).report_
+    assert report["retention"] == pytest.approx(share, abs=1 / 3000)
+    with pytest.raises(InputError, match="both say how many rows"):
+        M4Balancer(strategy="metaclip", retention=share, label_limit=5).fit(table)
+
+
+def test_audit_measures_the_four_crossings_of_sides():
+    rng = np.random.default_rng(0)
+    n = 3000
+    by_image = rng.random(n) < 0.5
+    by_text = np.where(rng.random(n) < 0.9, by_image, ~by_image)
+    seen, named = rng.random(n) < 0.2 + 0.4 * by_image, rng.random(n) < 0.3 + 0.2 * by_text
+    groups = {"image": by_image, "text": by_text}
+    labels = {"image": seen, "text": named}
+    columns = {f"{side}.sensitive.g.a": flags for side, flags in groups.items()}
+    columns |= {f"{side}.target.nurse": flags for side, flags in labels.items()}
+    table = pa.table(columns | {"key": [str(i) for i in range(n)]})
+    crossings = audit(table, n_bootstrap=50)["crossings"]
+    assert set(crossings) == {"text-text", "text-image", "image-text", "image-image"}
+    for group, shown in groups.items():
+        for label, flags in labels.items():
+            expected = abs(flags[shown].mean() - flags[~shown].mean())
+            estimate = crossings[f"{group}-{label}"]["before"]
+            assert estimate["value"] == pytest.approx(expected)
+            assert estimate["ci_low"] <= expected <= estimate["ci_high"]
+    balancer = M4Balancer(preserve="labels").fit(table)
+    weights = pa.table({"key": table["key"], "weight": balancer.weight_, "copies": balancer.copies_})
+    after = audit(table, weights, n_bootstrap=0)
+    assert all(row["after"]["value"] < 0.03 for row in after["crossings"].values())
+    assert audit(tilted_table(500), n_bootstrap=0)["crossings"] == {}
