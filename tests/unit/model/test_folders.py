@@ -53,6 +53,6 @@ def test_weights_of_the_hub_go_with_their_own_model():
         create_clip("ViT-B-32", "hf-hub:org/name")
 
 
-def test_a_configuration_named_siglip_is_not_given_a_tokenizer_from_the_network(tmp_path: Path):
+def test_a_name_with_siglip_brings_no_tokenizer_of_the_network(tmp_path: Path):
     with pytest.raises(InputError, match="hf_tokenizer_name"):
         create_clip(str(write_model(tmp_path / "my_siglip.json")))

@@ -78,7 +78,7 @@ def test_texts_are_trimmed_with_the_same_features(clip: Clip):
     torch.testing.assert_close(encode_text(module, trimmed), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_a_saved_model_loads_from_another_folder_without_its_tower(clip: Clip, tmp_path: Path):
+def test_a_saved_model_loads_elsewhere_without_its_tower(clip: Clip, tmp_path: Path):
     (tmp_path / "run").mkdir()
     save_clip(clip, tmp_path / "run")
     for path in (tmp_path / "run").glob("*.json"):

@@ -107,7 +107,7 @@ def test_known_texts_are_found_whatever_padding_they_have():
 
 
 @pytest.mark.parametrize("objective", ["clip", "siglip"])
-def test_saved_projections_load_as_the_whole_model_with_their_trunks(tmp_path: Path, objective: str):
+def test_saved_projections_load_with_their_trunks(tmp_path: Path, objective: str):
     write_model(tmp_path / "tiny.json")
     clip = create_clip(str(tmp_path / "tiny.json"))
     for folder in ("trunks", "run"):

@@ -18,7 +18,7 @@ def make_resnet_engine(folder: Path, processes: Processes | None = None, **chang
     return make_methods_engine(folder, processes, inputs=(), model=str(path), **changes)
 
 
-def test_batch_normalisation_is_refused_where_a_batch_is_encoded_in_parts(tmp_path: Path):
+def test_batch_normalisation_is_refused_with_split_batches(tmp_path: Path):
     folder = write_methods_folder(tmp_path)
     make_resnet_engine(folder)  # whole batches
     make_resnet_engine(folder, micro_batch_size=16)
