@@ -41,6 +41,8 @@ class Problem:
         Groups and what they are compared with, over the cells.
     labels : tuple of str
         Columns of the labels that are balanced.
+    proxies : tuple of str
+        Columns of the proxies that are balanced too.
     moments : Moments
         What M4 matches, with tolerances.
     options : BalanceOptions
@@ -53,6 +55,7 @@ class Problem:
     cells: Cells
     contrasts: list[Contrast]
     labels: tuple[str, ...]
+    proxies: tuple[str, ...]
     moments: Moments
     options: BalanceOptions
     seed: int
@@ -91,7 +94,7 @@ def make_problem(cells: Cells, options: BalanceOptions, seed: int, where: str) -
             instead = "label more rows, lower min_rows, or leave out a rare group"
             raise InputError(f"no {role} is left to balance: {listed(dropped)}", where, instead)
     moments = build_moments(cells, contrasts, labels + proxies, options)
-    return Problem(cells, contrasts, labels, moments, options, seed, dropped)
+    return Problem(cells, contrasts, labels, proxies, moments, options, seed, dropped)
 
 
 def contrasts_of(cells: Cells, coding: str, target: Mapping[str, float]) -> list[Contrast]:

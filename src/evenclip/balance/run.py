@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,13 @@ from evenclip.balance.table.source import Source, ahead
 from evenclip.provenance import Manifest, atomic_folder, peak_memory_mb, write_json
 from evenclip.tables import WEIGHTS_SCHEMA
 
+if TYPE_CHECKING:
+    from evenclip.balance.frontier import FrontierGrid
 
-def balance(labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: int = 0) -> dict[str, Any]:
+
+def balance(
+    labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: int = 0, grid: "FrontierGrid | None" = None
+) -> dict[str, Any]:
     """Balance a labels table and write the folder ``out``.
 
     Parameters
@@ -40,6 +45,8 @@ def balance(labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: 
     options : BalanceOptions
     seed : int
         Of the copies' starting points.
+    grid : FrontierGrid, optional
+        Settings to compare the chosen ones with; see `evenclip.balance.frontier`.
 
     Returns
     -------
@@ -64,6 +71,10 @@ def balance(labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: 
             report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
             write_json(report, folder / "report.json")
             manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))
+            if grid is not None:
+                from evenclip.balance.frontier import frontier, write_frontier
+
+                write_frontier(frontier(balanced, grid), folder)
     return report
 
 

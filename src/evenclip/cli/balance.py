@@ -34,6 +34,10 @@ def balance(
     eps_rep: Annotated[float | None, typer.Option(help="Tolerance on shares.")] = None,
     attribute_coding: Annotated[str | None, typer.Option(help="auto, one_hot or signed.")] = None,
     allow_infeasible: Annotated[bool, typer.Option("--allow-infeasible", help="Return the least violation.")] = False,
+    frontier: Annotated[bool, typer.Option("--frontier", help="Compare many settings: table and picture.")] = False,
+    grid: Annotated[
+        list[str], typer.Option("--grid", metavar="KEY=[VALUE, ...]", help="Settings of --frontier; repeat.")
+    ] = [],  # noqa: B006
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
@@ -48,7 +52,12 @@ def balance(
     }  # fmt: skip
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
     options = BalanceOptions.from_arguments([*option, *given, *_target_option(target)], "balance")
-    _print_report(balance_labels(labels, out, options, seed))
+    chosen_grid = None
+    if frontier or grid:
+        from evenclip.balance.frontier import FrontierGrid
+
+        chosen_grid = FrontierGrid.from_arguments(grid, "--grid")
+    _print_report(balance_labels(labels, out, options, seed, chosen_grid))
 
 
 def _target_option(target: list[str]) -> list[str]:
