@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = ("summary.csv", "tests.csv", "claims.json")
 FIGURES = ("bias_quality-*.png", "stages-*.png")  # bias against quality; bias along trainings of two stages
-# README's tables show these; docs/results/<study>/summary.csv has all
+# the tables of docs/results/README.md show these; docs/results/<study>/summary.csv has all
 HEADLINES = re.compile(
     r"data/(rb|ab_max)|bias/\w+/(rb|ab_max)|zeroshot/\w+/acc1|retrieval/\w+/image_to_text_recall_at_5"
     r"|compositional/.*|recognition/\w+/acc1|vqa/\w+/accuracy|link_prediction/\w+/\w+_mrr(_counting)?"
@@ -26,8 +26,8 @@ def machine() -> str:
     """CPU model and number of cores this process may use."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        model = found.group(1) if found else model
+        line = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        model = line.group(1) if line else model
     return f"{model}, {len(os.sched_getaffinity(0))} cores"
 
 
