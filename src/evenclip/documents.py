@@ -18,7 +18,7 @@ from pydantic import (
 
 
 class Document(BaseModel):
-    """A JSON object; keys that are not named are allowed."""
+    """Base of JSON objects; additional keys are allowed."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
@@ -41,14 +41,14 @@ class Input(Document):
 
 
 class GitState(Document):
-    """The checkout that a stage ran from; both None where it ran from none."""
+    """Git state of the checkout that a stage ran in; None outside a checkout."""
 
     commit: str | None
     dirty: bool | None
 
 
 class StageManifest(Document):
-    """How an output was made (`evenclip.provenance.Manifest`)."""
+    """Manifest of an output (`evenclip.provenance.Manifest`)."""
 
     stage: Name
     fingerprint: Name
@@ -63,12 +63,12 @@ class StageManifest(Document):
 
 
 def _with_inputs(*names: str) -> type[BaseModel]:
-    """The inputs of a manifest, these among them."""
+    """Schema of a manifest's inputs that requires ``names``."""
     return create_model("Inputs", __base__=Document, **dict.fromkeys(names, (Input, ...)))
 
 
 class LabelColumn(Document):
-    """How many pairs have a label, by which words, and examples of their captions."""
+    """Number of pairs with a label, the words that gave it, and example captions."""
 
     n: Count
     share: float
@@ -103,7 +103,7 @@ class Certificate(Document):
 
 
 class StrategyBias(Document):
-    """The bias of the data under a strategy's weights, in `balance/<strategy>/report.json`."""
+    """Bias of the data under a strategy's weights, in `balance/<strategy>/report.json`."""
 
     n: Count | None = None
     rb_after: float | None = None
@@ -111,20 +111,20 @@ class StrategyBias(Document):
 
 
 class BalancedWith(Document):
-    """What tells the strategies of a study apart, in `balance/<strategy>/manifest.json`."""
+    """Options and inputs of a strategy, in `balance/<strategy>/manifest.json`."""
 
     options: dict[str, Any]
     inputs: dict[str, Input]
 
 
 class LabelledWith(Document):
-    """What tells label files apart, in `label/<dataset>.json`."""
+    """Options of labelling, in `label/<dataset>.json`."""
 
     options: dict[str, Any]
 
 
 class TrainingChoices(Document):
-    """The training options that are shown."""
+    """Training options that are shown."""
 
     model: str
     init: str
@@ -134,7 +134,7 @@ class TrainingChoices(Document):
 
 
 class TrainedWith(Document):
-    """What tells the runs of a study apart, in `train/<run>/seed<k>/manifest.json`."""
+    """Strategy and options of a run, in `train/<run>/seed<k>/manifest.json`."""
 
     strategy: Name
     options: dict[str, Any]
@@ -174,13 +174,13 @@ class Metric(Document):
 
 
 class Metrics(Document):
-    """The metrics in `evaluate/<run>/seed<k>/<set>.json`."""
+    """Metrics in `evaluate/<run>/seed<k>/<set>.json`."""
 
     metrics: list[Metric]
 
 
 class EvaluationOptions(Document):
-    """The options of an evaluation that are shown; answered questions and links have no tasks."""
+    """Options of an evaluation that are shown; question answering and link prediction have no tasks."""
 
     name: Name
     resamples: Count
@@ -189,14 +189,14 @@ class EvaluationOptions(Document):
 
 
 class Embedding(Document):
-    """How the set was embedded."""
+    """Precision and device with which a set was embedded."""
 
     precision: str
     device: str
 
 
 class EvaluationManifest(StageManifest):
-    """How a set was evaluated."""
+    """Manifest of an evaluation."""
 
     options: EvaluationOptions
     inputs: _with_inputs("dataset")
@@ -213,7 +213,7 @@ class Evaluation(Metrics):
 
 
 class StudyRun(Document):
-    """A run of a study; ``rows`` of summary.csv are its own."""
+    """A run of a study; ``rows`` is its number of rows in summary.csv."""
 
     run: Name
     strategy: Name
@@ -225,7 +225,7 @@ class StudyRun(Document):
 
 
 class Study(Document):
-    """`study.json`; ``files`` are the SHA-256 of the files that summarize read and wrote, by their path."""
+    """`study.json`; ``files`` has the SHA-256 of each file that summarize read or wrote, by path."""
 
     study: Name
     runs: Annotated[list[StudyRun], Field(min_length=1)]
@@ -234,7 +234,7 @@ class Study(Document):
 
 
 class ClaimEntry(Document):
-    """A test of a claim, or a claim that could not be tested, and why (`evenclip.summarize.verdicts.judge`)."""
+    """A test of a claim, or a claim that was not tested with the reason (`evenclip.summarize.verdicts.judge`)."""
 
     id: Name
     name: str
@@ -254,7 +254,7 @@ class Claims(RootModel[list[ClaimEntry]]):
 
 
 class GraphDegree(Document):
-    """Triples of an entity."""
+    """Number of triples per entity."""
 
     mean: float
     max: int
@@ -276,7 +276,7 @@ class GraphStatistics(Document):
 
 
 class GraphManifest(StageManifest):
-    """`graph/manifest.json`; ``sha256`` of each table."""
+    """`graph/manifest.json`; ``sha256`` has the digest of each table."""
 
     sha256: dict[str, str]
 
@@ -288,7 +288,7 @@ class CardIdentity(Document):
 
 
 class Figures(Document):
-    """`figures/figures.json`: SHA-256 of the report's page and of each figure."""
+    """`figures/figures.json`: SHA-256 of the report's page and of its figures."""
 
     page: str
     figures: dict[str, str]

@@ -1,4 +1,4 @@
-"""Wilson's interval of a share, the only one in the package."""
+"""Wilson's confidence interval for a share."""
 
 import numpy as np
 from scipy.special import ndtri
@@ -7,10 +7,10 @@ Z = float(ndtri(0.975))
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share.
+    """Wilson's 95 % interval for a share.
 
-    scipy's `binomtest(k, n).proportion_ci(method="wilson")` is the same but takes whole numbers only; classes that tie
-    for the best prediction count in parts, so that a share of hits need not be k / n.
+    Equals scipy's `binomtest(k, n).proportion_ci(method="wilson")`, which requires an integer k. Here tied predictions
+    count as fractions of a hit, so a share need not be k / n.
 
     Parameters
     ----------

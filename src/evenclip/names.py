@@ -1,4 +1,4 @@
-"""Names for systems that allow fewer characters than ours, one to one: no two things get one name."""
+"""Unique names for systems that allow fewer characters, such as file systems and MLflow."""
 
 import hashlib
 from collections import Counter
@@ -9,20 +9,20 @@ Key = TypeVar("Key", bound=tuple[str, ...])
 
 
 def one_to_one(keys: Iterable[Key], name_of: Callable[[Key], str], max_length: int = 250) -> dict[Key, str]:
-    """A name for every key, different from all others, also where letter case does not count.
+    """Assign each key a unique name, also unique when letter case is ignored.
 
     Parameters
     ----------
     keys : iterable of tuple of str
     name_of : callable
-        The name of a key in allowed characters; several keys may have the same.
+        Name of a key in allowed characters; it need not be unique.
     max_length : int
-        Longest name that is allowed, at least 20.
+        Largest allowed length of a name, at least 20.
 
     Returns
     -------
     dict
-        Key -> `name_of(key)`; where that is too long or also another key's, with a digest of the key at its end.
+        Name by key: `name_of(key)`, with a digest of the key at its end if that is too long or not unique.
     """
     names = {key: name_of(key) for key in keys}
     taken = Counter(name.casefold() for name in names.values())

@@ -1,4 +1,4 @@
-"""Filled page templates: the one Jinja set-up of the report and the cards."""
+"""Page templates of the report and the cards: the package's only Jinja environment."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,21 +9,21 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-# what would end a table's cell, or begin a code span, emphasis, a link, a tag or an entity
+# characters that end a table cell or begin a code span, emphasis, a link, a tag or an entity
 _MARKDOWN = re.compile(r"[\\`*\[\]<|]|&(?=#?\w+;)")
 
 
 def render(template: Path, content: Mapping[str, Any], **filters: Callable) -> str:
-    """Fill a template; every value is escaped as its language asks.
+    """Fill a template; values are escaped for HTML or Markdown.
 
     Parameters
     ----------
     template : Path
         `<name>.html.j2` or `<name>.md.j2`.
     content : mapping
-        The template's variables; using one that is not there is an error.
+        Variables of the template; an undefined one is an error.
     **filters : callable
-        Jinja filters by name; what returns `Markup` is not escaped.
+        Jinja filters by name; a result of type `Markup` is not escaped.
     """
     return _template(template, tuple(filters.items())).render(content)
 
@@ -44,12 +44,12 @@ def _template(path: Path, filters: tuple[tuple[str, Callable], ...]) -> jinja2.T
 
 
 def as_markdown(value: Any) -> Any:
-    """A value as Markdown text of one line, which may stand in a table."""
+    """Escape a value as one line of Markdown, also valid in a table."""
     if isinstance(value, Markup | jinja2.Undefined):
         return value
     return _MARKDOWN.sub(r"\\\g<0>", " ".join(str(value).split("\n")))
 
 
 def code_span(text: str) -> Markup:
-    """A Markdown code span, which may stand in a table; a backtick, which would end it, becomes an apostrophe."""
+    """Markdown code span, also valid in a table; backticks become apostrophes."""
     return Markup("`" + " ".join(text.split("\n")).replace("`", "'").replace("|", r"\|") + "`")

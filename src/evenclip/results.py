@@ -1,7 +1,7 @@
-"""A study's results folder, read for the stages that show it: report, cards and tracker.
+"""Reader of a study's results folder, for the report, the cards and the tracker.
 
 Reads `study.json`, `summary.csv`, `tests.csv` and `claims.json` (of `evenclip summarize`) and, for each run, strategy
-and label file that they name, the manifests, histories and metrics of the stages before. Writes nothing.
+and label file that they name, the manifests, histories and metrics of earlier stages.
 """
 
 import io
@@ -32,7 +32,7 @@ SUMMARIZE, REPORT = "run `evenclip summarize` again", "run `evenclip report` aga
 
 @dataclass(frozen=True)
 class RunResult:
-    """One row of the ablation sheet, measured on ``sets``; ``options`` holds what differs between the study's runs."""
+    """A run (row of the ablation sheet) measured on ``sets``; ``options`` has those that differ between runs."""
 
     name: str
     strategy: str
@@ -43,7 +43,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with the ends of its 95 % interval, and what a model that knows nothing scores; NaN = there is none."""
+    """A mean with its 95 % interval and chance level; NaN = no value."""
 
     mean: float
     ci_low: float
@@ -52,16 +52,16 @@ class Estimate:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
-        """From a metric row of one seed, or an estimate of `evenclip.balance.audit`."""
+        """Create from a metric row of one seed, or from an estimate of `evenclip.balance.audit`."""
         values = (row.get(name) for name in ("value", "ci_low", "ci_high", "random"))
         return cls(*(math.nan if value is None else value for value in values))
 
 
 class StudyResults:
-    """What is in `results/<study>/`; files are read and checked when first asked for.
+    """Content of `results/<study>/`; files are read and checked on first use.
 
-    Every file that `evenclip summarize` read or wrote must be as it was then: study.json holds their digests, and its
-    own fingerprint. `InputError` names a file that is missing, changed or half written.
+    Every file that `evenclip summarize` read or wrote must be unchanged: study.json has their digests and its own
+    fingerprint. An `InputError` names a file that is missing, changed or half written.
     """
 
     def __init__(self, folder: Path):
@@ -92,24 +92,24 @@ class StudyResults:
 
     @property
     def claims(self) -> list[dict[str, Any]]:
-        """claims.json: what the study says of each claim (`evenclip.summarize.verdicts.judge`)."""
+        """claims.json: verdicts on the claims (`evenclip.summarize.verdicts.judge`)."""
         return self._read_json("claims.json", documents.Claims)
 
     @cached_property
     def strategies(self) -> dict[str, dict[str, Any]]:
-        """The certificate (report.json) of every strategy that a run uses, in the order of the runs."""
+        """Certificate (report.json) of every strategy in use, in the order of the runs."""
         names = dict.fromkeys(run.strategy for run in self.runs)
         return {name: self._read_json(f"balance/{name}/report.json", documents.Certificate) for name in names}
 
     @cached_property
     def labels(self) -> dict[str, dict[str, Any]]:
-        """The manifest, with counts and examples, of every labelled data set."""
+        """Manifest of every labelled data set, with counts and examples."""
         names = sorted(name for name in self._digests if name.startswith("label/"))
         return {Path(name).stem: self._read_json(name, documents.LabelManifest) for name in names}
 
     @cached_property
     def graph(self) -> dict[str, Any] | None:
-        """Statistics of the knowledge graph; None where the study has none."""
+        """Statistics of the knowledge graph; None if the study has none."""
         if not (self.folder / "graph").is_dir():
             return None
         return self._read_json("graph/graph.json", documents.GraphStatistics)
@@ -137,14 +137,14 @@ class StudyResults:
         return path
 
     def _check_input(self, path: Path, inputs: list[dict[str, str]]) -> None:
-        """`InputError` for a file of which a stage that has read it recorded another digest."""
+        """Raise `InputError` if a stage recorded another digest for a file that it read."""
         digests = {entry["sha256"] for entry in inputs if Path(entry["path"]).name == path.name}
         if path in self._checked or not digests:
             return
         if not path.is_file():
             raise InputError("no such file", str(path), "run the stages before this one")
         if digests != {sha256_file(path)}:
-            raise InputError("is not the file that later stages have read", str(path), AGAIN)
+            raise InputError("is not the file that later stages read", str(path), AGAIN)
         self._checked.add(path)
 
     def training(self, run: str, seed: int) -> dict[str, Any]:
@@ -158,12 +158,12 @@ class StudyResults:
         return read_history(self.folder / name).to_pandas()
 
     def record(self, run: str, seed: int, name: str, columns: Sequence[str]) -> pd.DataFrame | None:
-        """A further table that a training left, e.g. `negatives`, with ``columns``; None where the run has none."""
+        """Optional table of a training, e.g. `negatives`, with ``columns``; None if the run has none."""
         path = self.folder / "train" / run / f"seed{seed}" / f"{name}.parquet"
         return read_table(path, list(columns)).to_pandas() if path.is_file() else None
 
     def evaluations(self, run: str, seed: int) -> dict[str, dict[str, Any]]:
-        """Manifest and metrics of every set that the run is measured on, by the set's name."""
+        """Manifest and metrics of each evaluated set of a run, by name."""
         sets = next(result.sets for result in self.runs if result.name == run)
         return {name: self._read_json(f"evaluate/{run}/seed{seed}/{name}.json", documents.Evaluation) for name in sets}
 
@@ -177,14 +177,14 @@ class StudyResults:
 
     @cached_property
     def page(self) -> str | None:
-        """The report's page; None where no report was written."""
+        """Page of the report; None if no report was written."""
         if self._figures is None:
             return None
         return read_bytes(self.folder / "report.html", self._figures["page"]).decode()
 
     @property
     def figures(self) -> dict[str, bytes]:
-        """The report's figures by their path in the folder; {} where no report was written."""
+        """Figures of the report by path; {} if no report was written."""
         digests = self._figures["figures"] if self._figures else {}
         return {
             f"figures/{name}": read_bytes(self.folder / "figures" / name, digest)
@@ -195,10 +195,10 @@ class StudyResults:
     def _figures(self) -> dict[str, Any] | None:
         if not any((self.folder / name).exists() for name in ("report.html", "figures")):
             return None
-        listed = self._read_json("figures/figures.json", documents.Figures)
-        if strange := {path.name for path in (self.folder / "figures").glob("*.png")} - listed["figures"].keys():
-            raise InputError(f"does not list {min(strange)}", str(self.folder / "figures/figures.json"), REPORT)
-        return listed
+        index = self._read_json("figures/figures.json", documents.Figures)
+        if unlisted := {path.name for path in (self.folder / "figures").glob("*.png")} - index["figures"].keys():
+            raise InputError(f"does not list {min(unlisted)}", str(self.folder / "figures/figures.json"), REPORT)
+        return index
 
     def graph_table(self, name: str, columns: Sequence[str]) -> pa.Table:
         """A table of the knowledge graph, as `evenclip graph` wrote it."""
@@ -208,7 +208,7 @@ class StudyResults:
         return read_table(path, list(columns))
 
     def estimate(self, run: str, metric: str) -> Estimate | None:
-        """A metric of a run over all examples; None where it was not measured or is not defined."""
+        """A metric of a run over all examples; None if it was not measured or is undefined."""
         table = self.summary
         rows = table[(table["run"] == run) & (table["metric"] == metric) & (table["group"] == "")]
         if rows.empty or not math.isfinite(rows["mean"].iloc[0]):
@@ -216,13 +216,13 @@ class StudyResults:
         return Estimate(*rows[["mean", "ci_low", "ci_high", "random"]].iloc[0].astype(float))
 
     def seed_estimate(self, run: str, seed: int, metric: str) -> Estimate | None:
-        """A metric of one seed over all examples; None where it was not measured or is not defined."""
+        """A metric of one seed over all examples; None if it was not measured or is undefined."""
         rows = (row for row in self.metrics(run, seed) if row["metric"] == metric and not row["group"])
         row = next(rows, None)
         return None if row is None or row["value"] is None else Estimate.from_row(row)
 
     def content(self, name: str) -> bytes:
-        """Bytes of a file of the folder, as `evenclip summarize` saw it where it did."""
+        """Bytes of a file in the folder, checked against the digest in study.json if it has one."""
         return read_bytes(self.folder / name, self._digests.get(name))
 
     def _read_json(self, name: str, model: type[documents.Document]) -> Any:
@@ -231,15 +231,16 @@ class StudyResults:
         return self._documents[name]
 
     def _read_csv(self, name: str, columns: tuple[str, ...], n_rows: dict[str, int] | None = None) -> pd.DataFrame:
-        """A table; ``n_rows`` of each run must be there."""
+        """Read and check a table; ``n_rows`` is the expected number of rows of each run."""
         path = self.folder / name
         text = dict.fromkeys(("run", "strategy", "metric", "group", "interval", "run_a", "run_b"), str)
         content = read_bytes(path)
         try:
-            # a run may be called "none" and a group "NA": only the empty cell is missing
+            # a run may be called "none" and a group "NA": only an empty cell is a missing value
             table = pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=[""])
         except ValueError as error:
-            raise InputError(f"not a readable CSV file ({error})", str(path), SUMMARIZE) from None
+            reason = " ".join(str(error).split())  # pandas breaks some messages over lines
+            raise InputError(f"not a readable CSV file ({reason})", str(path), SUMMARIZE) from None
         missing = [column for column in columns if column not in table.columns]
         if missing:
             raise InputError(f"column {', '.join(missing)} is missing", str(path), SUMMARIZE)

@@ -26,14 +26,14 @@ def read_document(path: Path, model: type[Document], sha256: str | None = None) 
     ----------
     path : Path
     model : type
-        What the document must hold.
+        Schema of the document.
     sha256 : str, optional
-        Digest of the file as it must be.
+        Expected digest of the file.
 
     Returns
     -------
     dict
-        The document as it stands in the file.
+        The document as stored in the file.
     """
     content = read_bytes(path, sha256)
     try:
@@ -47,7 +47,7 @@ def read_document(path: Path, model: type[Document], sha256: str | None = None) 
 
 
 def read_bytes(path: Path, sha256: str | None = None) -> bytes:
-    """Content of a file; `InputError` where there is none, or where its digest is another one."""
+    """Content of a file; `InputError` if it is missing or its digest differs."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def read_bytes(path: Path, sha256: str | None = None) -> bytes:
 
 
 def read_history(path: Path) -> pa.Table:
-    """A training's curve in the order of its steps; columns step, samples_seen, loss, ..., all of them numbers."""
+    """Training history sorted by step; columns step, samples_seen, loss, ..., all numeric."""
     read_table(path, ["step", "samples_seen", "loss", "samples_per_second"])
     table = read_table(path).sort_by("step")
     if not len(table):
@@ -73,8 +73,10 @@ def read_history(path: Path) -> pa.Table:
 
 
 def balanced_labels(manifest: dict[str, Any], results: Path) -> str:
-    """Name of the labels that a strategy balanced; its manifest names none where it was solved in parts, and then it
-    is the study's only one."""
+    """Name of the labels that a strategy balanced.
+
+    A strategy that was solved in parts names none in its manifest; then it is the study's only labels file.
+    """
     if "labels" in manifest["inputs"]:
         return Path(manifest["inputs"]["labels"]["path"]).stem
     names = [path.stem for path in (results / "label").glob("*.json")]
@@ -84,7 +86,7 @@ def balanced_labels(manifest: dict[str, Any], results: Path) -> str:
 
 
 def study_fingerprint(document: dict[str, Any]) -> str:
-    """Fingerprint of study.json, but for this entry itself."""
+    """Fingerprint of study.json without its own `fingerprint` entry."""
     return fingerprint({key: value for key, value in document.items() if key != "fingerprint"})
 
 

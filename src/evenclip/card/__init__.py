@@ -1,7 +1,7 @@
-"""Bias cards: one page per model with what was measured, on what, how surely, and what was not measured.
+"""Bias cards: one page per model with its metrics, their uncertainty, the data sets, and what was not measured.
 
-Reads `results/<study>/` as `evenclip summarize` leaves it and writes `card/<run>/card.{html,md,json}`, one card per row
-of the ablation sheet, over its seeds; or reads the files of `evenclip evaluate`, of one model, and writes one card.
+Reads `results/<study>/` as written by `evenclip summarize` and writes `card/<run>/card.{html,md,json}`, one card per
+run over its seeds; or reads the files of `evenclip evaluate` of one model and writes one card.
 Commands: `evenclip card --results results/demo --out results/demo/card`, `evenclip card EVALUATION.json --out FOLDER`.
 """
 
@@ -19,7 +19,7 @@ def write_study_cards(results: Path, out: Path) -> None:
     Raises
     ------
     InputError
-        If a file of the study is missing or not readable.
+        A file of the study is missing or unreadable.
     """
     study = StudyResults(results)
     cards = {run.name: card_of_run(study, run) for run in study.runs}
@@ -33,7 +33,7 @@ def write_evaluation_card(evaluations: list[Path], out: Path) -> None:
     Raises
     ------
     InputError
-        If a file is no evaluation, or the evaluations are of different models or share a metric.
+        A file is not an evaluation, or the evaluations are of different models or share a metric.
     """
     _write(card_of_evaluations(evaluations), out)
 

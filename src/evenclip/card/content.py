@@ -1,4 +1,4 @@
-"""What stands on a card, worked out from a study's results or from the files of `evenclip evaluate`."""
+"""Content of a bias card, from a study's results or from the files of `evenclip evaluate`."""
 
 import math
 from collections.abc import Iterable
@@ -19,21 +19,21 @@ from evenclip.stage_outputs import read_document
 from evenclip.train.options import TrainOptions
 
 OVER_EXAMPLES = "over the examples (Wilson's for shares, bootstrap for others)"
-WORDING = ("_prompt_mean", "_prompt_range")  # a metric over its prompts' templates stands in the metric's own row
+WORDING = ("_prompt_mean", "_prompt_range")  # shown in the row of the metric itself
 
 
 class TaskBlock(Options):
-    """A task as a manifest holds it."""
+    """A task as recorded in a manifest."""
 
     task: Task
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric over all examples of a set; None = there is none.
+    """One metric over all examples of a set; None = no value.
 
-    ``reference`` is the study's first run's value; ``prompt_mean`` and ``prompt_range`` are the metric's mean and range
-    over the single templates of its prompts.
+    ``reference`` is the value of the study's first run; ``prompt_mean`` and ``prompt_range`` are the metric's mean and
+    range over its single prompt templates.
     """
 
     metric: str
@@ -52,13 +52,13 @@ class Measured:
 
     @property
     def numbers(self) -> tuple[float | None, ...]:
-        """What was measured of the model."""
+        """Measured values of the model."""
         return self.value, self.ci_low, self.ci_high, self.prompt_mean, self.prompt_range
 
 
 @dataclass(frozen=True)
 class Card:
-    """A model card about bias: everything that its page shows."""
+    """Content of a bias card."""
 
     name: str
     kind: str
@@ -73,12 +73,12 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of what the card says of the model: the trainings and the numbers, not dates, paths or commits."""
+        """Fingerprint of the trainings and the numbers, without dates, paths and commits."""
         return fingerprint([self.identity, [[row.metric, *row.numbers] for row in self.measured]])
 
 
 def card_of_run(study: StudyResults, run: RunResult) -> Card:
-    """The card of a row of the ablation sheet: means over its seeds."""
+    """Card of a run, with means over its seeds."""
     rows = study.summary[
         (study.summary["run"] == run.name) & ~study.summary["metric"].str.startswith(("data/", "train/"))
     ]
@@ -115,7 +115,7 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
 
 
 def card_of_evaluations(paths: list[Path]) -> Card:
-    """The card of one model, from the files that `evenclip evaluate` wrote of it."""
+    """Card of one model, from its files of `evenclip evaluate`."""
     if not paths:
         raise InputError("no evaluation", "evenclip card", "name the files of `evenclip evaluate`, or give --results")
     documents = {path: read_document(path, Evaluation) for path in paths}
@@ -150,7 +150,7 @@ def card_of_evaluations(paths: list[Path]) -> Card:
 
 
 def _measured(row: dict[str, Any], values: dict[str, float], reference: float | None = None) -> Measured:
-    """A row of the card; ``values``: all metrics by name, those over the prompts' wording among them."""
+    """A row of the card; ``values``: all metrics by name, including prompt sensitivity."""
     definition = known_metrics().of(row["metric"])
     numbers = {name: _finite(row[name]) for name in ("value", "ci_low", "ci_high", "random")}
     return Measured(
@@ -172,18 +172,18 @@ def _finite(value: float | None) -> float | None:
 
 
 def _too_small(metric: str, group: str, n: float) -> str:
-    of = f" of {group.removesuffix(' (insufficient)')}" if group else ""
-    return f"{metric}{of} (n = {int(n)})"
+    group_text = f" of {group.removesuffix(' (insufficient)')}" if group else ""
+    return f"{metric}{group_text} (n = {int(n)})"
 
 
 def _data(name: str, manifest: dict[str, Any]) -> dict[str, str]:
     source, tasks = manifest["inputs"]["dataset"], manifest["options"].get("tasks", [])
-    read = {column for task in tasks for column in TaskBlock.parse({"task": task}, name).task.root.columns}
-    columns = sorted(read - {"sha256"})  # it tells copies of a file, and is no truth about a picture
+    read_columns = {column for task in tasks for column in TaskBlock.parse({"task": task}, name).task.root.columns}
+    columns = sorted(read_columns - {"sha256"})  # identifies copies of a file; not a truth column
     prompts = sorted({task["prompts"] for task in tasks if task.get("prompts")})
     kind = "images"
     if manifest["stage"] == "vqa":
-        kind, columns = "questions", ["answers of people"]
+        kind, columns = "questions", ["answers of annotators"]
     if manifest["stage"] == "links":
         kind, columns = "questions", ["held-out triples of the graph"]
     return {
@@ -216,7 +216,7 @@ def _balance_facts(report: dict[str, Any]) -> dict[str, str]:
     biases = (("representation bias", "rb"), ("association bias", "ab"))
     values = {name: (report[f"{key}_before"], report[f"realised_{key}"]) for name, key in biases}
     return {
-        f"{name} of the data": f"{_bias(before)} as it came, {_bias(shown)} as shown"
+        f"{name} of the data": f"{_bias(before)} before balancing, {_bias(shown)} as shown in training"
         for name, (before, shown) in values.items()
     }
 
@@ -236,5 +236,5 @@ def _made(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def about_people(rows: Iterable[Measured], people: bool) -> list[Measured]:
-    """The metrics that are, or are not, about people: they are reported apart."""
+    """Metrics that are (or are not) about people; the two are reported separately."""
     return [row for row in rows if row.people == people]

@@ -1,4 +1,4 @@
-"""The definitions of all metrics, so that a card can say what a number means and what was not measured."""
+"""Catalogue of all metric definitions: the meaning of each number, and what was not measured."""
 
 import re
 from collections.abc import Iterable
@@ -13,8 +13,7 @@ from evenclip.vqa import options as vqa
 
 
 def definitions() -> dict[str, tuple[Definition, ...]]:
-    """Definitions by what measures them: the kinds of task, prompt sensitivity, and the stages with metrics of their
-    own."""
+    """Metric definitions by kind of task; also those of prompt sensitivity and of stages with their own metrics."""
     return {kind: task.metrics for kind, task in KINDS.items()} | {
         "prompt_sensitivity": PROMPT_SENSITIVITY,
         "vqa": vqa.DEFINITIONS,
@@ -24,7 +23,7 @@ def definitions() -> dict[str, tuple[Definition, ...]]:
 
 @dataclass(frozen=True)
 class KnownMetric:
-    """A metric without its set, e.g. `bias/ab_max`: its meaning, and the ends of its range where both are numbers."""
+    """A metric without its set, e.g. `bias/ab_max`, with its meaning and the ends of its range if both are numbers."""
 
     kind: str
     name: str
@@ -34,7 +33,7 @@ class KnownMetric:
 
 
 class KnownMetrics:
-    """The definitions of all measurements; see `known_metrics`."""
+    """Catalogue of metrics; see `known_metrics`."""
 
     def __init__(self, metrics: list[KnownMetric]):
         self.metrics = metrics
@@ -43,9 +42,9 @@ class KnownMetrics:
         self._patterns = [(re.compile(_pattern(metric.name)), metric) for metric in by_letters]
 
     def of(self, metric: str) -> KnownMetric | None:
-        """The definition of `<family>/<set>/<measure>`; None if no measurement has one."""
+        """Definition of the metric `<family>/<set>/<measure>`; None if it is unknown."""
         family, _, measure = metric.split("/", 2)
-        return next((known for pattern, known in self._patterns if pattern.fullmatch(f"{family}/{measure}")), None)
+        return next((entry for pattern, entry in self._patterns if pattern.fullmatch(f"{family}/{measure}")), None)
 
 
 @cache
@@ -54,28 +53,28 @@ def known_metrics() -> KnownMetrics:
     return KnownMetrics(
         [
             KnownMetric(_kind(kind, definition), definition.name, definition.meaning, *_range(definition.interval))
-            for kind, of_kind in definitions().items()
-            for definition in of_kind
+            for kind, kind_definitions in definitions().items()
+            for definition in kind_definitions
         ]
     )
 
 
 def _kind(kind: str, definition: Definition) -> str:
-    """The kind of measurement; a linear probe on few images counts apart from one on all."""
+    """Kind of measurement; few-shot probes count as a kind of their own."""
     return "few_shot" if definition.name.startswith("few_shot/") else kind
 
 
 def not_measured(metrics: Iterable[str]) -> list[KnownMetric]:
     """The first metric of each kind of measurement that none of ``metrics`` belongs to."""
-    measured = {known.kind for metric in metrics if (known := known_metrics().of(metric))}
+    measured = {entry.kind for metric in metrics if (entry := known_metrics().of(metric))}
     first: dict[str, KnownMetric] = {}
-    for known in known_metrics().metrics:
-        first.setdefault(known.kind, known)
-    return [known for kind, known in first.items() if kind not in measured]
+    for entry in known_metrics().metrics:
+        first.setdefault(entry.kind, entry)
+    return [entry for kind, entry in first.items() if kind not in measured]
 
 
 def _pattern(name: str) -> str:
-    """A regular expression for a definition's name: `{k}` is a number, any other placeholder a word without slash."""
+    """Regular expression for a definition's name: `{k}` is a number, any other placeholder has no slash."""
     parts = re.split(r"(\{[^}]*\})", name.replace("{bias metric}", "bias/{metric}"))
     placeholders = {part: r"\d+" if part == "{k}" else "[^/]+?" for part in parts[1::2]}
     return "".join(placeholders.get(part, re.escape(part)) for part in parts)

@@ -1,4 +1,4 @@
-"""Whose numbers the files of `evenclip evaluate`, `vqa` and `links` hold: one card is of one model."""
+"""Model whose numbers are in files of `evenclip evaluate`, `vqa` and `links`; a card has one model."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,8 @@ from evenclip.provenance import fingerprint
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """A model as an evaluation's manifest names it; ``identity`` is {} for embeddings that say nothing of theirs."""
+class EvaluatedModel:
+    """A model as named by an evaluation's manifest; ``identity`` is {} for embeddings of unknown origin."""
 
     name: str
     identity: dict[str, str]
@@ -18,14 +18,14 @@ class Evaluated:
 
     @classmethod
     def of(cls, manifest: dict[str, Any]) -> Self:
-        """From a manifest; a model without a name has that of the folder of its embeddings."""
+        """Create from a manifest; a model without a name is named after the folder of its embeddings."""
         name = manifest.get("model") or manifest["options"].get("model")
         if not name and "embeddings" in manifest["inputs"]:
             name = Path(manifest["inputs"]["embeddings"]["path"]).parent.as_posix()
         return cls(name or ".", manifest.get("model_identity", {}), manifest.get("embedding") or {})
 
     def is_other_than(self, other: Self) -> bool:
-        """Whether two models differ: in their weights where both are known, else in their names."""
+        """Whether two models differ, by weights if both are known, else by name."""
         if self.identity and other.identity:
             return self.identity != other.identity
         return self.name != other.name
@@ -38,28 +38,28 @@ class Evaluated:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What the card says of the model."""
+        """Facts about the model for the card."""
         weights = {"weights": fingerprint(self.identity)} if self.identity else {}
         made = {"embedded in": "{precision}, device {device}".format(**self.embedding)} if self.embedding else {}
         return {"model": self.name} | weights | made
 
 
-def one_model(manifests: dict[Path, dict[str, Any]]) -> Evaluated:
-    """The model that all evaluations are of.
+def one_model(manifests: dict[Path, dict[str, Any]]) -> EvaluatedModel:
+    """The model of all evaluations.
 
     Raises
     ------
     InputError
-        They are of different models, or of one name with other weights, or embedded in different precisions.
+        They are of different models or weights, or were embedded in different precisions.
     """
-    models = {path: Evaluated.of(manifest) for path, manifest in manifests.items()}
+    models = {path: EvaluatedModel.of(manifest) for path, manifest in manifests.items()}
     first = next(iter(models.values()))
     for path, other in models.items():
         if other.is_other_than(first):
             what = f"is of '{other.name}', not of '{first.name}'"
             if other.name == first.name:
                 what = f"is of '{other.name}' with other weights than {next(iter(models))}"
-            raise InputError(what, str(path), "one card = one model: evaluate it again")
+            raise InputError(what, str(path), "a card has one model: evaluate it again")
         precisions = {model.embedding["precision"] for model in (first, other) if model.embedding}
         if len(precisions) > 1:
             what = f"embedded in {' and '.join(sorted(precisions))}, the files of one card"

@@ -18,10 +18,10 @@ NOT_FOR = (
     "Claiming that a model is free of bias: the numbers hold for these sets and prompts, and some were not measured.",
 )
 LIMITS = (
-    "Attributes of people are perceived: what annotators, captions or drawings show, not who somebody is.",
-    "A largest or absolute difference is above 0 by chance alone: compare it with the random score.",
-    "Every zero-shot value depends on the wording of its prompts: a range over wordings as large as the value says so.",
-    "Groups below the minimum size have no number; the values of single groups and labels are not on this page.",
+    "Attributes of people are perceived, by annotators or from captions or drawings; they are not identities.",
+    "Largest and absolute differences are above 0 by chance alone: compare them with the random score.",
+    "Every zero-shot value depends on the wording of its prompts; a range as large as the value is a warning.",
+    "Groups below the minimum size have no number; values of single groups and labels are not on this page.",
 )
 
 
@@ -31,7 +31,7 @@ def as_html(card: Card) -> str:
 
 
 def as_markdown(card: Card) -> str:
-    """The same in Markdown."""
+    """The card in Markdown."""
     return _render("card.md.j2", card)
 
 

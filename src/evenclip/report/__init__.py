@@ -1,4 +1,4 @@
-"""A study's figures and page: `evenclip report --results results/demo --out results/demo/report.html`.
+"""Report of a study: figures and a page. `evenclip report --results results/demo --out results/demo/report.html`.
 
 Reads `results/<study>/` and, for the sample grid, the training data folder; writes the self-contained page, and
 beside it `figures/*.png`, with their digests in `figures/figures.json`.
@@ -25,7 +25,7 @@ def write_report(results: Path, out: Path) -> None:
     InputError
         If a file of the study is missing or not readable.
     """
-    # drawing is slow to import: not for the tracker, which needs `evenclip.report.samples` alone
+    # slow imports: the tracker needs only `evenclip.report.samples`
     import hashlib
 
     from evenclip.names import one_to_one

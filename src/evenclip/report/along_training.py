@@ -1,4 +1,4 @@
-"""What happened along the trainings, where a run recorded it: the bias of the model, and the mined negatives."""
+"""Bias of the model during training, and mined negatives, for the runs that recorded them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +18,10 @@ N_MOMENTS, N_NEGATIVES = 3, 4
 
 
 def bias_curves(study: StudyResults) -> list[Picture]:
-    """Representation bias (RB) and association bias (AB) of the model along its training, mean over seeds.
+    """Curves of the model's representation bias (RB) and association bias (AB) during training, mean over seeds.
 
-    Two-stage trainings are shown apart, beside the trainings on one of their stages' data from start to end. Nothing
-    where no run recorded its bias (`bias_history.parquet`).
+    Two-stage trainings get their own figures, together with the one-stage trainings on the same data. Empty if no run
+    recorded its bias (`bias_history.parquet`).
     """
     recorded: dict[int, list[pd.DataFrame]] = {}
     for i, run in enumerate(study.runs):
@@ -43,14 +43,16 @@ def bias_curves(study: StudyResults) -> list[Picture]:
 
 
 def _one_stage(study: StudyResults, recorded: Iterable[int], staged: list[int]) -> list[int]:
-    """The runs that are as the ``staged`` ones, on the data of one of their stages alone."""
+    """One-stage runs on the data of a stage of the ``staged`` runs, with otherwise equal options."""
     strategies = {study.runs[i].strategy for i in staged}
     for i in staged:
         weights = study.runs[i].options["train.stages"]["first"]
         strategies.add(Path(weights).parent.name or weights)  # of balance/<strategy>/weights.parquet
-    alike = [_without_stages(study.runs[i]) for i in staged]
+    staged_options = [_without_stages(study.runs[i]) for i in staged]
     plain = (i for i in recorded if i not in staged)
-    return [i for i in plain if study.runs[i].strategy in strategies and _without_stages(study.runs[i]) in alike]
+    return [
+        i for i in plain if study.runs[i].strategy in strategies and _without_stages(study.runs[i]) in staged_options
+    ]
 
 
 def _without_stages(run: RunResult) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def _curve(study: StudyResults, recorded: dict[int, list[pd.DataFrame]], column:
 
 
 def negatives_tables(study: StudyResults) -> list[Table]:
-    """Mined negatives of the first seed of each run that recorded them: the heaviest at three moments."""
+    """Tables of the heaviest mined negatives at three steps, for the first seed of each run that recorded them."""
     tables = ((run, study.record(run.name, run.seeds[0], "negatives", NEGATIVES)) for run in study.runs)
     return [_negatives(run.name, table) for run, table in tables if table is not None and len(table)]
 
@@ -94,4 +96,4 @@ def _negatives(run: str, table: pd.DataFrame) -> Table:
             values = [number(float(row.similarity)), number(float(row.weight))]
             rows.append([f"step {step:,}", row.text, row.negative_text, row.source, *values])
     header = ["when", "anchor", "mined negative", "from", "similarity", "weight"]
-    return Table(f"Heaviest negatives of {run}; weight 1 = as a plain negative", header, rows)
+    return Table(f"Heaviest mined negatives of {run}; weight 1 = an ordinary negative", header, rows)

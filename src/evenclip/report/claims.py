@@ -1,4 +1,4 @@
-"""The page's list of claims: what is said of the methods, and what this study says to that."""
+"""List of claims for the page, with the study's verdicts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from evenclip.report import words
 from evenclip.report.words import number
 from evenclip.results import Estimate
 
-# a sign beside the word and the colour: not colour alone
+# signs, so that colour is not the only cue
 SIGNS = {"supported": "✓", "refuted": "✗", "undecided": "?", "not tested here": "–"}
 WANTED = {
     "lower": "d < -{margin}",
@@ -21,7 +21,7 @@ AT_0 = {"lower": "d < 0", "higher": "d > 0", "pareto": "no other run is better i
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One claim as shown; ``tests`` are the lines of its tests, or the reason why there is none."""
+    """One claim as shown on the page; ``tests`` has a line per test, or the reason why there is none."""
 
     name: str
     source: str
@@ -33,26 +33,26 @@ class ClaimRow:
 
     @property
     def tested(self) -> bool:
-        """Is there a test of it in this study?"""
+        """Whether this study has a test of the claim."""
         return any("runs" in test for test in self.tests)
 
 
 def claim_rows(entries: list[dict[str, Any]]) -> list[ClaimRow]:
-    """The claims of claims.json, all tests of one claim together, in the file's order."""
+    """Claims of claims.json in the file's order, each with all its tests."""
     by_id: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
         by_id.setdefault(entry["id"], []).append(entry)
-    return [_row(of_one) for of_one in by_id.values()]
+    return [_row(claim_entries) for claim_entries in by_id.values()]
 
 
 def verdict_counts(rows: list[ClaimRow]) -> str:
-    """``3 supported, 1 refuted, 2 undecided, 9 not tested here``, claims counted."""
+    """Number of claims by verdict: ``3 supported, 1 refuted, 2 undecided, 9 not tested here``."""
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in SIGNS}
     return ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
 
 
 def described(entry: dict[str, Any]) -> str:
-    """What a test found: its difference, or both of a Pareto claim, with intervals, p and n."""
+    """Result of a test in words: its difference (for a Pareto claim, both) with interval, p and number of seeds."""
     tested = [entry, entry["against"]] if entry["against"] else [entry]
     differences = [
         f"d = {words.interval(Estimate(part['estimate'], part['ci_low'], part['ci_high']))}" for part in tested

@@ -1,7 +1,7 @@
-"""The figures' common style, and the marks that several of them share.
+"""Common style of the figures, and drawing functions that several of them share.
 
-Colours are Okabe and Ito's, safe for colour-blind readers, and every run has a marker shape of its own as well. One
-figure = one panel, so that figures stack on a phone and stay readable.
+The colours are those of Okabe and Ito, which colour-blind readers can tell apart; each run also has its own marker.
+Each figure has one panel, so figures can be stacked on a phone.
 """
 
 import io
@@ -43,7 +43,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished figure: ``name`` tells it from the others, ``alt`` says in words what it shows."""
+    """Finished figure with a unique ``name`` and a description in words, ``alt``."""
 
     name: str
     alt: str
@@ -53,14 +53,14 @@ class Picture:
 
 @contextmanager
 def panel(height_in: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of one panel in the common style, `WIDTH_IN` inches wide; finish it inside the block."""
+    """Context with a one-panel figure in the common style, `WIDTH_IN` inches wide; call `finish` inside it."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, height_in))
         yield figure, figure.add_subplot()
 
 
 def finish(figure: Figure, name: str, alt: str) -> Picture:
-    """The figure as SVG and PNG, without dates or versions in them."""
+    """Render a figure as SVG and PNG, without dates and versions."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
@@ -68,42 +68,42 @@ def finish(figure: Figure, name: str, alt: str) -> Picture:
 
 
 def run_style(i: int) -> dict[str, Any]:
-    """Colour and marker of the study's ``i``-th run; the pair is the run's own among the first 49."""
+    """Colour and marker of the study's ``i``-th run; unique among the first 49 runs."""
     return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)]}
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Colour and dashes of the study's ``i``-th run where it is a line."""
+    """Colour and line style of the study's ``i``-th run."""
     return {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i // len(COLORS) % len(LINES)]}
 
 
 def arms(estimate: Estimate) -> np.ndarray | None:
-    """Lengths of the two arms of an error bar, shape (2, 1); None where there is no interval."""
+    """Lengths of the two arms of an error bar, shape (2, 1); None without an interval."""
     lengths = np.array([[estimate.mean - estimate.ci_low], [estimate.ci_high - estimate.mean]])
     return np.maximum(lengths, 0) if np.isfinite(lengths).all() else None
 
 
 def draw_run(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> None:
-    """Mean and interval of the ``i``-th run at height ``y``; nothing where the metric is not defined."""
+    """Draw mean and interval of the ``i``-th run at height ``y``, if it has the metric."""
     estimate = study.estimate(study.runs[i].name, metric)
     if estimate:
         draw_estimate(axes, i, estimate, y)
 
 
 def draw_estimate(axes: Axes, i: int, estimate: Estimate, y: float) -> None:
-    """A value and its interval in the look of the ``i``-th run, at height ``y``."""
+    """Draw a value and its interval in the style of the ``i``-th run, at height ``y``."""
     axes.errorbar(estimate.mean, y, xerr=arms(estimate), **run_style(i), markersize=7, elinewidth=1.5)
 
 
 def draw_seeds(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -> None:
-    """The seeds of the ``i``-th run as small points below ``y``, each with its own interval over examples."""
+    """Draw the seeds of the ``i``-th run as small points below ``y``, each with its interval over examples."""
     for k, seed in enumerate(seed_estimates(study, study.runs[i], metric)):
         style = run_style(i) | {"markersize": 3.5, "elinewidth": 0.8, "alpha": 0.5}
         axes.errorbar(seed.mean, y + 0.1 * (k % 3), xerr=arms(seed), **style)
 
 
 def draw_chance(axes: Axes, study: StudyResults, metric: str) -> None:
-    """A dotted line at what a model that knows nothing scores, where that has a meaning."""
+    """Draw a dotted line at the chance level, if the metric has one."""
     estimates = (study.estimate(run.name, metric) for run in study.runs)
     chance = [estimate.random for estimate in estimates if estimate and np.isfinite(estimate.random)]
     if chance:
@@ -113,13 +113,13 @@ def draw_chance(axes: Axes, study: StudyResults, metric: str) -> None:
 
 
 def seed_estimates(study: StudyResults, run: RunResult, metric: str) -> list[Estimate]:
-    """A metric of every seed of a run that has it."""
+    """Values of a metric for the seeds of a run that have it."""
     estimates = (study.seed_estimate(run.name, seed, metric) for seed in run.seeds)
     return [estimate for estimate in estimates if estimate]
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Rows 0, 1, ... from the top, each with its name instead of a tick."""
+    """Label rows 0, 1, ... from the top with names instead of ticks."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -129,7 +129,7 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
 def name_runs(
     figure: Figure, study: StudyResults, markers: bool = True, lines: bool = False, only: Sequence[int] | None = None
 ) -> None:
-    """Legend below the panel, which grows by it: each run, or ``only`` some, by its marker, its line or both."""
+    """Add a legend of the runs (or of ``only`` some) below the panel, by marker, line or both."""
     indices = range(len(study.runs)) if only is None else only
     handles = []
     for i in indices:
@@ -142,9 +142,9 @@ def name_runs(
 
 
 def frame(study: StudyResults, *metrics: str, zero: bool = False, chance: bool = True) -> tuple[float, float]:
-    """Limits of an axis: all seeds with their own intervals, and ``chance``; from 0 on where ``zero``.
+    """Axis limits that include all seeds with their intervals and, if ``chance``, the chance level; from 0 if ``zero``.
 
-    The interval over a few seeds may be so wide that it says only that they are few; it may leave the frame.
+    Intervals over a few seeds can be very wide; they may extend beyond the frame.
     """
     seeds = [seed for m in metrics for run in study.runs for seed in seed_estimates(study, run, m)]
     values = np.array([[seed.mean, seed.ci_low, seed.ci_high, *([seed.random] if chance else [])] for seed in seeds])

@@ -1,7 +1,7 @@
-"""The page's interactive figure: any metric against any other, drawn by Plotly when the reader asks for it.
+"""Interactive figure of the page: any metric against any other, drawn by Plotly on demand.
 
-The library (4.8 MB) is in the page once, compressed, so that the page works offline and opens fast: the browser unpacks
-it on the first click. Everything else on the page works without it, and without scripts.
+The page contains the compressed library (4.8 MB) once, so that it works offline and opens quickly: the browser unpacks
+it on the first click. The rest of the page needs no scripts.
 """
 
 import base64
@@ -20,15 +20,15 @@ NOT_OF_THE_MODEL = ("data", "train")  # families of metrics
 
 
 def plotly_library() -> str:
-    """plotly.min.js of the installed package, gzip, base64."""
+    """plotly.min.js of the installed package, compressed with gzip, as base64."""
     script = resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
     return base64.b64encode(gzip.compress(script, mtime=0)).decode()
 
 
 def explorer_data(study: StudyResults, x: str, y: str) -> str | None:
-    """What the figure shows, as JSON: for every metric and run the mean with its interval, and the seeds.
+    """Data of the figure as JSON: mean, interval and seeds for every metric and run.
 
-    ``x`` and ``y`` are the metrics shown first. None where there are fewer than two metrics to choose from.
+    ``x`` and ``y`` are the metrics shown initially. None with fewer than two metrics.
     """
     table = study.summary
     of_the_model = ~table["metric"].str.partition("/")[0].isin(NOT_OF_THE_MODEL)
@@ -71,5 +71,7 @@ def _arms(estimate: Estimate) -> list[float] | None:
 
 
 def _options(strategy: str, options: dict[str, Any]) -> str:
-    on = [f"{name.removeprefix('train.')} {json.dumps(value)}" for name, value in options.items() if value is not None]
-    return "<br>".join([f"strategy {strategy}", *on])
+    active = [
+        f"{name.removeprefix('train.')} {json.dumps(value)}" for name, value in options.items() if value is not None
+    ]
+    return "<br>".join([f"strategy {strategy}", *active])

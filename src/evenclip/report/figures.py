@@ -1,5 +1,8 @@
-"""The study's figures: bias against quality, metrics and families of them, data bias, training curves, differences from
-the first run (forest plots), and what balancing does to the association of labels (love plots)."""
+"""Figures of a study.
+
+Bias against quality, single metrics and families of metrics, data bias, training curves, differences from the first run
+(forest plots), and the effect of balancing on associations (love plots).
+"""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +40,7 @@ N_ASSOCIATIONS = 24
 
 
 def bias_against_quality(study: StudyResults, bias: str, quality: str) -> Picture:
-    """Scatter of a bias metric (y) against a quality metric (x): seeds small, mean with its interval large."""
+    """Scatter plot of a bias metric (y) against a quality metric (x): small points are seeds, large ones means."""
     with panel(3.9) as (figure, axes):
         for i, run in enumerate(study.runs):
             x, y = study.estimate(run.name, quality), study.estimate(run.name, bias)
@@ -56,7 +59,7 @@ def bias_against_quality(study: StudyResults, bias: str, quality: str) -> Pictur
 
 
 def metric_plot(study: StudyResults, metric: str, title: str) -> Picture:
-    """Mean and interval of one metric per run, seeds below it; lines at the first run's mean and at chance."""
+    """Mean and interval of a metric for each run, with its seeds; lines at the first run's mean and at chance."""
     with panel(1.15 + 0.5 * len(study.runs)) as (figure, axes):
         for i in range(len(study.runs)):
             draw_run(axes, study, i, metric, y=i)
@@ -71,7 +74,7 @@ def metric_plot(study: StudyResults, metric: str, title: str) -> Picture:
 
 
 def family_plot(study: StudyResults, metrics: Sequence[str], title: str) -> Picture:
-    """Several metrics of one family ``<family>/<set>/<measure>``, a row each, with all runs in it."""
+    """Metrics of one family ``<family>/<set>/<measure>``, one row each, with all runs."""
     n_runs, family = len(study.runs), metrics[0].rpartition("/")[0]
     with panel(1.4 + (0.2 + 0.17 * n_runs) * len(metrics)) as (figure, axes):
         for row, metric in enumerate(metrics):
@@ -86,15 +89,15 @@ def family_plot(study: StudyResults, metrics: Sequence[str], title: str) -> Pict
 
 
 def data_bias(audits: dict[str, dict[str, Any]], measure: str, title: str) -> Picture:
-    """RB or AB of the training data per strategy: as it came (hollow) and as it is shown in training (filled).
+    """Representation or association bias of the training data by strategy: original (hollow) and as shown (filled).
 
     Parameters
     ----------
     audits : dict
-        Strategy -> `evenclip.balance.audit` of its weights.
+        `evenclip.balance.audit` of each strategy's weights, by strategy.
     measure : {"rb", "ab"}
     """
-    looks = {"as it came": {"color": GREY, "markerfacecolor": "white"}, "as shown in training": {"color": COLORS[0]}}
+    looks = {"original": {"color": GREY, "markerfacecolor": "white"}, "as shown in training": {"color": COLORS[0]}}
     with panel(1.45 + 0.4 * len(audits)) as (figure, axes):
         texts = []
         for row, (name, audit) in enumerate(audits.items()):
@@ -102,7 +105,7 @@ def data_bias(audits: dict[str, dict[str, Any]], measure: str, title: str) -> Pi
             axes.plot([stage.mean for stage in stages], [row, row], color="#cccccc", linewidth=2.5, zorder=1)
             for stage, look, y in zip(stages, looks.values(), (row - 0.1, row + 0.1), strict=True):
                 axes.errorbar(stage.mean, y, xerr=arms(stage), marker="o", markersize=7.5, elinewidth=1.4, **look)
-            texts.append(f"{name} {words.interval(stages[0])} as it came, {words.interval(stages[1])} as shown")
+            texts.append(f"{name} {words.interval(stages[0])} original, {words.interval(stages[1])} as shown")
         name_rows(axes, list(audits))
         axes.set(xlabel=f"{measure.upper()} of the training data", title=title)
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
@@ -112,7 +115,7 @@ def data_bias(audits: dict[str, dict[str, Any]], measure: str, title: str) -> Pi
 
 
 def training_curves(study: StudyResults) -> Picture:
-    """Training loss against image-text pairs seen: mean over the seeds of each run, in a band of all of them."""
+    """Training loss against image-text pairs seen: mean over seeds of each run, with the range of its seeds."""
     with panel(3.6) as (figure, axes):
         ends = []
         for i, run in enumerate(study.runs):
@@ -129,15 +132,15 @@ def training_curves(study: StudyResults) -> Picture:
 
 
 def _binned(history: pd.DataFrame) -> pd.DataFrame:
-    """Loss by pairs seen, long curves averaged in bins."""
+    """Loss by pairs seen; long curves are averaged in bins."""
     bins = np.arange(len(history)) * CURVE_BINS // max(len(history), CURVE_BINS)
     return history[["samples_seen", "loss"]].groupby(bins).mean()
 
 
 def forest_plot(study: StudyResults, metric: str, title: str) -> Picture | None:
-    """Difference of each run from the first, with its interval; None where the study has no other run with it.
+    """Forest plot: difference of each run from the first, with its interval; None if no other run has the metric.
 
-    The grey bar of a run is what its seeds could not have shown: differences smaller than `detectable` of tests.csv.
+    Grey bars mark differences too small to detect (`detectable` in tests.csv).
     """
     first = study.runs[0].name
     tests = study.tests[(study.tests["metric"] == metric) & (study.tests["run_a"] == first)]
@@ -160,9 +163,9 @@ def forest_plot(study: StudyResults, metric: str, title: str) -> Picture | None:
 
 
 def love_plot(audit: dict[str, Any], strategy: str) -> Picture | None:
-    """Standardised mean difference of each label between perceived groups, as the data came and as it is shown.
+    """Love plot: standardised mean difference of each label between perceived groups, before and after balancing.
 
-    The strongest `N_ASSOCIATIONS`; None where no group and label has enough pairs.
+    Shows the `N_ASSOCIATIONS` strongest; None if no group and label have enough pairs.
 
     Parameters
     ----------
@@ -178,7 +181,7 @@ def love_plot(audit: dict[str, Any], strategy: str) -> Picture | None:
     groups = {entry["group"] for entry in entries}
     names = [entry["label"] if len(groups) == 1 else f"{entry['label']} ({entry['group']})" for entry in entries]
     looks = {
-        "before": {"marker": "o", "color": GREY, "markerfacecolor": "white", "label": "as it came"},
+        "before": {"marker": "o", "color": GREY, "markerfacecolor": "white", "label": "original"},
         "realised": {"marker": "s", "color": COLORS[0], "label": "as shown in training"},
     }
     with panel(1.3 + 0.24 * len(entries)) as (figure, axes):

@@ -1,4 +1,4 @@
-"""The knowledge graph in the report: a table of its statistics, and a drawing of a small part of it."""
+"""Knowledge graph in the report: a table of statistics, and a drawing of a small part."""
 
 from collections import defaultdict
 from typing import Any
@@ -20,7 +20,7 @@ Link = tuple[str, str, str]
 
 
 def statistics_table(statistics: dict[str, Any]) -> Table:
-    """Counts of the graph, of its splits and sources, and its most frequent relations."""
+    """Table of the graph's counts, splits, sources and most frequent relations."""
     rows = [
         [name, number(statistics.get(f"n_{name}", 0))] for name in ("triples", "entities", "relations", "negatives")
     ]
@@ -29,7 +29,7 @@ def statistics_table(statistics: dict[str, Any]) -> Table:
     for source, counts in statistics["sources"].items():
         text = ", ".join(f"{reason.replace('_', ' ')} {number(n)}" for reason, n in counts.items() if n)
         rows.append([f"source {source}", text])
-    rows.append(["triples of an entity, mean and most", f"{statistics['degree']['mean']:.1f}, "
+    rows.append(["triples per entity, mean and maximum", f"{statistics['degree']['mean']:.1f}, "
                  f"{number(statistics['degree']['max'])}"])  # fmt: skip
     rows.append(["entities in the largest component", number(statistics["largest_component_share"])])
     frequent = sorted(statistics["relations"].items(), key=lambda item: -item[1])[:N_RELATIONS]
@@ -38,30 +38,30 @@ def statistics_table(statistics: dict[str, Any]) -> Table:
 
 
 def graph_sample(study: StudyResults) -> Picture:
-    """Entities around one thing of a picture, or else around one term, with the relations between them."""
+    """Drawing of the entities around one pictured object, or else around one term, with their relations."""
     entities = study.graph_table("entities", ["id", "text", "modality", "image_key"])
     relations = study.graph_table("relations", ["id", "text"])
     triples = study.graph_table("triples", ["head", "relation", "tail"])
     nodes, links = _neighbourhood(entities, triples)
     text = dict(zip(*(relations.column(name).to_pylist() for name in ("id", "text")), strict=True))
     entity_of = {row["id"]: row for row in entities.filter(pc.is_in(entities["id"], pa.array(nodes))).to_pylist()}
-    places = dict(zip(nodes, _layout(nodes, links), strict=True))
+    positions = dict(zip(nodes, _layout(nodes, links), strict=True))
     with panel(4.8) as (figure, axes):
         for head, relation, tail in links:
-            ends = np.array([places[head], places[tail]])
+            ends = np.array([positions[head], positions[tail]])
             arrow = {"arrowstyle": "-|>", "color": "#bbbbbb", "shrinkA": 9, "shrinkB": 9, "linewidth": 0.9}
             axes.annotate("", ends[1], ends[0], arrowprops=arrow, zorder=1)
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
             middle = {"fontsize": 6.5, "color": GREY, "ha": "center", "va": "center", "bbox": box, "zorder": 2}
             axes.text(*ends.mean(axis=0), text[relation], **middle)
-        for id, (x, y) in places.items():
+        for id, (x, y) in positions.items():
             look = COLORS[0] if entity_of[id]["modality"] == "text" else COLORS[1]
             box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": look, "linewidth": 1.2}
             axes.text(x, y, _name(entity_of[id]), fontsize=8, ha="center", va="center", bbox=box, zorder=3)
         axes.set(title="Some entities: text (blue), pictured (orange)")
         axes.axis("off")
         axes.margins(0.14)
-        axes.scatter(*np.array(list(places.values())).T, s=0)  # so that the limits hold the texts
+        axes.scatter(*np.array(list(positions.values())).T, s=0)  # so that the limits hold the texts
         text_of_links = "; ".join(f"{_name(entity_of[h])} {text[r]} {_name(entity_of[t])}" for h, r, t in links)
         return finish(figure, "graph-sample", f"A part of the knowledge graph: {text_of_links}.")
 
@@ -72,17 +72,17 @@ def _name(entity: dict[str, Any]) -> str:
 
 
 def _neighbourhood(entities: pa.Table, triples: pa.Table) -> tuple[list[str], list[Link]]:
-    """Up to `N_NODES` entities found breadth first from a thing, or from a term; and the triples that found them."""
+    """Up to `N_NODES` entities in breadth-first order from an object or a term, and the triples that reach them."""
     around: dict[str, list[Link]] = defaultdict(list)
     for link in zip(*(triples.column(name).to_pylist() for name in triples.column_names), strict=True):
         around[link[0]].append(link)
         around[link[2]].append(link)
-    parts = entities.filter(pc.is_valid(entities["image_key"])).column("id").to_pylist()
-    ids = parts or entities.column("id").to_pylist()
+    pictured = entities.filter(pc.is_valid(entities["image_key"])).column("id").to_pylist()
+    ids = pictured or entities.column("id").to_pylist()
     start = min(ids, key=lambda id: abs(len(around[id]) - N_LINKS_OF_START))
     nodes: list[str] = [start]
     links: list[Link] = []
-    for node in nodes:  # grows while it is walked
+    for node in nodes:  # the list grows during the loop
         wanted = N_LINKS_OF_START if node == start else N_LINKS_OF_OTHERS
         for link in around[node]:
             new = [end for end in (link[0], link[2]) if end not in nodes]
@@ -94,7 +94,7 @@ def _neighbourhood(entities: pa.Table, triples: pa.Table) -> tuple[list[str], li
 
 
 def _layout(nodes: list[str], links: list[Link]) -> np.ndarray:
-    """Places about as far apart as along the links, shape (n, 2): stress majorisation (Gansner et al. 2004)."""
+    """Positions whose distances match path lengths, shape (n, 2): stress majorisation (Gansner et al. 2004)."""
     index = {node: k for k, node in enumerate(nodes)}
     ends = np.array([(index[head], index[tail]) for head, _, tail in links])
     n = len(nodes)

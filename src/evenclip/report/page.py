@@ -1,4 +1,4 @@
-"""Put the report together: choose the figures, gather the tables, fill the template."""
+"""Assembly of the report: figures, tables and the filled template."""
 
 import base64
 import fnmatch
@@ -20,22 +20,22 @@ HEADLINE_QUALITY = {
     "retrieval/*/image_to_text_recall_at_5": "Text recall at 5",
 }
 INTERVALS = {
-    "moderated": "over the seeds (Student's t; the variance of each run is moderated by those of the other runs)",
+    "moderated": "over the seeds (Student's t; each run's variance is moderated by those of the other runs)",
     "t": "over the seeds (Student's t)",
-    "bootstrap": "over the examples of its one seed (bootstrap)",
+    "bootstrap": "over the examples of a single seed (bootstrap)",
 }
 
 
 def render(study: StudyResults) -> tuple[str, list[Picture]]:
-    """The page, and the figures in it."""
-    content = gather(study) | explore(study)  # first, since drawing takes seconds and finding a missing file should not
+    """Render the page; returns it with its figures."""
+    content = gather(study) | explore(study)  # first, so that a missing file is reported before the slow drawing
     pictures = draw(study)
     page = pages.render(Path(__file__).parent / "page.html.j2", content | {"pictures": pictures}, data_uri=_data_uri)
     return page, [picture for group in pictures.values() for picture in group]
 
 
 def gather(study: StudyResults) -> dict[str, Any]:
-    """All that the template shows, but for the figures."""
+    """Variables of the template, except the figures."""
     if study.summary.empty:
         raise InputError("the study has no metrics", str(study.folder / "summary.csv"), "run `evenclip summarize`")
     claims = claim_rows(study.claims)
@@ -63,7 +63,7 @@ def gather(study: StudyResults) -> dict[str, Any]:
 
 
 def explore(study: StudyResults) -> dict[str, Any]:
-    """The interactive figure: its data, its script and the library; nothing where there is no choice of metrics."""
+    """Data, script and library of the interactive figure; without data if there are too few metrics."""
     x = next((metric for pattern in HEADLINE_QUALITY for metric in _measured(study, pattern)), "")
     data = explorer.explorer_data(study, x, next(iter(_measured(study, "bias/*/ab_max")), ""))
     script = (Path(__file__).parent / "explorer.js").read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def explore(study: StudyResults) -> dict[str, Any]:
 
 
 def draw(study: StudyResults) -> dict[str, list[Picture]]:
-    """All figures by the page's section."""
+    """All figures, by section of the page."""
     training = [figures.training_curves(study)]
     representation, association = _measured(study, "bias/*/rb"), _measured(study, "bias/*/ab_max")
     quality = {metric: title for pattern, title in HEADLINE_QUALITY.items() for metric in _measured(study, pattern)}

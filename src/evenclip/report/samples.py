@@ -1,4 +1,4 @@
-"""The sample grid: training pairs with their captions and labels, embedded in the local report only."""
+"""Sample grid: training pairs with captions and labels, embedded in the local report only."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from evenclip.tables import label_columns, read_labels, read_table
 
 N_SAMPLES, SIDE_PX = 12, 192
 START, END = "<!-- samples -->", "<!-- /samples -->"
-LEFT_OUT = "<p>The images are left out of this copy of the report: they stay beside the data.</p>"
+LEFT_OUT = "<p>This copy of the report has no sample images; they stay with the data.</p>"
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Sample:
 
 
 def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) -> list[Sample]:
-    """Up to `N_SAMPLES` pairs of the first shard of a labelled data set, evenly spread over its labelled pairs.
+    """Up to `N_SAMPLES` pairs of the first shard of a labelled data set, evenly spaced among its labelled pairs.
 
-    The choice is the same every time and flatters nobody. Empty where the data folder is not here, since results can
-    travel without the data, and where labels were gathered from parts, whose manifest names no data folder.
+    The choice is deterministic and not hand-picked. Empty if the data folder is missing, or if the labels were gathered
+    from parts, whose manifest names no data folder.
     """
     data = manifest["inputs"].get("data")
     if data is None or not (folder := Path(data["path"])).joinpath("manifest.json").is_file():
@@ -47,8 +47,8 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
     labels = labels.filter(pc.is_in(labels["key"], captions["key"].combine_chunks()))
     columns = label_columns(labels.column_names)
     flags = np.column_stack([pc.fill_null(labels[column.column], False).to_numpy() for column in columns])
-    telling = [column.role != "proxy" for column in columns]  # a proxy alone shows no bias
-    rows = np.flatnonzero(flags[:, telling].any(axis=1))
+    is_not_proxy = [column.role != "proxy" for column in columns]  # a proxy alone shows no bias
+    rows = np.flatnonzero(flags[:, is_not_proxy].any(axis=1))
     if len(rows) == 0:
         return []
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, N_SAMPLES).round().astype(int))]
@@ -63,7 +63,7 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
 
 
 def without_samples(page: str) -> str:
-    """The report without its images of people and things, for copies that leave this machine's results folder."""
+    """The report without its sample images, for copies outside the results folder."""
     return re.sub(f"{re.escape(START)}.*?{re.escape(END)}", LEFT_OUT, page, flags=re.DOTALL)
 
 

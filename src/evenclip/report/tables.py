@@ -1,4 +1,4 @@
-"""The page's tables, as rows of ready text."""
+"""Tables of the page, as rows of text."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from evenclip.report.words import number
 from evenclip.results import Estimate, StudyResults
 from evenclip.tables import label_columns
 
-N_WORDS = 10  # that made a label; a lexicon may have hundreds
+N_WORDS = 10  # most frequent words of a label; a lexicon may have hundreds
 FAMILIES = {
     "data": "Bias of the training data, under the strategy's weights (0 is even)",
     "bias": "Bias of the model (0 is even)",
@@ -44,14 +44,16 @@ class Table:
 
 
 def strategy_table(study: StudyResults) -> Table:
-    """One row per balancing strategy, from its certificate."""
+    """Table of the balancing strategies, from their certificates."""
     rows = [[name, *(number(report[key]) for key in STRATEGY_COLUMNS)] for name, report in study.strategies.items()]
-    caption = "Balancing strategies. RB and AB after are measured on the pairs as they are shown in training."
+    caption = (
+        "Balancing strategies: representation bias (RB) and association bias (AB) before, and after in the pairs shown."
+    )
     return Table(caption, ["strategy", *STRATEGY_COLUMNS.values()], rows)
 
 
 def result_tables(study: StudyResults) -> list[Table]:
-    """One table per family of metrics: metric (and group) by run, as mean [interval]."""
+    """Tables of results, one per family of metrics: metric (and group) by run, as mean [interval]."""
     family = study.summary["metric"].str.partition("/")[0]
     order = [*(name for name in FAMILIES if (family == name).any()), *sorted(set(family) - set(FAMILIES))]
     return [_result_table(study, FAMILIES.get(name, name), study.summary[family == name]) for name in order]
@@ -71,7 +73,7 @@ def _result_table(study: StudyResults, caption: str, part: pd.DataFrame) -> Tabl
 
 
 def difference_table(study: StudyResults) -> Table:
-    """Paired differences from the first run, with interval and test: metric by run."""
+    """Table of paired differences from the first run, with intervals and tests: metric by run."""
     first = study.runs[0].name
     tests = study.tests[study.tests["run_a"] == first]
     others = list(dict.fromkeys(tests["run_b"]))
@@ -86,7 +88,7 @@ def difference_table(study: StudyResults) -> Table:
 
 
 def label_table(document: dict[str, Any], dataset: str) -> Table:
-    """Labels read from the captions: how many pairs have each, by which words, and examples of captions."""
+    """Table of labels read from captions: number of pairs, words, and example captions."""
     rows = []
     for column in label_columns(document["columns"]):
         facts = document["columns"][column.column]
@@ -99,7 +101,7 @@ def label_table(document: dict[str, Any], dataset: str) -> Table:
 
 
 def making_table(study: StudyResults) -> Table:
-    """How each part was made, from the manifests: commit, device, time and fingerprint."""
+    """Table of provenance, from the manifests: commit, device, time and fingerprint of each part."""
     entries = [(f"label {name}", document) for name, document in study.labels.items()]
     entries += [(f"balance {name}", study.balance_manifest(name)) for name in study.strategies]
     for run in study.runs:
@@ -112,7 +114,7 @@ def making_table(study: StudyResults) -> Table:
 
 
 def package_table(study: StudyResults) -> Table:
-    """Versions of Python and of the packages, over all trainings."""
+    """Table of the versions of Python and packages over all trainings."""
     versions: dict[str, set[str]] = {}
     for run in study.runs:
         for seed in run.seeds:

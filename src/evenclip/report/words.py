@@ -1,4 +1,4 @@
-"""Numbers, labels and metrics in words, for the page's tables and the figures' texts."""
+"""Text forms of numbers, labels and metrics, for tables and figure descriptions."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from evenclip.tables import LabelColumn
 
 
 def number(value: Any) -> str:
-    """A cell's text: counts with separators, shares with three decimals, tiny ones in powers of ten, '' for none."""
+    """Format a cell: counts with separators, shares with three decimals, tiny values in powers of ten, '' for none."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     if isinstance(value, bool | np.bool_):
@@ -25,7 +25,7 @@ def number(value: Any) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """``0.280 [0.250, 0.310]``, without brackets where there is no interval; ``undefined`` where there is no mean."""
+    """Format ``0.280 [0.250, 0.310]``; no brackets without an interval, ``undefined`` without a mean."""
     if np.isnan(estimate.mean):
         return UNDEFINED
     places = 3 if abs(estimate.mean) < 100 else 0
@@ -35,13 +35,13 @@ def interval(estimate: Estimate) -> str:
 
 
 def all_runs(study: StudyResults, metric: str) -> str:
-    """A metric of all runs: ``bias/people/rb: none 0.280 [0.250, 0.310], m4 ...``."""
+    """Format a metric of all runs: ``bias/people/rb: none 0.280 [0.250, 0.310], m4 ...``."""
     estimates = ((run.name, study.estimate(run.name, metric)) for run in study.runs)
     return f"{metric}: " + ", ".join(f"{name} {interval(estimate)}" for name, estimate in estimates if estimate)
 
 
 def label(column: str) -> str:
-    """A label column; attributes read from captions or images are perceived, and called so.
+    """Describe a label column; attributes read from captions or images are marked as perceived.
 
     >>> label("sensitive.gender.woman"), label("target.nurse"), label("proxy.hospital")
     ('perceived gender: woman', 'nurse', 'hospital (proxy)')

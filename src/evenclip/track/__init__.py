@@ -1,30 +1,30 @@
-"""Write a study to MLflow, or bring the store up to date with it: `evenclip track sync --results results/demo`.
+"""Synchronisation of a study with MLflow: `evenclip track sync --results results/demo`.
 
-Reads `results/<study>/`, which stays the truth; writes the store, and a receipt with the run ids. The store can
-be removed at any time and made again from the results.
+Reads `results/<study>/`; writes the MLflow store, and a receipt with the run ids. The results folder stays the source
+of truth: the store can be deleted at any time and rebuilt from it.
 """
 
 from pathlib import Path
 
 
 def sync(results: Path, tracking_uri: str, out: Path | None = None) -> None:
-    """Make the experiment of a study hold exactly what is in its results folder; do nothing where it does already.
+    """Make a study's experiment match its results folder; does nothing if it already matches.
 
     Parameters
     ----------
     results : Path
-        Folder of one study, e.g. ``results/demo``, as `evenclip summarize` and `evenclip report` leave it.
+        Folder of one study, e.g. ``results/demo``, as written by `evenclip summarize` and `evenclip report`.
     tracking_uri : str
         MLflow store, e.g. ``sqlite:///mlflow.db`` or the address of a server.
     out : Path, optional
-        Receipt to write: experiment, store and the id of every run; it changes only where a run does.
+        Receipt to write: experiment, store and the id of every run; it changes only if a run changes.
 
     Raises
     ------
     InputError
-        If a file of the study is missing, or the store cannot be used or was moved.
+        A file of the study is missing, or the store cannot be used or was moved.
     """
-    # MLflow takes seconds to import: not for those who only want the options
+    # MLflow takes seconds to import, which users of the options should not wait for
     from evenclip.provenance import write_json
     from evenclip.results import StudyResults
     from evenclip.track.plan import plan_study
@@ -38,5 +38,5 @@ def sync(results: Path, tracking_uri: str, out: Path | None = None) -> None:
                     "models": change.versions}, out)  # fmt: skip
     counts = {"created": change.created, "replaced": change.replaced, "removed": change.removed}
     counts |= {"registered": change.registered}
-    done = ", ".join(f"{len(keys)} {word}" for word, keys in counts.items() if keys)
-    print(f"MLflow experiment '{study.name}' in {tracking_uri}: {done or 'nothing to do'} ({len(planned)} runs)")
+    summary = ", ".join(f"{len(keys)} {word}" for word, keys in counts.items() if keys)
+    print(f"MLflow experiment '{study.name}' in {tracking_uri}: {summary or 'nothing to do'} ({len(planned)} runs)")

@@ -1,8 +1,8 @@
-"""Watch a training in MLflow while it runs: rows of its history, sent by a thread that the training never waits for.
+"""Live log of a training in MLflow: a background thread sends rows of its history without delaying the training.
 
-A store that is slow, stops or comes back delays points of the live curve, in the worst case loses the oldest, and does
-nothing else: the history in results/ is whole, and `evenclip track sync` writes it. Live runs lie in an experiment of
-their own, which the sync does not touch. Command: `evenclip train --tracking-uri`.
+If the store is slow or down, points of the live curve are delayed, and at worst the oldest are lost. The history in
+results/ is always complete, and `evenclip track sync` writes it. Live runs are in a separate experiment, which the sync
+does not touch. Command: `evenclip train --tracking-uri`.
 """
 
 import logging
@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from typing import Any
 
 EXPERIMENT = "evenclip_live"
-ROOM = 1000  # rows that wait while the store does not answer; the oldest give way
+MAX_WAITING_ROWS = 1000  # while the store does not answer; the oldest are dropped
 SEND_EVERY_S = 1.0  # MLflow takes about 30 ms a call, whatever it holds
 RETRY_EVERY_S = 5.0
-PATIENCE_S = 10.0  # how long the end of a training waits for what is still to be sent
+MAX_CLOSING_S = 10.0  # time to send remaining rows at the end of a training
 
 Watch = Callable[[Mapping[str, Any]], None]
 
 
 @contextmanager
 def live_log(tracking_uri: str | None, name: str) -> Iterator[Watch | None]:
-    """Yield a function that takes rows of a history and returns at once; None without a store.
+    """Context with a function that queues a row of the history and returns at once; None without a store.
 
     Parameters
     ----------
@@ -46,32 +46,35 @@ def live_log(tracking_uri: str | None, name: str) -> Iterator[Watch | None]:
 
 
 class _Sender(threading.Thread):
-    """Sends what waits, until it is closed and nothing waits."""
+    """Thread that sends waiting rows until it is closed and none is left."""
 
     def __init__(self, tracking_uri: str, name: str):
         super().__init__(name="live log", daemon=True)
         self._tracking_uri, self._run_name = tracking_uri, name
-        self._rows: deque[tuple[int, Mapping[str, Any]]] = deque(maxlen=ROOM)  # time in ms, row
+        self._rows: deque[tuple[int, Mapping[str, Any]]] = deque(maxlen=MAX_WAITING_ROWS)  # time in ms, row
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._client, self._run_id = None, None
-        # MLflow's own patience keeps one call busy for many minutes
+        # with MLflow's default retries one call can block for many minutes
         os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
         self.start()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take a row."""
+        """Queue a row."""
         with self._lock:
             self._rows.append((int(time.time() * 1000), dict(row)))
 
     def close(self) -> None:
-        """Wait a little for what is still to be sent."""
+        """Wait up to `MAX_CLOSING_S` for the remaining rows."""
         self._closed.set()
-        self.join(PATIENCE_S)
+        self.join(MAX_CLOSING_S)
         if self._rows:
-            print(f"live log: {len(self._rows)} rows were not sent; `evenclip track sync` has all", file=sys.stderr)
+            print(
+                f"live log: {len(self._rows)} rows were not sent; `evenclip track sync` writes all of them",
+                file=sys.stderr,
+            )
 
     def run(self) -> None:
-        """The thread's work."""
+        """Send rows until closed."""
         is_down = False
         while True:
             closed = self._closed.wait(SEND_EVERY_S)
@@ -83,10 +86,10 @@ class _Sender(threading.Thread):
                 continue
             try:
                 self._send(rows)
-            except Exception as error:  # whatever a store that is down makes its client raise
+            except Exception as error:  # a client of a store that is down may raise anything
                 if not is_down:
                     reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                    print(f"live log: {self._tracking_uri} does not answer ({reason}); it waits", file=sys.stderr)
+                    print(f"live log: {self._tracking_uri} does not answer ({reason}); retrying", file=sys.stderr)
                 is_down = True
                 self._closed.wait(RETRY_EVERY_S)
                 time.sleep(SEND_EVERY_S)

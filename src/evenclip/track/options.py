@@ -4,7 +4,7 @@ from evenclip.options import FilePath, Options
 
 
 class TrackOptions(Options):
-    """Where results are written for MLflow."""
+    """Options of tracking with MLflow."""
 
     tracking_uri: FilePath = "sqlite:///mlflow.db"
-    """MLflow store: a local SQLite file (relative to the project's folder), or the address of a server."""
+    """MLflow store: a local SQLite file, relative to the project's folder, or the address of a server."""

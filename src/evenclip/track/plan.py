@@ -1,8 +1,8 @@
-"""What MLflow shall hold for a study, worked out from its results folder alone; nothing here knows MLflow.
+"""Plan of the MLflow runs of a study, derived from its results folder alone and independent of MLflow.
 
-One run per row of the ablation sheet (means and intervals over seeds, its bias card, a registered model), below it one
-per seed (all its metrics, its loss curve, its data), and one run `report` with the page, the figures and the tables. A
-planned run's fingerprint covers everything it would log, so that equal fingerprints mean that there is nothing to do.
+There is one run per row of the ablation sheet (means and intervals over seeds, bias card, registered model) with one
+child per seed (all metrics, loss curve, data), and one run `report` with the page, figures and tables. A planned run's
+fingerprint covers everything it logs, so runs with equal fingerprints need no update.
 """
 
 import base64
@@ -35,7 +35,7 @@ MetricNames = dict[tuple[str, str, str], str]  # of (metric, group, end of the i
 
 @dataclass(frozen=True)
 class MetricPoint:
-    """One value of a metric; ``step`` counts image-text pairs seen, 0 for what is measured once."""
+    """One value of a metric; ``step`` counts image-text pairs seen, and is 0 for single measurements."""
 
     name: str
     value: float
@@ -44,7 +44,7 @@ class MetricPoint:
 
 @dataclass(frozen=True)
 class DataInput:
-    """A data set that a run has read; ``context`` is what for: training or evaluation."""
+    """A data set that a run has read; ``context`` is training or evaluation."""
 
     name: str
     digest: str
@@ -54,7 +54,7 @@ class DataInput:
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A version of a registered model; ``fingerprint`` is its card's, so that equal content is one version."""
+    """Version of a registered model, identified by the fingerprint of its card."""
 
     name: str
     fingerprint: str
@@ -63,7 +63,7 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run as MLflow shall hold it; ``key`` is unique in the study, ``parent`` is the key of the run above."""
+    """Planned MLflow run; ``key`` is unique in the study, ``parent`` is the key of the parent run."""
 
     key: str
     name: str
@@ -79,7 +79,7 @@ class PlannedRun:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of all that the run logs."""
+        """Fingerprint of everything that the run logs."""
         content = asdict(self)
         content["artifacts"] = {path: base64.b85encode(data).decode() for path, data in self.artifacts.items()}
         return fingerprint(content)
@@ -88,7 +88,9 @@ class PlannedRun:
 def plan_study(study: StudyResults) -> list[PlannedRun]:
     """All runs of a study, parents before their children."""
     if any(run.name == "report" for run in study.runs):
-        raise InputError("a run is called 'report', as is the study's own in MLflow", study.name, "rename that run")
+        raise InputError(
+            "a run is called 'report', a name reserved for the study's report in MLflow", study.name, "rename that run"
+        )
     names = _metric_names(study)
     planned = []
     for run in study.runs:
@@ -98,26 +100,26 @@ def plan_study(study: StudyResults) -> list[PlannedRun]:
 
 
 def metric_name(metric: str, group: str = "", end: str = "") -> str:
-    """A flat name that MLflow accepts: ``bias/people/accuracy`` of group ``a&b`` -> ``bias/people/accuracy/a_b``."""
+    """Metric name that MLflow accepts: ``bias/people/accuracy`` of group ``a&b`` -> ``bias/people/accuracy/a_b``."""
     name = re.sub(r"[^\w./: -]", "_", f"{metric}/{group}" if group else metric)
     return "/".join("_" if part in ("", ".", "..") else part for part in name.split("/")) + end
 
 
 def metric_names(cells: Iterable[tuple[str, str]]) -> MetricNames:
-    """MLflow's names of (metric, group) and of the ends of their intervals: no two of them have one name."""
+    """Unique MLflow names for each (metric, group) and for the ends of its interval."""
     keys = [(metric, group, end) for metric, group in dict.fromkeys(cells) for end in ENDS]
     return one_to_one(keys, lambda key: metric_name(*key))
 
 
 def _metric_names(study: StudyResults) -> MetricNames:
-    """Over the whole study, so that a metric has the same name in all of its runs."""
+    """Names for the whole study, so that a metric has the same name in all runs."""
     cells = list(zip(study.summary["metric"], study.summary["group"], strict=True))
     rows = (row for run in study.runs for seed in run.seeds for row in study.metrics(run.name, seed))
     return metric_names([*cells, *((row["metric"], row["group"]) for row in rows)])
 
 
 def thin(n: int, most: int = MAX_CURVE_POINTS) -> np.ndarray:
-    """Row numbers of at most ``most`` of ``n`` points, evenly spread, first and last among them."""
+    """Indices of at most ``most`` of ``n`` points, evenly spaced, with the first and the last."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
@@ -181,7 +183,7 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int, names: MetricName
 
 
 def _plan_report(study: StudyResults, planned: list[PlannedRun]) -> PlannedRun:
-    """The run that holds what belongs to the study as a whole."""
+    """Run with the artifacts of the whole study."""
     artifacts = {name: study.content(name) for name in ("summary.csv", "tests.csv", "claims.json", "study.json")}
     artifacts |= study.figures
     if study.page is not None:
@@ -193,7 +195,7 @@ def _plan_report(study: StudyResults, planned: list[PlannedRun]) -> PlannedRun:
 
 
 def _claim_tags(entries: list[dict[str, Any]]) -> dict[str, str]:
-    """``claim.<id>``: the verdict on the claim, then that of each test, with its difference, interval, p and n."""
+    """Tags ``claim.<id>``: the verdict on the claim, then each test with its difference, interval, p and n."""
     tags: dict[str, str] = {}
     for entry in entries:
         result = described(entry) if entry["runs"] else entry["reason"]
@@ -215,7 +217,7 @@ def _tags(commit: str | None) -> dict[str, str]:
 
 
 def _value_and_interval(rows: Iterable[tuple], names: MetricNames) -> list[MetricPoint]:
-    """Points ``metric``, ``metric.ci_low``, ``metric.ci_high``; what is not a number is left out."""
+    """Points ``metric``, ``metric.ci_low``, ``metric.ci_high``; values that are not finite are left out."""
     return [
         MetricPoint(names[metric, group, end], float(value))
         for metric, group, *values in rows
@@ -237,7 +239,7 @@ def _curves(study: StudyResults, run: str, seed: int) -> list[MetricPoint]:
 
 
 def _data_input(manifest: dict[str, Any], role: str, context: str) -> DataInput:
-    """The data folder that a stage has read as ``role``; named by its last two parts, e.g. world/train."""
+    """Data folder that a stage has read as ``role``, named by its last two parts, e.g. world/train."""
     entry = manifest["inputs"][role]
     return DataInput("/".join(Path(entry["path"]).parts[-2:]), entry["sha256"][:16], entry["path"], context)
 

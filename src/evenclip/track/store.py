@@ -1,6 +1,6 @@
-"""The MLflow store of one study: makes it hold exactly the planned runs. The only module that knows MLflow.
+"""MLflow store of one study, synchronised with the planned runs. The only module that uses MLflow.
 
-Quiet and offline: telemetry is off, nothing asks git, nothing is printed.
+Works offline and quietly: telemetry is off, git is not called, and nothing is printed.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ METRICS_PER_CALL, RUNS_PER_PAGE = 1000, 1000
 
 @dataclass(frozen=True)
 class Change:
-    """What a synchronisation did, as keys of runs, and the run ids after it."""
+    """Result of a synchronisation: keys of the changed runs, and the run ids afterwards."""
 
     run_ids: dict[str, str]
     created: list[str]
@@ -40,11 +40,11 @@ class Change:
     removed: list[str]
     registered: list[str]
     versions: dict[str, str]
-    """Registered model -> the version that holds what was planned."""
+    """Version of each registered model that matches the plan."""
 
 
 class StudyStore:
-    """The experiment of one study, made if it is not there."""
+    """Experiment of one study, created if missing."""
 
     def __init__(self, tracking_uri: str, study: str):
         try:
@@ -58,11 +58,11 @@ class StudyStore:
             raise InputError(f"no usable MLflow store ({reason})", tracking_uri, hint) from None
 
     def synchronise(self, planned: list[PlannedRun]) -> Change:
-        """Create what is missing, replace what has changed, remove what the study no longer has.
+        """Create missing runs, replace changed ones, and remove runs that the study no longer has.
 
-        A run gets the tag with its fingerprint last of all: one whose logging was interrupted has none, and is
-        replaced. Replaced and removed runs go to MLflow's bin, as if deleted in its UI. Runs without our tag are
-        left alone.
+        The tag with a run's fingerprint is written last, so a run whose logging was interrupted lacks it and is
+        replaced. Replaced and removed runs are marked as deleted, as in MLflow's UI. Runs without our tag are left
+        alone.
         """
         fingerprints = {run.key: run.fingerprint for run in planned}
         kept: dict[str, Run] = {}
@@ -95,7 +95,7 @@ class StudyStore:
         )
 
     def _register(self, planned: list[PlannedRun], run_ids: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-        """See that the registry has a version for each model; return all of them, and the models with a new one."""
+        """Register missing model versions; returns the version of each model, and the models with a new version."""
         versions, registered = {}, []
         for run in planned:
             if (model := run.model) is None:
@@ -124,7 +124,7 @@ class StudyStore:
         if experiment is None:
             return self.client.create_experiment(study, artifact_location=location)
         if location and experiment.artifact_location.startswith("file:") and experiment.artifact_location != location:
-            # MLflow cannot change an experiment's place: new artifacts would land in the old one, or nowhere
+            # MLflow cannot change the location of an experiment: new artifacts would go to the old one, or be lost
             raise InputError(
                 f"the store was moved: experiment '{study}' keeps its artifacts in {experiment.artifact_location}",
                 tracking_uri,
@@ -166,14 +166,14 @@ class StudyStore:
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client of a store; a SQLite store that is not there is made."""
+    """Client of a store; a missing SQLite store is created."""
     if tracking_uri.startswith(SQLITE):
         initialise(Path(tracking_uri.removeprefix(SQLITE)))
     return MlflowClient(tracking_uri)
 
 
 def log_rows(client: MlflowClient, run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> None:
-    """Log (time in ms, row of a training's history) as metrics `train/<column>`."""
+    """Log rows of a training's history, each with its time in ms, as metrics `train/<column>`."""
     points = [
         Metric(f"train/{name}", float(value), at_ms, int(row["step"]))
         for at_ms, row in rows
@@ -184,10 +184,10 @@ def log_rows(client: MlflowClient, run_id: str, rows: list[tuple[int, Mapping[st
 
 
 def initialise(database: Path) -> None:
-    """Make a new SQLite store, whole or not at all; one that is there stays as it is.
+    """Create a new SQLite store atomically; an existing one is left unchanged.
 
-    MLflow's migrations break each other when several processes open a new store at once, so they run on a file of
-    our own, which then gets the store's name if nobody else was first.
+    MLflow's migrations fail if several processes open a new store at once. They therefore run on a temporary file,
+    which is then linked to the store's name unless another process was first.
     """
     if database.exists():
         return

@@ -47,7 +47,7 @@ def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, ex
     assert (row["value"], row["ci_low"], row["ci_high"]) == (estimate.mean, estimate.ci_low, estimate.ci_high)
     assert row["reference"] == pytest.approx(EFFECT["none"] + 0.01)
     assert (row["n"], row["people"], row["low"], row["high"]) == (800, True, 0, 1)
-    assert row["meaning"] == "largest association of a label with a group"
+    assert row["meaning"] == "association bias: largest association of a label with a group"
     assert card["reference"] == "none" and read_card(cards / "none")["reference"] == ""
     assert "2 training seeds" in card["interval"] and "moderated" in card["interval"]
     assert card["facts"]["methods"] == "none" and card["facts"]["seeds"] == "0, 1"
@@ -61,7 +61,7 @@ def test_what_was_not_measured_and_what_was_too_small_is_said(cards: Path):
     assert not {"zeroshot", "retrieval", "association", "compositional"} & missing
     for kind in ("html", "md"):
         text = (cards / "m4" / f"card.{kind}").read_text()
-        assert "linear probe: share of test images" in text and "tamlet" in text
+        assert "linear probe: test accuracy of a logistic regression" in text and "tamlet" in text
 
 
 def test_metrics_about_people_stand_apart(cards: Path):
@@ -130,7 +130,7 @@ def test_answered_questions_stand_on_a_card_too(example_root: Path, tmp_path: Pa
     write_evaluation_card([path], tmp_path / "card")
     (data,) = read_card(tmp_path / "card")["data"]
     assert data["data"] == "world/mixed" and data["examples"] == "55 questions"
-    assert "55 questions, truth: answers of people" in (tmp_path / "card/card.md").read_text()
+    assert "55 questions, truth: answers of annotators" in (tmp_path / "card/card.md").read_text()
 
 
 def test_fingerprint_ignores_dates_and_commits(study_folder: Path, tmp_path: Path):

@@ -98,7 +98,7 @@ def test_a_figures_text_gives_its_numbers(example_root: Path, page: Page):
     for strategy in STRATEGIES:
         assert f"{strategy} {EFFECT[strategy] + 0.01:.3f} [" in text  # seeds 0 and 1 differ by 0.02
     report = StudyResults(example_root / "results" / "demo").strategies["m4"]
-    assert re.search(rf"m4 {report['rb_before']:.3f} \[[^;]*as it came, {report['realised_rb']:.3f} \[", text)
+    assert re.search(rf"m4 {report['rb_before']:.3f} \[[^;]*original, {report['realised_rb']:.3f} \[", text)
 
 
 def test_captions_are_escaped_and_attributes_perceived(written: Path, page: Page):
@@ -136,7 +136,7 @@ def test_differences_show_p_only_where_it_can_be_small(example_root: Path, page:
     # the prior stands alone, its variance is 2 * 0.003**2, with 2 degrees of freedom
     half = stats.t.ppf(0.975, 2) * math.sqrt(2 * 0.003**2 / 2)
     assert row[2].startswith(f"-0.340 [{-0.34 - half:.3f}, {-0.34 + half:.3f}], p ") and row[3] == "2"
-    assert any("test is not given" in piece for piece in page.text)
+    assert any("test is omitted" in piece for piece in page.text)
 
 
 def test_forest_plots_show_every_run_against_the_first(example_root: Path, written: Path, page: Page):
@@ -252,7 +252,7 @@ def test_report_works_where_the_data_is_not(study_folder: Path):
     manifest.write_text(re.sub(r'"path": ".*?"', '"path": "data/elsewhere"', text))
     seal(study_folder)
     write_report(study_folder, study_folder / "report.html")
-    assert "its data folder is not here" in (study_folder / "report.html").read_text()
+    assert "its data folder is missing" in (study_folder / "report.html").read_text()
 
 
 def test_a_study_with_a_graph_shows_it(study_folder: Path, page: Page):

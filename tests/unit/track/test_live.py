@@ -72,14 +72,14 @@ def test_rows_wait_while_the_store_is_down(fake: FakeStore, capsys: pytest.Captu
         fake.down = False
     assert [step for key, _, step in fake.rows if key == "train/loss"] == [1, 2, 3]
     said = capsys.readouterr().err
-    assert said.count("does not answer (ConnectionError: refused); it waits") == 1 and "answers again" in said
+    assert said.count("does not answer (ConnectionError: refused); retrying") == 1 and "answers again" in said
 
 
 def test_a_store_that_never_answers_holds_nobody_up(
     fake: FakeStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    monkeypatch.setattr(live, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(live, "ROOM", 50)
+    monkeypatch.setattr(live, "MAX_CLOSING_S", 0.2)
+    monkeypatch.setattr(live, "MAX_WAITING_ROWS", 50)
     fake.delay_s, fake.down = 0.05, True
     started = time.monotonic()
     with live_log("http://store", "run") as watch:
