@@ -44,7 +44,7 @@ def stop(server: subprocess.Popen) -> None:
 
 def test_a_server_that_is_stopped_and_started_again_gets_every_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live, "RETRY_EVERY_S", 0.5)
-    monkeypatch.setattr(live, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(live, "MAX_CLOSING_S", 60.0)
     write_squares(tmp_path / "data", 64)
     weights = write_weights(tmp_path / "weights.parquet", {f"{i:05d}": 1 for i in range(64)})
     plain = {"model": str(write_model(tmp_path / "tiny.json")), "samples_seen": N_STEPS * 16, "batch_size": 16}
