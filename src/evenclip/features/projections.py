@@ -5,15 +5,20 @@ cached features of the text trunk.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from evenclip.features.encoder import TrunkEncoder
 from evenclip.features.options import FeatureOptions
 from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip
+from evenclip.model.identity import model_identity
 from evenclip.model.towers import padding_token
 from evenclip.model.trunks import KnownTexts, ProjectionClip
+from evenclip.progress import track
+from evenclip.provenance import atomic_file, code_fingerprint, fingerprint
 
 
 class CachedProjections:
@@ -28,12 +33,18 @@ class CachedProjections:
     tables : sequence of FeatureTable
         Cached features of its trunks, of one type of number.
     device : torch.device
+    cache : Path, optional
+        Folder where features of texts that the tables lack are kept; it may be deleted at any time.
     """
 
-    def __init__(self, clip: Clip, trunks: str, tables: Sequence[FeatureTable], device: torch.device):
+    def __init__(
+        self, clip: Clip, trunks: str, tables: Sequence[FeatureTable], device: torch.device, cache: Path | None = None
+    ):
         self._clip, self._trunks = clip, trunks
         self._texts = KnownTexts(padding_token(clip.module), device)
-        self._tokenizer = CachingTokenizer(clip, tables, self._texts)
+        self._tokenizer = CachingTokenizer(
+            clip, tables, self._texts, TextCache(clip, trunks, tables[0].text.dtype, cache)
+        )
 
     def clip(self) -> Clip:
         """A model of its own projections, as those of the whole model are now."""
@@ -47,10 +58,10 @@ class CachingTokenizer:
     Features that the tables lack (of prompts, of false captions) are computed when they are first asked for.
     """
 
-    def __init__(self, clip: Clip, tables: Sequence[FeatureTable], texts: KnownTexts):
+    def __init__(self, clip: Clip, tables: Sequence[FeatureTable], texts: KnownTexts, cache: "TextCache"):
         self._tokenize: Callable[[list[str]], torch.Tensor] = clip.tokenizer
         self.context_length = clip.tokenizer.context_length
-        self._clip, self._tables, self._texts = clip, tables, texts
+        self._tables, self._texts, self._cache = tables, texts, cache
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
         """Tokens, shape (n, context)."""
@@ -61,8 +72,42 @@ class CachingTokenizer:
             is_cached = torch.from_numpy(found >= 0)
             self._texts.add(tokens[rows[is_cached]], torch.from_numpy(table.text[found[found >= 0]]))
             rows = rows[~is_cached]
-        encoder = TrunkEncoder(self._clip, FeatureOptions(threads=torch.get_num_threads()))
-        for some, features in encoder.texts([texts[i] for i in rows.tolist()]):
-            dtype = self._tables[0].text.dtype
-            self._texts.add(tokens[rows[some]], torch.from_numpy(features.astype(dtype)))
+        if len(rows):
+            self._texts.add(tokens[rows], torch.from_numpy(self._cache.features([texts[i] for i in rows.tolist()])))
         return tokens
+
+
+class TextCache:
+    """Features of lists of texts by a model's text trunk; each list is computed once.
+
+    Parameters
+    ----------
+    clip : Clip
+        The whole model.
+    trunks : str
+        The same, as `evenclip.model.clip.load_clip` takes it.
+    dtype : numpy type
+        Of the features.
+    folder : Path, optional
+        Where they are kept; by default they are not.
+    """
+
+    def __init__(self, clip: Clip, trunks: str, dtype: np.dtype, folder: Path | None):
+        self._clip, self._trunks, self._dtype, self._folder = clip, trunks, dtype, folder
+
+    def features(self, texts: list[str]) -> np.ndarray:
+        """Features of the texts, shape (n, q), n > 0."""
+        if self._folder is None:
+            return self._compute(texts)
+        identity = [model_identity(self._trunks), str(self._dtype), code_fingerprint("evenclip.features.encoder")]
+        path = self._folder / f"{fingerprint([identity, texts])}.npy"
+        if not path.is_file():
+            with atomic_file(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, self._compute(texts))
+        return np.load(path)
+
+    def _compute(self, texts: list[str]) -> np.ndarray:
+        encoder = TrunkEncoder(self._clip, FeatureOptions(threads=torch.get_num_threads()))
+        batches = track(encoder.texts(texts), f"trunk features of {len(texts)} texts, batches")
+        rows, features = zip(*batches, strict=True)
+        return np.concatenate(features)[np.argsort(np.concatenate(rows))].astype(self._dtype)

@@ -55,7 +55,7 @@ def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Pat
         Run folder of each seed, at least 0; replaced as a whole. A seed determines initial weights, batches, captions
         and crops.
     state : Path
-        Folder for the saved states of interrupted trainings.
+        Folder for the saved states of interrupted trainings, and for features of texts that ``features`` lack.
     options : TrainOptions
     labels : Path, optional
         Labels table of this data, for methods that use perceived groups.
@@ -80,7 +80,7 @@ def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Pat
     read_table(weights, ["key", "copies"])
     inputs = {"data": data, "weights": weights, "labels": labels, "graph": graph, "features": features}
     inputs = {name: path for name, path in inputs.items() if path}
-    source = _Source(data, weights, options, device, features)
+    source = _Source(data, weights, options, device, features, state)
     finished: list[SavedState] = []
     with joined_processes(device) as processes:
         check_shares(options.batch_size, processes)
@@ -116,8 +116,11 @@ def _manifest(options: TrainOptions, inputs: Mapping[str, Path], seed: int) -> M
 class _Source:
     """Models and pairs of the seeds of one training; what does not depend on the seed is read once."""
 
-    def __init__(self, data: Path, weights: Path, options: TrainOptions, device: torch.device, features: Path | None):
+    def __init__(
+        self, data: Path, weights: Path, options: TrainOptions, device: torch.device, features: Path | None, state: Path
+    ):
         self._data, self._weights, self._options, self._device = data, weights, options, device
+        self._cache = state / "texts"
         self._table = self._projections = self._pairs = None
         if features:
             options.check_cacheable()
@@ -143,7 +146,9 @@ class _Source:
     def _cached_clip(self, seed: int) -> Clip:
         if self._projections is None:
             self._whole = self._whole_clip(seed)
-            self._projections = CachedProjections(self._whole, self._options.trunks(), [self._table], self._device)
+            self._projections = CachedProjections(
+                self._whole, self._options.trunks(), [self._table], self._device, self._cache
+            )
         elif self._options.fresh_projections:
             draw_projections(self._whole.module, seed)
         return self._projections.clip()

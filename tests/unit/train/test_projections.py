@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.errors import InputError
 from evenclip.features import FeatureOptions, compute_features
+from evenclip.features.encoder import TrunkEncoder
 from evenclip.model.clip import create_clip, load_clip, save_clip
 from evenclip.train import TrainOptions, train_models
 from evenclip.train.checkpoint import SavedState
@@ -89,7 +90,7 @@ def test_seeds_together_are_each_as_alone(folder: Path, tmp_path: Path, name: st
         alone = train(folder, tmp_path / f"alone{seed}", (seed,), cached, **METHODS[name])
         weights = [(out / str(seed) / "model.safetensors").read_bytes() for out in (together, alone)]
         assert weights[0] == weights[1]
-    assert not list((tmp_path / "together" / "state").glob("*/"))
+    assert {path.name for path in (tmp_path / "together" / "state").glob("*/")} <= {"texts"}
 
 
 def test_finished_seeds_are_not_trained_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -166,3 +167,15 @@ def test_several_seeds_leave_no_saved_state(folder: Path, tmp_path: Path, monkey
     monkeypatch.setattr(SavedState, "save", lambda self, state: saved.append(state["engine"]["position"]))
     train(folder, tmp_path, (0, 1))
     assert saved == [12, 12]
+
+
+def test_texts_that_the_features_lack_are_computed_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    computed, texts = [], TrunkEncoder.texts
+    monkeypatch.setattr(
+        TrunkEncoder, "texts", lambda self, some, first=0: (computed.append(some), texts(self, some))[1]
+    )
+    first = train(folder, tmp_path, **METHODS["ahnm"]) / "0" / "model.safetensors"
+    weights = first.read_bytes()
+    assert len(computed) == 1 and all("no colour" in text for text in computed[0])
+    assert (train(folder, tmp_path, (0, 1), **METHODS["ahnm"]) / "0" / "model.safetensors").read_bytes() == weights
+    assert len(computed) == 1
