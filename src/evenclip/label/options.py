@@ -16,6 +16,11 @@ class LabelOptions(Options):
 
     pool: Literal["any", "majority"] = "any"
     """A pair has a label if one of its captions names it (`any`), or if more than half of them do (`majority`)."""
+    columns: dict[str, str] = {}
+    """Attribute -> column of the data that says which group the image shows, e.g. {gender: gender}; an empty value =
+    nobody, null = not known. Makes the image side `image.sensitive.*`; captions then make the text side."""
+    target_columns: list[str] = []
+    """Columns of the data whose values are labels of the image, e.g. [occupation]; makes `image.target.*`."""
     min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """The image side abstains below this calibrated probability; its labels of the image are then null."""
     utility: list[Literal["similarity", "caption_length", "resolution", "wording"]] = []

@@ -19,6 +19,7 @@ from evenclip.data.shards import WHOLE, Part, read_pairs
 from evenclip.embed.npz import Embeddings, read_embeddings
 from evenclip.errors import InputError
 from evenclip.label.from_captions import Matcher, label_captions
+from evenclip.label.from_columns import text_name, with_annotations
 from evenclip.label.lexicon import Lexicon, is_without_spaces, read_lexicon, readable
 from evenclip.label.noise import with_noise
 from evenclip.label.options import AttributeSet, LabelOptions
@@ -78,6 +79,9 @@ def label_dataset(
 
         columns, extra["image"] = with_image_side(columns, pairs, embedded, attribute_set, options)
         summaries = {text_column(name, attribute_set.attributes): summary for name, summary in summaries.items()}
+    if options.columns or options.target_columns:
+        columns = with_annotations(columns, pairs, options)
+        summaries = {text_name(name, options): summary for name, summary in summaries.items()}
     if options.flip_share:
         columns = with_noise(columns, shards, options)
     similarity = None if embedded is None else _similarity_by_pair(embedded, pairs)
@@ -130,6 +134,12 @@ def _check(
     if embeddings is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise InputError(f"{what} needs embeddings of the pairs", "--embeddings", "make them with `evenclip embed`")
+    if part != WHOLE and (options.columns or options.target_columns):
+        what = "the values of annotated columns are those of all pairs, a part is not"
+        raise InputError(what, "--part", "label the whole folder at once")
+    if attribute_set is not None and (twice := set(options.columns) & set(attribute_set.attributes)):
+        what = f"'{min(twice)}' has an image side from a column and from a classifier"
+        raise InputError(what, "option columns", "take it out of one of them")
     if embeddings is not None and part != WHOLE:
         raise InputError("embeddings are of all pairs, a part is not", "--part", "label the whole folder at once")
     if lexicon.match == "substring" and (counting := set(options.utility) & set(WORD_COUNTING)):

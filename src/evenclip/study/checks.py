@@ -55,6 +55,9 @@ def _check_label(config: StudyConfig, where: str) -> None:
     if block is not None and bool(block.attribute_data) != bool(block.attributes):
         what = "attribute_data and attributes belong together"
         raise InputError(what, f"{where}, label.embedding", "give both, or neither")
+    if config.scatter > 1 and (options.columns or options.target_columns):
+        what = "the values of annotated columns are those of all pairs, which scattered labelling does not see"
+        raise InputError(what, f"{where}, label.options.columns", "scatter: 1")
     if block is not None and config.scatter > 1:
         what = "embeddings are compared over all pairs, which scattered labelling does not see"
         raise InputError(what, f"{where}, label.embedding", "scatter: 1")

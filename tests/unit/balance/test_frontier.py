@@ -60,7 +60,7 @@ def test_settings_that_cannot_hold_have_no_results(tmp_path):
     assert point["ab"] is None and point["retention"] is None
     with pytest.raises(InputError, match="no retention satisfies the constraints") as error:
         M4Balancer(preserve="labels", preserve_tolerance=0.0, eps_rel=0.0).fit(tmp_path / "labels.parquet")
-    assert "kept share of" in error.value.what and "without the label" in error.value.instead
+    assert "(g.man, a)" in error.value.what and "without the label" in error.value.instead
 
 
 def test_command_takes_a_grid_and_refuses_other_keys(labels, tmp_path):

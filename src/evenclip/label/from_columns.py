@@ -1,0 +1,70 @@
+"""Labels of the image side from annotated columns of the data: what a person, or the data set, says the image shows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenclip.errors import InputError
+from evenclip.label.options import LabelOptions
+from evenclip.tables import LabelColumn
+
+MOST_VALUES = 100  # a column with more is no attribute, but a name or a caption
+
+
+def with_annotations(columns: Mapping[str, Any], pairs: pa.Table, options: LabelOptions) -> dict[str, Any]:
+    """Add the label columns of ``options.columns`` and ``options.target_columns``.
+
+    Parameters
+    ----------
+    columns : mapping of str to array
+        Label columns from captions.
+    pairs : Table
+        The pairs of the data folder; n rows.
+    options : LabelOptions
+
+    Returns
+    -------
+    dict of str to array
+        With `image.sensitive.<attribute>.<value>`, null where the data has null and false where it has an empty text,
+        and with `image.target.<value>`; caption labels of the same attributes, or of targets, are named `text.*`.
+
+    Raises
+    ------
+    InputError
+        The data has no such column, or it has more than `MOST_VALUES` values.
+    """
+    labelled = {text_name(name, options): values for name, values in columns.items()}
+    for attribute, column in options.columns.items():
+        known, flags = _values(pairs, column)
+        labelled |= {f"image.sensitive.{attribute}.{v}": pa.array(f, mask=~known) for v, f in flags.items()}
+    for column in options.target_columns:
+        _, flags = _values(pairs, column)
+        labelled |= {f"image.target.{value}": shown for value, shown in flags.items()}
+    return labelled
+
+
+def text_name(name: str, options: LabelOptions) -> str:
+    """The name of a caption column, given which labels are annotated too."""
+    column = LabelColumn.parse(name)
+    annotated = column.role == "target" and options.target_columns
+    annotated = annotated or (column.role == "sensitive" and column.name.rpartition(".")[0] in options.columns)
+    return f"text.{name}" if annotated and not column.side else name
+
+
+def _values(pairs: pa.Table, column: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Where the column is not null, (n,) bool, and the rows of each value that is not empty."""
+    if column not in pairs.column_names:
+        raise InputError(f"no column '{column}'", "option columns", f"the data has: {', '.join(pairs.column_names)}")
+    if pa.types.is_nested(pairs.column(column).type):
+        raise InputError(f"column '{column}' has no single values", "option columns", "name another column")
+    text = pairs.column(column).cast(pa.string())
+    known = pc.is_valid(text).to_numpy(zero_copy_only=False)
+    values = np.array(pc.fill_null(text, "").to_pylist(), dtype=object)
+    names = sorted({str(value) for value in values} - {""})
+    if len(names) > MOST_VALUES:
+        what = f"column '{column}' has {len(names)} values"
+        raise InputError(what, "option columns", f"name one with at most {MOST_VALUES}")
+    return known, {name.replace(".", "_"): values == name for name in names}
