@@ -1,20 +1,24 @@
-"""Measure the balance stage against its peers; writes benchmarks/results/balance.csv (and balance_real.csv).
+"""Measure the balance stage against its peers; writes benchmarks/results/balance.csv (and balance_real.csv,
+balance_strategies.csv).
 
-    python -P benchmarks/balance.py CASE...  cases: cvxpy stochastic baselines scale-1 scale-10 scale-100 sparse real
+    python -P benchmarks/balance.py CASE...
+        cases: cvxpy preserve stochastic baselines scale-1 scale-10 scale-100 sparse real strategies
 
 Each case measures us and the peer in turn on the same input and machine, and checks that both computed the same thing
 first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB, ipfn, AIF360 and balance (evenclip[bench]; before
 Python 3.12 balance asks for numpy < 2 and needs an environment of its own), the paper's stochastic solver (ours).
 -P keeps this file from hiding the package balance. A case replaces its own rows of the table and leaves the others.
-`real` needs EVENCLIP_REAL_DATA.
+`real` and `strategies` need EVENCLIP_REAL_DATA.
 """
 
 import csv
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,17 +27,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from contestants.stochastic_dual_ascent import StochasticDual, examples
 
-from evenclip.balance import BalanceOptions, M4Balancer
+from evenclip.balance import BalanceOptions, M4Balancer, audit
 from evenclip.balance.moments import Moments, build_moments
+from evenclip.balance.options import PRESERVING_CAP
 from evenclip.balance.problem import contrasts_of
 from evenclip.balance.solvers.exact import certify_multipliers, solve
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.source import Source
+from evenclip.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "results" / "balance.csv"
+STRATEGIES_TABLE = ROOT / "benchmarks" / "results" / "balance_strategies.csv"
 REAL_TABLE = ROOT / "benchmarks" / "results" / "balance_real.csv"
 COLUMNS = ["case", "unit", "ours", "peer", "peer_name", "ratio", "target", "met", "n_runs", "date", "commit", "machine"]
 RETENTION = 0.7
@@ -68,17 +74,41 @@ def timed(function: Callable, n_runs: int = 1) -> tuple[float, object]:
     return best, result
 
 
-def moments_of(table: pa.Table) -> tuple[Moments, np.ndarray]:
+def moments_of(table: pa.Table, options: BalanceOptions | None = None) -> tuple[Moments, np.ndarray]:
     cells = count_cells(Source(table), 8)
-    return build_moments(cells, contrasts_of(cells, "auto", {}), cells.columns.target, BalanceOptions()), cells.count
+    return build_moments(
+        cells, contrasts_of(cells, "auto", {}), cells.columns.target, options or BalanceOptions()
+    ), cells.count
 
 
 def cvxpy_case() -> list[dict]:
     """M4 at n = 100,000, 2 attributes x 20 labels: rows in, weights out."""
-    import cvxpy as cp
-
     (table,) = synthetic_batches(100_000, 2, 20)
     ours, found = timed(lambda: solve(moments_of(table)[0], RETENTION, 1.0), 3)
+    peer = timed_cvxpy(table, 1.0, None, found.objective)
+    return [row("M4, 100,000 rows, 2 attributes x 20 labels", "s", ours, peer, "cvxpy (Clarabel)", 100, 3)]
+
+
+def preserve_case() -> list[dict]:
+    """M4 with preserved labels at the same size: against plain M4 (the solve alone), and against cvxpy."""
+    (table,) = synthetic_batches(100_000, 2, 20)
+    preserving, rows = BalanceOptions(preserve="labels"), []
+    with_labels, plain = moments_of(table, preserving)[0], moments_of(table)[0]
+    for cap in (1.0, PRESERVING_CAP):
+        solves = [timed(lambda m=m, cap=cap: solve(m, RETENTION, cap), 9)[0] for m in (with_labels, plain)]
+        case = f"M4 with preserved labels, 100,000 rows, 2 attributes x 20 labels, cap {cap:g}, solve alone"
+        rows.append(row(case, "s", *solves, "plain M4", 1.5, 9, smaller=True))
+        print(rows[-1], flush=True)
+    ours, found = timed(lambda: solve(moments_of(table, preserving)[0], RETENTION, PRESERVING_CAP), 3)
+    peer = timed_cvxpy(table, PRESERVING_CAP, preserving.preserve_tolerance, found.objective)
+    case = f"M4 with preserved labels, 100,000 rows, 2 attributes x 20 labels, cap {PRESERVING_CAP:g}"
+    return [*rows, row(case, "s", ours, peer, "cvxpy (Clarabel)", 100, 3)]
+
+
+def timed_cvxpy(table: pa.Table, cap: float, preserve_tolerance: float | None, objective: float) -> float:
+    """Seconds that cvxpy takes for the same problem over rows; its optimum must be ``objective``."""
+    import cvxpy as cp
+
     columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names[1:]}
     moments, eps = [], []
     for k in range(2):
@@ -90,24 +120,32 @@ def cvxpy_case() -> list[dict]:
             label = columns[f"target.l{r:03d}"]
             moments.append(signal * label)
             eps.append(0.05 * (label & covered).mean() * 0.25)
+    if preserve_tolerance is not None:
+        covered = [columns[f"sensitive.a{k}.man"] | columns[f"sensitive.a{k}.woman"] for k in range(2)]
+        for flags in [*(columns[f"target.l{r:03d}"] for r in range(20)), *covered]:
+            moments.append(flags - flags.mean())
+            eps.append(preserve_tolerance * flags.mean())
     n, matrix, limit = len(table), np.array(moments), RETENTION * np.array(eps)
     q = cp.Variable(n)
     problem = cp.Problem(
         cp.Minimize(0.5 * cp.sum_squares(q - RETENTION) / n),
-        [cp.abs(matrix @ q / n) <= limit, cp.sum(q) / n == RETENTION, q >= 0, q <= 1],
+        [cp.abs(matrix @ q / n) <= limit, cp.sum(q) / n == RETENTION, q >= 0, q <= cap],
     )
-    peer, _ = timed(lambda: problem.solve(solver=cp.CLARABEL))
-    assert abs(problem.value - found.objective) < 1e-6 * problem.value, (problem.value, found.objective)
-    return [row("M4, 100,000 rows, 2 attributes x 20 labels", "s", ours, peer, "cvxpy (Clarabel)", 100, 3)]
+    seconds, _ = timed(lambda: problem.solve(solver=cp.CLARABEL))
+    assert abs(problem.value - objective) < 1e-6 * problem.value, (problem.value, objective)
+    return seconds
 
 
 def stochastic_case() -> list[dict]:
     """Time to reach residuals within 10 % of the tolerance and 1 % of the optimum; the peer stops after 100x ours."""
+    sys.path.append(str(ROOT / "benchmarks"))  # at the end: -P keeps it from the start
+    from contestants.stochastic_dual_ascent import StochasticDual, examples
+
     (table,) = synthetic_batches(100_000, 2, 20)
     moments, count = moments_of(table)
     ours, exact = timed(lambda: solve(moments, RETENTION, 1.0), 3)
 
-    def reached(dual: StochasticDual) -> bool:
+    def reached(dual: "StochasticDual") -> bool:
         w = certify_multipliers(moments, RETENTION, 1.0, np.inf, dual.multiplier, dual.mean_multiplier)
         residual = moments.residual(w.weight, RETENTION)
         return bool((residual <= 1.1 * moments.tolerance).all() and abs(w.objective / exact.objective - 1) < 0.01)
@@ -303,6 +341,108 @@ def real_case() -> None:
     write_csv(REAL_TABLE, rows)
 
 
+STRATEGIES = {
+    "none": {},
+    "m4": {},
+    "m4_preserve 0.1": {"strategy": "m4", "preserve": "labels", "preserve_tolerance": 0.1},
+    "m4_preserve 0.25": {"strategy": "m4", "preserve": "labels", "preserve_tolerance": 0.25},
+    "m4_preserve 0.5": {"strategy": "m4", "preserve": "labels", "preserve_tolerance": 0.5},
+    "thin": {},
+    "metaclip": {},
+    "reweighing": {"cap": 100},
+}
+MIN_ROWS = 10  # rows of a label on either side of the contrast, so that all strategies can have the same labels
+
+
+def strategies_case() -> None:
+    """What each strategy leaves of real and drawn labels: bias, kept shares, effective size, copies, seconds."""
+    folder = Path(os.environ.get("EVENCLIP_REAL_DATA", ROOT.parent / "shared" / "data"))
+    rows = []
+    for name, table in labelled_sets(folder):
+        for strategy, options in STRATEGIES.items():
+            given = {"strategy": strategy} | options
+            rows.append({"data": name, "strategy": strategy} | measured_strategy(table, given))
+            print(rows[-1], flush=True)
+    write_csv(STRATEGIES_TABLE, rows)
+
+
+def measured_strategy(table: pa.Table, options: dict) -> dict:
+    """One row of the strategies' table; null where the strategy's weights are refused."""
+    columns = ["n", "n_labels", "rb", "ab", "ab_text_text", "ab_text_image", "ab_image_text", "ab_image_image",
+               "kept_min", "kept_mean", "ess", "copies", "retention", "largest_retention", "seconds",
+               "note"]  # fmt: skip
+    entry = dict.fromkeys(columns)
+    try:
+        seconds, balancer = timed(lambda: M4Balancer(**options).fit(table))
+    except InputError as error:
+        return entry | {"note": error.what}
+    report = balancer.report_
+    keys = pa.array(np.arange(len(table)).astype(str))
+    weights = pa.table({"key": keys, "weight": balancer.weight_})
+    crossings = audit(table.append_column("key", keys), weights, n_bootstrap=0)["crossings"]
+    for sides, stages in crossings.items():
+        entry[f"ab_{sides.replace('-', '_')}"] = stages["after"]["value"]
+    if not crossings:
+        entry["ab_text_text"] = report["ab_after"]
+    kept = [part["kept"] for part in report["kept"] if part["group"] is None]
+    return entry | {
+        "n": report["n"], "n_labels": len(kept), "rb": report["rb_after"], "ab": report["ab_after"],
+        "kept_min": min(kept), "kept_mean": float(np.mean(kept)), "ess": report["ess"] / report["n"],
+        "copies": report["most_copies"], "retention": report["retention"],
+        "largest_retention": report["largest_retention"], "seconds": seconds,
+    }  # fmt: skip
+
+
+def labelled_sets(folder: Path) -> Iterator[tuple[str, pa.Table]]:
+    """Labels with at least `MIN_ROWS` rows on either side of gender (or of the drawn group)."""
+    from evenclip.data.options import WorldOptions
+    from evenclip.data.world.synthesize import synthesize
+    from evenclip.label import LabelOptions, label_dataset
+    from evenclip.label.from_captions import Matcher, label_captions
+    from evenclip.label.lexicon import read_lexicon
+    from evenclip.options import read_yaml
+
+    with tempfile.TemporaryDirectory() as temporary:
+        data, labels = Path(temporary) / "world", Path(temporary) / "labels.parquet"
+        demo = read_yaml(ROOT / "config" / "config.yaml")["data"]["world"]
+        synthesize(data, "train", demo["splits"]["train"], 0, WorldOptions(**demo.get("world", {})))
+        lexicon = ROOT / "config" / "lexicons" / "world.yaml"
+        both = {"columns": {"group": "group"}, "target_columns": ["occupation"]}
+        for name, options in (("demo world, captions", {}), ("demo world, both sides", both)):
+            label_dataset(data, lexicon, labels, LabelOptions(**options))
+            yield name, with_counterexamples(pq.read_table(labels))
+    for name, lexicon, captions in real_captions(folder):
+        if (name, lexicon) not in [(n, "flickr8k_lexicon") for n in ("Flickr8k", "COCO val2017", "CC3M validation")]:
+            continue
+        matcher = Matcher(read_lexicon(ROOT / "config" / "lexicons" / "flickr8k.yaml"))
+        flags, _ = label_captions(captions, matcher, "any")
+        table = pa.table({column: flags[:, j] for j, column in enumerate(matcher.columns)})
+        yield name, with_counterexamples(table)
+    yield "UTKFace", with_counterexamples(utkface_labels(folder / "utkface" / "UTKFace.tar"))
+
+
+def with_counterexamples(table: pa.Table) -> pa.Table:
+    """Gender or group, and the labels that at least `MIN_ROWS` rows of each group have."""
+    groups = [c for c in table.column_names if ".gender." in c or ".group." in c]
+    shown = [table.column(c).to_numpy(zero_copy_only=False).astype(bool) for c in groups]
+    labels = [c for c in table.column_names if "target." in c and not c.startswith("proxy")]
+    enough = [c for c in labels if min((table.column(c).to_numpy() & s).sum() for s in shown) >= MIN_ROWS]
+    return table.select([*groups, *enough])
+
+
+def utkface_labels(path: Path) -> pa.Table:
+    """Perceived gender, and age band and race as labels, from the names of UTKFace's files."""
+    with tarfile.open(path) as archive:
+        names = [Path(member.name).name for member in archive if member.isfile()]
+    matches = [match for match in map(re.compile(r"(\d+)_([01])_([0-4])_\d+").match, names) if match]
+    age, gender, race = np.array([[int(value) for value in match.groups()] for match in matches]).T
+    columns = {"image.sensitive.gender.man": gender == 0, "image.sensitive.gender.woman": gender == 1}
+    bands = (("child", 0, 13), ("young", 13, 30), ("middle", 30, 60), ("old", 60, 200))
+    columns |= {f"image.target.{name}": (low <= age) & (age < high) for name, low, high in bands}
+    races = ("white", "black", "asian", "indian", "other")
+    return pa.table(columns | {f"image.target.{name}": race == k for k, name in enumerate(races)})
+
+
 def real_captions(folder: Path) -> Iterator[tuple[str, str, list[list[str]]]]:
     def pooled(pairs: list[tuple[str, str]]) -> list[list[str]]:
         groups: dict[str, list[str]] = {}
@@ -350,16 +490,18 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 
 CASES = {
-    "cvxpy": cvxpy_case, "stochastic": stochastic_case, "sparse": sparse_case, "baselines": baselines_case,
+    "cvxpy": cvxpy_case, "preserve": preserve_case, "stochastic": stochastic_case, "sparse": sparse_case,
+    "baselines": baselines_case,
     "scale-1": lambda: scale_case(1), "scale-10": lambda: scale_case(10), "scale-100": lambda: scale_case(100),
 }  # fmt: skip
 
 
 def main() -> None:
     """Run the cases named on the command line and merge their rows into the table."""
-    for name in sys.argv[1:] or [*CASES, "real"]:
-        if name == "real":
-            real_case()
+    others = {"real": real_case, "strategies": strategies_case}
+    for name in sys.argv[1:] or [*CASES, *others]:
+        if name in others:
+            others[name]()
             continue
         new = CASES[name]()
         old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
