@@ -46,11 +46,11 @@ def embed_sets(
         raise InputError(f"sets: {', '.join(names) or 'none'}", "--set", "give at least one set, and each name once")
     if features and set(features) != set(names):
         raise InputError(f"features of {', '.join(features)}", "--features", f"give those of {', '.join(names)}")
-    prompt_files = sorted({path for each in sets for path in each.prompts})
+    prompt_files = sorted({path for item in sets for path in item.prompts})
     prompts = {path: read_prompts(path) for path in prompt_files}
-    for each in sets:
-        read_manifest(each.data)  # says what is wrong with a folder that is none
-    inputs = {f"set {each.name}": each.data for each in sets} | {f"prompts {path}": path for path in prompt_files}
+    for item in sets:
+        read_manifest(item.data)  # says what is wrong with a folder that is none
+    inputs = {f"set {item.name}": item.data for item in sets} | {f"prompts {path}": path for path in prompt_files}
     inputs |= {f"features {name}": path for name, path in (features or {}).items()}
     load = (
         _CachedEncoders(sets, features, options).load if features else lambda model: Encoder(load_clip(model), options)
@@ -60,11 +60,11 @@ def embed_sets(
         encoder = load(model)
         prompt_arrays = {path: embed_prompts(encoder, path, prompts[path]) for path in prompt_files}
         with atomic_folder(out) as folder:
-            for each in track(sets, "embed sets"):
-                arrays = embed_data(encoder, each.data)
-                for path in each.prompts:
+            for item in track(sets, "embed sets"):
+                arrays = embed_data(encoder, item.data)
+                for path in item.prompts:
                     arrays |= prompt_arrays[path]
-                write_embeddings(folder / f"{each.name}.npz", arrays)
+                write_embeddings(folder / f"{item.name}.npz", arrays)
             made = {"device": encoder.device.type, "dtype": options.precision, "model_identity": model_identity(model)}
             manifest.write(folder / "manifest.json", **made)
 
@@ -85,7 +85,7 @@ class _CachedEncoders:
         if self._trunks is None:
             self._trunks, whole = trunks, load_clip(model)
             self._tables = {
-                each.data: FeatureTable.read(self._features[each.name], each.data, trunks) for each in self._sets
+                item.data: FeatureTable.read(self._features[item.name], item.data, trunks) for item in self._sets
             }
             device = resolve_device(self._options.device)
             self._projections = CachedProjections(whole, trunks, list(self._tables.values()), device)

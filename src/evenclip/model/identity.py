@@ -78,8 +78,8 @@ def model_identity(model: str) -> dict[str, str]:
 def write_trunks(model: str, folder: Path) -> None:
     """Write into ``folder`` whose trunks its projections belong to; a folder or file by its path from there."""
     is_path = bool(model_folder(model)) or Path(model).is_file()
-    place = os.path.relpath(model_folder(model) or model, folder) if is_path else model
-    write_json({"model": place, "is_path": is_path, "identity": model_identity(model)}, folder / TRUNKS)
+    path = os.path.relpath(model_folder(model) or model, folder) if is_path else model
+    write_json({"model": path, "is_path": is_path, "identity": model_identity(model)}, folder / TRUNKS)
 
 
 def read_trunks(folder: Path) -> str:

@@ -197,10 +197,10 @@ class KnownTexts:
     def features(self, tokens: torch.Tensor) -> torch.Tensor:
         """Trunk features, shape (b, q), of tokens, shape (b, l); `InputError` for a text that was not added."""
         digests = self._digest(tokens)
-        place = torch.searchsorted(self._digests, digests).clamp(max=max(0, len(self._digests) - 1))
-        if not len(self._digests) or not torch.equal(self._digests[place], digests):
+        nearest = torch.searchsorted(self._digests, digests).clamp(max=max(0, len(self._digests) - 1))
+        if not len(self._digests) or not torch.equal(self._digests[nearest], digests):
             raise InputError("a text has no cached features", "features", "this is a fault: report it")
-        return self._features[self._rows[place]]
+        return self._features[self._rows[nearest]]
 
     def _digest(self, tokens: torch.Tensor) -> torch.Tensor:
         """A 64-bit digest of each row, shape (b,): a multilinear hash, which padding leaves as it is."""

@@ -61,8 +61,8 @@ def test_an_interrupted_computation_continues(folder: Path, tmp_path: Path, monk
             computed.append(len(batch))
             yield batch
 
-    def stop(self: TrunkEncoder, several: list[str], first: int = 0):
-        yield from list(texts(self, several, first))[:0]
+    def stop(self: TrunkEncoder, names: list[str], first: int = 0):
+        yield from list(texts(self, names, first))[:0]
         raise KeyboardInterrupt
 
     arguments = str(folder / "model"), folder / "data", tmp_path / "f", OPTIONS, [folder / "colors.yaml"]

@@ -29,7 +29,7 @@ def test_the_photo_study_has_20_seeds_of_9_runs_with_one_start():
     assert files == ["models/lite0_minilm/model.safetensors", "models/lite0_minilm/open_clip_config.json"]
 
 
-def test_fcl_learns_from_other_prompts_than_its_effect_is_measured_with():
+def test_fcl_learns_from_other_prompts_than_it_is_measured_with():
     study = load_study(PHOTOS)
     measured = {text for path in study.config.evaluate.prompt_files("utkface") for text in texts_of(path)}
     assert not measured & texts_of(study.runs["fcl"].options.fcl.prompts)
