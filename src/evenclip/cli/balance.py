@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,17 +10,35 @@ from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
 from evenclip.errors import InputError
 from evenclip.plugins import summaries_of
 
+if TYPE_CHECKING:
+    from evenclip.balance.table.source import Source
+
 app = typer.Typer()
 
 STRATEGIES = summaries_of("evenclip.balance.strategies")
 
 Targets = Annotated[list[str], typer.Option("--target", metavar="NAME=SHARE", help="e.g. gender.woman=0.5; repeat.")]
 
+Attributes = Annotated[
+    list[str], typer.Option("--attribute", metavar="COLUMN", help="Column of group names, e.g. gender; repeat.")
+]
+Labels = Annotated[
+    list[str], typer.Option("--label", metavar="COLUMN", help="Column of true and false, e.g. nurse; repeat.")
+]
+Key = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column that names the rows. Default: key, else the row's number.")
+]
+
 
 @app.command()
 def balance(
-    labels: Annotated[list[Path], typer.Argument(metavar="LABELS.parquet", help="Labels table; one file or more.")],
+    table: Annotated[
+        list[Path], typer.Argument(metavar="TABLE", help="CSV, TSV or Parquet files, or folders of them.")
+    ],
     out: OutFolder,
+    attribute: Attributes = [],  # noqa: B006
+    label: Labels = [],  # noqa: B006
+    key: Key = None,
     strategy: Annotated[str | None, typer.Option(help=f"{', '.join(STRATEGIES)}. Default: m4.")] = None,
     target: Targets = [],  # noqa: B006
     retention: Annotated[str | None, typer.Option(help="Mean weight: auto, or a share such as 0.9.")] = None,
@@ -57,7 +75,19 @@ def balance(
         from evenclip.balance.frontier import FrontierGrid
 
         chosen_grid = FrontierGrid.from_arguments(grid, "--grid")
-    _print_report(balance_labels(labels, out, options, seed, chosen_grid))
+    source = _source(table, attribute, label, key)
+    _print_report(balance_labels(source, out, options, seed, chosen_grid))
+
+
+def _source(table: list[Path], attribute: list[str], label: list[str], key: str | None) -> "Source":
+    """The table, with a note on stderr where its rows have no keys."""
+    from evenclip.balance.table.form import TableForm
+    from evenclip.balance.table.source import Source
+
+    source = Source(table, TableForm(tuple(attribute), tuple(label), key))
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return source
 
 
 def _target_option(target: list[str]) -> list[str]:
@@ -150,7 +180,12 @@ def _bias(value: float | None) -> str:
 
 @app.command()
 def audit(
-    labels: Annotated[Path, typer.Argument(metavar="LABELS.parquet", help="Labels table.")],
+    table: Annotated[
+        list[Path], typer.Argument(metavar="TABLE", help="CSV, TSV or Parquet files, or folders of them.")
+    ],
+    attribute: Attributes = [],  # noqa: B006
+    label: Labels = [],  # noqa: B006
+    key: Key = None,
     weights: Annotated[Path | None, typer.Option(help="weights.parquet of the same rows.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     figures: Annotated[
@@ -168,9 +203,10 @@ def audit(
     from evenclip.balance.audit_report import as_text
 
     options = BalanceOptions.from_arguments([*option, *_target_option(target)], "audit")
-    found = audit_labels(labels, weights, options, seed=seed)
-    print(json.dumps(found, indent=1) if as_json else as_text(found))
+    source = _source(table, attribute, label, key)
+    result = audit_labels(source, weights, options, seed=seed)
+    print(json.dumps(result, indent=1) if as_json else as_text(result))
     if figures:
         from evenclip.balance.audit_report import write_figures
 
-        write_figures(found, figures)
+        write_figures(result, figures)

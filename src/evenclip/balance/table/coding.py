@@ -39,9 +39,13 @@ class Columns:
         """Read the roles off a schema; `InputError` for missing or doubled columns."""
         if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
             raise InputError(f"column {twice[0]} is there more than once", where, "give each column its own name")
-        for role, example in (("sensitive", "sensitive.gender.woman"), ("target", "target.nurse")):
+        for role, example, option in (
+            ("sensitive", "sensitive.gender.woman", "a column of group names with --attribute"),
+            ("target", "target.nurse", "a column of labels with --label"),
+        ):
             if not label_columns(schema.names, role):
-                raise InputError(f"no column {role}.* ", where, f"name columns of true and false like {example}")
+                instead = f"call columns of true and false like {example}, or give {option}"
+                raise InputError(f"no column {role}.*", where, instead)
         for column in label_columns(schema.names, "sensitive"):
             if column.name.count(".") != 1:
                 where = f"{where}, column {column.column}"

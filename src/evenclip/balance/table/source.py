@@ -1,4 +1,4 @@
-"""Labels tables, wherever they are: Parquet files read in batches, or tables in memory."""
+"""Labels tables, wherever they are: Parquet files read in batches, CSV and TSV files, or tables in memory."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from evenclip.balance.table.delimited import is_delimited, read_delimited
+from evenclip.balance.table.form import TableForm, WideColumns, check_names
 from evenclip.errors import InputError
 from evenclip.tables import LabelColumn, as_flags, check_key_type
 from evenclip.threads import map_in_order
@@ -29,40 +31,63 @@ class Source:
 
     Parameters
     ----------
-    table : path of a file or of a folder of Parquet files, sequence of such, or pyarrow, pandas or polars table
+    table : path, sequence of paths, or pyarrow, pandas or polars table
+        Paths are of Parquet, CSV or TSV files, or of folders of them.
+    form : TableForm, optional
+        Columns of keys, groups and labels, for a table that does not name them as a labels table does; rows without a
+        column of keys are then named by their number. Default: a labels table.
 
     Raises
     ------
     InputError
-        If a file is missing, empty or not Parquet, or if files have different columns.
+        If a file is missing, empty or not readable, if files have different columns, or if a column is misspelt.
     """
 
-    def __init__(self, table: Any):
+    def __init__(self, table: Any, form: TableForm | None = None):
         if isinstance(table, Source):
             self.__dict__.update(table.__dict__)
             return
+        self._form, self._wide = form, None
         if isinstance(table, str | os.PathLike):
             table = [table]
         if isinstance(table, Sequence):
             self.paths = [file for path in table for file in _files(Path(path))]
             self.name = str(self.paths[0]) if len(self.paths) == 1 else f"{len(self.paths)} files"
             if not self.paths:
-                raise InputError("no Parquet file found", str(table), "name a file or a folder with *.parquet")
+                raise InputError("no table found", str(table), "name a file or a folder with *.parquet, *.csv or *.tsv")
+            text_columns = (form or TableForm()).text_columns
+            self._tables = {path: read_delimited(path, text_columns) for path in self.paths if is_delimited(path)}
             self.schema = self._common_schema()
-            return
-        self.paths, self.name = [], "the table"
-        self._table = as_table(table)
-        self.schema, self.n_rows = self._table.schema, len(self._table)
-        self._schemas = {self.name: self.schema}
-        if not self.n_rows:
-            raise InputError("the table has no rows", self.name, "label some pairs first")
+        else:
+            self.paths, self.name = [], "the table"
+            self._table = as_table(table)
+            self.schema, self.n_rows = self._table.schema, len(self._table)
+            self._schemas = {self.name: self.schema}
+            if not self.n_rows:
+                raise InputError("the table has no rows", self.name, "label some pairs first")
+        check_names(self.schema.names, self.name)
+        if form is not None:
+            self._make_wide(form)
+
+    def _make_wide(self, form: TableForm) -> None:
+        """Present the table as the labels table that ``form`` describes."""
+        wide = WideColumns(self.schema, form, self._column, self.name)
+        batch = wide.convert(next(self._raw(wide.sources(wide.names)))[0], wide.names, self.name, 0)
+        self._wide, self.schema, self._schemas = wide, batch.schema, {self.name: batch.schema}
+
+    def _column(self, name: str) -> Iterator[pa.Array]:
+        return (batch.column(name) for batch, _ in self._raw([name]))
 
     def _common_schema(self) -> pa.Schema:
-        files = {path: _open(path) for path in self.paths}
-        self.n_rows = sum(files[path].metadata.num_rows for path in self.paths)
+        files = {path: self._open(path) for path in self.paths}
+        self.n_rows = sum(
+            file.num_rows if isinstance(file, pa.Table) else file.metadata.num_rows for file in files.values()
+        )
         if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
-        self._schemas = {str(path): file.schema_arrow for path, file in files.items()}
+        self._schemas = {
+            str(path): file.schema if isinstance(file, pa.Table) else file.schema_arrow for path, file in files.items()
+        }
         first = self._schemas[str(self.paths[0])]
         for path, schema in self._schemas.items():
             if set(schema.names) != set(first.names):
@@ -77,6 +102,13 @@ class Source:
         for where, schema in self._schemas.items():
             check_key_type(schema.field("key").type, where)
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about how the table is read."""
+        if self._wide is None or not self._wide.numbered:
+            return []
+        return [f"{self.name} has no column key: rows are named by their number, from 0"]
+
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """Batches of `BATCH_ROWS` rows, the last of each file shorter, so that they are cut alike for any columns.
 
@@ -90,16 +122,35 @@ class Source:
         return track(batches, f"read {self.name}", -(-self.n_rows // BATCH_ROWS))
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        if self._wide is None:
+            for batch, where in self._raw(columns):
+                yield _cast(batch, where)
+            return
+        row = 0
+        for batch, where in self._raw(self._wide.sources(columns)):
+            yield _cast(self._wide.convert(batch, columns, where, row), where)
+            row += len(batch)
+
+    def _raw(self, columns: list[str]) -> Iterator[tuple[pa.RecordBatch, str]]:
+        """Batches of the table's own columns, each with the name of its file."""
         if not self.paths:
             for batch in _cut(self._table.select(columns).to_batches()):
-                yield _cast(batch, self.name)
+                yield batch, self.name
             return
         for path in self.paths:
             try:
-                for batch in _cut(_open(path).iter_batches(READ_ROWS, columns=columns)):
-                    yield _cast(batch, str(path))
+                file = self._open(path)
+                if isinstance(file, pa.Table):
+                    batches = file.select(columns).to_batches()
+                else:
+                    batches = file.iter_batches(READ_ROWS, columns=columns)
+                for batch in _cut(batches):
+                    yield batch, str(path)
             except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+                raise InputError(f"not a readable table ({error})", str(path), "write it again") from None
+
+    def _open(self, path: Path) -> pq.ParquetFile | pa.Table:
+        return self._tables[path] if path in self._tables else _open(path)
 
 
 def _cast(batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
@@ -160,7 +211,14 @@ def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    parquet = sorted(path.glob("*.parquet"))
+    delimited = [file for file in sorted(path.iterdir()) if is_delimited(file)]
+    if parquet and delimited:
+        what = f"it has Parquet files and {delimited[0].name}"
+        raise InputError(what, str(path), "name the files, so that no row counts twice")
+    return parquet or delimited
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -169,5 +227,5 @@ def _open(path: Path) -> pq.ParquetFile:
     except FileNotFoundError:
         raise InputError("no such file", str(path), "check the path") from None
     except (pa.ArrowInvalid, OSError) as error:
-        instead = "write it as Parquet; docs/balance.md does so with a CSV file"
+        instead = "give Parquet, or a table whose name ends in .csv or .tsv"
         raise InputError(f"not a readable Parquet file ({error})", str(path), instead) from None
