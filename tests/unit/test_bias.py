@@ -60,7 +60,7 @@ def test_maxima_leave_out_contrasts_that_do_not_count():
     assert bias_of_masses(inside, outside, target).rb == 0.25
 
 
-def test_two_groups_have_one_model_association_and_more_have_one_each():
+def test_two_groups_have_one_model_association():
     means = np.array([[0.2], [0.4], [0.9]])
     assert model_associations(means[:2], np.array([1, 3])) == pytest.approx(np.array([[-0.2]]))
     against_rest = model_associations(means, np.array([1, 1, 2]))

@@ -1,4 +1,4 @@
-"""An audit for people: a table in plain text; a love plot, a heat map of pairs, and one HTML page with both."""
+"""An audit as plain text, as figures (love plot, heat map of pairs, kept shares) and as one HTML page with them."""
 
 import base64
 import html

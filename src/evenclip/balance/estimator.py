@@ -17,8 +17,8 @@ class M4Balancer:
     """Weights that make groups equally frequent and independent of labels (paper: M4, ICLR 2024, section 3).
 
     Minimises 1/2 E[(q - eta u)^2] subject to abs(E[q (s_k - pi_k)]) <= eta eps_R,
-    abs(E[q (s_k - pi_k) y_r]) <= eta eps_D, E[q] = eta and 0 <= q <= Q; see docs/balance.md for what that does, and
-    what it does not guarantee.
+    abs(E[q (s_k - pi_k) y_r]) <= eta eps_D, E[q] = eta and 0 <= q <= Q; with ``preserve="labels"`` also
+    abs(E[q (y_r - E[y_r])]) <= eta delta E[y_r]. See docs/balance.md for what that does, and does not guarantee.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class M4Balancer:
     copies_ : numpy.ndarray, shape (n_rows,), uint8
         How often to show each row per epoch; sums to n_rows.
     report_ : dict
-        The content of report.json: certificate, feasibility, bias before and after.
+        The content of report.json: certificate, feasibility, bias before and after, kept shares, warnings.
     n_cells_ : int
 
     Examples

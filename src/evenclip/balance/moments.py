@@ -176,10 +176,15 @@ class Moments:
     def _bordered(self, gram: np.ndarray, value: np.ndarray) -> np.ndarray:
         """The Gram matrix of the products with rows and columns of the extra columns."""
         mass = (self.weight * value)[:, None]
-        columns = self.extra.shape[1]
-        signals = (self.signal[:, :, None] * self.extra[:, None, :] * mass[:, :, None]).reshape(len(mass), -1)
-        cross = (self.labels.T @ signals).reshape(self._shape[1], self._shape[0], columns)
-        cross = cross.transpose(1, 0, 2).reshape(-1, columns)
+        n_columns = self.extra.shape[1]
+        at_once = max(1, _BLOCK_ELEMENTS // self.signal.size)  # columns, so that large tables need little memory
+        parts = []
+        for start in range(0, n_columns, at_once):
+            columns = self.extra[:, start : start + at_once] * mass
+            signals = (self.signal[:, :, None] * columns[:, None, :]).reshape(len(mass), -1)
+            part = (self.labels.T @ signals).reshape(self._shape[1], self._shape[0], -1)
+            parts.append(part.transpose(1, 0, 2).reshape(len(gram), -1))
+        cross = np.hstack(parts)
         return np.block([[gram, cross], [cross.T, self.extra.T @ (self.extra * mass)]])
 
     def _pair_blocks(self, n_products: int) -> Iterator[tuple[slice, sparse.csr_array]]:

@@ -1,9 +1,9 @@
-"""From weights to data: how often each example is shown, so that counts follow the weights as closely as integers can.
+"""From weights to data: how often each row is shown per epoch, by systematic sampling in two levels.
 
-Systematic sampling in two levels. Cells, in their sorted order, get integer totals whose running sum stays within one
-of the running sum of count q / eta; so every cell's total is within one of its expectation, the grand total is n, and
-a realised moment differs from the solved one by at most n_cells max|a| / n. Within a cell the surplus is spread evenly
-over its rows in file order. Only the starting points are random, drawn from the seed.
+Cells, in their sorted order, get integer totals whose running sum stays within one of the running sum of count q / eta.
+So every cell's total is within one of its expectation, the grand total is n, and a realised moment differs from the
+solved one by at most n_cells max|a| / n. Within a cell the surplus is spread evenly over its rows in file order. Only
+the starting points are random, drawn from the seed.
 """
 
 from dataclasses import dataclass
@@ -94,16 +94,16 @@ class Plan:
         """Weight (float32) and copies (uint8) of rows, given each row's cell and its rank among the cell's rows."""
         kept = self.kept[cell]
         if self._all_kept:
-            place, is_kept = rank, True
+            rank_kept, is_kept = rank, True
         else:
             count = self.count[cell]
             position = rank * kept + self.start_kept[cell]
-            place = position // count
-            is_kept = (position + kept) // count > place
+            rank_kept = position // count
+            is_kept = (position + kept) // count > rank_kept
         total = self.copies[cell]
-        # the place of a kept row among the kept ones, and from it its share of the copies
+        # a kept row's rank among the kept ones decides its share of the copies
         kept = np.maximum(kept, 1)
-        position = place * total + self.start_copies[cell]
+        position = rank_kept * total + self.start_copies[cell]
         copies = (position + total) // kept - position // kept
         return (self.weight[cell] * is_kept).astype(np.float32), np.where(is_kept, copies, 0).astype(np.uint8)
 
@@ -118,7 +118,7 @@ def integers_along(expected: np.ndarray, total: int, start: float) -> np.ndarray
 
 
 def ranks(place: np.ndarray, count: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """How many earlier rows share each row's cell.
+    """Number of earlier rows in each row's cell.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Balance what one machine cannot hold: count each shard, solve the added-up cells, apply to each shard.
+"""Scattered balancing: count the cells of each shard, solve for their sum, apply the plan to each shard.
 
 `evenclip balance-count SHARD.parquet --out CELLS.parquet`, `evenclip balance-solve CELLS.parquet... --out DIR` (writes
 `plan.parquet`, `report.json`, `manifest.json`), `evenclip balance-apply SHARD.parquet --plan DIR --before

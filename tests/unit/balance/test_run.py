@@ -76,7 +76,7 @@ def test_none_shows_every_row_once_and_changes_nothing(labels, tmp_path):
     assert report["ess"] == 2000 and report["design_effect"] == 1
 
 
-def test_random_subsample_keeps_as_many_rows_as_m4_but_keeps_the_bias(labels, tmp_path):
+def test_random_subsample_keeps_m4_rows_and_the_bias(labels, tmp_path):
     m4 = balance(labels, tmp_path / "m4", BalanceOptions())
     report = balance(labels, tmp_path / "random", BalanceOptions(strategy="random_subsample"))
     weights = pq.read_table(tmp_path / "random/weights.parquet")
@@ -105,7 +105,7 @@ def test_proxies_are_matched_too_when_asked_for(labels, tmp_path):
     assert with_proxies["n_cells"] > 0 and with_proxies["feasible"]
 
 
-def test_the_same_seed_gives_the_same_files_and_another_seed_only_other_copies(labels, tmp_path):
+def test_seed_decides_copies_and_nothing_else(labels, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         balance(labels, tmp_path / name, BalanceOptions(), seed)
     a, b, c = (pq.read_table(tmp_path / name / "weights.parquet") for name in "abc")
@@ -124,7 +124,7 @@ def test_target_share_is_reached_under_both_codings(labels):
         assert reached == pytest.approx(share, abs=0.005)
 
 
-def test_signed_coding_leaves_rows_without_people_alone_and_one_hot_does_not():
+def test_only_one_hot_coding_touches_rows_without_people():
     rng = np.random.default_rng(3)
     n = 4000
     person = rng.random(n) < 0.5
@@ -154,7 +154,7 @@ def test_image_and_text_signals_are_matched_jointly():
     assert report["feasible"] and report["ab_after"] < 0.02
 
 
-def test_unknown_groups_carry_no_moment_and_are_not_counted_as_others():
+def test_unknown_groups_carry_no_moment():
     table = biased_table(2000)
     woman = table.column("sensitive.gender.woman").to_numpy()
     unknown = np.random.default_rng(1).random(2000) < 0.3
@@ -165,7 +165,7 @@ def test_unknown_groups_carry_no_moment_and_are_not_counted_as_others():
     assert group["share_before"] == pytest.approx(woman[~unknown].mean())
 
 
-def test_infeasible_request_names_pairs_residual_largest_retention_and_help(labels, tmp_path):
+def test_infeasible_request_names_pairs_and_what_helps(labels, tmp_path):
     with pytest.raises(InputError) as error:
         balance(labels, tmp_path / "out", BalanceOptions(retention=0.95))
     message = str(error.value)
@@ -322,7 +322,7 @@ def test_scatter_and_gather_equals_the_single_run(strategy, tmp_path):
 
 
 @pytest.mark.parametrize("in_memory", [1 << 29, 1], ids=["in memory", "in a temporary file"])
-def test_many_cells_over_several_batches_get_their_weights_and_copies(in_memory, tmp_path, monkeypatch):
+def test_many_cells_over_several_batches_get_their_weights(in_memory, tmp_path, monkeypatch):
     monkeypatch.setattr("evenclip.balance.table.coding.IN_MEMORY", in_memory)
     n = 2 * BATCH_ROWS + 1001
     rng = np.random.default_rng(7)
@@ -346,7 +346,7 @@ def test_many_cells_over_several_batches_get_their_weights_and_copies(in_memory,
     assert (single.weight_ == weight.astype(np.float32)).all() and (single.copies_ == copies).all()
 
 
-def test_batches_are_cut_alike_wherever_row_groups_and_chunks_end(tmp_path):
+def test_batches_are_independent_of_row_groups_and_chunks(tmp_path):
     n = BATCH_ROWS + 5000
     table = pa.table({"key": [str(i) for i in range(n)], "sensitive.a.x": [i % 3 == 0 for i in range(n)],
                       "target.y": [True, False] * (n // 2)})  # fmt: skip
@@ -359,7 +359,7 @@ def test_batches_are_cut_alike_wherever_row_groups_and_chunks_end(tmp_path):
             assert pa.Table.from_batches(batches).equals(table.select(columns))
 
 
-def test_applying_a_plan_to_rows_that_were_not_counted_is_refused(labels, tmp_path):
+def test_plan_is_refused_for_rows_that_were_not_counted(labels, tmp_path):
     options = BalanceOptions()
     count_shard(labels, tmp_path / "cells.parquet", options)
     solve_cells([tmp_path / "cells.parquet"], tmp_path / "plan", options)
@@ -406,7 +406,7 @@ def test_the_estimator_takes_tables_of_any_kind(kind, labels):
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
-def test_tables_of_other_libraries_give_the_same_weights_report_and_audit(kind):
+def test_tables_of_other_libraries_give_the_same_results(kind):
     if kind == "polars":
         from_arrow = pytest.importorskip("polars", reason="polars is optional").from_arrow
     else:
@@ -454,7 +454,7 @@ def test_the_estimator_follows_scikit_learn(labels):
     assert len(rows) == 2000 and (np.bincount(rows, minlength=2000) == balancer.copies_).all()
 
 
-def test_balancing_a_file_loads_neither_torch_nor_matplotlib_nor_pandas(labels, tmp_path):
+def test_balancing_loads_no_heavy_library(labels, tmp_path):
     code = (
         "import sys; from evenclip.balance import BalanceOptions, balance;"
         "balance(sys.argv[1], sys.argv[2], BalanceOptions());"

@@ -127,9 +127,7 @@ def _codes(cells, table):
 
 @settings(max_examples=8, deadline=None)
 @given(**PROBLEMS)
-def test_infeasible_requests_are_those_that_an_independent_solver_finds_infeasible(
-    seed, n, n_attributes, n_labels, utility, cap
-):
+def test_infeasible_requests_agree_with_an_independent_solver(seed, n, n_attributes, n_labels, utility, cap):
     options = BalanceOptions()
     table = random_table(seed, n, n_attributes, n_labels, utility)
     _, moments = moments_of(table, options)
