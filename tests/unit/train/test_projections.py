@@ -29,7 +29,9 @@ METHODS = {
     "micro_batches": {"micro_batch_size": 5},
     "moving_average": {"ema": 0.9},
     "fcl": {"fcl": {"prompts": "colors.yaml", "weight": 0.5}},
+    "triples_as_captions": {"knowledge": {"as_captions": 0.2}},
 }
+METHODS["together"] = METHODS["simclip"] | METHODS["ahnm"] | METHODS["fcl"] | METHODS["triples_as_captions"]
 
 
 @pytest.fixture(scope="module")
