@@ -59,7 +59,7 @@ def test_every_study_has_its_sheet_beside_it():
         ({"train": {"model": "config/models/none.json"}}, "config/models/none.json"),
         ({"train": {"model": "/etc/passwd"}}, "no such file '/etc/passwd/"),
         ({"train": {"model": "pyproject.toml"}}, "no model 'pyproject.toml'"),
-        ({"train": {"model": "config/models"}}, "config/models: no weights in it"),
+        ({"train": {"model": "config/models"}}, "no such file 'config/models/model.safetensors'"),
         ({"train": {"model": "workflow/schemas/config.schema.json"}}, "is no model configuration"),
         ({"graph": {"sources": {"pairs": "data/world/nosuch"}}}, r"data/world/nosuch\): unknown data 'world/nosuch'"),
         ({"graph": {"sources": {"conceptnet": ""}}}, r"graph\.sources\.conceptnet"),
