@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from evenclip.cli import balance, data, evaluate, graph, label, model, publish, study, train
+from evenclip.cli import balance, data, evaluate, export, graph, label, model, publish, study, train
 from evenclip.errors import InputError
 from evenclip.extras import missing_extra
 from evenclip.provenance import writing_error
@@ -20,7 +20,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(study.config_app, name="config")
 app.add_typer(publish.track_app, name="track")
-for family in (label, balance, graph, train, evaluate, publish, study):
+for family in (label, balance, export, graph, train, evaluate, publish, study):
     app.add_typer(family.app)
 
 
