@@ -98,6 +98,7 @@ class Certificate(Document):
     ab_before: float | None
     realised_rb: float | None
     realised_ab: float | None
+    kept_min: float
     relative_gap: float | None
     feasible: bool
 
@@ -108,6 +109,7 @@ class StrategyBias(Document):
     n: Count | None = None
     rb_after: float | None = None
     ab_after: float | None = None
+    kept_min: float | None = None
 
 
 class BalancedWith(Document):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from evenclip.balance.kept import kept_shares, warnings_of
+from evenclip.balance.kept import kept_shares, warnings_of, worst_label
 from evenclip.balance.moments import Moments, label_matrix
 from evenclip.balance.problem import Problem, bias_of_cells, listed
 from evenclip.balance.realise import Plan
@@ -58,6 +58,7 @@ def describe(balanced: Balanced) -> dict[str, Any]:
         "design_effect": cells.n / ess,
         "shown_share": _shown(plan),
         "most_copies": plan.most_copies,
+        "kept_min": worst_label(kept)["kept"],
         "n": cells.n,
         "n_cells": len(cells),
         "groups": _groups(problem, bias),

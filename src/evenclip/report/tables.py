@@ -29,6 +29,7 @@ STRATEGY_COLUMNS = {
     "realised_rb": "RB after",
     "ab_before": "AB before",
     "realised_ab": "AB after",
+    "kept_min": "share that the least kept label keeps",
     "relative_gap": "duality gap",
     "feasible": "within tolerance",
 }

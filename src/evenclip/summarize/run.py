@@ -47,7 +47,8 @@ def summarize_study(
     `moderated` = Student's t over seeds, with the run's variance moderated by those of the other runs
     (`RunsBySeeds.mean`, degrees of freedom in ``df``); `t` = the same if only one run has the metric; `bootstrap` =
     over examples, for a single seed; empty = no interval. ``mean`` is empty if a group is too small ("insufficient") in
-    any seed. The rows data/rb and data/ab_max of a run are the bias of the data under its strategy's weights.
+    any seed. The rows data/rb, data/ab_max and data/kept_min of a run are the bias of the data under its strategy's
+    weights, and what the least kept label keeps of its share.
     train/loss, and train/realised_rb and train/realised_ab (the bias of the pairs shown, if logged) are the last logged
     values; train/samples_per_second is the median.
 
@@ -225,8 +226,11 @@ def _mean(run: str, table: RunsBySeeds, first: MetricRow) -> dict[str, Any]:
     return columns | {"ci_low": low, "ci_high": high, "interval": interval, "df": mean.df}
 
 
+_DATA_METRICS = {"data/rb": "rb_after", "data/ab_max": "ab_after", "data/kept_min": "kept_min"}
+
+
 def _data_rows(report: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    for metric, field in (("data/rb", "rb_after"), ("data/ab_max", "ab_after")):
+    for metric, field in _DATA_METRICS.items():
         yield {
             "metric": metric,
             "group": "",

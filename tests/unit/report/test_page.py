@@ -110,7 +110,7 @@ def test_captions_are_escaped_and_attributes_perceived(written: Path, page: Page
 def test_result_tables_have_all_metrics_runs_and_gaps(example_root: Path):
     study = StudyResults(example_root / "results" / "demo")
     found = result_tables(study)
-    assert [row[0] for row in found[0].rows] == ["data/rb", "data/ab_max"]
+    assert [row[0] for row in found[0].rows] == ["data/rb", "data/ab_max", "data/kept_min"]
     cells = {row[0]: row[1:] for table in found for row in table.rows}
     row = study.summary[(study.summary["run"] == "m4") & (study.summary["metric"] == "zeroshot/objects/acc1")].iloc[0]
     assert row["interval"] == "moderated"

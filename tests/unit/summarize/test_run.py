@@ -155,7 +155,7 @@ def test_study_and_metrics_files(tmp_path):
             "options": {"train.lr": 0.001},
             "samples_seen": 192,
             "sets": ["objects"],
-            "rows": 7,
+            "rows": 8,
         },
         {
             "run": "even",
@@ -164,7 +164,7 @@ def test_study_and_metrics_files(tmp_path):
             "options": {"train.lr": 0.002},
             "samples_seen": 192,
             "sets": ["objects"],
-            "rows": 7,
+            "rows": 8,
         },
     ]
     assert study["files"]["summary.csv"] == sha256_file(results / "summary.csv")

@@ -80,9 +80,8 @@ class Source:
 
     def _common_schema(self) -> pa.Schema:
         files = {path: self._open(path) for path in self.paths}
-        self.n_rows = sum(
-            file.num_rows if isinstance(file, pa.Table) else file.metadata.num_rows for file in files.values()
-        )
+        n_rows = {path: f.num_rows if isinstance(f, pa.Table) else f.metadata.num_rows for path, f in files.items()}
+        self.n_rows = sum(n_rows[path] for path in self.paths)  # a file that is named twice counts twice
         if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
         self._schemas = {
