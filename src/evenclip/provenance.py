@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -20,11 +21,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evenclip.digests import (
+    MANIFEST,
+    MARK,
+    add_outputs,
+    check_digest,
+    check_output,
+    describe_files,
+    fingerprint,
+    sha256_once,
+    with_digest,
+)
 from evenclip.errors import InputError
 
 PACKAGE = "evenclip"
-MARK = ".evenclip"
-"""Empty file in every folder that may be replaced, because it was written here."""
 SOURCE = Path(__file__).resolve().parent.parent
 RECORDED_PACKAGES = (
     "evenclip", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "torch", "torchvision", "open_clip_torch",
@@ -81,17 +91,6 @@ def modules_behind(*modules: str) -> dict[str, Path]:
     return dict(sorted(paths.items()))
 
 
-def fingerprint(value: Any) -> str:
-    """16 hexadecimal digits of any JSON-able value, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def sha256_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def writing_error(error: Exception, path: str | os.PathLike | None = None) -> InputError | None:
     """What an error of the file system means to the user; None if it is another fault.
 
@@ -138,7 +137,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     with _one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
         try:
@@ -167,20 +166,75 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
                 "would be replaced, and was not made by evenclip", str(path), "name a new folder for --out"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp"))
+        with only_writer(path):
+            _clear_interrupted(path)
+            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".tmp"))
+            try:
+                yield temporary
+                add_outputs(temporary)
+                os.chmod(temporary, 0o777 & ~_umask())
+                (temporary / MARK).touch()
+                if path.exists():
+                    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".old"))
+                    os.replace(path, old / path.name)
+                    os.replace(temporary, path)
+                    shutil.rmtree(old)
+                else:
+                    os.replace(temporary, path)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def only_writer(path: str | os.PathLike) -> Iterator[None]:
+    """Hold the lock of an output, which the operating system frees when the process ends, however it ends.
+
+    Raises
+    ------
+    InputError
+        Another command is writing this output.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.parent / f"{_prefix(path)}lock"
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            yield temporary
-            os.chmod(temporary, 0o777 & ~_umask())
-            (temporary / MARK).touch()
-            if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".old"))
-                os.replace(path, old / path.name)
-                os.replace(temporary, path)
-                shutil.rmtree(old)
-            else:
-                os.replace(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            what = "another command is writing it"
+            raise InputError(what, str(path), "wait for its end, or stop it; then run this again") from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            if os.fstat(handle).st_ino == os.stat(lock).st_ino:
+                break
+        except FileNotFoundError:  # its last owner has removed it since it was opened
+            pass
+        os.close(handle)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        os.close(handle)
+
+
+def _prefix(path: Path) -> str:
+    """How the names of temporary files beside an output begin, short enough for any file system."""
+    name = path.name if len(path.name.encode()) <= 80 else f"{path.name[:16]}-{fingerprint(path.name)}"
+    return f".{name}."
+
+
+def _clear_interrupted(path: Path) -> None:
+    """Remove what killed writers of ``path`` have left beside it, and put back an old output that they had moved."""
+    pattern = re.compile(re.escape(_prefix(path)) + r"[a-z0-9_]{8}\.(tmp|old)")
+    for left in sorted(path.parent.iterdir()):
+        if pattern.fullmatch(left.name) and left.is_dir():
+            if left.suffix == ".old" and (left / path.name).exists() and not path.exists():
+                os.replace(left / path.name, path)
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_json(value: Any, path: str | os.PathLike) -> None:
@@ -233,21 +287,41 @@ class Manifest:
             **extra,
         }
 
-    def write(self, path: str | os.PathLike, **extra: Any) -> None:
-        """Write `as_dict` as JSON to ``path``."""
-        write_json(self.as_dict(**extra), path)
+    def write(self, path: str | os.PathLike, outputs: Iterable[Path] = (), **extra: Any) -> None:
+        """Write `as_dict` as JSON to ``path``, with the size and SHA-256 sum of the ``outputs`` beside it.
+
+        In a folder, `atomic_folder` adds those of all its files.
+        """
+        described = {"outputs": files} if (files := describe_files(outputs, Path(path).parent)) else {}
+        write_json(with_digest(self.as_dict(**described, **extra)), path)
+
+    def write_metrics(self, metrics: list[dict[str, Any]], path: str | os.PathLike, **extra: Any) -> dict[str, Any]:
+        """Write metrics with this manifest as one JSON document, with its digest; return it."""
+        document = with_digest({"manifest": self.as_dict(**extra), "metrics": metrics})
+        write_json(document, path)
+        return document
 
 
 def input_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file; for a folder written by a stage, the ``content`` digest (or fingerprint) in its manifest."""
+    """SHA-256 of a file; for a folder written by a stage, the ``content`` digest (or fingerprint) in its manifest.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is not the one that a stage wrote there.
+    """
     path = Path(path)
     try:
         if path.is_dir():
-            recorded = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            recorded = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            check_digest(recorded, path / MANIFEST)
             return recorded.get("content") or recorded["fingerprint"]
-        return sha256_file(path)
+        check_output(path)
+        return sha256_once(path)
     except FileNotFoundError as error:
         raise InputError("no such file", error.filename, "check the path, or run the stage that writes it") from None
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"not a whole manifest ({error})", str(path / MANIFEST), "make the folder again") from None
 
 
 @cache

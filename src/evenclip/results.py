@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from evenclip import documents
+from evenclip.digests import sha256_file
 from evenclip.errors import InputError
-from evenclip.provenance import sha256_file
 from evenclip.stage_outputs import AGAIN, balanced_labels, read_bytes, read_document, read_history, study_fingerprint
 from evenclip.tables import read_table
 

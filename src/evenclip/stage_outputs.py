@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from evenclip.digests import check_digest, check_output, fingerprint
 from evenclip.documents import Document
 from evenclip.errors import InputError
-from evenclip.provenance import fingerprint
 from evenclip.tables import read_table
 
 AGAIN = "run the stage that writes it again"
@@ -38,6 +38,7 @@ def read_document(path: Path, model: type[Document], sha256: str | None = None) 
     content = read_bytes(path, sha256)
     try:
         document = json.loads(content.decode("utf-8"))
+        check_digest(document, path)
         model.model_validate_json(content)
     except ValidationError as error:
         raise InputError(_first_problem(error), str(path), AGAIN) from None
@@ -57,6 +58,7 @@ def read_bytes(path: Path, sha256: str | None = None) -> bytes:
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         what = f"was changed after it was written, or only half of it is here ({len(content):,} bytes)"
         raise InputError(what, str(path), "run the stage that writes it again, and those after it")
+    check_output(path)
     return content
 
 

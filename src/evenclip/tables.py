@@ -3,23 +3,28 @@
 `architecture.md` section 4 is the contract. All tables are Parquet, read and written through pyarrow.
 """
 
+import io
 import math
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from evenclip.digests import check_output
 from evenclip.errors import InputError
 
 ROLES = ("sensitive", "target", "proxy")
 """Roles of label columns: a perceived group, what must not go with a group, a further variable that goes with it."""
 
 _LABEL_COLUMN = re.compile(rf"(?:(?P<side>image|text)\.)?(?P<role>{'|'.join(ROLES)})\.(?P<name>.+)", re.DOTALL)
+
+PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError)
+"""What pyarrow raises on damaged files."""
 
 WEIGHTS_SCHEMA = pa.schema([("key", pa.string()), ("weight", pa.float32()), ("copies", pa.uint8())])
 
@@ -108,21 +113,58 @@ class MetricRow:
 
 
 def read_table(path: str | os.PathLike, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file; `InputError` if it is missing, truncated or lacks a column."""
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise InputError("no such file", str(path), "check the path") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+    """Read a Parquet file; `InputError` if it is missing, damaged, not the one recorded, or lacks a column."""
+    file = open_parquet(path)
     missing = [c for c in columns or [] if c not in file.schema_arrow.names]
     if missing:
         have = ", ".join(file.schema_arrow.names)
         raise InputError(f"column {', '.join(missing)} is missing", str(path), f"the file has: {have}")
     try:
         return file.read(columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"not a readable Parquet file ({error})", str(path), "write it again") from None
+    except PARQUET_ERRORS as error:
+        raise unreadable_parquet(error, path) from None
+
+
+def open_parquet(path: str | os.PathLike, content: bytes | None = None) -> pq.ParquetFile:
+    """A Parquet file, whose pages are compared with their checksums as they are read.
+
+    Parameters
+    ----------
+    path : path
+        Where the file is; `evenclip.digests.check_output` looks at it first.
+    content : bytes, optional
+        What is in the file, if it was read already.
+
+    Raises
+    ------
+    InputError
+        It is missing, not Parquet, has two columns of one name, or is not the file recorded in the manifest beside it.
+    """
+    try:
+        if content is None:
+            check_output(path)
+        file = pq.ParquetFile(path if content is None else io.BytesIO(content), page_checksum_verification=True)
+        names = file.schema_arrow.names
+    except FileNotFoundError:
+        raise InputError("no such file", str(path), "check the path") from None
+    except PARQUET_ERRORS as error:
+        raise unreadable_parquet(error, path) from None
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"two columns are called '{name}'", str(path), "give each column one name")
+    return file
+
+
+def unreadable_parquet(error: Exception, path: str | os.PathLike) -> InputError:
+    """The message for an error of pyarrow's reader."""
+    return InputError(
+        f"not a readable Parquet file ({error})", str(path), "write it again; docs/balance.md makes one of a CSV file"
+    )
+
+
+def parquet_writer(path: str | os.PathLike, schema: pa.Schema, **settings: Any) -> pq.ParquetWriter:
+    """A writer of Parquet that stores a checksum with every page."""
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True, **settings)
 
 
 def as_flags(values: pa.Array | pa.ChunkedArray, where: str, nullable: bool = False) -> pa.Array | pa.ChunkedArray:
@@ -298,5 +340,5 @@ def write_table(table: pa.Table, path: str | os.PathLike) -> None:
     """Write Parquet whole or not at all (a temporary file beside it, then a rename)."""
     from evenclip.provenance import atomic_file
 
-    with atomic_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with atomic_file(path) as temporary, parquet_writer(temporary, table.schema) as writer:
+        writer.write_table(table)

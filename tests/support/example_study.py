@@ -17,8 +17,9 @@ from PIL import Image, ImageDraw
 from evenclip.balance import BalanceOptions, balance
 from evenclip.card import write_study_cards
 from evenclip.data.shard_writer import write_shards
+from evenclip.digests import sha256_file
 from evenclip.label import LabelOptions, label_dataset
-from evenclip.provenance import Manifest, sha256_file, write_json
+from evenclip.provenance import Manifest, write_json
 from evenclip.stage_outputs import study_fingerprint
 from evenclip.summarize import summarize_study
 from evenclip.tables import MetricRow, write_table

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from evenclip import provenance
+from evenclip.digests import fingerprint
 from evenclip.errors import InputError
-from evenclip.provenance import Manifest, atomic_file, atomic_folder, code_fingerprint, fingerprint, write_json
+from evenclip.provenance import Manifest, atomic_file, atomic_folder, code_fingerprint, write_json
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from evenclip.balance.table.coding import CodedBatch, CodedRows
 from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
 from evenclip.balance.table.source import Source, ahead
 from evenclip.provenance import Manifest, atomic_folder, peak_memory_mb, write_json
-from evenclip.tables import WEIGHTS_SCHEMA
+from evenclip.tables import WEIGHTS_SCHEMA, parquet_writer
 
 if TYPE_CHECKING:
     from evenclip.balance.frontier import FrontierGrid
@@ -109,7 +109,7 @@ def write_weights(
 
 def weights_writer(path: Path) -> pq.ParquetWriter:
     """A writer of weights.parquet."""
-    return pq.ParquetWriter(path, WEIGHTS_SCHEMA, compression="zstd", use_dictionary=["weight", "copies"])
+    return parquet_writer(path, WEIGHTS_SCHEMA, use_dictionary=["weight", "copies"])
 
 
 def weigh_rows(rows: Iterable[CodedBatch], cells: Cells, plan: Plan) -> tuple[np.ndarray, np.ndarray]:

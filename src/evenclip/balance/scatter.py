@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.realise import Plan
@@ -27,6 +26,7 @@ from evenclip.balance.strategies import weigh
 from evenclip.balance.table.cells import Cells, add_cells, code_rows, count_cells
 from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
 from evenclip.balance.table.source import Source
+from evenclip.digests import check_digest, check_output
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_file, atomic_folder, peak_memory_mb, write_json
 from evenclip.tables import WEIGHTS_SCHEMA, as_keys, as_weights, write_table
@@ -55,7 +55,7 @@ def solve_cells(
         table = cells.table().drop_columns("count")
         for name in _PLAN:
             table = table.append_column(f"plan.{name}", pa.array(getattr(balanced.solution.plan, name)))
-        pq.write_table(_tagged(table.append_column("count", pa.array(cells.count)), cells), folder / "plan.parquet")
+        write_table(_tagged(table.append_column("count", pa.array(cells.count)), cells), folder / "plan.parquet")
         report = describe(balanced)
         report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
         write_json(report, folder / "report.json")
@@ -141,7 +141,10 @@ def gather_weights(
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        check_output(path)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        check_digest(document, path)
+        return document
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot be read ({error})", str(path), "give the folder of `evenclip balance-solve`"

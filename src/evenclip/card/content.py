@@ -9,11 +9,11 @@ from typing import Any
 from evenclip.bias import UNDEFINED
 from evenclip.card.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.card.model import one_model
+from evenclip.digests import fingerprint
 from evenclip.documents import Evaluation
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
 from evenclip.options import Options
-from evenclip.provenance import fingerprint
 from evenclip.results import RunResult, StudyResults
 from evenclip.stage_outputs import read_document
 from evenclip.train.options import TrainOptions

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from evenclip.digests import fingerprint
 from evenclip.errors import InputError
-from evenclip.provenance import fingerprint
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""`evenclip config` and `evenclip doctor`: study files, and the installation that runs them."""
+"""`evenclip config`, `verify` and `doctor`: study files, whether results are as written, and the installation."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -26,6 +27,17 @@ def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) ->
     from evenclip.study.schema import StudyConfig
 
     write_json(StudyConfig.model_json_schema(), out)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A data folder, a stage's output, a study's results, or a checkout.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Compare sizes alone, without reading the files.")] = False,
+) -> None:
+    """Compare files with the manifests, study.json and dvc.lock that were written with them; name what differs."""
+    from evenclip.verify import verify as verify_path
+
+    print(f"{path}: {verify_path(path, fast).summary()}")
 
 
 @app.command()

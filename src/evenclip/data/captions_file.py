@@ -1,13 +1,9 @@
 """Captions files: CSV or TSV with a header, JSON lines or Parquet; one or more rows for an image."""
 
-import io
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evenclip.data.layouts.base import Reject, one_line
 from evenclip.data.options import ImportOptions
@@ -15,6 +11,7 @@ from evenclip.data.shards import PAIR_COLUMNS
 from evenclip.data.source import File, Source, UnreadableFile
 from evenclip.data.text_tables import Row, json_rows, table_rows
 from evenclip.errors import InputError
+from evenclip.tables import PARQUET_ERRORS, open_parquet, unreadable_parquet
 
 JSON_ENDINGS = (".jsonl", ".ndjson")
 
@@ -68,9 +65,11 @@ def _rows(source: Source, file: File, options: ImportOptions) -> Iterator[Row]:
 
 def _parquet_rows(source: Source, file: File) -> list[dict[str, Any]]:
     try:
-        return pq.read_table(io.BytesIO(source.read(file))).to_pylist()
-    except (pa.ArrowException, OSError, UnreadableFile) as error:
-        raise InputError(f"not a readable Parquet file ({error})", file.name, "write it again") from None
+        return open_parquet(file.name, source.read(file)).read().to_pylist()
+    except InputError:
+        raise
+    except (*PARQUET_ERRORS, UnreadableFile) as error:
+        raise unreadable_parquet(error, file.name) from None
 
 
 def _columns(row: dict[str, Any]) -> dict[str, str]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from evenclip.data.source import walk_files
+from evenclip.digests import fingerprint, sha256_file
 from evenclip.errors import InputError
-from evenclip.provenance import fingerprint, sha256_file, write_json
+from evenclip.provenance import write_json
 
 LARGE = 2**30
 CACHE = Path(".cache/raw")

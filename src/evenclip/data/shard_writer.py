@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from evenclip.provenance import Manifest, atomic_folder, fingerprint, sha256_file
-from evenclip.tables import QUARANTINE_SCHEMA
+from evenclip.digests import fingerprint, sha256_file
+from evenclip.provenance import Manifest, atomic_folder
+from evenclip.tables import QUARANTINE_SCHEMA, write_table
 
 BUFFER = 2**20
 LONGEST_NAME = 100  # bytes, in the header's first field
@@ -67,7 +67,7 @@ class ShardWriter:
         table = pa.table({name: [row.get(name) for row in self._rows] for name in names})
         captions = table.column("captions").cast(pa.list_(pa.string()))  # all-empty lists would be list<null>
         table = table.set_column(table.schema.get_field_index("captions"), "captions", captions)
-        pq.write_table(table, self.folder / f"{name}.parquet", compression="zstd")
+        write_table(table, self.folder / f"{name}.parquet")
         digests = {f"{name}.tar": digest, f"{name}.parquet": sha256_file(self.folder / f"{name}.parquet")}
         sizes = {file: (self.folder / file).stat().st_size for file in digests}
         self.shards.append({"name": name, "n": len(self._rows), "bytes": sizes, "sha256": digests})
@@ -83,7 +83,7 @@ class ShardWriter:
         if self._rows:
             self._finish_shard()
         quarantine = pa.Table.from_pylist(self.quarantined, schema=QUARANTINE_SCHEMA)
-        pq.write_table(quarantine, self.folder / "quarantine.parquet")
+        write_table(quarantine, self.folder / "quarantine.parquet")
         reasons = [entry["reason"] for entry in self.quarantined]
         manifest.write(
             self.folder / "manifest.json",

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 
+from evenclip.digests import check_digest, fingerprint, sha256_file
 from evenclip.errors import InputError
 from evenclip.progress import track
-from evenclip.provenance import fingerprint, sha256_file
 from evenclip.tables import check_unique_keys, read_table
 
 PAIR_COLUMNS = ("key", "caption", "captions", "width", "height", "sha256")
@@ -62,6 +62,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
+        check_digest(manifest, path)
         digests = [shard["sha256"] for shard in manifest["shards"]]
         n = sum(shard["n"] for shard in manifest["shards"])
         if manifest["content"] != fingerprint(digests) or manifest["n"] != n:

@@ -176,7 +176,9 @@ class Source:
         archive = self._open(path)
         if isinstance(archive, zipfile.ZipFile):
             entries = [
-                (entry.filename, entry.file_size, entry, True) for entry in archive.infolist() if not entry.is_dir()
+                (entry.filename, entry.file_size, entry, True)
+                for entry in archive.infolist()
+                if not entry.filename.endswith("/")
             ]
         else:
             try:
@@ -187,7 +189,9 @@ class Source:
         files = []
         for name, size, entry, regular in entries:
             pure = PurePosixPath(name)
-            if pure.is_absolute() or ".." in pure.parts:
+            if not pure.name:
+                self.refused.append((_printable(name), "no name"))
+            elif pure.is_absolute() or ".." in pure.parts:
                 self.refused.append((_printable(name), "the name leads outside the archive"))
             elif not regular:
                 self.refused.append((_printable(name), "a link or a device, not a file"))

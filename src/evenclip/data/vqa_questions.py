@@ -72,9 +72,8 @@ def write_questions_table(
         raise InputError(f"none of {n_missing} questions has its picture there", str(questions), f"see {data}")
     table = pa.Table.from_pylist(rows, schema=QUESTIONS_SCHEMA)
     write_table(table, out)
-    manifest.write(
-        Path(out).with_suffix(".json"), n=len(table), n_without_picture=n_missing, n_malformed=dict(malformed)
-    )
+    counts = {"n": len(table), "n_without_picture": n_missing, "n_malformed": dict(malformed)}
+    manifest.write(Path(out).with_suffix(".json"), [Path(out)], **counts)
     return len(table)
 
 

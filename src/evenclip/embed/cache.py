@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 
 from evenclip.data.shards import read_manifest
+from evenclip.digests import fingerprint
 from evenclip.embed.npz import write_embeddings
 from evenclip.embed.options import EmbedOptions
 from evenclip.model.identity import model_identity
 from evenclip.prompts import Prompts, read_prompts
-from evenclip.provenance import code_fingerprint, fingerprint, input_digest
+from evenclip.provenance import code_fingerprint, input_digest
 
 
 class EmbeddingCache:

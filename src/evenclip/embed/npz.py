@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from evenclip.digests import check_output
 from evenclip.errors import InputError
 from evenclip.provenance import atomic_file
 
@@ -144,6 +145,7 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of one file by name."""
     arrays: dict[str, np.ndarray] = {}
+    check_output(path)
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             _check_count(file, len(archive.infolist()))

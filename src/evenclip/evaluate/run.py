@@ -12,13 +12,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from evenclip.digests import check_digest
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.measurement import BiasMeasurement, Definition, Measurement
 from evenclip.evaluate.options import EvaluateOptions, Task, train_split
 from evenclip.evaluate.reading import read_embedded_set
-from evenclip.provenance import Manifest, write_json
+from evenclip.provenance import Manifest
 from evenclip.tables import MetricRow
 
 PROMPT_SENSITIVITY = (
@@ -62,6 +63,7 @@ class Embedder:
     def _of(cls, folder: Path) -> Self | None:
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            check_digest(manifest, folder / "manifest.json")
             options = manifest["options"]
             return cls(options["model"], manifest["model_identity"], options["precision"], manifest["device"])
         except (OSError, ValueError, KeyError, TypeError):  # no manifest, or that of another tool
@@ -127,10 +129,8 @@ def evaluate_set(
     rows = [row for task in tasks for row in measure_task(task.root, data, bootstrap, options)]
     _check_distinct(rows, name)
     model_entries = embedder.as_manifest() if embedder else {}
-    recorded = manifest.as_dict(n=data.n, n_without_embedding=data.n_without_embedding, **model_entries)
-    document = {"manifest": recorded, "metrics": [row.as_dict() for row in rows]}
-    write_json(document, out)
-    return document
+    counts = {"n": data.n, "n_without_embedding": data.n_without_embedding}
+    return manifest.write_metrics([row.as_dict() for row in rows], out, **counts, **model_entries)
 
 
 def _named(name: str, paths: list[Path]) -> dict[str, Path]:

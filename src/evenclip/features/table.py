@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from evenclip.digests import check_digest, check_output
 from evenclip.errors import InputError
 from evenclip.model.identity import model_identity
 from evenclip.provenance import input_digest
@@ -47,8 +48,11 @@ class FeatureTable:
         again = "make it again with `evenclip features`"
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            check_digest(manifest, folder / "manifest.json")
             if manifest["stage"] != "features":
                 raise KeyError("stage")
+            for name in ("image", "text"):
+                check_output(folder / f"{name}.npy")
             arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "text")]
         except (OSError, ValueError, KeyError):
             raise InputError("no trunk features in it", str(folder), again) from None

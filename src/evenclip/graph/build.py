@@ -14,6 +14,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from evenclip.data.picture_keys import PictureKeys
+from evenclip.digests import sha256_file
 from evenclip.errors import InputError
 from evenclip.graph.captions.negatives import false_captions
 from evenclip.graph.linking import link, merge
@@ -23,7 +24,7 @@ from evenclip.graph.selection import SPLITS, find_redundant, mentioned_in_captio
 from evenclip.graph.sources import GraphSource, read_source
 from evenclip.graph.sources.base import SourceContext
 from evenclip.graph.tables import ENTITIES_SCHEMA, RELATIONS_SCHEMA, TRIPLES_SCHEMA, Entities, Graph, Triples, modality
-from evenclip.provenance import Manifest, atomic_folder, sha256_file, write_json
+from evenclip.provenance import Manifest, atomic_folder, write_json
 from evenclip.tables import write_table
 
 N_RELATIONS, N_HUBS = 50, 20  # the most frequent ones are listed in graph.json

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from evenclip.digests import check_digest
 from evenclip.errors import InputError
 from evenclip.label.from_captions import N_EXAMPLES
 from evenclip.label.run import warn_of_empty
 from evenclip.provenance import Manifest, atomic_file
-from evenclip.tables import read_table
+from evenclip.tables import parquet_writer, read_table
 
 
 def gather_labels(parts: Sequence[str | os.PathLike], out: str | os.PathLike) -> int:
@@ -42,13 +41,13 @@ def gather_labels(parts: Sequence[str | os.PathLike], out: str | os.PathLike) ->
     with atomic_file(out) as temporary:
         tables = (read_table(path) for path in paths)
         first = next(tables)
-        with pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        with parquet_writer(temporary, first.schema) as writer:
             writer.write_table(first)
             for table in tables:
                 writer.write_table(table)
     n = sum(part["n"] for part in manifests)
     columns = {name: _join([part["columns"][name] for part in manifests], n) for name in manifests[0]["columns"]}
-    manifest.write(out.with_suffix(".json"), n=n, columns=columns)
+    manifest.write(out.with_suffix(".json"), [out], n=n, columns=columns)
     warn_of_empty(columns)
     return n
 
@@ -56,6 +55,7 @@ def gather_labels(parts: Sequence[str | os.PathLike], out: str | os.PathLike) ->
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        check_digest(manifest, path.with_suffix(".json"))
     except (OSError, ValueError) as error:
         raise InputError(f"its manifest cannot be read ({error})", str(path), "label this part again") from None
     if "part" not in manifest:

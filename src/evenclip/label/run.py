@@ -65,6 +65,7 @@ def label_dataset(
         If an input cannot be read, or an option needs embeddings that are not given.
     """
     out = Path(out)
+    quarantine = out.with_suffix(".quarantine.parquet")
     words = read_lexicon(lexicon)
     _check(options, words, embeddings, attribute_set, part)
     manifest = Manifest("label", options.model_dump(mode="json"), _inputs(data, lexicon, embeddings, attribute_set))
@@ -90,15 +91,16 @@ def label_dataset(
     table = pa.table({"key": pairs.column("key"), **columns})
     if options.drop_lowest_similarity:
         dropped = lowest(similarity, options.drop_lowest_similarity)
-        _write_quarantine(pairs, similarity, dropped, out.with_suffix(".quarantine.parquet"))
+        _write_quarantine(pairs, similarity, dropped, quarantine)
         table, extra["n_dropped"] = table.filter(pa.array(~dropped)), int(dropped.sum())
     write_table(table, out)
+    outputs = [out, quarantine] if options.drop_lowest_similarity else [out]
     for name, summary in summaries.items():  # words and examples are those of the captions; counts, of the table
         n = int(pc.sum(table.column(name)).as_py() or 0)
         summary |= {"n": n, "share": n / len(table) if len(table) else 0.0}
     if part != WHOLE:
         extra["part"] = f"{part.number}/{part.of}"
-    manifest.write(out.with_suffix(".json"), n=len(table), columns=summaries, **extra)
+    manifest.write(out.with_suffix(".json"), outputs, n=len(table), columns=summaries, **extra)
     if part == WHOLE:
         warn_of_empty(summaries)
         _warn_of_script(words)

@@ -30,7 +30,7 @@ from evenclip.model.identity import model_identity
 from evenclip.model.multimodal import HEAD, TAIL, MultiModalEncoder, load_multimodal
 from evenclip.model.multimodal_graph import MultiModalGraph, read_multimodal_graph
 from evenclip.progress import track
-from evenclip.provenance import Manifest, write_json
+from evenclip.provenance import Manifest
 from evenclip.tables import MetricRow, read_table
 
 NO_ANSWER = -2.0  # below every cosine and every count
@@ -98,8 +98,8 @@ def predict_links(model: str, graph: Path, data: Path, name: str, out: Path, see
     bootstrap = Bootstrap(options.resamples, seed)
     rows = [row for kind, ranks in ranked.items() for row in _measure(name, kind, ranks, bootstrap, options)]
     counts = {"n": sum(len(ranks.model) for ranks in ranked.values()), "n_pictures": len(pictures.rows)}
-    recorded = manifest.as_dict(model_identity=model_identity(model), n_answers=len(answers), **counts)
-    write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
+    counts |= {"n_answers": len(answers)}
+    manifest.write_metrics([row.as_dict() for row in rows], out, model_identity=model_identity(model), **counts)
 
 
 def _draw_pictures(

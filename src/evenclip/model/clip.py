@@ -15,6 +15,7 @@ import open_clip
 import torch
 from safetensors.torch import load_file, save_file
 
+from evenclip.digests import check_output
 from evenclip.errors import InputError
 from evenclip.model.identity import (
     CHECKPOINT_SUFFIXES,
@@ -25,6 +26,7 @@ from evenclip.model.identity import (
     TOKENIZER_CONFIG,
     TRUNKS,
     checkpoint_in,
+    model_files,
     model_folder,
     read_trunks,
     write_trunks,
@@ -138,6 +140,8 @@ def load_clip(model: str, objective: str = "clip") -> Clip:
         There is no such model, or the weights do not fit the configuration.
     """
     if folder := model_folder(model):
+        for path in [*model_files(model).values(), folder / TRUNKS]:
+            check_output(path)
         if (folder / TRUNKS).is_file():
             return _load_projections(folder)
         clip = create_clip(str(folder), str(folder), objective)

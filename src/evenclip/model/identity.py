@@ -4,8 +4,9 @@ import json
 import os
 from pathlib import Path
 
+from evenclip.digests import check_output, fingerprint
 from evenclip.errors import InputError
-from evenclip.provenance import fingerprint, input_digest, write_json
+from evenclip.provenance import input_digest, write_json
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 HUB = "hf-hub:"
@@ -35,9 +36,16 @@ def model_folder(model: str) -> Path | None:
 
 
 def checkpoint_in(folder: Path) -> Path:
-    """The weights in a model folder: of `evenclip train`, or of a Hub repository; `InputError` if there are none."""
+    """The weights in a model folder: of `evenclip train`, or of a Hub repository.
+
+    Raises
+    ------
+    InputError
+        There are none, or they are not those that `evenclip train` wrote there.
+    """
     for name in CHECKPOINT_NAMES:
         if (folder / name).is_file():
+            check_output(folder / name)
             return folder / name
     raise InputError("no weights in it", str(folder), f"a model folder has one of {', '.join(CHECKPOINT_NAMES)}")
 

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from evenclip.digests import check_output
 from evenclip.errors import InputError
 from evenclip.model.tokens import WHOLE, Grid, region_tokens
 from evenclip.provenance import write_json
@@ -139,6 +140,8 @@ def save_multimodal(encoder: MultiModalEncoder, folder: Path, **description: Any
 def load_multimodal(folder: Path) -> tuple[MultiModalEncoder, dict[str, Any]]:
     """The encoder that `save_multimodal` wrote into ``folder``, and its description; `InputError` if there is none."""
     hint = "give a run that was trained with knowledge"
+    for name in ("multimodal.json", "multimodal.safetensors"):
+        check_output(folder / name)
     try:
         description = json.loads((folder / "multimodal.json").read_text(encoding="utf-8"))
         encoder = MultiModalEncoder(**description["encoder"])

@@ -54,10 +54,15 @@ def read_runs(config: StudyConfig) -> dict[str, Run]:
     """
     path = config.ablations
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path, "check the key `ablations`"), newline=""), delimiter="\t")
+        lines = io.StringIO(read_text(path, "check the key `ablations`"), newline="")
+        reader = csv.DictReader(lines, delimiter="\t", strict=True)
         rows, columns = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
         raise InputError(f"not a table with tabs ({error})", path, "one cell per column, separated by tabs") from None
+    for number, row in enumerate(rows, start=1):
+        if any("\n" in cell for cell in row.values() if isinstance(cell, str)):
+            hint = "close it, or leave it out"
+            raise InputError("a quotation mark takes in the rows below it", f"{path}, row {number}", hint)
     for required in ("run", "strategy"):
         if required not in columns:
             raise InputError(f"column '{required}' is missing", path, COLUMNS)

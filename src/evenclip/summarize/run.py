@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from evenclip.digests import sha256_file
 from evenclip.errors import InputError
-from evenclip.provenance import atomic_file, sha256_file, write_json
+from evenclip.provenance import atomic_file, write_json
 from evenclip.stage_outputs import study_fingerprint
 from evenclip.summarize.claims import read_claims
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from evenclip.digests import fingerprint
 from evenclip.errors import InputError
 from evenclip.names import one_to_one
-from evenclip.provenance import fingerprint
 from evenclip.report.claims import described
 from evenclip.report.samples import without_samples
 from evenclip.results import RunResult, StudyResults

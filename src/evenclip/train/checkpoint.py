@@ -17,8 +17,9 @@ from typing import Any
 import filelock
 import torch
 
+from evenclip.digests import fingerprint
 from evenclip.errors import InputError
-from evenclip.provenance import atomic_file, fingerprint, write_json
+from evenclip.provenance import atomic_file, write_json
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from evenclip.model.identity import model_identity
 from evenclip.model.multimodal import MultiModalEncoder, load_multimodal
 from evenclip.model.tokens import token_widths
 from evenclip.progress import track
-from evenclip.provenance import Manifest, write_json
+from evenclip.provenance import Manifest
 from evenclip.tables import MetricRow, read_table
 from evenclip.vqa.answers import normalise_answer, property_of, soft_accuracy, soft_targets
 from evenclip.vqa.head import AnswerHead, Encoded, encode
@@ -88,8 +88,7 @@ def answer_questions(
     bootstrap = Bootstrap(options.resamples, seed)
     rows = list(_measure(name, predicted, train_questions, test_questions, bootstrap, options))
     counts = {"n": len(test_questions.kinds), "n_train": len(train_questions.kinds), "n_answers": len(frequent)}
-    recorded = manifest.as_dict(model_identity=model_identity(model), **counts)
-    write_json({"manifest": recorded, "metrics": [row.as_dict() for row in rows]}, out)
+    manifest.write_metrics([row.as_dict() for row in rows], out, model_identity=model_identity(model), **counts)
 
 
 def _read(questions: QuestionSet) -> Questions:

@@ -12,8 +12,9 @@ import pytest
 
 from evenclip.data.shard_writer import write_shards
 from evenclip.data.shards import iterate_images, locate_images, read_manifest, read_pairs, verify_dataset
+from evenclip.digests import fingerprint, sha256_file, with_digest
 from evenclip.errors import InputError
-from evenclip.provenance import Manifest, fingerprint, sha256_file
+from evenclip.provenance import Manifest
 
 N, SHARD = 40, 10
 
@@ -93,7 +94,7 @@ def sign_again(folder: Path) -> None:
         for name in shard["sha256"]:
             shard["sha256"][name], shard["bytes"][name] = sha256_file(folder / name), (folder / name).stat().st_size
     manifest["content"] = fingerprint([shard["sha256"] for shard in manifest["shards"]])
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(with_digest(manifest)))
 
 
 FAULTS = [cut_between_pairs, swapped, missing, concatenated, doubled, interleaved, joined_without_an_end]

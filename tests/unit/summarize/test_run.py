@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
+from evenclip.digests import sha256_file
 from evenclip.errors import InputError
-from evenclip.provenance import sha256_file, write_json
+from evenclip.provenance import write_json
 from evenclip.summarize import summarize_study
 from evenclip.tables import MetricRow, write_table
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from evenclip.balance.table.delimited import is_delimited, read_delimited
 from evenclip.balance.table.form import TableForm, WideColumns, check_names
 from evenclip.errors import InputError
-from evenclip.tables import LabelColumn, as_flags, check_key_type
+from evenclip.tables import PARQUET_ERRORS, LabelColumn, as_flags, check_key_type, open_parquet, unreadable_parquet
 from evenclip.threads import map_in_order
 
 READ_ROWS = 1 << 20  # decoded at once
@@ -145,11 +145,11 @@ class Source:
                     batches = file.iter_batches(READ_ROWS, columns=columns)
                 for batch in _cut(batches):
                     yield batch, str(path)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(f"not a readable table ({error})", str(path), "write it again") from None
+            except PARQUET_ERRORS as error:
+                raise unreadable_parquet(error, path) from None
 
     def _open(self, path: Path) -> pq.ParquetFile | pa.Table:
-        return self._tables[path] if path in self._tables else _open(path)
+        return self._tables[path] if path in self._tables else open_parquet(path)
 
 
 def _cast(batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
@@ -218,13 +218,3 @@ def _files(path: Path) -> list[Path]:
         what = f"it has Parquet files and {delimited[0].name}"
         raise InputError(what, str(path), "name the files, so that no row counts twice")
     return parquet or delimited
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise InputError("no such file", str(path), "check the path") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        instead = "give Parquet, or a table whose name ends in .csv or .tsv"
-        raise InputError(f"not a readable Parquet file ({error})", str(path), instead) from None

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import urllib3
 
 from evenclip.data.fetch.http import Client, FetchError, content_length
@@ -26,10 +25,11 @@ from evenclip.data.fetch.url_rows import Row, read_rows
 from evenclip.data.images import BadImage, JpegImage, quiet_decoding, to_jpeg
 from evenclip.data.shard_writer import write_shards
 from evenclip.data.shards import PAIR_COLUMNS, read_manifest
+from evenclip.digests import fingerprint
 from evenclip.errors import InputError
 from evenclip.progress import track
-from evenclip.provenance import Manifest, atomic_folder, fingerprint
-from evenclip.tables import QUARANTINE_SCHEMA
+from evenclip.provenance import Manifest, atomic_folder
+from evenclip.tables import QUARANTINE_SCHEMA, read_table, write_table
 from evenclip.threads import map_in_order
 
 LONGEST_S = 120.0  # no image is worth more
@@ -165,7 +165,7 @@ def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -
     quarantine = [QUARANTINE_SCHEMA.empty_table()]
     with atomic_folder(out) as together:
         for folder in folders:
-            quarantine.append(pq.read_table(folder / "quarantine.parquet"))
+            quarantine.append(read_table(folder / "quarantine.parquet"))
             for shard in read_manifest(folder)["shards"]:
                 name = f"{len(shards):05d}"
                 files = {shard["name"] + ending: name + ending for ending in (".tar", ".parquet")}
@@ -174,7 +174,7 @@ def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -
                 facts = {fact: {new: shard[fact][old] for old, new in files.items()} for fact in ("bytes", "sha256")}
                 shards.append({"name": name, "n": shard["n"], **facts})
         table = pa.concat_tables(quarantine)
-        pq.write_table(table, together / "quarantine.parquet")
+        write_table(table, together / "quarantine.parquet")
         n, lost = sum(shard["n"] for shard in shards), dict(sorted(Counter(table.column("reason").to_pylist()).items()))
         links = {"expected": n_rows, "obtained": n, "lost": lost}
         content = fingerprint([shard["sha256"] for shard in shards])

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from evenclip.data.layouts.base import one_line
 from evenclip.data.shards import PAIR_COLUMNS
 from evenclip.errors import InputError
+from evenclip.tables import PARQUET_ERRORS, open_parquet, unreadable_parquet
 
 CAPTION_NAMES = ("caption", "text")
 
@@ -76,15 +74,17 @@ def _is_text(line: str) -> bool:
 def _parquet_rows(url_list: Path) -> Iterator[Row]:
     number = 0
     try:
-        file = pq.ParquetFile(url_list)
+        file = open_parquet(url_list)
         names = _pair_names(file.schema_arrow.names, str(url_list))
         for batch in file.iter_batches():
             for values in batch.to_pylist():
                 plain = {name: _as_text(values[own]) for own, name in zip(values, names, strict=True) if name}
                 yield Row(number, plain)
                 number += 1
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"not a readable Parquet file ({error})", str(url_list), "fetch it again") from None
+    except InputError:
+        raise
+    except PARQUET_ERRORS as error:
+        raise unreadable_parquet(error, url_list) from None
 
 
 def _as_text(value: Any) -> str:

@@ -3,8 +3,6 @@
 The columns say what annotators perceived; there are no captions. Some copies write `fairface/val/1.jpg`.
 """
 
-import csv
-
 from evenclip.data.layouts.base import (
     Candidate,
     Description,
@@ -16,6 +14,7 @@ from evenclip.data.layouts.base import (
 )
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
+from evenclip.data.text_tables import table_rows
 from evenclip.errors import InputError
 
 COLUMNS = ("file", "age", "gender", "race", "service_test")
@@ -36,18 +35,17 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         raise InputError(f"{len(tables)} files {name}", str(source.root), "give the split train or val, and its table")
     check_values(set(COLUMNS[1:]), options.values)
     images = ImageIndex(files)
-    rows = csv.reader(source.read_lines(tables[0]))
-    if (header := tuple(next(rows, ()))) != COLUMNS:
-        raise InputError(f"columns {','.join(header)}", f"{name}:1", f"FairFace has {','.join(COLUMNS)}")
+    text = source.read_text(tables[0])
+    if (header := text.partition("\n")[0].removesuffix("\r")) != ",".join(COLUMNS):
+        raise InputError(f"columns {header[:200]}", f"{name}:1", f"FairFace has {','.join(COLUMNS)}")
     records: list[Candidate | Reject] = []
-    for row in rows:
-        if len(row) != len(COLUMNS):
-            records.append(Reject(f"{name}:{rows.line_num}", "malformed_row", f"{len(row)} fields"))
+    for line, row in table_rows(text, name):
+        if isinstance(row, str):
+            records.append(Reject(f"{name}:{line}", "malformed_row", row))
             continue
-        image = images.find(row[0])
+        image = images.find(row.pop("file"))
         if isinstance(image, Reject):
             records.append(image)
         else:
-            candidate = Candidate(image, key_of(image.name), [], dict(zip(COLUMNS[1:], row[1:], strict=True)))
-            records.append(with_value_names(candidate, options.values))
+            records.append(with_value_names(Candidate(image, key_of(image.name), [], row), options.values))
     return records

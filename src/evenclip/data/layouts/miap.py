@@ -4,7 +4,6 @@ A pair is an image. Columns: gender and age, where all people in it are perceive
 annotators did not say), and n_people. Values are MIAP's: "Predominantly Feminine", "Young" and so on.
 """
 
-import csv
 from collections.abc import Iterable
 
 from evenclip.data.layouts.base import (
@@ -18,6 +17,7 @@ from evenclip.data.layouts.base import (
 )
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import Source
+from evenclip.data.text_tables import table_rows
 from evenclip.errors import InputError
 
 PREFIX = "open_images_extended_miap_boxes_"
@@ -37,15 +37,17 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     tables = [file for file in files if file.base == f"{PREFIX}{split}.csv"]
     if len(tables) != 1:
         raise InputError(f"{len(tables)} files {PREFIX}{split}.csv", str(source.root), "splits: train, val, test")
-    rows = csv.DictReader(source.read_lines(tables[0]))
-    if missing := [name for name in NEEDED if name not in (rows.fieldnames or ())]:
+    text = source.read_text(tables[0])
+    header = text.partition("\n")[0].removesuffix("\r").split(",")
+    if missing := [name for name in NEEDED if name not in header]:
         raise InputError(f"no column '{missing[0]}'", tables[0].name, "give MIAP's table of boxes")
     check_values({"gender", "age", "n_people"}, options.values)
     people: dict[str, list[dict[str, str]]] = {}
     records: list[Candidate | Reject] = []
-    for row in rows:
-        if None in row or None in row.values() or not row["ImageID"]:
-            records.append(Reject(f"{tables[0].base}:{rows.line_num}", "malformed_row", "not of the header's fields"))
+    for line, row in table_rows(text, tables[0].base):
+        if isinstance(row, str) or not row["ImageID"]:
+            problem = row if isinstance(row, str) else "no ImageID"
+            records.append(Reject(f"{tables[0].base}:{line}", "malformed_row", problem))
             continue
         people.setdefault(row["ImageID"], []).append(row)
     images = ImageIndex(files)
