@@ -23,8 +23,9 @@ from support.project import ROOT
 STUDY = (ROOT / "tests/workflow/smoke.yaml").read_text()
 SHEET = (ROOT / "tests/workflow/smoke.tsv").read_text()
 ODD = [
-    "", "null", "~", "[]", "{}", "-1", "0", "1e400", ".inf", ".nan", "10000000000000000000000", "true", "'", '"', "../x",
-    "a b", "${HOME}", "!!python/object:os.system", "&a *a", "*a", "{x: {y: 1}}", "2001-01-01", "0x10", "1_000", "é",
+    "", "null", "~", "[]", "{}", "-1", "0", "1e400", ".inf", ".nan", "10000000000000000000000", "true", "'", '"',
+    "../x", "a b", "${HOME}", "!!python/object:os.system", "&a *a",
+    "*a", "{x: {y: 1}}", "2001-01-01", "0x10", "1_000", "é",
     "<<: {study: x}", "? a", "|", ">", "%", "@", "`", "study: twice", "1:30", "0o17", "yes", "\t",
 ]  # fmt: skip
 

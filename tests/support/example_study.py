@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from evenclip.balance import BalanceOptions, balance
 from evenclip.card import write_study_cards
 from evenclip.data.shard_writer import write_shards
-from evenclip.digests import sha256_file
+from evenclip.digests import describe_files, sha256_file, with_digest
 from evenclip.label import LabelOptions, label_dataset
 from evenclip.provenance import Manifest, write_json
 from evenclip.stage_outputs import study_fingerprint
@@ -63,11 +63,22 @@ def seal(results: Path) -> None:
     """Bring study.json up to date with files that a test has changed, as if summarize had seen them so."""
     path = results / "study.json"
     study = json.loads(path.read_text())
+    for name in sorted(study["files"], key=lambda name: name.endswith("manifest.json")):
+        _sign(results / name)
     study["files"] = {name: sha256_file(results / name) for name in study["files"] if (results / name).is_file()}
     with open(results / "summary.csv", encoding="utf-8", newline="") as file:
         rows = Counter(row["run"] for row in csv.DictReader(file))
     study["runs"] = [run | {"rows": rows[run["run"]]} for run in study["runs"]]
     write_json(study | {"fingerprint": study_fingerprint(study)}, path)
+
+
+def _sign(path: Path) -> None:
+    """Bring a document's digest, and a manifest's record of its outputs, up to date."""
+    document = json.loads(path.read_text()) if path.suffix == ".json" and path.is_file() else None
+    if isinstance(document, dict) and "digest" in document:
+        outputs = [path.parent / name for name in document.get("outputs", {})]
+        described = {"outputs": describe_files(outputs, path.parent)} if outputs else {}
+        write_json(with_digest(document | described), path)
 
 
 def write_pairs(folder: Path, n: int) -> None:
@@ -135,5 +146,6 @@ def _write_evaluation(root: Path, path: Path, rows: list[MetricRow], seed: int) 
     tasks = [{"kind": "zeroshot", "column": "object", "prompts": "world_objects"}]
     options = {"name": path.stem, "tasks": tasks, "resamples": 1000}
     inputs = {"dataset": root / "data" / "world" / path.stem}
-    Manifest("evaluate", options, inputs, seed).write(path, n=3, model=f"results/demo/train/{path.parts[-3]}")
-    write_json({"manifest": json.loads(path.read_text()), "metrics": [row.as_dict() for row in rows]}, path)
+    model = f"results/demo/train/{path.parts[-3]}"
+    metrics = [row.as_dict() for row in rows]
+    Manifest("evaluate", options, inputs, seed).write_metrics(metrics, path, n=3, model=model)

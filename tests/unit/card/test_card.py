@@ -10,9 +10,11 @@ from markdown_it import MarkdownIt
 
 from evenclip.card import write_evaluation_card, write_study_cards
 from evenclip.card.metrics import known_metrics, not_measured
+from evenclip.digests import with_digest
 from evenclip.errors import InputError
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
+from evenclip.provenance import write_json
 from evenclip.results import StudyResults
 from evenclip.train.options import TrainOptions
 from support.example_study import EFFECT, SETS, STRATEGIES, seal
@@ -172,7 +174,7 @@ def test_the_methods_of_a_training_stand_on_its_card_by_title(study_folder: Path
         path = study_folder / "train" / "m4" / f"seed{seed}" / "manifest.json"
         manifest = json.loads(path.read_text())
         manifest["options"] |= {"bias_probe": {"every": 1}, "fcl": {"prompts": "x.yaml"}, "ahnm": None}
-        path.write_text(json.dumps(manifest))
+        write_json(with_digest(manifest), path)
     seal(study_folder)
     write_study_cards(study_folder, tmp_path / "cards")
     assert read_card(tmp_path / "cards" / "m4")["facts"]["methods"] == TrainOptions.method_classes()["fcl"].title
@@ -185,7 +187,7 @@ def test_prompt_sensitivity_stands_in_the_row_of_its_metric(study_folder: Path, 
     ends = {"ci_low": None, "ci_high": None, "n": 3}
     document["metrics"] += [row | ends | {"metric": "bias/people/ab_max_prompt_mean", "value": 0.123},
                             row | ends | {"metric": "bias/people/ab_max_prompt_range", "value": 0.456}]  # fmt: skip
-    path.write_text(json.dumps(document))
+    write_json(with_digest(document), path)
     write_evaluation_card([path], tmp_path / "card")
     card = read_card(tmp_path / "card")
     found = {each["metric"]: each for each in card["measured"]}
@@ -202,7 +204,7 @@ def embedded_by(paths: list[Path], *models: dict) -> None:
     for path, model in zip(paths, models, strict=False):
         document = json.loads(path.read_text())
         document["manifest"] |= model
-        path.write_text(json.dumps(document))
+        write_json(with_digest(document), path)
 
 
 def model(name: str = "m", weights: str = "1", precision: str = "fp32") -> dict:
@@ -223,7 +225,7 @@ def test_a_card_always_has_a_title(study_folder: Path, tmp_path: Path):
     document = json.loads(path.read_text())
     del document["manifest"]["model"]
     document["manifest"]["inputs"]["embeddings"] = {"path": "mine.npz", "sha256": "0" * 64}
-    path.write_text(json.dumps(document))
+    write_json(with_digest(document), path)
     write_evaluation_card([path], tmp_path / "card")
     assert read_card(tmp_path / "card")["name"] == "embeddings"
 
@@ -264,7 +266,7 @@ def test_names_cannot_break_the_markdown_card(study_folder: Path, tmp_path: Path
     document["metrics"][0]["metric"] = f"bias/{name}/rb"
     document["metrics"][-1]["group"] = f"{name} (insufficient)"
     document["manifest"]["model"] = name
-    path.write_text(json.dumps(document))
+    write_json(with_digest(document), path)
     write_evaluation_card([path], tmp_path / "card")
     tokens = MarkdownIt("commonmark").enable("table").parse((tmp_path / "card" / "card.md").read_text())
     inline = [token for token in tokens if token.type == "inline"]

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from evenclip.digests import with_digest
 from evenclip.errors import InputError
 from evenclip.provenance import write_json
 from evenclip.summarize import summarize_study
@@ -195,7 +196,7 @@ def test_the_labels_of_a_claim_are_those_that_were_balanced(study_folder):
 
 def test_a_strategy_solved_in_parts_has_the_studys_only_labels(study_folder):
     path = study_folder / "balance" / "m4" / "manifest.json"
-    write_json(json.loads(path.read_text()) | {"inputs": {}}, path)
+    write_json(with_digest(json.loads(path.read_text()) | {"inputs": {}}), path)
     arguments = (study_folder, list(STRATEGIES), list(SEEDS))
     summarize_study(*arguments, claims=ROOT / "config/claims.yaml")
     (study_folder / "label" / "other.json").write_text("{}")

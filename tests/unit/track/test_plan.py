@@ -8,6 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evenclip.digests import with_digest
+from evenclip.provenance import write_json
 from evenclip.results import StudyResults
 from evenclip.summarize import summarize_study
 from evenclip.track.plan import metric_names, plan_study
@@ -31,7 +33,7 @@ def test_groups_that_differ_in_signs_only_are_told_apart(study_folder: Path):
         row = next(row for row in document["metrics"] if row["group"] == "lorker")
         document["metrics"].remove(row)
         document["metrics"] += [row | {"group": group, "value": value} for group, value in (("<40", 0.6), (">40", 0.9))]
-        path.write_text(json.dumps(document))
+        write_json(with_digest(document), path)
     summarize_study(study_folder, list(STRATEGIES), list(SEEDS))
     planned = {
         run.key: {point.name: point.value for point in run.metrics} for run in plan_study(StudyResults(study_folder))
