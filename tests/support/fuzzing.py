@@ -35,9 +35,9 @@ def fuzz(properties: list[Property], seconds: float, first_seed: int = 0) -> tup
         for checked in properties:
             try:
                 _round(checked, outcomes[checked.__name__], number, EXAMPLES if seconds > 5 else 10)
+            except KeyboardInterrupt:  # Ctrl-C: report what there is
+                return outcomes, failures
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    raise
                 failures.append(
                     f"{checked.__name__}, seed {number}\n" + "".join(traceback.format_exception(error)[-12:])
                 )

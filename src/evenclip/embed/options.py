@@ -33,9 +33,11 @@ class EmbedSet:
 
     @classmethod
     def from_argument(cls, argument: str) -> Self:
-        """Read ``NAME=DATA[:PROMPTS,...]``."""
+        """Read ``NAME=DATA[:PROMPTS,...]``; the folder's path may hold colons, those of the prompt files may not."""
         name, _, rest = argument.partition("=")
-        data, _, prompts = rest.partition(":")
+        data, colon, prompts = (rest, "", "") if Path(rest).is_dir() else rest.rpartition(":")
+        if not colon:
+            data, prompts = rest, ""
         if not name.isidentifier() or not data:
             raise InputError(f"'{argument}' is not a set", "--set", "write NAME=DATA or NAME=DATA:PROMPTS.yaml,...")
         return cls(name, Path(data), tuple(Path(path) for path in prompts.split(",") if path))

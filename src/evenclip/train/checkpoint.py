@@ -9,6 +9,7 @@ for the same folder is compared and then removed.
 import json
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,9 @@ class SavedState:
         if not path.is_file():
             return None
         try:
+            with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+                if changed := archive.testzip():
+                    raise ValueError(f"{changed} has changed")
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can make the reader raise anything
             print(f"starting over: {path} is damaged ({error})", file=sys.stderr)

@@ -1,6 +1,7 @@
 """The training set: the pairs that are shown, their tokens and pixels, and the crops and inputs of a batch."""
 
 import math
+import sys
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -159,6 +160,8 @@ def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:
     weighed = as_keys(table["key"], str(weights))
     check_unique_keys(weighed, str(weights))
     counts = as_weights(table["copies"], f"{weights}, column copies", whole=True)
+    if (n_absent := len(keys) - len(weighed)) > 0:
+        print(f"{weights}: {n_absent} of {len(keys)} pairs of {data} have no weight and are not shown", file=sys.stderr)
     row = {key: i for i, key in enumerate(keys)}
     copies = np.zeros(len(keys), np.int64)
     for key, count in zip(weighed.to_pylist(), counts.to_pylist(), strict=True):

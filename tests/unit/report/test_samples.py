@@ -17,6 +17,7 @@ def test_perceived_attributes_of_an_image_side_are_shown(example_root: Path, tmp
         for name in [name for name in table.column_names if name.startswith("sensitive.")]:
             table = table.append_column(f"{side}.{name}", table[name])
     table = table.drop_columns([name for name in table.column_names if name.startswith("sensitive.")])
+    assert study.labels and (tmp_path / "demo/label/world.json").unlink() is None  # it records another table
     write_table(table, study.label_table("world"))
     samples = read_samples(study, "world", study.labels["world"])
     words = {word for sample in samples for word in sample.labels}
