@@ -5,23 +5,42 @@ Exit status: 0 = done, 2 = wrong input, a missing extra or a place that cannot b
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
+from evenclip import __version__
 from evenclip.cli import balance, data, evaluate, export, graph, label, model, publish, study, train
+from evenclip.cli.arguments import OWN_DATA, STUDY, TRAINING
 from evenclip.errors import InputError
 from evenclip.extras import missing_extra
 from evenclip.provenance import writing_error
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
-)
-app.add_typer(data.app, name="data")
-app.add_typer(model.app, name="model")
-app.add_typer(study.config_app, name="config")
-app.add_typer(publish.track_app, name="track")
+    no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0],
+    epilog="Example: evenclip balance photos.csv --key photo --attribute gender --label nurse --out balanced/",
+)  # fmt: skip
+app.add_typer(data.app, name="data", rich_help_panel=OWN_DATA)
+app.add_typer(model.app, name="model", rich_help_panel=TRAINING)
+app.add_typer(study.config_app, name="config", rich_help_panel=STUDY)
+app.add_typer(publish.track_app, name="track", rich_help_panel=STUDY)
 for family in (label, balance, export, graph, train, evaluate, publish, study):
     app.add_typer(family.app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"evenclip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 def main() -> None:

@@ -7,6 +7,9 @@ import typer
 
 from evenclip.errors import InputError
 
+OWN_DATA, TRAINING, MEASURING, STUDY = "Balance your data", "Train a model", "Measure a model", "Run studies"
+"""Panels of `evenclip --help`."""
+
 OptionPairs = Annotated[
     list[str],
     typer.Option("--option", metavar="KEY=VALUE", help="An option of this stage, as in the study file; repeat."),

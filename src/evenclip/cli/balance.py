@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evenclip.cli.arguments import OptionPairs, OutFile, OutFolder, Seed
+from evenclip.cli.arguments import OWN_DATA, OptionPairs, OutFile, OutFolder, Seed
 from evenclip.errors import InputError
 from evenclip.plugins import summaries_of
 
@@ -30,7 +30,10 @@ Key = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    rich_help_panel=OWN_DATA,
+    epilog="Example: evenclip balance photos.csv --key photo --attribute gender --label nurse --out balanced/",
+)
 def balance(
     table: Annotated[
         list[Path], typer.Argument(metavar="TABLE", help="CSV, TSV or Parquet files, or folders of them.")
@@ -97,7 +100,7 @@ def _target_option(target: list[str]) -> list[str]:
     return [f"target={{{', '.join(name.replace('=', ': ') for name in target)}}}"] if target else []
 
 
-@app.command("balance-count")
+@app.command("balance-count", hidden=True)
 def balance_count(
     labels: Annotated[Path, typer.Argument(metavar="SHARD.parquet", help="One shard of a labels table.")],
     out: OutFile,
@@ -110,7 +113,7 @@ def balance_count(
     print(f"{count_shard(labels, out, BalanceOptions.from_arguments(option))} cells")
 
 
-@app.command("balance-solve")
+@app.command("balance-solve", hidden=True)
 def balance_solve(
     cells: Annotated[list[Path], typer.Argument(metavar="CELLS.parquet...", help="Cells of all shards.")],
     out: OutFolder,
@@ -124,7 +127,7 @@ def balance_solve(
     _print_report(solve_cells(cells, out, BalanceOptions.from_arguments(option), seed))
 
 
-@app.command("balance-apply")
+@app.command("balance-apply", hidden=True)
 def balance_apply(
     labels: Annotated[Path, typer.Argument(metavar="SHARD.parquet", help="One shard of a labels table.")],
     plan: Annotated[Path, typer.Option(help="Folder written by balance-solve.")],
@@ -139,7 +142,7 @@ def balance_apply(
     apply_plan(labels, plan, before, out)
 
 
-@app.command("balance-gather")
+@app.command("balance-gather", hidden=True)
 def balance_gather(
     weights: Annotated[
         list[Path], typer.Argument(metavar="WEIGHTS.parquet...", help="Weights of all shards, in order.")
@@ -178,7 +181,10 @@ def _bias(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-@app.command()
+@app.command(
+    rich_help_panel=OWN_DATA,
+    epilog="Example: evenclip audit photos.csv --key photo --attribute gender --label nurse",
+)
 def audit(
     table: Annotated[
         list[Path], typer.Argument(metavar="TABLE", help="CSV, TSV or Parquet files, or folders of them.")

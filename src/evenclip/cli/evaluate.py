@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evenclip.cli.arguments import OptionPairs, OutFile, Seed, SeedFile, SeedFolder, Seeds, of_seeds
+from evenclip.cli.arguments import MEASURING, OptionPairs, OutFile, Seed, SeedFile, SeedFolder, Seeds, of_seeds
 from evenclip.errors import InputError
 from evenclip.plugins import names_of
 
@@ -15,7 +15,10 @@ app = typer.Typer()
 KINDS = ", ".join(names_of("evenclip.evaluate.metrics"))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MEASURING,
+    epilog="Example: evenclip embed --model ViT-B-32:openai --set mine=data/mine/test --out embeddings/",
+)
 def embed(
     model: Annotated[
         str, typer.Option(help="A run folder, where {seed} = the seed; an open_clip name:tag, or a checkpoint.")
@@ -46,7 +49,10 @@ def embed(
     )
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MEASURING,
+    epilog="Example: evenclip evaluate --model ViT-B-32:openai --dataset fairface --out fairface.json",
+)
 def evaluate(
     out: SeedFile,
     dataset: Annotated[str, typer.Option(help="A data set of the suites, or a folder of image-text shards.")],
@@ -163,7 +169,10 @@ def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
         yield f"  {'  '.join(padded)}"
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MEASURING,
+    epilog="Example: evenclip vqa --model model/ --train q/train=d/train --test q/test=d/test --name mine --out a.json",
+)
 def vqa(
     model: Annotated[str, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")],
     train: Annotated[str, typer.Option(metavar="QUESTIONS=DATA", help="Questions to train on, and their pictures.")],
@@ -180,7 +189,10 @@ def vqa(
     answer_questions(model, *sets, name, out, seed, VqaOptions.from_arguments(option))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MEASURING,
+    epilog="Example: evenclip links --model model/ --graph graph/ --data data/mine/train --name mine --out links.json",
+)
 def links(
     model: Annotated[str, typer.Option(help="A run folder that was trained with knowledge.")],
     graph: Annotated[Path, typer.Option(help="Folder of `evenclip graph`, whose held-out triples are asked for.")],

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from evenclip.cli.arguments import OWN_DATA
 from evenclip.plugins import summaries_of
 
 app = typer.Typer()
@@ -12,7 +13,10 @@ app = typer.Typer()
 CONSUMERS = summaries_of("evenclip.export")
 
 
-@app.command(epilog="Example: evenclip export balanced/weights.parquet --as datacomp --out subset.npy")
+@app.command(
+    rich_help_panel=OWN_DATA,
+    epilog="Example: evenclip export balanced/weights.parquet --as datacomp --out subset.npy",
+)
 def export(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="weights.parquet of `evenclip balance`.")],
     consumer: Annotated[str, typer.Option("--as", metavar="NAME", help=f"One of {', '.join(CONSUMERS)}.")],

@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import OptionPairs, OutFolder, Seed
+from evenclip.cli.arguments import TRAINING, OptionPairs, OutFolder, Seed
 from evenclip.plugins import names_of
 
 app = typer.Typer()
 FORMATS = ", ".join(names_of("evenclip.graph.sources"))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=TRAINING,
+    epilog="Example: evenclip graph --source captions=data/mine/train --data data/mine/train --out graph/",
+)
 def graph(
     source: Annotated[
         list[str],

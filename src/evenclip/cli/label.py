@@ -5,13 +5,16 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import OptionPairs, OutFile
+from evenclip.cli.arguments import OWN_DATA, OptionPairs, OutFile
 from evenclip.errors import InputError
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    rich_help_panel=OWN_DATA,
+    epilog="Example: evenclip label --data data/mine/train --lexicon lexicon.yaml --out labels.parquet",
+)
 def label(
     data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
     lexicon: Annotated[Path, typer.Option(help="YAML file of attributes, labels and proxies with their words.")],
@@ -42,7 +45,7 @@ def label(
     label_dataset(data, lexicon, out, options, embeddings, annotated, Part.from_argument(part))
 
 
-@app.command("label-gather")
+@app.command("label-gather", hidden=True)
 def label_gather(
     parts: Annotated[list[Path], typer.Argument(metavar="PART.parquet...", help="The labels of all parts, in order.")],
     out: OutFile,
@@ -53,7 +56,11 @@ def label_gather(
     print(f"{gather_labels(parts, out)} pairs")
 
 
-@app.command("label-proxies")
+@app.command(
+    "label-proxies",
+    rich_help_panel=OWN_DATA,
+    epilog="Example: evenclip label-proxies labels.parquet --data data/mine --lexicon lexicon.yaml --out proxies.yaml",
+)
 def label_proxies(
     labels: Annotated[Path, typer.Argument(metavar="LABELS.parquet", help="Labels table.")],
     data: Annotated[Path, typer.Option(help="Folder of image-text shards that was labelled.")],

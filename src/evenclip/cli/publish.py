@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import OutFile, OutFolder
+from evenclip.cli.arguments import MEASURING, STUDY, OutFile, OutFolder
 from evenclip.errors import InputError
 
 app = typer.Typer()
@@ -14,7 +14,10 @@ track_app = typer.Typer(no_args_is_help=True, help="Write results to MLflow.")
 Results = Annotated[Path, typer.Option(help="Folder of one study, e.g. results/demo.")]
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STUDY,
+    epilog="Example: evenclip summarize --results results/demo --run none --run m4 --seed 0 --seed 1",
+)
 def summarize(
     results: Results,
     run: Annotated[list[str], typer.Option("--run", help="Runs to summarize; repeat.")],
@@ -33,7 +36,10 @@ def summarize(
     summarize_study(results, run, seed, evaluation_set, claims, linking)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STUDY,
+    epilog="Example: evenclip report --results results/demo --out report.html",
+)
 def report(
     results: Results,
     out: OutFile,
@@ -44,7 +50,10 @@ def report(
     write_report(results, out)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MEASURING,
+    epilog="Example: evenclip card fairface.json --out card/",
+)
 def card(
     out: OutFolder,
     evaluations: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import OutFile
+from evenclip.cli.arguments import STUDY, OutFile
 
 app = typer.Typer()
 config_app = typer.Typer(no_args_is_help=True, help="Check study files and write their JSON schema.")
@@ -29,7 +29,10 @@ def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) ->
     write_json(StudyConfig.model_json_schema(), out)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STUDY,
+    epilog="Example: evenclip verify results/demo",
+)
 def verify(
     path: Annotated[Path, typer.Argument(help="A data folder, a stage's output, a study's results, or a checkout.")],
     fast: Annotated[bool, typer.Option("--fast", help="Compare sizes alone, without reading the files.")] = False,
@@ -40,7 +43,10 @@ def verify(
     print(f"{path}: {verify_path(path, fast).summary()}")
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STUDY,
+    epilog="Example: evenclip doctor",
+)
 def doctor() -> None:
     """Examine the installation, and say what to do where something is missing."""
     from evenclip.doctor import examine

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import OptionPairs, OutFolder, SeedFolder, Seeds, of_seeds
+from evenclip.cli.arguments import TRAINING, OptionPairs, OutFolder, SeedFolder, Seeds, of_seeds
 from evenclip.errors import InputError
 from evenclip.plugins import names_of
 
@@ -13,7 +13,10 @@ app = typer.Typer()
 METHODS = ", ".join(names_of("evenclip.train.methods"))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=TRAINING,
+    epilog="Example: evenclip features --model ViT-B-32:openai --data data/mine/train --out features/",
+)
 def features(
     model: Annotated[str, typer.Option(help="Model folder, open_clip name:tag, or checkpoint: its trunks.")],
     data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
@@ -28,7 +31,11 @@ def features(
     compute_features(model, data, out, FeatureOptions.from_arguments(option), prompts, state)
 
 
-@app.command(epilog=f"Methods, each switched on by the option of its name (--option NAME={{}}): {METHODS}.")
+@app.command(
+    rich_help_panel=TRAINING,
+    epilog=f"Methods, each switched on by the option of its name (--option NAME={{}}): {METHODS}.\n\n"
+    "Example: evenclip train --data data/mine/train --weights balanced/weights.parquet --out model/",
+)
 def train(
     data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
     weights: Annotated[Path, typer.Option(help="weights.parquet of `evenclip balance`.")],

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
+import evenclip
 from evenclip.balance.strategies import STRATEGIES
 from evenclip.cli import app
+from evenclip.cli.arguments import MEASURING, OWN_DATA, STUDY, TRAINING
 from evenclip.data.layouts import load_layouts
 from evenclip.errors import InputError
 from evenclip.evaluate.metrics import KINDS
@@ -65,6 +69,31 @@ def test_help_loads_no_stage():
 def test_help_lists_every_part_of_a_family(command, names):
     text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "500"}).output
     assert [name for name in names if name not in text] == []
+
+
+COMMAND = typer.main.get_command(app)
+PLUMBING = {"balance-count", "balance-solve", "balance-apply", "balance-gather", "label-gather"}
+
+
+def test_help_groups_the_commands_and_hides_plumbing():
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    assert [name for name in PLUMBING if name in text] == [] and "--install-completion" in text
+    assert [panel for panel in (OWN_DATA, TRAINING, MEASURING, STUDY) if panel not in text] == []
+    assert {name for name, command in COMMAND.commands.items() if command.hidden} == PLUMBING
+
+
+VISIBLE = [name for name, command in COMMAND.commands.items() if not (command.hidden or hasattr(command, "commands"))]
+
+
+@pytest.mark.parametrize("name", VISIBLE)
+def test_help_has_an_example_that_parses(name):
+    words = shlex.split(COMMAND.commands[name].epilog.partition("Example: evenclip ")[2])
+    assert words[0] == name
+    COMMAND.commands[name].make_context(name, words[1:])
+
+
+def test_version_is_that_of_the_package():
+    assert CliRunner().invoke(app, ["--version"]).output == f"evenclip {evenclip.__version__}\n"
 
 
 @pytest.fixture(scope="module")
