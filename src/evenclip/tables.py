@@ -120,7 +120,9 @@ def read_table(path: str | os.PathLike, columns: list[str] | None = None) -> pa.
         have = ", ".join(file.schema_arrow.names)
         raise InputError(f"column {', '.join(missing)} is missing", str(path), f"the file has: {have}")
     try:
-        return file.read(columns=columns)
+        table = file.read(columns=columns)
+        table.validate(full=True)  # else bytes that are no text are found much later
+        return table
     except PARQUET_ERRORS as error:
         raise unreadable_parquet(error, path) from None
 

@@ -73,7 +73,7 @@ def _check(study: Study, text: bytes, sheet: bytes) -> None:
         run = study.runs[row["run"]]
         assert run.strategy == row["strategy"]
         if row.get("train.lr"):
-            assert run.options.lr == float(row["train.lr"]), row
+            assert run.options.lr == float(yaml.safe_load(row["train.lr"])), row
 
 
 def damaged_studies_are_refused_or_say_what_pyyaml_reads(data: st.DataObject) -> str:

@@ -109,3 +109,10 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path):
         raise RuntimeError
     assert (tmp_path / "out" / "a").read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.b.ijklmnop.tmp", "out"]
+
+
+def test_keys_that_are_no_text_are_refused(tmp_path):
+    keys = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xb3")])
+    write_table(pa.table({"key": keys}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        read_table(tmp_path / "t.parquet")

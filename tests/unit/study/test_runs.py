@@ -76,3 +76,9 @@ def test_the_bias_probes_data_and_prompts_are_inputs():
     run = demo_with({"train": demo_values()["train"] | {"bias_probe": probe}}).runs["m4"]
     assert run.stage_outputs() == ["data/world/unmarked/manifest.json", "data/world/people/manifest.json"]
     assert run.files(0) == [run.options.model, *prompts.values()]
+
+
+def test_a_stray_quotation_mark_swallows_no_run(tmp_path):
+    rows = 'run\tstrategy\na\tnone\nb\t"none\nc\tnone"\n'
+    with pytest.raises(InputError, match="a quotation mark takes in the rows below it"):
+        demo_with(sheet=tmp_path / "sheet.tsv", rows=rows)

@@ -144,6 +144,7 @@ class Source:
                 else:
                     batches = file.iter_batches(READ_ROWS, columns=columns)
                 for batch in _cut(batches):
+                    batch.validate(full=True)  # else bytes that are no text are found much later
                     yield batch, str(path)
             except PARQUET_ERRORS as error:
                 raise unreadable_parquet(error, path) from None
