@@ -23,7 +23,6 @@ from evenclip.balance.options import Cap, Tolerance
 from evenclip.balance.problem import Problem, bias_of_cells, make_problem
 from evenclip.balance.solvers.exact import AUTO_MARGIN, Weighting, largest_retention, solve
 from evenclip.balance.strategies.base import Balanced
-from evenclip.errors import InputError
 from evenclip.options import Options
 
 _LARGEST_CAP = 1000.0  # a set of constraints that needs larger weights is called infeasible
@@ -135,17 +134,9 @@ _RESULTS = ("rb", "ab", "kept", "worst_label", "ess", "copies")
 
 
 def write_frontier(points: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write `frontier.csv`, `frontier.json` and `frontier.png` into ``folder``.
+    """Write `frontier.csv`, `frontier.json` and `frontier.png` into ``folder``; the picture needs matplotlib."""
+    from matplotlib.figure import Figure
 
-    Raises
-    ------
-    InputError
-        matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("matplotlib draws the frontier", "--frontier", "pip install matplotlib") from None
     with (folder / "frontier.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(points[0]))
         writer.writeheader()

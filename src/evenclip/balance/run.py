@@ -70,11 +70,11 @@ def balance(
             report = describe(balanced)
             report |= {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
             write_json(report, folder / "report.json")
-            manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))
             if grid is not None:
                 from evenclip.balance.frontier import frontier, write_frontier
 
                 write_frontier(frontier(balanced, grid), folder)
+            manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))
     return report
 
 
