@@ -10,5 +10,8 @@ from evenclip.balance.audit import audit
 from evenclip.balance.estimator import M4Balancer
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.run import balance
+from evenclip.callable_package import make_callable
 
 __all__ = ["BalanceOptions", "M4Balancer", "audit", "balance"]
+
+make_callable(__name__, "api")

@@ -4,7 +4,10 @@ Reads an `.npz` written by `evenclip embed` (or by others) and the truth columns
 JSON file with a manifest and the metrics, each with a 95 % interval. Needs no torch. Command: `evenclip evaluate`.
 """
 
+from evenclip.callable_package import make_callable
 from evenclip.evaluate.options import EvaluateOptions, Task
 from evenclip.evaluate.run import evaluate_set
 
 __all__ = ["EvaluateOptions", "Task", "evaluate_set"]
+
+make_callable(__name__, "arrays")

@@ -1,0 +1,72 @@
+"""Auditing and balancing a table in one call: `evenclip.audit` and `evenclip.balance`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from evenclip.balance.audit import audit as audit_source
+from evenclip.balance.estimator import M4Balancer
+from evenclip.balance.options import BalanceOptions
+from evenclip.balance.table.form import TableForm
+from evenclip.balance.table.source import Source
+
+
+def balance(
+    table: Any,
+    *,
+    attributes: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    key: str | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> M4Balancer:
+    """Weigh the rows of a table so that groups are equally frequent and independent of the labels.
+
+    Parameters
+    ----------
+    table : path, or pyarrow, pandas or polars table
+        See docs/balance.md, "The table".
+    attributes : sequence of str
+        Columns of group names, e.g. ``["gender"]``.
+    labels : sequence of str
+        Columns of true and false, e.g. ``["nurse", "pilot"]``.
+    key : str, optional
+        Column that names the rows.
+    seed : int
+        Of the copies' starting points.
+    **options
+        Fields of `BalanceOptions`, e.g. ``target={"gender.woman": 0.5}``.
+
+    Returns
+    -------
+    M4Balancer
+        With ``weight_``, ``copies_`` (one number per row) and ``report_``.
+
+    Raises
+    ------
+    InputError
+        The table is wrong, or the constraints cannot hold.
+    """
+    return M4Balancer(seed, **options).fit(_source(table, attributes, labels, key))
+
+
+def audit(
+    table: Any,
+    weights: Any = None,
+    *,
+    attributes: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    key: str | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Measure representation and association bias of a table, before and after weighting.
+
+    Parameters are those of `balance`; ``weights`` is weights.parquet, or its content. Returns what
+    `evenclip.balance.audit.audit` does.
+    """
+    source = _source(table, attributes, labels, key)
+    return audit_source(source, weights, BalanceOptions.parse(options, "audit"), seed=seed)
+
+
+def _source(table: Any, attributes: Sequence[str], labels: Sequence[str], key: str | None) -> Source:
+    return Source(table, TableForm(tuple(attributes), tuple(labels), key))
