@@ -321,8 +321,9 @@ def baselines_case() -> list[dict]:
 
 def real_case() -> None:
     """Captions of real data sets: bias before and after, and the largest retention; see docs/balance.md."""
-    from evenclip.label.from_captions import Matcher, label_captions
+    from evenclip.label.from_captions import label_captions
     from evenclip.label.lexicon import read_lexicon
+    from evenclip.label.matching import Matcher
 
     folder = Path(os.environ.get("EVENCLIP_REAL_DATA", ROOT.parent / "shared" / "data"))
     rows = []
@@ -398,8 +399,9 @@ def labelled_sets(folder: Path) -> Iterator[tuple[str, pa.Table]]:
     from evenclip.data.options import WorldOptions
     from evenclip.data.world.synthesize import synthesize
     from evenclip.label import LabelOptions, label_dataset
-    from evenclip.label.from_captions import Matcher, label_captions
+    from evenclip.label.from_captions import label_captions
     from evenclip.label.lexicon import read_lexicon
+    from evenclip.label.matching import Matcher
     from evenclip.options import read_yaml
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -32,8 +32,9 @@ from PIL import Image
 
 from evenclip.data.shards import read_pairs
 from evenclip.label import Lexicon, read_lexicon
-from evenclip.label.from_captions import Matcher, label_captions, pooled
+from evenclip.label.from_captions import label_captions, pooled
 from evenclip.label.lexicon import normalise, with_plurals
+from evenclip.label.matching import Matcher
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "results" / "data.csv"

@@ -30,7 +30,8 @@ from evenclip.data.json_stream import iterate_items
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import iterate_images, read_manifest
 from evenclip.label import AttributeSet, LabelOptions, label_dataset, read_lexicon
-from evenclip.label.from_captions import Matcher, label_captions
+from evenclip.label.from_captions import label_captions
+from evenclip.label.matching import Matcher
 from evenclip.options import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -67,7 +67,7 @@ def _with_inputs(*names: str) -> type[BaseModel]:
     return create_model("Inputs", __base__=Document, **dict.fromkeys(names, (Input, ...)))
 
 
-class LabelColumn(Document):
+class LabelColumnCounts(Document):
     """Number of pairs with a label, the words that gave it, and example captions."""
 
     n: Count
@@ -80,7 +80,7 @@ class LabelManifest(StageManifest):
     """`label/<dataset>.json`."""
 
     n: Count
-    columns: dict[str, LabelColumn]
+    columns: dict[str, LabelColumnCounts]
 
 
 class BalanceManifest(StageManifest):

@@ -24,7 +24,8 @@ from evenclip.balance.table.coding import CodedRows
 from evenclip.balance.table.source import Source, as_table
 from evenclip.bias import Bias, Contrast, bias_of_masses, largest
 from evenclip.errors import InputError
-from evenclip.tables import LabelColumn, check_weights, read_table
+from evenclip.label_columns import LabelColumn
+from evenclip.tables import check_weights, read_table
 
 N_BOOTSTRAP = 1000
 MIN_GROUP = 30  # rows a group needs on both sides of a contrast before its bias is called measured

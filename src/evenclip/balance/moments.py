@@ -21,7 +21,7 @@ from scipy import sparse
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.table.cells import Cells
 from evenclip.bias import Contrast
-from evenclip.tables import LabelColumn
+from evenclip.label_columns import LabelColumn
 
 _BLOCK_ELEMENTS = 4_000_000  # label pairs or signal products held at once by `gram`
 _CACHED_PAIRS = 60_000_000  # label pairs kept between calls of `gram`

@@ -10,7 +10,7 @@ from evenclip.balance.options import BalanceOptions
 from evenclip.balance.table.cells import Cells
 from evenclip.bias import Bias, Contrast, Group, bias_of_masses, make_contrasts, masses
 from evenclip.errors import InputError
-from evenclip.tables import LabelColumn
+from evenclip.label_columns import LabelColumn
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from evenclip.errors import InputError
 from evenclip.label.options import LabelOptions
-from evenclip.tables import LabelColumn
+from evenclip.label_columns import LabelColumn
 
 MOST_VALUES = 100  # a column with more is no attribute, but a name or a caption
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.label.options import LabelOptions
-from evenclip.tables import label_columns
+from evenclip.label_columns import label_columns
 
 
 def with_noise(columns: Mapping[str, Any], shards: list[dict[str, Any]], options: LabelOptions) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 from evenclip.data.shards import read_pairs
 from evenclip.errors import InputError
 from evenclip.label.lexicon import Lexicon, normalise, read_lexicon, readable, with_plurals
+from evenclip.label_columns import label_columns
 from evenclip.options import Options
 from evenclip.provenance import atomic_file
-from evenclip.tables import label_columns, read_labels
+from evenclip.tables import read_labels
 
 
 class ProxyOptions(Options):

@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 from evenclip.data.shards import WHOLE, Part, read_pairs
 from evenclip.embed.npz import Embeddings, read_embeddings
 from evenclip.errors import InputError
-from evenclip.label.from_captions import Matcher, label_captions
+from evenclip.label.from_captions import label_captions
 from evenclip.label.from_columns import text_name, with_annotations
 from evenclip.label.lexicon import Lexicon, is_without_spaces, read_lexicon, readable
+from evenclip.label.matching import Matcher
 from evenclip.label.noise import with_noise
 from evenclip.label.options import AttributeSet, LabelOptions
 from evenclip.label.quality import captions_of, image_text_similarity, lowest, utility

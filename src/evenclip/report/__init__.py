@@ -28,10 +28,10 @@ def write_report(results: Path, out: Path) -> None:
     # slow imports: the tracker needs only `evenclip.report.samples`
     import hashlib
 
-    from evenclip.names import one_to_one
     from evenclip.provenance import atomic_file, atomic_folder, write_json
     from evenclip.report.page import render
     from evenclip.results import StudyResults
+    from evenclip.unique_names import one_to_one
 
     page, pictures = render(StudyResults(results))
     names = one_to_one([(picture.name,) for picture in pictures], lambda key: re.sub(r"[^\w.-]", "_", key[0]), 200)

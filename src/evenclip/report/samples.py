@@ -14,9 +14,10 @@ from PIL import Image
 
 from evenclip.data.shards import WHOLE, locate_images
 from evenclip.errors import InputError
+from evenclip.label_columns import label_columns
 from evenclip.report import words
 from evenclip.results import StudyResults
-from evenclip.tables import label_columns, read_labels, read_table
+from evenclip.tables import read_labels, read_table
 
 N_SAMPLES, SIDE_PX = 12, 192
 START, END = "<!-- samples -->", "<!-- /samples -->"

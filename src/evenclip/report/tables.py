@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evenclip.label_columns import label_columns
 from evenclip.report import words
 from evenclip.report.words import number
 from evenclip.results import Estimate, StudyResults
-from evenclip.tables import label_columns
 
 N_WORDS = 10  # most frequent words of a label; a lexicon may have hundreds
 FAMILIES = {

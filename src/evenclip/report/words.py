@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from evenclip.bias import UNDEFINED
+from evenclip.label_columns import LabelColumn
 from evenclip.results import Estimate, StudyResults
-from evenclip.tables import LabelColumn
 
 
 def number(value: Any) -> str:

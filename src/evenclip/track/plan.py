@@ -21,10 +21,10 @@ import numpy as np
 
 from evenclip.digests import fingerprint
 from evenclip.errors import InputError
-from evenclip.names import one_to_one
 from evenclip.report.claims import described
 from evenclip.report.samples import without_samples
 from evenclip.results import RunResult, StudyResults
+from evenclip.unique_names import one_to_one
 
 MAX_CURVE_POINTS = 200
 BALANCE_FILES, CARD_FILES = ("report.json", "manifest.json"), ("card.html", "card.json", "card.md")

@@ -19,7 +19,8 @@ import torch
 
 from evenclip.bias import Bias, Contrast, Group, bias_of_masses, make_contrasts, masses
 from evenclip.errors import InputError
-from evenclip.tables import label_columns, read_labels, read_table
+from evenclip.label_columns import label_columns
+from evenclip.tables import read_labels, read_table
 from evenclip.train.batches import Batch, Batches, Embed
 
 

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from evenclip.balance import M4Balancer
-from evenclip.label.from_captions import Matcher, label_captions
+from evenclip.label.from_captions import label_captions
 from evenclip.label.lexicon import read_lexicon
+from evenclip.label.matching import Matcher
 
 
 @pytest.mark.real

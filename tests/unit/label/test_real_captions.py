@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evenclip.label import read_lexicon
-from evenclip.label.from_captions import Matcher
+from evenclip.label.matching import Matcher
 
 CASES = Path(__file__).with_name("real_caption_cases.tsv")
 

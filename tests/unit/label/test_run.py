@@ -13,9 +13,10 @@ from evenclip.data.shard_writer import write_shards
 from evenclip.data.shards import Part
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, Lexicon, label_dataset, read_lexicon
-from evenclip.label.from_captions import Matcher, label_captions, phrase_pattern, pooled
+from evenclip.label.from_captions import label_captions, pooled
 from evenclip.label.gather import gather_labels
 from evenclip.label.lexicon import with_plurals
+from evenclip.label.matching import Matcher, phrase_pattern
 from evenclip.provenance import Manifest
 
 LEXICON = {

@@ -10,8 +10,8 @@ import yaml
 from evenclip.data.shard_writer import write_shards
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, Lexicon, label_dataset
-from evenclip.label.from_captions import Matcher
 from evenclip.label.lexicon import normalise, readable
+from evenclip.label.matching import Matcher
 from evenclip.label.proxies import ProxyOptions, suggest_proxies
 from evenclip.provenance import Manifest
 

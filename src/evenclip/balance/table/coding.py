@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.errors import InputError
-from evenclip.tables import ROLES, label_columns
+from evenclip.label_columns import ROLES, label_columns
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.errors import InputError
-from evenclip.tables import ROLES, LabelColumn, as_flags, as_keys
+from evenclip.label_columns import ROLES, LabelColumn
+from evenclip.tables import as_flags, as_keys
 
 MOST_GROUPS = 100
 """A column with more different values than this is not taken for one of group names."""

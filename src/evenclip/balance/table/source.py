@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from evenclip.balance.table.delimited import is_delimited, read_delimited
 from evenclip.balance.table.form import TableForm, WideColumns, check_names
 from evenclip.errors import InputError
-from evenclip.tables import PARQUET_ERRORS, LabelColumn, as_flags, check_key_type, open_parquet, unreadable_parquet
+from evenclip.label_columns import LabelColumn
+from evenclip.tables import PARQUET_ERRORS, as_flags, check_key_type, open_parquet, unreadable_parquet
 from evenclip.threads import map_in_order
 
 READ_ROWS = 1 << 20  # decoded at once

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenclip.names import one_to_one
+from evenclip.unique_names import one_to_one
 
 KEYS = st.sets(st.tuples(st.text(max_size=300), st.sampled_from(["", ".ci_low"])), max_size=20)
 
