@@ -6,6 +6,7 @@ pandas (empty, NA, NaN, null, ...). A byte-order mark, UTF-16 and compression (`
 
 import codecs
 import csv
+import io
 from collections.abc import Collection
 from pathlib import Path
 
@@ -78,8 +79,11 @@ def _check_quotes(text: str, separator: str, path: Path) -> None:
     """Raise `InputError` for a quote that is never closed: everything after it would be one value."""
     if '"' not in text:
         return
+    limit = csv.field_size_limit(len(text) + 1)  # captions may be longer than the default
     try:
-        for _ in csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True):
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
             pass
     except csv.Error as error:
         raise InputError(f"not a readable table ({error})", str(path), 'close the quote, or double it: ""') from None
+    finally:
+        csv.field_size_limit(limit)

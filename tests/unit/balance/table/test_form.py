@@ -158,6 +158,14 @@ def test_broken_tables_are_errors(text, message, tmp_path):
         Source(tmp_path / "a.csv", TableForm(("gender",), ("n",)))
 
 
+def test_long_and_strange_captions_are_read(tmp_path, expected):
+    frame = tidy_frame()
+    frame.loc[3, "caption"] = "long, " * 40_000
+    frame.loc[4, "caption"] = 'a line\u2028"quoted", and \x85 more'
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    assert weights(tmp_path / "a.csv", tmp_path / "out", FORM) == expected
+
+
 def test_a_table_that_is_not_utf8_says_so(tmp_path):
     (tmp_path / "a.csv").write_bytes("key,gender,n\n1,mädchen,1\n".encode("latin-1"))
     with pytest.raises(InputError, match="not UTF-8"):
