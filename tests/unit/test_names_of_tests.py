@@ -5,14 +5,12 @@ import ast
 from support.project import ROOT
 
 LONGEST = 60
-NOT_YET_SHORTENED = ("unit/balance/", "unit/study/test_photos.py", "unit/test_bias.py", "workflow/")
 
 
 def test_names_of_tests_are_at_most_60_characters():
     long_names = [
         f"{path.relative_to(ROOT)}: {node.name}"
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if not path.relative_to(ROOT / "tests").as_posix().startswith(NOT_YET_SHORTENED)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and len(node.name) > LONGEST
     ]

@@ -87,7 +87,7 @@ def test_evaluate_takes_tensors_names_and_templates():
     pd.testing.assert_series_equal(result.overall, expected.overall)
 
 
-def test_unknown_groups_are_left_out_and_small_groups_have_no_value():
+def test_unknown_and_small_groups_have_no_value():
     images, texts, labels, groups = embedded()
     groups = groups.astype(object)
     groups[:50] = None

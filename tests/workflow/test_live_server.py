@@ -42,7 +42,7 @@ def stop(server: subprocess.Popen) -> None:
     server.wait()
 
 
-def test_a_server_that_is_stopped_and_started_again_gets_every_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_is_restarted_gets_every_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live, "RETRY_EVERY_S", 0.5)
     monkeypatch.setattr(live, "MAX_CLOSING_S", 60.0)
     write_squares(tmp_path / "data", 64)

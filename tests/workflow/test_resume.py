@@ -59,7 +59,7 @@ def kill_once_saved(folder: Path) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def test_a_killed_training_continues_and_ends_in_the_same_weights(folder: Path):
+def test_a_killed_training_ends_in_the_same_weights(folder: Path):
     assert not (folder / "run").exists()
     again = subprocess.run(command(folder), check=True, capture_output=True, text=True)
     assert "continuing at step" in again.stderr
@@ -71,7 +71,7 @@ def test_a_killed_training_continues_and_ends_in_the_same_weights(folder: Path):
     assert weights[0] == weights[1]
 
 
-def test_a_killed_training_with_other_options_starts_over_and_says_why(folder: Path, capsys: pytest.CaptureFixture):
+def test_other_options_start_a_killed_training_over(folder: Path, capsys: pytest.CaptureFixture):
     changed = options(folder).model_copy(update={"lr": 0.002, "samples_seen": 128})
     train_model(folder / "data", folder / "weights.parquet", folder / "run", 0, folder / "state_copy", changed)
     said = capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_every_run_is_a_registered_model_with_its_card(study_folder: Path, uri: 
     assert "seed1/model.safetensors" in version.description
 
 
-def test_equal_content_makes_no_new_version_and_a_changed_card_makes_one(study_folder: Path, uri: str):
+def test_a_changed_card_alone_makes_a_new_model_version(study_folder: Path, uri: str):
     from mlflow import MlflowClient
 
     receipt(study_folder, uri)
@@ -146,7 +146,7 @@ def test_runs_name_their_data_with_digests(study_folder: Path, uri: str):
     }
 
 
-def test_artifacts_lie_beside_the_store_without_the_sample_images(study_folder: Path, uri: str, tmp_path: Path):
+def test_artifacts_leave_out_the_sample_images(study_folder: Path, uri: str, tmp_path: Path):
     ids = receipt(study_folder, uri)
     folder = tmp_path / "store" / "mlartifacts" / "demo"
     report, parent = folder / ids["report"] / "artifacts", folder / ids["m4"] / "artifacts"
@@ -200,7 +200,7 @@ def test_a_child_left_below_a_vanished_parent_is_moved(study_folder: Path, uri: 
     assert runs_of(uri)["m4/seed0"].data.tags["mlflow.parentRunId"] == ids["m4"]
 
 
-def test_a_run_that_left_the_study_leaves_the_store_and_foreign_runs_stay(study_folder: Path, uri: str):
+def test_a_run_that_left_the_study_leaves_the_store(study_folder: Path, uri: str):
     from mlflow import MlflowClient
 
     receipt(study_folder, uri)

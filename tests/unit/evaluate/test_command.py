@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from evenclip.cli import app
 from evenclip.cli.evaluate import evaluation_table
+from evenclip.digests import with_digest
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.errors import InputError
 from evenclip.evaluate.suites import SUITES, DatasetSuites, Suites, find_set, read_suites
@@ -94,7 +95,8 @@ def test_embeddings_of_embed_say_whose_they_are(evaluate, root, tmp_path):
     assert (manifest["model"], manifest["embedding"]["device"]) == ("run", "cpu")
     assert manifest["model_identity"] == model_identity("run")
     other = tmp_path / "two" / "manifest.json"
-    other.write_text(other.read_text().replace(manifest["model_identity"]["model"], "0" * 64))
+    changed = json.loads(other.read_text().replace(manifest["model_identity"]["model"], "0" * 64))
+    other.write_text(json.dumps(with_digest(changed)))
     with pytest.raises(InputError, match="and of another model"):
         evaluate("--embeddings", f"{tmp_path}/one/s.npz", "--embeddings", f"{tmp_path}/two/s.npz", *command)
 

@@ -44,7 +44,7 @@ def test_columns_that_cannot_be_read_are_named(options, words):
         with_annotations(CAPTIONS, PAIRS, LabelOptions(**options))
 
 
-def test_world_is_labelled_by_both_sides_and_audited_in_four_crossings(tmp_path):
+def test_both_sides_are_labelled_and_audited_in_four_crossings(tmp_path):
     synthesize(tmp_path / "world", "train", 200, 0, WorldOptions())
     options = LabelOptions(columns={"group": "group"}, target_columns=["occupation"])
     label_dataset(tmp_path / "world", LEXICON, tmp_path / "labels.parquet", options)

@@ -123,7 +123,7 @@ def test_a_checkpoint_loads_with_its_configuration_file(clip: Clip, tmp_path: Pa
         ("ViT-B-32:no_such_tag", "no_such_tag"),
         ("nowhere", "no trained model"),
         ("nowhere.json:x.pt", "no such file"),
-        (".", "open_clip_config.json"),
+        (".", "no weights in it"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(model: str, message: str):
