@@ -21,7 +21,8 @@ from evenclip.balance.kept import kept_shares, worst_label
 from evenclip.balance.moments import Moments, build_moments, label_matrix
 from evenclip.balance.options import Cap, Tolerance
 from evenclip.balance.problem import Problem, bias_of_cells, make_problem
-from evenclip.balance.solvers.exact import AUTO_MARGIN, Weighting, largest_retention, solve
+from evenclip.balance.solvers.exact import Weighting, solve
+from evenclip.balance.solvers.largest_retention import AUTO_MARGIN, largest_retention
 from evenclip.balance.strategies.base import Balanced
 from evenclip.options import Options
 

@@ -18,15 +18,13 @@ from scipy.linalg import LinAlgError
 
 from evenclip.balance.moments import Moments
 from evenclip.balance.solvers.interior_point import Solution, interior_point
+from evenclip.balance.solvers.largest_retention import retention_bound
 from evenclip.balance.solvers.newton import newton_steps
 
 FEASIBLE_RESIDUAL = 1e-7  # how far, relative to a moment's size, a held constraint may be exceeded
 GAP_TOLERANCE = 1e-8
 ERROR_FLOOR = 1e-11  # what double precision can be asked for
 MAX_FINISHING_STEPS = 8
-RETENTION_TOLERANCE = 1e-5  # the largest feasible retention is bracketed this closely
-STALLED_STEPS = 5  # without a closer bracket of the largest retention
-AUTO_MARGIN = 1e-3  # `retention: auto` stays below the largest feasible one by this factor
 PENALTY = 100.0  # V, where constraints cannot hold and none is given
 _SCALE_FLOOR = 1e-3  # a gap is relative to max(primal, this * eta^2): the primal of balanced data is 0
 
@@ -143,7 +141,7 @@ class _Problem:
             return False
         nu = found.multiplier
         scale = -found.mean_multiplier - float(self.moments.tolerance @ np.abs(nu))
-        return scale > 0 and _retention_bound(self.moments, self.cap, nu / scale) < self.retention * (1 - 1e-9)
+        return scale > 0 and retention_bound(self.moments, self.cap, nu / scale) < self.retention * (1 - 1e-9)
 
     def error(self, weighting: Weighting) -> float:
         """The largest of gap, missed mean and (with hard constraints) violation; infinite if not a number."""
@@ -177,67 +175,6 @@ def excess(moments: Moments, weighting: Weighting) -> float:
     """Largest violation of a constraint, relative to its moment's root mean square; 0 = all hold."""
     over = moments.residual(weighting.weight, weighting.retention) - moments.tolerance
     return float(np.maximum(over / np.maximum(moments.size, 1e-12), 0).max())
-
-
-@dataclass(frozen=True)
-class RetentionBound:
-    """The largest feasible retention, bracketed.
-
-    Attributes
-    ----------
-    lower, upper : float
-        A retention that is feasible, and a proven bound above which none is.
-    multiplier : numpy.ndarray, shape (J,)
-        The proof; its largest entries (times the moments' size) are what blocks more retention.
-    """
-
-    lower: float
-    upper: float
-    multiplier: np.ndarray
-
-
-def largest_retention(moments: Moments, cap: float) -> RetentionBound:
-    """Largest eta <= 1 at which all constraints can hold: the linear programme max E[q], |E[q a_j]| <= eps_j E[q].
-
-    Feasible retentions form an interval [0, eta_max], since weights can be scaled down. For any multipliers nu,
-    eta_max <= Q E[max(0, 1 + sum_j eps_j |nu_j| - sum_j nu_j a_j)]. Both bounds are capped at 1.
-    """
-    everything = np.ones(len(moments.weight))
-    if (moments.residual(everything, 1.0) <= moments.tolerance).all():
-        return RetentionBound(1.0, 1.0, np.zeros(moments.n_moments))
-    stalled = _Stalled(moments, cap)
-    *_, solution = interior_point(moments, cap, None, tolerances=[RETENTION_TOLERANCE / 10], stop=stalled)
-    lower, upper = _bracket(moments, cap, solution)
-    return RetentionBound(min(lower, 1.0), min(upper, 1.0), solution.multiplier)
-
-
-class _Stalled:
-    """Whether rounding keeps the bracket from closing further, once it is as close as it is asked for."""
-
-    def __init__(self, moments: Moments, cap: float):
-        self.moments, self.cap = moments, cap
-        self.width, self.steps = np.inf, 0
-
-    def __call__(self, solution: Solution) -> bool:
-        lower, upper = _bracket(self.moments, self.cap, solution)
-        width = abs(upper - lower) / max(upper, 1e-12)
-        self.steps = 0 if width < self.width else self.steps + 1
-        self.width = min(width, self.width)
-        return self.width <= RETENTION_TOLERANCE and self.steps >= STALLED_STEPS
-
-
-def _bracket(moments: Moments, cap: float, solution: Solution) -> tuple[float, float]:
-    """A feasible retention, 0 where nothing was shown to be feasible, and a bound above which none is."""
-    lower = moments.mean(solution.weight)
-    over = moments.expect(solution.weight) / lower
-    violation = (np.abs(over) - moments.tolerance) / np.maximum(moments.size, 1e-12)
-    lower = lower if violation.max() <= RETENTION_TOLERANCE else 0.0
-    return lower, _retention_bound(moments, cap, solution.multiplier)
-
-
-def _retention_bound(moments: Moments, cap: float, nu: np.ndarray) -> float:
-    slope = 1.0 + float(moments.tolerance @ np.abs(nu)) - moments.combine(nu)
-    return cap * moments.mean(np.maximum(slope, 0))
 
 
 def _everything(moments: Moments, cap: float, price: float) -> Weighting:

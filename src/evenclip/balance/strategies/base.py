@@ -12,17 +12,8 @@ from evenclip.balance.moments import Moments, Subject
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.problem import Problem
 from evenclip.balance.realise import Plan
-from evenclip.balance.solvers.exact import (
-    AUTO_MARGIN,
-    FEASIBLE_RESIDUAL,
-    GAP_TOLERANCE,
-    PENALTY,
-    RetentionBound,
-    Weighting,
-    excess,
-    largest_retention,
-    solve,
-)
+from evenclip.balance.solvers.exact import FEASIBLE_RESIDUAL, GAP_TOLERANCE, PENALTY, Weighting, excess, solve
+from evenclip.balance.solvers.largest_retention import AUTO_MARGIN, RetentionBound, largest_retention
 from evenclip.errors import InputError
 
 _LEAST_RETENTION = 1e-3  # below it there is nothing left to train on

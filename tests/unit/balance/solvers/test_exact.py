@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from evenclip.balance import BalanceOptions
 from evenclip.balance.moments import build_moments
 from evenclip.balance.problem import contrasts_of
-from evenclip.balance.solvers.exact import PENALTY, certify_multipliers, excess, largest_retention, solve
+from evenclip.balance.solvers.exact import PENALTY, certify_multipliers, excess, solve
+from evenclip.balance.solvers.largest_retention import largest_retention
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.coding import RowCoder
 from evenclip.balance.table.source import Source

@@ -6,8 +6,8 @@ that shows the same triples as captions. `triple_batches` draws the triples of a
 """
 
 from evenclip.train.methods.knowledge.distillation import Distillation
-from evenclip.train.methods.knowledge.term import KnowledgeTerm
 from evenclip.train.methods.knowledge.triple_captions import TripleCaptions
+from evenclip.train.methods.knowledge.triple_losses import KnowledgeTerm
 from evenclip.train.options import KnowledgeOptions
 from evenclip.train.plugin import MethodContext, MethodParts, Term
 

@@ -16,8 +16,8 @@ from evenclip.model.multimodal_graph import KnownTriples, MultiModalGraph
 from evenclip.tables import write_table
 from evenclip.train import TrainOptions
 from evenclip.train.data import load_pairs
-from evenclip.train.methods.knowledge.term import load_training_graph
 from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, positions
+from evenclip.train.methods.knowledge.triple_losses import load_training_graph
 from evenclip.train.plugin import Clock, MethodContext
 from support.tiny_graph import SCHEMA, write_graph
 from support.tiny_training import write_model, write_squares, write_weights

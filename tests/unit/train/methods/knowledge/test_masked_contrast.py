@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from evenclip.train.methods.knowledge.losses import distillation, masked_cross_entropy, symmetric_contrast
+from evenclip.train.methods.knowledge.masked_contrast import distillation, masked_cross_entropy, symmetric_contrast
 
 
 def slow_cross_entropy(logits: list[list[float]], target: list[int], masked: list[list[bool]]) -> float:
