@@ -147,10 +147,10 @@ def expand_variables(text: str, where: str) -> str:
 
     def value(match: re.Match) -> str:
         name, default = match.groups()
-        found = os.environ.get(name, default)
-        if found is None:
+        variable = os.environ.get(name, default)
+        if variable is None:
             raise InputError(f"the environment variable {name} is not set", where, f"export {name}=... or edit {where}")
-        return found
+        return variable
 
     return _VARIABLE.sub(value, text)
 
@@ -246,10 +246,10 @@ def _children(node: dict, part: Any, definitions: dict) -> list[dict]:
     if part in variants:  # a discriminated union puts its tag into the error's path
         return [{"$ref": variants[part]}]
     if part in node.get("properties", {}):
-        found = [node["properties"][part]]
+        children = [node["properties"][part]]
     elif isinstance(part, int):
-        found = [node["items"]] if "items" in node else []
+        children = [node["items"]] if "items" in node else []
     else:
         named = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
-        found = [child for child in named if isinstance(child, dict)]
-    return [option for child in found for option in _resolve(child, definitions).get("anyOf", [child])]
+        children = [child for child in named if isinstance(child, dict)]
+    return [option for child in children for option in _resolve(child, definitions).get("anyOf", [child])]

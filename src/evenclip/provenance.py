@@ -342,13 +342,13 @@ def git_state() -> dict[str, Any]:
 @cache
 def package_versions() -> dict[str, str]:
     """Versions of the packages that can change a result, where installed."""
-    found = {}
+    versions = {}
     for name in RECORDED_PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def peak_memory_mb() -> float:
@@ -394,21 +394,21 @@ def package_imports(name: str, path: Path, nodes: Iterable[ast.AST]) -> set[str]
     nodes : Iterable of AST
         Which of its imports count: nodes of its syntax tree. All modules of a family (`modules_of`) count.
     """
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 is_package = path.name == "__init__.py"
                 parts = name.split(".")[: None if is_package and node.level == 1 else -(node.level - is_package)]
                 base = ".".join([*parts, *([node.module] if node.module else [])])
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+            modules |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "modules_of":
             parts = [*path.parent.glob("*.py"), *(package.parent for package in path.parent.glob("*/__init__.py"))]
-            found |= {f"{name}.{part.stem}" for part in parts if part != path}  # see evenclip.plugins
-    inside = {module for module in found if module.split(".")[0] == PACKAGE}
+            modules |= {f"{name}.{part.stem}" for part in parts if part != path}  # see evenclip.plugins
+    inside = {module for module in modules if module.split(".")[0] == PACKAGE}
     parents = {".".join(module.split(".")[:i]) for module in inside for i in range(2, module.count(".") + 1)}
     return inside | parents - {PACKAGE}
 

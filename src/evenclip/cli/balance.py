@@ -94,9 +94,9 @@ def _source(table: list[Path], attribute: list[str], label: list[str], key: str 
 
 
 def _target_option(target: list[str]) -> list[str]:
-    for each in target:
-        if "=" not in each:
-            raise InputError(f"'{each}' is not of the form NAME=SHARE", "--target", "write e.g. gender.woman=0.5")
+    for share in target:
+        if "=" not in share:
+            raise InputError(f"'{share}' is not of the form NAME=SHARE", "--target", "write e.g. gender.woman=0.5")
     return [f"target={{{', '.join(name.replace('=', ': ') for name in target)}}}"] if target else []
 
 

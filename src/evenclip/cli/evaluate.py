@@ -104,18 +104,18 @@ def evaluate(
     else:
         _refuse({"--embed-option": embed_option, "--prompts": prompts, "--cache": cache}, "--embeddings")
     known = read_suites(suites) if suites.exists() or not Path(dataset).is_dir() else Suites(datasets={})
-    found = find_set(dataset, known)
+    evaluated_set = find_set(dataset, known)
     tasks = [Task.from_argument(argument) for argument in task]
     if suite or not task:
-        tasks += found.tasks(suite)
-    options, name = EvaluateOptions.from_arguments(option), name or found.name
+        tasks += evaluated_set.tasks(suite)
+    options, name = EvaluateOptions.from_arguments(option), name or evaluated_set.name
     for number, path in of_seeds(out, seed, "--out").items():
         if model is None:
             files, train_files = (
                 [Path(template.replace("{seed}", str(number))) for template in templates]
                 for templates in (embeddings, train_embeddings)
             )
-            document = evaluate_set(found.folder, files, name, tasks, Path(path), number, options, train_files)
+            document = evaluate_set(evaluated_set.folder, files, name, tasks, Path(path), number, options, train_files)
         else:
             from evenclip.embed import EmbedOptions
             from evenclip.embed.cache import EmbeddingCache
@@ -127,7 +127,9 @@ def evaluate(
                 EmbedOptions.from_arguments(embed_option, "--embed-option"),
             )
             cached = EmbeddingCache(folders[0], own, embed_options)
-            document = evaluate_model(cached, found.folder, name, tasks, folders[1], Path(path), number, options)
+            document = evaluate_model(
+                cached, evaluated_set.folder, name, tasks, folders[1], Path(path), number, options
+            )
         print(json.dumps(document, indent=1) if as_json else evaluation_table(document))
 
 

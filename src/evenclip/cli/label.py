@@ -71,5 +71,5 @@ def label_proxies(
     """Suggest proxies: words tied to a perceived attribute and to a target, for a person to accept."""
     from evenclip.label.proxies import ProxyOptions, suggest_proxies
 
-    found = suggest_proxies(labels, data, lexicon, out, ProxyOptions.from_arguments(option))
-    print(f"{out}: {len(found)} suggestions" + "".join(f", {each.word}" for each in found[:5]))
+    suggestions = suggest_proxies(labels, data, lexicon, out, ProxyOptions.from_arguments(option))
+    print(f"{out}: {len(suggestions)} suggestions" + "".join(f", {suggestion.word}" for suggestion in suggestions[:5]))

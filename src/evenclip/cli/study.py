@@ -51,8 +51,8 @@ def doctor() -> None:
     """Examine the installation, and say what to do where something is missing."""
     from evenclip.doctor import examine
 
-    found = list(examine(Path()))
-    for fine, sentence in found:
+    findings = list(examine(Path()))
+    for fine, sentence in findings:
         print(f"{'ok     ' if fine else 'PROBLEM'}  {sentence}")
-    if not all(fine for fine, _ in found):
+    if not all(fine for fine, _ in findings):
         raise typer.Exit(1)

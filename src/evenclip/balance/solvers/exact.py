@@ -1,4 +1,4 @@
-"""M4 solved exactly (paper: M4, ICLR 2024, section 3): weights, certificate, and the largest feasible retention.
+"""M4 solved exactly (paper: M4, ICLR 2024, section 3): weights with a certificate.
 
 Primal, over weights q of cells:  min 1/2 E[(q - eta u)^2] + V sum_j max(0, |E[q a_j]| - eta eps_j)
 s.t. E[q] = eta, 0 <= q <= Q. Its dual maximises, over |lambda_j| <= V and mu,
@@ -91,9 +91,9 @@ def solve(
         if problem.error(warm) <= GAP_TOLERANCE:
             return warm
     best = None
-    for found in interior_point(moments, cap, retention, price, stop=problem.proved_infeasible):
-        interior = problem.certify(found.weight, found.multiplier, found.mean_multiplier, found.steps)
-        implied = problem.finish(found.multiplier, found.mean_multiplier, found.steps)
+    for solution in interior_point(moments, cap, retention, price, stop=problem.proved_infeasible):
+        interior = problem.certify(solution.weight, solution.multiplier, solution.mean_multiplier, solution.steps)
+        implied = problem.finish(solution.multiplier, solution.mean_multiplier, solution.steps)
         best = min((w for w in (implied, interior, best) if w is not None), key=problem.error)
         if problem.error(best) <= ERROR_FLOOR:
             break
@@ -103,7 +103,7 @@ def solve(
 def certify_multipliers(
     moments: Moments, retention: float, cap: float, price: float, multiplier: np.ndarray, mean_multiplier: float
 ) -> Weighting:
-    """The weights that given multipliers imply, with their certificate; whoever found them."""
+    """The weights that given multipliers imply, with their certificate; whoever solution them."""
     problem = _Problem(moments, retention, cap, price)
     return problem.certify(problem.implied(multiplier, mean_multiplier), multiplier, mean_multiplier, 0)
 
@@ -135,12 +135,12 @@ class _Problem:
         gap = (primal - dual) / max(primal, _SCALE_FLOOR * self.retention**2)
         return Weighting(weight, self.retention, primal, dual, gap, multiplier, mean_multiplier, steps)
 
-    def proved_infeasible(self, found: Solution) -> bool:
+    def proved_infeasible(self, solution: Solution) -> bool:
         """Whether the multipliers of an iterate, rescaled, bound the feasible retentions below this one."""
         if np.isfinite(self.price):
             return False
-        nu = found.multiplier
-        scale = -found.mean_multiplier - float(self.moments.tolerance @ np.abs(nu))
+        nu = solution.multiplier
+        scale = -solution.mean_multiplier - float(self.moments.tolerance @ np.abs(nu))
         return scale > 0 and retention_bound(self.moments, self.cap, nu / scale) < self.retention * (1 - 1e-9)
 
     def error(self, weighting: Weighting) -> float:
