@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from evenclip.embed.npz import Embeddings, read_embeddings
+from evenclip.embedding_files import Embeddings, read_embeddings
 from evenclip.errors import InputError
 from support.fuzzing import damaged, main
 

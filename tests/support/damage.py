@@ -12,7 +12,7 @@ import yaml
 
 from evenclip.balance import BalanceOptions, balance
 from evenclip.data.shards import iterate_images, read_pairs
-from evenclip.embed.npz import read_embeddings, write_embeddings
+from evenclip.embedding_files import read_embeddings, write_embeddings
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, label_dataset
 from evenclip.model.clip import create_clip, load_clip, save_clip

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from evenclip.data.shards import read_manifest
 from evenclip.digests import fingerprint
-from evenclip.embed.npz import write_embeddings
 from evenclip.embed.options import EmbedOptions
+from evenclip.embedding_files import write_embeddings
 from evenclip.model.identity import model_identity
 from evenclip.prompts import Prompts, read_prompts
 from evenclip.provenance import code_fingerprint, input_digest

@@ -100,7 +100,7 @@ class CachedEncoder(Encoder):
 
 
 def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
-    """Arrays of a data folder, as `evenclip.embed.npz` describes them.
+    """Arrays of a data folder, as `evenclip.embedding_files` describes them.
 
     ``key`` (n,) str; ``image`` (n, d); ``text`` (m, d) with ``text_image`` (m,), the row of its image; ``foil`` (n, d)
     where the set has that column (NaN rows where it is empty); ``logit_scale`` and ``logit_bias``. Embeddings are

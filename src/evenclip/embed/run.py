@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from evenclip.data.shards import read_manifest
 from evenclip.embed.encoder import CachedEncoder, Encoder, embed_data, embed_prompts
-from evenclip.embed.npz import write_embeddings
 from evenclip.embed.options import EmbedOptions, EmbedSet
+from evenclip.embedding_files import write_embeddings
 from evenclip.errors import InputError
 from evenclip.features.projections import CachedProjections
 from evenclip.features.table import FeatureTable

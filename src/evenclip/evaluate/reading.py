@@ -1,6 +1,7 @@
 """Reader of embedded sets: unit embeddings, prompt ensembles and the truth columns of the data folder.
 
-Reads `results/<study>/embed/<run>/seed<k>/<set>.npz` (`evenclip.embed.npz`) and `data/<dataset>/<split>/*.parquet`.
+Reads `results/<study>/embed/<run>/seed<k>/<set>.npz` (`evenclip.embedding_files`) and
+`data/<dataset>/<split>/*.parquet`.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from evenclip.data.shards import read_pairs
-from evenclip.embed.npz import PromptEmbeddings, read_embeddings, unit_rows
+from evenclip.embedding_files import PromptEmbeddings, read_embeddings, unit_rows
 from evenclip.errors import InputError
 from evenclip.evaluate.embedded import EmbeddedSet, PromptClasses
 
@@ -25,7 +26,7 @@ def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns:
     dataset : Path
         Data folder. It may have more pairs than the embeddings, in another order.
     embeddings : list of Path
-        `.npz` files for `evenclip.embed.npz.read_embeddings`; `logit_scale` is required.
+        `.npz` files for `evenclip.embedding_files.read_embeddings`; `logit_scale` is required.
     name : str
         Name of the set.
     columns : list of str

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from evenclip.data.shards import read_pairs
-from evenclip.embed.npz import Embeddings, read_embeddings
+from evenclip.embedding_files import Embeddings, read_embeddings
 from evenclip.errors import InputError
 from evenclip.label.agreement import compare_sides, share_with_interval
 from evenclip.label.options import AttributeSet, LabelOptions

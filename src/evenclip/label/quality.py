@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenclip.embed.npz import Embeddings, unit_rows
+from evenclip.embedding_files import Embeddings, unit_rows
 from evenclip.label.lexicon import normalise
 from evenclip.label.options import LabelOptions
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.data.shards import WHOLE, Part, read_pairs
-from evenclip.embed.npz import Embeddings, read_embeddings
+from evenclip.embedding_files import Embeddings, read_embeddings
 from evenclip.errors import InputError
 from evenclip.label.from_captions import label_captions
 from evenclip.label.from_columns import text_name, with_annotations

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evenclip.balance import BalanceOptions, audit
 from evenclip.data.shard_writer import write_shards
-from evenclip.embed.npz import read_embeddings
+from evenclip.embedding_files import read_embeddings
 from evenclip.errors import InputError
 from evenclip.label import AttributeSet, LabelOptions, label_dataset
 from evenclip.label.agreement import Side, agreement, share_with_interval

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from evenclip.embed import npz
-from evenclip.embed.npz import read_embeddings, unit_rows, write_embeddings
+from evenclip import embedding_files
+from evenclip.embedding_files import read_embeddings, unit_rows, write_embeddings
 from evenclip.errors import InputError
 from evenclip.evaluate.reading import read_embedded_set
 from evenclip.label import LabelOptions, label_dataset
@@ -170,7 +170,7 @@ def test_nan_from_a_model_is_not_written(tmp_path):
 
 
 def test_vectors_are_normalised_in_place_block_by_block(monkeypatch):
-    monkeypatch.setattr(npz, "_BLOCK", 8)
+    monkeypatch.setattr(embedding_files, "_BLOCK", 8)
     array = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
     expected = unit(array)
     assert unit_rows(array) is array
