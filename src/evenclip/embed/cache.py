@@ -50,7 +50,7 @@ class EmbeddingCache:
         return paths
 
     def _write(self, path: Path, source: Path, prompts: Prompts | None) -> None:
-        from evenclip.embed.encoder import embed_data, embed_prompts
+        from evenclip.embed.run import embed_data, embed_prompts
 
         encoder = self._encoder
         arrays = embed_data(encoder, source) if prompts is None else embed_prompts(encoder, source, prompts)
@@ -68,7 +68,7 @@ class EmbeddingCache:
 
     @cached_property
     def _encoder(self):
-        from evenclip.embed.encoder import Encoder
+        from evenclip.embed.run import Encoder
         from evenclip.model.clip import load_clip
 
         return Encoder(load_clip(self.model), self._options)
@@ -78,7 +78,7 @@ class EmbeddingCache:
         """All that the embeddings depend on, except what is embedded."""
         options = self._options.model_dump(mode="json", exclude={"threads"})
         version = importlib.metadata.version("open_clip_torch")
-        return [self.model_identity, options, version, code_fingerprint("evenclip.embed.encoder")]
+        return [self.model_identity, options, version, code_fingerprint("evenclip.embed.run")]
 
     def _path(self, source: Path) -> Path:
         # the prompt arrays carry the file's stem in their names

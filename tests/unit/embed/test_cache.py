@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
-from evenclip.embed import encoder as embed_arrays
+from evenclip.embed import run as embed_arrays
 from evenclip.embed.cache import EmbeddingCache
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, save_clip

@@ -1,18 +1,59 @@
-"""Expected sizes and checksums of files, from the registry and from the record of the first fetch.
+"""What is known of a file before it is fetched and was recorded when it first was; whether a fetched file is whole."""
 
-`fetched.json` beside the data holds, for every file, its size and SHA-256 sum at the first fetch. Where the registry
-says `unknown`, later fetches and `evenclip data verify` must agree with it.
-"""
-
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
+import tarfile
 import threading
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from evenclip.data.fetch.registry import RawFile
+from evenclip.data.source import ARCHIVE_ERRORS, TAR_ENDINGS, tar_members
 from evenclip.errors import InputError
 from evenclip.provenance import write_json
+
+CHUNK = 2**20
+DECOMPRESSORS: dict[str, Callable[[Path], IO[bytes]]] = {
+    ".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open,
+}  # fmt: skip
+
+
+def check_whole(path: Path, name: str) -> None:
+    """Raise `InputError` if an archive or a compressed file ends early; other files have no mark of their end.
+
+    A compressed file is read through, a zip's members are not. The ending of ``name`` says what the file is.
+    """
+    name = name.lower()
+    try:
+        if name.endswith(".zip"):
+            zipfile.ZipFile(path).close()
+        elif name.endswith(TAR_ENDINGS):
+            with _decompressed(path, name) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                for _ in tar_members(tar):
+                    tar.members = []  # else it keeps every header
+                _read_on(file)
+        elif name.endswith(tuple(DECOMPRESSORS)):
+            with _decompressed(path, name) as file:
+                _read_on(file)
+    except ARCHIVE_ERRORS as error:
+        raise InputError(f"not whole ({error})", str(path), "fetch it again") from None
+
+
+def _decompressed(path: Path, name: str) -> IO[bytes]:
+    return DECOMPRESSORS.get(PurePosixPath(name).suffix, lambda plain: open(plain, "rb"))(path)
+
+
+def _read_on(file: IO[bytes]) -> None:
+    """To the end, where compressed files have their checksum."""
+    while file.read(CHUNK):
+        pass
+
 
 RECORD_FILE = "fetched.json"
 

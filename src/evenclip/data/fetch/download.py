@@ -10,8 +10,7 @@ from pathlib import Path
 import filelock
 import urllib3
 
-from evenclip.data.fetch.archives import check_whole
-from evenclip.data.fetch.checksums import Expected, check_content
+from evenclip.data.fetch.checksums import Expected, check_content, check_whole
 from evenclip.data.fetch.http import Client, FetchError, content_length
 from evenclip.errors import InputError
 from evenclip.provenance import write_json

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from evenclip.data.fetch.archives import check_whole
+from evenclip.data.fetch.checksums import check_whole
 from evenclip.errors import InputError
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40, "empty": b""}
