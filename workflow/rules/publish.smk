@@ -44,6 +44,7 @@ rule card:
         **rules.summarize.output,
     output:
         cards=expand(f"{RESULTS}/card/{{run}}/card.{{kind}}", run=STUDY.runs, kind=["html", "md", "json"]),
+        manifests=expand(f"{RESULTS}/card/{{run}}/manifest.json", run=STUDY.runs),
     params:
         results=input_folder("summary"),
         folder=lambda w, output: Path(output.cards[0]).parent.parent,
