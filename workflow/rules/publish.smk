@@ -18,6 +18,7 @@ rule summarize:
         claims=STUDY.config.claims,
     output:
         summary=f"{RESULTS}/summary.csv",
+        seeds=f"{RESULTS}/seeds.csv",
         tests=f"{RESULTS}/tests.csv",
         claims=f"{RESULTS}/claims.json",
         study=f"{RESULTS}/study.json",
