@@ -26,7 +26,7 @@ from evenclip.label.noise import with_noise
 from evenclip.label.options import AttributeSet, LabelOptions
 from evenclip.label.quality import captions_of, image_text_similarity, lowest, utility
 from evenclip.provenance import Manifest
-from evenclip.tables import QUARANTINE_SCHEMA, write_table
+from evenclip.tables import QUARANTINE_SCHEMA, digest_of_keys, write_table
 
 WORD_COUNTING = ("caption_length", "wording")
 """Parts of `utility` that need captions with spaces between words."""
@@ -93,7 +93,11 @@ def label_dataset(
     if options.drop_lowest_similarity:
         dropped = lowest(similarity, options.drop_lowest_similarity)
         _write_quarantine(pairs, similarity, dropped, quarantine)
-        table, extra["n_dropped"] = table.filter(pa.array(~dropped)), int(dropped.sum())
+        extra |= {
+            "n_dropped": int(dropped.sum()),
+            "dropped_keys": digest_of_keys(table["key"].filter(pa.array(dropped))),
+        }
+        table = table.filter(pa.array(~dropped))
     write_table(table, out)
     outputs = [out, quarantine] if options.drop_lowest_similarity else [out]
     for name, summary in summaries.items():  # words and examples are those of the captions; counts, of the table

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from evenclip.label.from_images import perceive
 from evenclip.label.noise import flip
 from evenclip.label.quality import image_text_similarity, lowest, rank_share, utility
 from evenclip.provenance import Manifest
+from evenclip.tables import digest_of_keys
 
 VALUES = ("man", "woman")
 D = 6
@@ -310,6 +312,7 @@ def test_the_filter_writes_what_it_leaves_out(labelled, tmp_path):
     gone = pq.read_table(tmp_path / "out" / "set.quarantine.parquet").to_pylist()
     assert (len(kept), len(gone), manifest["n"], manifest["n_dropped"]) == (540, 60, 540, 60)
     assert {row["reason"] for row in gone} == {"low_similarity"}
+    assert manifest["dropped_keys"] == digest_of_keys(pa.array([row["name"] for row in reversed(gone)]))
     assert {row["name"] for row in gone} | set(kept.column("key").to_pylist()) == set(whole.column("key").to_pylist())
     similarity = image_text_similarity(read_embeddings(tmp_path / "data.npz"))
     dropped = [int(row["name"][1:]) for row in gone]
