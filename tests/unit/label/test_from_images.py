@@ -80,6 +80,11 @@ def test_it_finds_what_the_embeddings_hold_and_says_how_well(faces, tmp_path):
     assert (held_out["n_train"], held_out["n_test"]) == (320, 80)
     assert held_out["accuracy"]["ci_low"] < right.mean() < held_out["accuracy"]["ci_high"]
     assert held_out["accuracy_where_it_speaks"]["n"] == round(held_out["speaks"]["value"] * 80)
+    said = perceived.calibration.to_pandas()
+    assert len(said) == 80 and set(said["attribute"]) == {"image.gender"} and set(said["truth"]) == set(VALUES)
+    assert (said["perceived"] != "abstains").mean() == held_out["speaks"]["value"]
+    answered = said[said["perceived"] != "abstains"]
+    assert (answered["perceived"] == answered["truth"]).mean() == held_out["accuracy_where_it_speaks"]["value"]
 
 
 def test_confidence_is_calibrated_and_more_of_it_abstains_more(faces, tmp_path):
@@ -109,6 +114,7 @@ def test_nobody_is_a_class_of_its_own_where_the_set_shows_nobody(faces, tmp_path
     assert perceived.values == VALUES
     assert perceived.labels[truth == ""].sum() == 0 and perceived.is_confident[truth == ""].mean() > 0.95
     assert set(perceived.held_out["recall_by_value"]) == {"nobody", "man", "woman"}
+    assert set(perceived.calibration["truth"].to_pylist()) == {"nobody", "man", "woman"}
 
 
 def test_the_same_seed_sees_the_same(faces, tmp_path):
