@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from evenclip.provenance import code_fingerprint
+from evenclip.code_fingerprint import code_fingerprint
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("label", "balance", "train", "embed", "evaluate", "summarize")

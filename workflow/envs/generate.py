@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+from evenclip.code_fingerprint import module_path, package_imports  # noqa: E402
 from evenclip.extras import distribution_of, normalise  # noqa: E402
-from evenclip.provenance import module_path, package_imports  # noqa: E402
 
 PYTHON = "3.11"
 CUDA = re.compile(r"(nvidia-|cuda-|triton$|torch$|torchvision$)")
