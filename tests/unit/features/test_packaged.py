@@ -99,7 +99,8 @@ def test_plain_open_clip_embeds_alike_on_another_path(folder: Path, tmp_path: Pa
     features = FeatureOptions(dtype="float32", device="cpu")
     compute_features(str(folder), data, tmp_path / "features", features, [], tmp_path / "state")
     options = {"model": str(folder), "init": str(folder), "fresh_projections": True, "precision": "fp32",
-               "freeze": ["image_trunk", "text_trunk"], "batch_size": 8, "samples_seen": 64, "device": "cpu"}  # fmt: skip
+               "freeze": ["image_trunk", "text_trunk"], "batch_size": 8, "samples_seen": 64,
+               "device": "cpu"}  # fmt: skip
     options = TrainOptions.parse(options, "test")
     train_models(data, weights, {0: tmp_path / "run"}, tmp_path / "state", options, features=tmp_path / "features")
     embed_sets({str(tmp_path / "run"): tmp_path / "embed"}, [EmbedSet("s", data, ())], EmbedOptions(device="cpu"))
