@@ -1,4 +1,4 @@
-"""Every stage that may run on a GPU keeps its tensors on one device: on a GPU where there is one, else a pretended one."""
+"""Every stage that may run on a GPU keeps its tensors on one device: a GPU, or where there is none a pretended one."""
 
 import json
 import shutil
