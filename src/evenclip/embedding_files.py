@@ -126,8 +126,8 @@ def read_embeddings(*paths: str | os.PathLike, data: str | os.PathLike | None = 
     Raises
     ------
     InputError
-        If a file cannot be read, is damaged or was made from other data; or naming the array that is missing, unknown, of a wrong shape or type,
-        not finite, or inconsistent with the others.
+        If a file cannot be read, is damaged or was made from other data; or naming the array that is missing, unknown,
+        of a wrong shape or type, not finite, or inconsistent with the others.
     """
     arrays: dict[str, np.ndarray] = {}
     for path in paths:
