@@ -151,6 +151,9 @@ def _check(
     if part != WHOLE and (options.columns or options.target_columns):
         what = "the values of annotated columns are those of all pairs, a part is not"
         raise InputError(what, "--part", "label the whole folder at once")
+    if options.unseen and not (options.columns or options.target_columns):
+        what = "what captions name and images do not show needs an image side from columns"
+        raise InputError(what, "option unseen", "name the columns with `columns` and `target_columns`")
     if attribute_set is not None and (twice := set(options.columns) & set(attribute_set.attributes)):
         what = f"'{min(twice)}' has an image side from a column and from a classifier"
         raise InputError(what, "option columns", "take it out of one of them")
