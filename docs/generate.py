@@ -159,6 +159,64 @@ def headline_table(study: str) -> str:
     return "\n".join([*lines, "", f"Study `{study}`: {about['seeds']} seeds. {_made(about)}"])
 
 
+DIFFERENCES = {
+    "retrieval and recognition": {
+        "text to image R@5": "retrieval/flickr8k_dev/text_to_image_recall_at_5",
+        "image to text R@5": "retrieval/flickr8k_dev/image_to_text_recall_at_5",
+        "objects": "recognition/flickr8k_dev_objects/acc1",
+        "professions": "zeroshot/idenprof/acc1",
+        "gender, dev": "recognition/flickr8k_dev_gender/acc1",
+        "gender, UTKFace": "recognition/utkface/acc1",
+    },
+    "bias": {
+        "AB max, balanced dev": "bias/flickr8k_dev/ab_max",
+        "AB max, dev as it is": "bias/flickr8k_dev_unbalanced/ab_max",
+        "AB max, UTKFace": "bias/utkface/ab_max",
+        "objects, gap of groups": "recognition/flickr8k_dev_objects/attribute_gap",
+        "RB random photos (+ = woman)": "bias/imagenet_sample/rb_signed",
+        "RB professions (+ = woman)": "bias/idenprof/rb_signed",
+    },
+    "caption against a copy with one word exchanged": {
+        kind: f"compositional/dev_swaps/{kind}" for kind in ("gender", "color", "attribute", "position", "posture")
+    },
+}
+"""Tables of paired differences of the photo study: column -> metric."""
+CONTROLS = [
+    ("m4", "random_subsample"), ("m4", "thin"), ("m4_preserve", "random_subsample"), ("m4_preserve", "m4"),
+    ("ahnm", "ahnm_unfair"), ("bo_k_clip", "m4"),
+]  # fmt: skip
+"""Runs, and what they are compared with beside the baseline."""
+
+
+def differences_tables(study: str) -> str:
+    """Paired differences between runs of a committed study: of each run to the baseline and to its controls."""
+    tested = {(row["metric"], row["run_a"], row["run_b"]): row for row in _rows(study, "tests.csv")}
+    runs = list(dict.fromkeys(run for row in tested.values() for run in (row["run_a"], row["run_b"])))
+    pairs = [(run, runs[0]) for run in runs[1:]]
+    pairs += [pair for pair in CONTROLS if set(pair) <= set(runs)]
+    text = []
+    for title, metrics in DIFFERENCES.items():
+        lines = [f"| {title} | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
+        means = {(row["run"], row["metric"]): float(row["mean"]) for row in _summary(study) if not row["group"]}
+        lines.append(f"| {runs[0]}, mean | {' | '.join(f'{means[runs[0], m]:.3f}' for m in metrics.values())} |")
+        for pair in pairs:
+            cells = [_difference(tested, metric, *pair) for metric in metrics.values()]
+            lines.append(f"| {pair[0]} - {pair[1]} | {' | '.join(cells)} |")
+        text.append("\n".join(lines))
+    about = _about(study)
+    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval]; bold = decided with Holm's correction"
+    return "\n\n".join([*text, f"{note} over all pairs of runs. {_made(about)}"])
+
+
+def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str, run: str, reference: str) -> str:
+    """Cell of a difference run - reference; the table has every pair in one of the two orders."""
+    forward = (metric, reference, run) in tested
+    sign, row = (1, tested[metric, reference, run]) if forward else (-1, tested[metric, run, reference])
+    low, high = sorted(sign * float(row[end]) for end in ("ci_low", "ci_high"))
+    cell = f"{sign * float(row['effect']):+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"**{cell}**" if row["p_t_holm"] and float(row["p_t_holm"]) < 0.05 else cell
+
+
 def claims_table(study: str) -> str:
     """What a committed study says of each claim, the negative answers too, and what it could not test."""
     entries = json.loads((RESULTS / study / "claims.json").read_text(encoding="utf-8"))
@@ -318,7 +376,7 @@ def methods_table() -> str:
 SECTIONS = {
     "graph_formats": graph_formats_table, "methods": methods_table, "headline": headline_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
-    "claims": claims_table, "layouts": layouts_table, "datasets": dataset_overview,
+    "claims": claims_table, "differences": differences_tables, "layouts": layouts_table, "datasets": dataset_overview,
     "dataset_sections": dataset_sections,
 }  # fmt: skip
 

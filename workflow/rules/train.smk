@@ -58,7 +58,8 @@ rule train:
         graph=lambda w: rules.graph.output if STUDY.runs[w.run].uses_graph(STUDY.config) else [],
         features=features_of(STUDY.config.training_data),
         stage_outputs=lambda w: STUDY.runs[w.run].stage_outputs(),
-        model=lambda w: [path for seed in seeds_of(w) for path in STUDY.runs[w.run].files(seed)],
+        # each once: Snakemake looks at every input for every output that it records
+        model=lambda w: list(dict.fromkeys(path for seed in seeds_of(w) for path in STUDY.runs[w.run].files(seed))),
     output:
         weights=of_job(f"{RESULTS}/train/{{run}}/seed{{seed}}/model.safetensors"),
         model=of_job(f"{RESULTS}/train/{{run}}/seed{{seed}}/model.json"),
