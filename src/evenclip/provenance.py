@@ -111,15 +111,12 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If there is a folder at ``path`` with files that this function did not put there, which would be replaced; if
-        there is no room, or ``path`` cannot be written.
+        If there is a folder at ``path`` with files that this function did not put there, or the output of another
+        stage, which would be replaced; if there is no room, or ``path`` cannot be written.
     """
     path = Path(path)
     with _one_line(path):
-        if path.exists() and not (path / MARK).exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(
-                "would be replaced, and was not made by evenclip", str(path), "name a new folder for --out"
-            )
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with only_writer(path):
             _clear_interrupted(path)
@@ -127,6 +124,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             try:
                 yield temporary
                 add_outputs(temporary)
+                check_replaceable(path, _stage_of(temporary) or "another stage")
                 os.chmod(temporary, 0o777 & ~_umask())
                 (temporary / MARK).touch()
                 if path.exists():
@@ -138,6 +136,23 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
                     os.replace(temporary, path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: Path, stage: str | None = None) -> None:
+    """Raise `InputError` if an output folder would replace what is not ours, or, given a ``stage``, another stage's."""
+    if path.exists() and not (path / MARK).exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError("would be replaced, and was not made by evenclip", str(path), "name a new folder for --out")
+    if stage is not None and _stage_of(path) not in (None, stage):
+        what = f"the output of stage '{_stage_of(path)}' would be replaced by that of {stage}"
+        raise InputError(what, str(path), "name a new folder for --out")
+
+
+def _stage_of(folder: Path) -> str | None:
+    """The stage that wrote a folder; None where no readable manifest says so."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("stage")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from evenclip.label_columns import label_columns
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError)
 """What pyarrow raises on damaged files."""
 
+MOST_COPIES = 1_000_000
+"""The largest weight and number of copies that is believed; `evenclip balance` writes 255 copies at most."""
+
 WEIGHTS_SCHEMA = pa.schema([("key", pa.string()), ("weight", pa.float32()), ("copies", pa.uint8())])
 
 QUARANTINE_SCHEMA = pa.schema([("name", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
@@ -177,20 +180,20 @@ def as_weights(values: pa.ChunkedArray, where: str, whole: bool = False) -> pa.C
     Raises
     ------
     InputError
-        For a type that is no number, and for a value, which it names, that is null, negative, not finite or, of copies,
-        not whole.
+        For a type that is no number, and for a value, which it names, that is null, negative, not finite, larger than
+        `MOST_COPIES` or, of copies, not whole.
     """
     values = _plain(values)
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         raise InputError(f"type is {values.type}, not a number", where, "write numbers of 0 or more")
-    numbers = values.cast(pa.float64())
-    allowed = pc.and_(pc.is_finite(numbers), pc.greater_equal(numbers, 0))
+    numbers = values.cast(pa.float64(), safe=False)  # integers beyond 2^53 are refused below
+    allowed = pc.and_(pc.less_equal(numbers, MOST_COPIES), pc.greater_equal(numbers, 0))  # NaN is neither
     if whole:
         allowed = pc.and_(allowed, pc.equal(numbers, pc.floor(numbers)))
     allowed = pc.fill_null(allowed, False)
     if not pc.all(allowed, min_count=0).as_py():
         odd = values.filter(pc.invert(allowed))[0].as_py()
-        wanted = "a whole number of 0 or more" if whole else "a finite number of 0 or more"
+        wanted = f"a {'whole ' if whole else ''}number from 0 to {MOST_COPIES:,}"
         raise InputError(f"{'null' if odd is None else odd} is not {wanted}", where, "mend it, or balance again")
     return numbers.cast(pa.int64()) if whole else numbers
 

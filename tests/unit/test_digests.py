@@ -98,6 +98,20 @@ def test_two_writers_of_one_output_refuse(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out2"]
 
 
+def test_the_output_of_another_stage_is_not_replaced(folder):
+    for stage in ("train", None):
+        with (
+            pytest.raises(InputError, match="the output of stage 'balance' would be replaced"),
+            atomic_folder(folder) as new,
+        ):
+            if stage:
+                Manifest(stage, {}, {}).write(new / "manifest.json")
+    assert read_table(folder / "weights.parquet").num_rows == 2 and len(list(folder.parent.iterdir())) == 1
+    with atomic_folder(folder) as new:
+        Manifest("balance", {}, {}).write(new / "manifest.json")
+    assert not (folder / "weights.parquet").exists()
+
+
 def test_what_a_killed_writer_left_is_cleared(tmp_path):
     old = tmp_path / ".out.abcdefgh.old" / "out"
     old.mkdir(parents=True)

@@ -257,7 +257,7 @@ def walk_files(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
         return
-    seen = set()
+    seen = {str(folder) for folder in root.resolve().parents}
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse_folder):
         if (real := os.path.realpath(folder)) in seen:
             folders.clear()

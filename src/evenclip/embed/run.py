@@ -20,7 +20,7 @@ from evenclip.model.images import decode_images, normalise
 from evenclip.model.towers import encode_image, encode_text, text_lengths, trim
 from evenclip.progress import track
 from evenclip.prompts import Prompts, read_prompts
-from evenclip.provenance import Manifest, atomic_folder
+from evenclip.provenance import Manifest, atomic_folder, check_replaceable
 
 CACHED_ROWS = 8192
 """Images whose trunk features are embedded at once."""
@@ -178,6 +178,8 @@ def embed_sets(
     prompts = {path: read_prompts(path) for path in prompt_files}
     for item in sets:
         read_manifest(item.data)  # says what is wrong with a folder that is none
+    for out in models.values():
+        check_replaceable(Path(out), "embed")
     inputs = {f"set {item.name}": item.data for item in sets} | {f"prompts {path}": path for path in prompt_files}
     inputs |= {f"features {name}": path for name, path in (features or {}).items()}
     load = (

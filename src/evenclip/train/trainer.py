@@ -25,7 +25,7 @@ from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip, create_clip, resolve_device, resolve_precision, save_clip
 from evenclip.model.trunks import draw_projections
 from evenclip.progress import track
-from evenclip.provenance import Manifest, atomic_folder
+from evenclip.provenance import Manifest, atomic_folder, check_replaceable
 from evenclip.tables import read_table, write_table
 from evenclip.train.checkpoint import SavedState, only_training
 from evenclip.train.data import Pairs, load_pairs
@@ -74,6 +74,8 @@ def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Pat
         Model, weights, data and features do not fit together, another process trains this model, the loss is no longer
         finite, or the outputs cannot be written.
     """
+    for out in outs.values():
+        check_replaceable(Path(out), "train")  # before a training that may be long
     device = resolve_device(options.device)
     asked, options = options, options.model_copy(update={"precision": resolve_precision(options.precision, device)})
     torch.set_num_threads(options.threads)

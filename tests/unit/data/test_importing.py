@@ -186,6 +186,8 @@ def test_hidden_files_and_links_to_parents_are_skipped(tmp_path, imported):
         tmp_path / "in", {"a.jpg": photo(1), ".b.jpg": b"", "__MACOSX/._a.jpg": b"", ".git/c.jpg": b""}
     )
     (folder / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "further_up").symlink_to("..", target_is_directory=True)
+    (tmp_path / "beside.jpg").write_bytes(photo(2))
     pairs, quarantine = imported(folder)
     assert (list(pairs), quarantine) == (["a"], {})
 

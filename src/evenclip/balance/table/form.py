@@ -179,6 +179,8 @@ def check_names(names: Iterable[str], where: str) -> None:
     """
     for name in names:
         if name == "utility" or LabelColumn.parse(name):
+            if name != name.strip():
+                raise InputError(f"column {name!r} begins or ends with a space", where, f"call it {name.strip()}")
             continue
         if near := _meant(name):
             instead = f"did you mean {near}? Otherwise rename the column, so that it cannot be mistaken"

@@ -95,6 +95,12 @@ def test_rows_without_keys_are_numbered_with_a_note(tmp_path):
     assert CliRunner().invoke(app, ["audit", str(tmp_path / "a.csv"), *options, *weighted]).exit_code == 0
 
 
+@pytest.mark.parametrize("column", ["target.nurse ", "sensitive.gender.woman\t"])
+def test_label_columns_that_end_with_a_space_are_errors(column):
+    with pytest.raises(InputError, match="begins or ends with a space"):
+        check_names(["key", column], "table")
+
+
 @pytest.mark.parametrize(
     ("column", "meant"),
     [

@@ -144,8 +144,11 @@ def test_gathering_refuses_what_are_no_weights(tmp_path):
     solve_cells([tmp_path / "cells.parquet"], tmp_path / "plan", BalanceOptions())
     for weights, message in (
         ({"weight": [0.5] * N, "copies": [1.5] * N}, "1.5 is not a whole number"),
-        ({"weight": [-0.5] * N, "copies": [1] * N}, "-0.5 is not a finite number"),
+        ({"weight": [-0.5] * N, "copies": [1] * N}, "-0.5 is not a number from 0"),
         ({"weight": [0.5] * N}, "column copies is missing"),
+        ({"weight": [0.5] * N, "copies": [1] * (N - 1) + [10**12]}, "1000000000000 is not a whole number from 0 to"),
+        ({"weight": [0.5] * N, "copies": [1] * (N - 1) + [2**62]}, "4611686018427387904 is not a whole number"),
+        ({"weight": [0.5] * (N - 1) + [1e308], "copies": [1] * N}, "1e.308 is not a number from 0 to"),
     ):
         pq.write_table(pa.table({"key": table["key"], **weights}), tmp_path / "weights.parquet")
         with pytest.raises(InputError, match=message):
