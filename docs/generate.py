@@ -159,7 +159,7 @@ def headline_table(study: str) -> str:
     return "\n".join([*lines, "", f"Study `{study}`: {about['seeds']} seeds. {_made(about)}"])
 
 
-DIFFERENCES = {
+PHOTOS = {
     "retrieval and recognition": {
         "text to image R@5": "retrieval/flickr8k_dev/text_to_image_recall_at_5",
         "image to text R@5": "retrieval/flickr8k_dev/image_to_text_recall_at_5",
@@ -180,9 +180,24 @@ DIFFERENCES = {
         kind: f"compositional/dev_swaps/{kind}" for kind in ("gender", "color", "attribute", "position", "posture")
     },
 }
-"""Tables of paired differences of the photo study: column -> metric."""
+WORLD = {
+    "pictures that leave it open": {
+        "AB max": "bias/world_ambiguous/ab_max",
+        "AB mean": "bias/world_ambiguous/ab_mean",
+        "RB (+ = zubbin)": "bias/world_unmarked/rb_signed",
+    },
+    "recognition and retrieval": {
+        "occupations": "zeroshot/world_people/acc1",
+        "occupations, worst group": "bias/world_people/worst_group_accuracy",
+        "image to text R@1": "retrieval/world_mixed/image_to_text_recall_at_1",
+        "text to image R@5": "retrieval/world_mixed/text_to_image_recall_at_5",
+    },
+}
+DIFFERENCES = {"photos": PHOTOS, "preserve": WORLD, "preserve_unseen": WORLD}
+"""Tables of paired differences of a study: column -> metric."""
 CONTROLS = [
-    ("m4", "random_subsample"), ("m4", "thin"), ("m4_preserve", "random_subsample"), ("m4_preserve", "m4"),
+    ("m4", "random_subsample"), ("m4", "thin"), ("m4_preserve", "random_subsample"), ("m4_preserve", "thin"),
+    ("m4_preserve", "m4"),
     ("ahnm", "ahnm_unfair"), ("bo_k_clip", "m4"),
 ]  # fmt: skip
 """Runs, and what they are compared with beside the baseline."""
@@ -195,7 +210,7 @@ def differences_tables(study: str) -> str:
     pairs = [(run, runs[0]) for run in runs[1:]]
     pairs += [pair for pair in CONTROLS if set(pair) <= set(runs)]
     text = []
-    for title, metrics in DIFFERENCES.items():
+    for title, metrics in DIFFERENCES[study].items():
         lines = [f"| {title} | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
         means = {(row["run"], row["metric"]): float(row["mean"]) for row in _summary(study) if not row["group"]}
         lines.append(f"| {runs[0]}, mean | {' | '.join(f'{means[runs[0], m]:.3f}' for m in metrics.values())} |")
