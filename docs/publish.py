@@ -12,8 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from evenclip.code_fingerprint import code_fingerprint
+
 ROOT = Path(__file__).resolve().parents[1]
-TABLES = ("summary.csv", "tests.csv", "claims.json")
+STAGES = ("label", "balance", "train", "embed", "evaluate", "summarize")
+TABLES = ("summary.csv", "seeds.csv", "tests.csv", "claims.json")
 FIGURES = ("bias_quality-*.png", "stages-*.png")  # bias against quality; bias along trainings of two stages
 # the tables of docs/results/README.md show these; docs/results/<study>/summary.csv has all
 HEADLINES = re.compile(
@@ -50,6 +53,8 @@ def publish(study: str) -> None:
         "date": max(m["ended"] for m in made)[:10],
         "machine": machine(),
         "commit": ", ".join(sorted(commits)),
+        "code": {stage: code_fingerprint(f"evenclip.{stage}") for stage in STAGES},
+        "training_seconds": round(sum(m["seconds"] for m in made)),
         "seeds": max(int(row["n_seeds"] or 0) for row in rows),
         "shown": list(dict.fromkeys(row["metric"] for row in rows if HEADLINES.fullmatch(row["metric"]))),
     }

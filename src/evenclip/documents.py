@@ -87,6 +87,18 @@ class BalanceManifest(StageManifest):
     """`balance/<strategy>/manifest.json`."""
 
 
+class KeptPart(Document):
+    """What balancing left of a group, of a label, or of a pair of both."""
+
+    group: str | None
+    label: str | None
+    rows: Count
+    before: float
+    realised: float
+    kept: float
+    effective_rows: float
+
+
 class Certificate(Document):
     """`balance/<strategy>/report.json`."""
 
@@ -99,6 +111,8 @@ class Certificate(Document):
     realised_rb: float | None
     realised_ab: float | None
     kept_min: float
+    kept: list[KeptPart]
+    warnings: list[str]
     relative_gap: float | None
     feasible: bool
 

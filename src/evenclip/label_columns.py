@@ -8,6 +8,9 @@ from typing import Self
 ROLES = ("sensitive", "target", "proxy")
 """Roles of label columns: a perceived group, what must not go with a group, a further variable that goes with it."""
 
+NOBODY, ABSTAINS = "nobody", "abstains"
+"""How a calibration set says that no group is shown, and that the classifier gave no answer."""
+
 _LABEL_COLUMN = re.compile(rf"(?:(?P<side>image|text)\.)?(?P<role>{'|'.join(ROLES)})\.(?P<name>.+)", re.DOTALL)
 
 

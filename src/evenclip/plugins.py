@@ -3,7 +3,7 @@
 A part that is too large for a module is a sub-package.
 
 A family is a package whose ``__init__`` calls ``modules_of(__name__)`` and reads what it needs off the modules. So a
-part is added by adding its file, and no list has to name it. `evenclip.provenance.code_fingerprint` knows this call:
+part is added by adding its file, and no list has to name it. `evenclip.code_fingerprint` knows this call:
 all modules of such a package belong to the code of whoever imports the package.
 """
 

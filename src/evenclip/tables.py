@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evenclip.digests import check_output
+from evenclip.digests import check_output, fingerprint
 from evenclip.errors import InputError
 from evenclip.label_columns import label_columns
 
@@ -273,6 +273,11 @@ def check_unique_keys(keys: pa.ChunkedArray, where: str) -> None:
         counts = keys.value_counts()
         first = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")[0].as_py()
         raise InputError(f"the key '{first}' occurs more than once", f"{where}, column key", "make keys unique")
+
+
+def digest_of_keys(keys: pa.Array | pa.ChunkedArray) -> str:
+    """The `fingerprint` of a set of keys, whatever their order."""
+    return fingerprint(sorted(keys.to_pylist()))
 
 
 def write_table(table: pa.Table, path: str | os.PathLike) -> None:

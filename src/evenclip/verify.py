@@ -210,6 +210,7 @@ class _FiguresCheck:
     def __call__(self, verification: Verification, fast: bool) -> None:
         try:
             listed = _read_json(self.path)
+            check_digest(listed, self.path)
         except InputError as error:
             verification.differences.append(_line(error))
             return

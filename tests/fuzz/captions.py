@@ -56,10 +56,11 @@ def _read(name: str, content: bytes) -> tuple[dict[str, list[str]], list[str]] |
         options = ImportOptions(layout="folder", captions=name)
         try:
             with Source(folder) as source:
-                images, rejects = read_captions(source, options)
+                captions = read_captions(source, options)
         except InputError:
             return None
-    return {image: row.captions for image, row in images.items()}, [reject.name for reject in rejects]
+    images = {image: row.captions for image, row in captions.images.items()}
+    return images, [reject.name for reject in captions.malformed]
 
 
 def _written(name: str, captions: list[str]) -> bytes:

@@ -64,7 +64,7 @@ def seal(results: Path) -> None:
     path = results / "study.json"
     study = json.loads(path.read_text())
     for name in sorted(study["files"], key=lambda name: name.endswith("manifest.json")):
-        _sign(results / name)
+        sign(results / name)
     study["files"] = {name: sha256_file(results / name) for name in study["files"] if (results / name).is_file()}
     with open(results / "summary.csv", encoding="utf-8", newline="") as file:
         rows = Counter(row["run"] for row in csv.DictReader(file))
@@ -72,7 +72,7 @@ def seal(results: Path) -> None:
     write_json(study | {"fingerprint": study_fingerprint(study)}, path)
 
 
-def _sign(path: Path) -> None:
+def sign(path: Path) -> None:
     """Bring a document's digest, and a manifest's record of its outputs, up to date."""
     document = json.loads(path.read_text()) if path.suffix == ".json" and path.is_file() else None
     if isinstance(document, dict) and "digest" in document:

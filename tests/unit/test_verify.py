@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evenclip.card import write_study_cards
+from evenclip.digests import with_digest
 from evenclip.errors import InputError
+from evenclip.graph import GraphOptions, GraphSource, build_graph
 from evenclip.verify import dvc_md5, verify
 from support.example_study import seal
 
@@ -25,7 +28,8 @@ def test_a_whole_study_is_as_written(study_folder):
 
 @pytest.mark.parametrize("name", [
     "balance/m4/weights.parquet", "label/world.parquet", "summary.csv", "train/m4/seed0/manifest.json",
-    "evaluate/m4/seed0/people.json", "study.json", "balance/none/report.json",
+    "evaluate/m4/seed0/people.json", "study.json", "balance/none/report.json", "card/m4/card.html", "card/m4/card.md",
+    "card/m4/card.json", "card/none/manifest.json",
 ])  # fmt: skip
 def test_a_flipped_byte_is_named(study_folder, name):
     flip(study_folder / name)
@@ -85,6 +89,30 @@ def test_a_checkout_is_compared_with_dvc_lock(tmp_path):
     for path in (tmp_path, tmp_path / "out" / "sub"):
         with pytest.raises(InputError, match="its MD5 sum is not that in"):
             verify(path)
+
+
+def test_graph_statistics_and_figures_are_compared(study_folder):
+    data = study_folder.parent.parent / "data/world/train"
+    build_graph([GraphSource("captions", data)], study_folder / "graph", data, GraphOptions())
+    (study_folder / "figures").mkdir()
+    (study_folder / "report.html").write_text("1")
+    listed = with_digest({"page": hashlib.sha256(b"1").hexdigest(), "figures": {}})
+    (study_folder / "figures/figures.json").write_text(json.dumps(listed))
+    verify(study_folder)
+    for name in ("graph/graph.json", "figures/figures.json"):
+        content = (study_folder / name).read_bytes()
+        (study_folder / name).write_bytes(content.replace(b"1", b"2"))
+        with pytest.raises(InputError, match=name):
+            verify(study_folder)
+        (study_folder / name).write_bytes(content)
+
+
+def test_a_card_of_an_older_study_is_named(study_folder):
+    write_study_cards(study_folder, study_folder / "card")
+    study = study_folder / "study.json"
+    study.write_text(study.read_text() + "\n")  # the same content, written anew
+    with pytest.raises(InputError, match=r"card/m4/manifest.json: its input study, .* has changed"):
+        verify(study_folder)
 
 
 def test_what_nobody_recorded_cannot_be_verified(tmp_path):

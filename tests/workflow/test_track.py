@@ -17,7 +17,7 @@ from evenclip.report import write_report
 from evenclip.results import StudyResults
 from evenclip.track import sync
 from evenclip.track.plan import metric_name, plan_study, thin
-from support.example_study import EFFECT, SEEDS, STRATEGIES, example_metrics, seal
+from support.example_study import EFFECT, SEEDS, STRATEGIES, example_metrics, seal, sign
 
 pytestmark = pytest.mark.workflow
 KEYS = {"report", *STRATEGIES, *(f"{name}/seed{seed}" for name in STRATEGIES for seed in SEEDS)}
@@ -107,11 +107,13 @@ def test_a_changed_card_alone_makes_a_new_model_version(study_folder: Path, uri:
     receipt(study_folder, uri)
     path = study_folder / "card" / "m4" / "card.md"
     path.write_text(path.read_text() + "\nmade on another day\n")  # replaces the run, and is no new content
+    sign(path.with_name("manifest.json"))
     receipt(study_folder, uri)
     client = MlflowClient(uri)
     assert [version.version for version in client.search_model_versions("name='demo.m4'")] == [1]
     path = study_folder / "card" / "m4" / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0" * 16}))
+    sign(path.with_name("manifest.json"))
     receipt(study_folder, uri)
     versions = {
         version.version: version.tags["evenclip.fingerprint"]

@@ -1,8 +1,8 @@
 """Write environment.yml and workflow/envs/*.yaml with the versions of requirements.txt; tests fail where they drift.
 
-Reads pyproject.toml, requirements.txt, the rules, and the imports of the code that the rules run. `python
-workflow/envs/generate.py`; `--without-cuda` instead prints the lock without torch and its CUDA packages, for installs
-that take another build of torch.
+Reads pyproject.toml, requirements.txt, requirements-photos.txt, the rules, and the imports of the code that the rules
+run. `python workflow/envs/generate.py`; `--without-cuda` instead prints the lock without torch and its CUDA packages,
+for installs that take another build of torch.
 
 The packages come from PyPI inside the conda environments too: the same versions however evenclip is installed.
 """
@@ -15,11 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+from evenclip.code_fingerprint import module_path, package_imports  # noqa: E402
 from evenclip.extras import distribution_of, normalise  # noqa: E402
-from evenclip.provenance import module_path, package_imports  # noqa: E402
 
 PYTHON = "3.11"
 CUDA = re.compile(r"(nvidia-|cuda-|triton$|torch$|torchvision$)")
+LOOKUPS = {"resources.files", "importlib.util.find_spec"}
+"""Calls by which code needs a library without importing it: for its files, or for another library to import."""
 HEADER = "# Written by workflow/envs/generate.py from pyproject.toml and requirements.txt (make lock); do not edit.\n"
 BLOCKS = {"STUDY.config.data": ("evenclip.data.importing", "evenclip.data.world.synthesize")}
 """Modules of the rule whose code depends on the study: how a data set is made."""
@@ -60,15 +62,15 @@ def distributions_of(stage: str, stages: set[str]) -> set[str]:
 
 
 def imported(tree: ast.Module) -> set[str]:
-    """Modules outside the standard library that a module imports, or takes files of, anywhere."""
+    """Modules outside the standard library that a module imports, looks for, or takes files of, anywhere."""
     modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "resources.files":
-            modules.add(ast.literal_eval(node.args[0]))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in LOOKUPS:
+            modules |= {word.value for word in node.args[:1] if isinstance(word, ast.Constant)}
     return {module for module in modules if module.split(".")[0] not in sys.stdlib_module_names}
 
 
@@ -103,14 +105,15 @@ def environment(name: str, packages: list[str], versions: dict[str, str]) -> str
 def files() -> dict[Path, str]:
     """Every generated file with its text."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    versions = locked_versions((ROOT / "requirements.txt").read_text())
-    direct = requirements(project, "all")
+    locks = [(ROOT / name).read_text() for name in ("requirements.txt", "requirements-photos.txt")]
+    versions = locked_versions("\n".join(locks))
+    direct = requirements(project, "all", "photos")
     stages = stages_by_environment()
     everywhere = set().union(*stages.values())
     needed = {
         name: set().union(*(distributions_of(stage, everywhere) for stage in stages[name])) for name in sorted(stages)
     }
-    everything = environment("evenclip", direct, versions) + "      - --editable .\n"
+    everything = environment("evenclip", requirements(project, "all"), versions) + "      - --editable .\n"
     return {ROOT / "environment.yml": everything} | {
         ROOT / f"workflow/envs/{name}.yaml": environment(
             f"evenclip-{name}", [package for package in direct if normalise(package) in distributions], versions

@@ -1,6 +1,7 @@
 rule data:
     input:
         source=ancient(lambda w: STUDY.config.data[w.dataset].raw_files()),  # params.listing says whether it has changed
+        made_from=lambda w: STUDY.config.data[w.dataset].made_from(w.split),
     output:
         manifest="data/{dataset}/{split}/manifest.json",
     wildcard_constraints:

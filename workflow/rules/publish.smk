@@ -18,6 +18,7 @@ rule summarize:
         claims=STUDY.config.claims,
     output:
         summary=f"{RESULTS}/summary.csv",
+        seeds=f"{RESULTS}/seeds.csv",
         tests=f"{RESULTS}/tests.csv",
         claims=f"{RESULTS}/claims.json",
         study=f"{RESULTS}/study.json",
@@ -44,6 +45,7 @@ rule card:
         **rules.summarize.output,
     output:
         cards=expand(f"{RESULTS}/card/{{run}}/card.{{kind}}", run=STUDY.runs, kind=["html", "md", "json"]),
+        manifests=expand(f"{RESULTS}/card/{{run}}/manifest.json", run=STUDY.runs),
     params:
         results=input_folder("summary"),
         folder=lambda w, output: Path(output.cards[0]).parent.parent,

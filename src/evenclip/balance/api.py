@@ -57,15 +57,16 @@ def audit(
     labels: Sequence[str] = (),
     key: str | None = None,
     seed: int = 0,
+    calibration: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Measure representation and association bias of a table, before and after weighting.
 
-    Parameters are those of `balance`; ``weights`` is weights.parquet, or its content. Returns what
-    `evenclip.balance.audit.audit` does.
+    Parameters are those of `balance`; ``weights`` is weights.parquet, or its content; ``calibration`` is a calibration
+    set, for a correction of label noise. Returns what `evenclip.balance.audit.audit` does.
     """
     source = _source(table, attributes, labels, key)
-    return audit_source(source, weights, BalanceOptions.parse(options, "audit"), seed=seed)
+    return audit_source(source, weights, BalanceOptions.parse(options, "audit"), seed=seed, calibration=calibration)
 
 
 def _source(table: Any, attributes: Sequence[str], labels: Sequence[str], key: str | None) -> Source:

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
+from evenclip.balance.calibration import read_calibration
 from evenclip.balance.kept import kept_shares, warnings_of
+from evenclip.balance.label_noise import CorrectedMeasure
 from evenclip.balance.moments import label_matrix
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.problem import contrasts_of
@@ -40,6 +42,7 @@ def audit(
     seed: int = 0,
     n_bootstrap: int = N_BOOTSTRAP,
     min_group: int = MIN_GROUP,
+    calibration: Any = None,
 ) -> dict[str, Any]:
     """Data RB and AB (paper: M4, section 2) as the data came, under ``weight``, and with rows shown ``copies`` times.
 
@@ -56,6 +59,9 @@ def audit(
         Of the 95 % percentile intervals.
     min_group : int
         Pairs with fewer rows inside or outside the group are marked `insufficient` and left out of the maxima.
+    calibration : path or table, optional
+        Annotated rows that a classifier labelled too, with `attribute`, `truth` and `perceived`; see
+        `evenclip.balance.calibration`. RB and AB of these attributes are then given corrected for its errors as well.
 
     Returns
     -------
@@ -63,7 +69,8 @@ def audit(
         JSON-able: `rb`, `ab` ({stage: {value, ci_low, ci_high}}), `crossings` (AB by the sides that group and label
         were read from, e.g. `image-text`), `ess`, `design_effect`, `retained_share`, `groups`, `associations` (one
         entry per group and label, with standardised mean differences), `kept` (what is left of each label, group and
-        pair, worst first) and `warnings`.
+        pair, worst first), `corrected` (RB, AB, groups and associations corrected for label noise, with intervals that
+        cover the sampling of the calibration set, and its quality by attribute; None without one) and `warnings`.
     """
     options = options or BalanceOptions()
     source = Source(labels)
@@ -72,17 +79,31 @@ def audit(
         owner, count, stages = _weighted_cells(source, rows, weights, cells)
     contrasts = contrasts_of(cells, options.attribute_coding, options.target)
     measure = _Measure(cells, contrasts, owner, min_group)
+    confusions = [] if calibration is None else read_calibration(calibration)
+    corrected = [CorrectedMeasure(c, cells, contrasts, owner, count, measure.enough) for c in confusions]
     rng = np.random.default_rng(seed)
+    (calibration_rng,) = rng.spawn(1)
     draws = {name: [] for name in stages}
+    corrected_draws = {name: [] for name in stages}
     for start in range(0, n_bootstrap, _BLOCK):
         size = min(_BLOCK, n_bootstrap - start)
         resampled = rng.multinomial(cells.n, count / cells.n, size=size).astype(float)
         for name, weight in stages.items():
             draws[name].append(measure(resampled * weight))
+        if corrected:
+            drawn = [m(resampled, stages, m.confusion.draw(calibration_rng, size)) for m in corrected]
+            for name in stages:
+                corrected_draws[name].append(_merged([by_stage[name] for by_stage in drawn]))
     points = {name: measure((count * weight)[None, :]) for name, weight in stages.items()}
     intervals = {name: measure.interval(points[name], parts) for name, parts in draws.items()}
     sizes = {"n": cells.n, "n_cells": len(cells), "n_bootstrap": n_bootstrap, "min_group": min_group}
-    return sizes | _spread(count, stages) | _summary(measure, points, intervals) | _kept(measure, count, stages)
+    result = sizes | _spread(count, stages) | _summary(measure, points, intervals) | {"corrected": None}
+    if corrected:
+        by_attribute = [measured.point(stages) for measured in corrected]
+        points = {name: _merged([by_stage[name] for by_stage in by_attribute]) for name in stages}
+        intervals = {name: measure.interval(points[name], parts) for name, parts in corrected_draws.items()}
+        result["corrected"] = _corrected(measure, corrected, points, intervals)
+    return result | _kept(measure, count, stages)
 
 
 class _Measure:
@@ -202,14 +223,51 @@ def _spread(count: np.ndarray, stages: dict[str, np.ndarray]) -> dict[str, float
     return {"ess": ess, "design_effect": n / ess, "retained_share": float(count[weight > 0].sum() / n)}
 
 
+def _estimate(
+    points: dict[str, Bias], intervals: dict[str, dict], stage: str, field: str, *index: int
+) -> dict[str, float | None]:
+    """A value with its interval; None where it cannot be measured, or where nothing was drawn."""
+    return {"value": number(getattr(points[stage], field)[(0, *index)])} | _bounds(intervals[stage][field], *index)
+
+
+def _bounds(interval: np.ndarray | None, *index: int) -> dict[str, float | None]:
+    low, high = (number(interval[(side, *index)]) if interval is not None else None for side in (0, 1))
+    return {"ci_low": low, "ci_high": high}
+
+
+def _merged(parts: Sequence[Bias]) -> Bias:
+    """Bias of contrasts that were measured one attribute at a time: each part is undefined outside its attribute."""
+    share, association = parts[0].share, parts[0].association
+    for part in parts[1:]:
+        share = np.where(part.counted, part.share, share)
+        association = np.where(part.counted[:, None], part.association, association)
+    return Bias(share, association, parts[0].target, np.logical_or.reduce([part.counted for part in parts]))
+
+
+def _corrected(
+    measure: _Measure, corrected: Sequence[CorrectedMeasure], points: dict[str, Bias], intervals: dict[str, dict]
+) -> dict[str, Any]:
+    """RB, AB, groups and associations of the calibrated attributes, and the quality of the calibration."""
+    chosen = np.flatnonzero(np.logical_or.reduce([part.counted for part in corrected]))
+    names = [contrast.name for contrast in measure.contrasts]
+    maxima = {name: {stage: _estimate(points, intervals, stage, name) for stage in points} for name in ("rb", "ab")}
+    groups = [
+        {"group": names[k]} | {stage: _estimate(points, intervals, stage, "share", k) for stage in points}
+        for k in chosen
+    ]
+    associations = [
+        {"group": names[k], "label": label}
+        | {stage: _estimate(points, intervals, stage, "association", k, r) for stage in points}
+        for k in chosen
+        for r, label in enumerate(measure.label_names)
+    ]
+    attributes = [part.describe() for part in corrected]
+    return maxima | {"attributes": attributes, "groups": groups, "associations": associations}
+
+
 def _summary(measure: _Measure, points: dict[str, Bias], intervals: dict[str, dict]) -> dict[str, Any]:
     def estimate(stage: str, field: str, *index: int) -> dict[str, float | None]:
-        value = number(getattr(points[stage], field)[(0, *index)])
-        return {"value": value} | bounds(intervals[stage][field], *index)
-
-    def bounds(interval: np.ndarray | None, *index: int) -> dict[str, float | None]:
-        low, high = (number(interval[(side, *index)]) if interval is not None else None for side in (0, 1))
-        return {"ci_low": low, "ci_high": high}
+        return _estimate(points, intervals, stage, field, *index)
 
     def status(k: int) -> str:
         return "ok" if measure.enough[k] else "insufficient"
@@ -233,7 +291,7 @@ def _summary(measure: _Measure, points: dict[str, Bias], intervals: dict[str, di
     for name, chosen in measure.crossings.items():
         crossings[name] = {
             stage: {"value": number(largest(np.where(chosen, point.strength[0], np.nan).ravel()))}
-            | bounds(intervals[stage][name])
+            | _bounds(intervals[stage][name])
             for stage, point in points.items()
         }
     return maxima | {"crossings": crossings, "groups": groups, "associations": associations}

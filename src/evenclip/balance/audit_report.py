@@ -23,6 +23,7 @@ def as_text(audit: dict[str, Any]) -> str:
         _row("RB (largest deviation of a share)", [_estimate(audit["rb"][stage]) for stage in stages]),
         _row("AB (largest association)", [_estimate(audit["ab"][stage]) for stage in stages]),
     ]
+    lines += _corrected_lines(audit["corrected"], stages)
     for sides, row in audit["crossings"].items():
         group_side, label_side = sides.split("-")
         name = f"AB of groups by {group_side}, labels by {label_side}"
@@ -40,6 +41,24 @@ def as_text(audit: dict[str, Any]) -> str:
             lines.append(_row(part_name(part), [*shares, f"{part['kept']:.2f}", f"{part['effective_rows']:.1f}"]))
     lines += [f"warning: {warning}" for warning in audit["warnings"]]
     return "\n".join(lines)
+
+
+def _corrected_lines(corrected: dict[str, Any] | None, stages: list[str]) -> list[str]:
+    """RB and AB corrected for label noise, and what the correction rests on; nothing without a calibration set."""
+    if corrected is None:
+        return []
+    names = ", ".join(row["attribute"] for row in corrected["attributes"])
+    lines = [
+        _row(f"{bias.upper()} of {names}, corrected", [_estimate(corrected[bias][stage]) for stage in stages])
+        for bias in ("rb", "ab")
+    ]
+    for row in corrected["attributes"]:
+        accuracy = UNDEFINED if row["accuracy"]["value"] is None else f"{row['accuracy']['value']:.3f}"
+        silent = f"abstains on {row['abstains_in_calibration']:.1%} of them, on {row['abstains']:.1%} of this table"
+        quality = f"{row['n_calibrated']} calibrated rows, accuracy {accuracy} where it answers"
+        line = f"  {row['attribute']}: {quality}; {silent}"
+        lines.append(f"{line}; correction {UNDEFINED}: {row['undefined']}" if row["undefined"] else line)
+    return lines
 
 
 def _mark(row: dict[str, Any]) -> str:

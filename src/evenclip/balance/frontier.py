@@ -151,24 +151,28 @@ def write_frontier(points: Sequence[Mapping[str, Any]], folder: Path) -> None:
 def _draw(figure: Any, points: Sequence[Mapping[str, Any]]) -> None:
     """Three panels over the kept share of the worst label: a colour per tolerance, a marker per eps_rel."""
     feasible = [point for point in points if point["kept"] is not None]
-    tolerances = list(dict.fromkeys(point["preserve_tolerance"] for point in feasible if not point["chosen"]))
-    widths = sorted({point["eps_rel"] for point in feasible if not point["chosen"]})
+    compared = [point for point in feasible if not point["chosen"]]
+    tolerances = list(dict.fromkeys(point["preserve_tolerance"] for point in compared))
+    colors = {tolerance: f"C{number}" for number, tolerance in enumerate(tolerances)}
+    markers = dict(zip(sorted({point["eps_rel"] for point in compared}), "os^Dv<>P", strict=False))
+    hollow = {"linestyle": "", "fillstyle": "none", "markersize": 6, "markeredgewidth": 1.2}  # shows what lies below
     panels = {"ab": "association bias (AB)", "ess": "effective sample size / rows", "copies": "most copies of a row"}
     for axes, (field, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for number, tolerance in enumerate(tolerances):
-            for eps_rel, marker in zip(widths, "os^Dv<>P", strict=False):
-                part = [p for p in feasible if (p["preserve_tolerance"], p["eps_rel"]) == (tolerance, eps_rel)]
-                part = [p for p in part if not p["chosen"]]
-                name = "not preserved" if tolerance is None else f"preserved within {tolerance:g}"
-                label = f"{name}, eps_rel {eps_rel:g}"
-                axes.plot([p["kept"] for p in part], [p[field] for p in part], marker, color=f"C{number}", label=label,
-                          markersize=5, alpha=0.6)  # fmt: skip
+        for point in compared:
+            color, marker = colors[point["preserve_tolerance"]], markers.get(point["eps_rel"], "x")
+            axes.plot(point["kept"], point[field], marker=marker, color=color, **hollow)
         for point in feasible:
             if point["chosen"]:
-                axes.plot(point["kept"], point[field], "*", color="black", markersize=13, label="chosen")
+                axes.plot(point["kept"], point[field], "*", color="black", markersize=12, clip_on=False, zorder=3)
         axes.set_xlabel("kept share of the worst label")
-        axes.set_ylabel(title)
+        axes.set_title(title, fontsize=10)
         axes.set_xlim(0, max(1.05, axes.get_xlim()[1]))
         axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
+        axes.grid(color="0.9", linewidth=0.6)
+    names = {"not preserved" if t is None else f"preserved within {t:g}": colors[t] for t in tolerances}
+    handles = [axes.plot([], [], marker="s", color=c, linestyle="", label=name)[0] for name, c in names.items()]
+    handles += [
+        axes.plot([], [], marker=m, color="0.3", label=f"eps_rel {e:g}", **hollow)[0] for e, m in markers.items()
+    ]
+    handles += axes.plot([], [], "*", color="black", markersize=11, label="chosen")
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)

@@ -11,6 +11,7 @@ from evenclip.balance.realise import Plan
 from evenclip.balance.solvers.exact import FEASIBLE_RESIDUAL
 from evenclip.balance.strategies.base import Balanced, blocking
 from evenclip.bias import Bias
+from evenclip.label_columns import LabelColumn
 
 
 def describe(balanced: Balanced) -> dict[str, Any]:
@@ -87,12 +88,14 @@ def _shown(plan: Plan) -> float:
 
 
 def _groups(problem: Problem, bias: dict[str, Bias]) -> list[dict[str, Any]]:
-    rows = []
+    rows, cells = [], problem.cells
+    columns = {LabelColumn.parse(column).short_name: column for column in cells.columns.sensitive}
     for k, contrast in enumerate(problem.contrasts):
         counts = {
-            f"n_{side}": int(problem.cells.count[mask].sum())
+            f"n_{side}": int(cells.count[mask].sum())
             for side, mask in (("inside", contrast.inside), ("outside", contrast.outside))
         }
+        counts["n_not_known"] = int(cells.count[~cells.known(columns[contrast.name])].sum())
         shares = {f"share_{name}": number(measured.share[k]) for name, measured in bias.items()}
         rows.append({"group": contrast.name, "coding": contrast.coding, "target": contrast.target} | counts | shares)
     return rows

@@ -24,6 +24,7 @@ from evenclip.balance.table.cells import Cells, count_cells
 from evenclip.balance.table.coding import CodedBatch, CodedRows
 from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
 from evenclip.balance.table.source import Source, ahead
+from evenclip.digests import read_manifest_file
 from evenclip.provenance import Manifest, atomic_folder, peak_memory_mb, write_json
 from evenclip.tables import WEIGHTS_SCHEMA, parquet_writer
 
@@ -74,8 +75,20 @@ def balance(
                 from evenclip.balance.frontier import frontier, write_frontier
 
                 write_frontier(frontier(balanced, grid), folder)
-            manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))
+            manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells), **labelled_pairs(source))
     return report
+
+
+def labelled_pairs(source: Source) -> dict[str, Any]:
+    """The entry "labelled" of the manifest: which data was labelled, and which of its pairs labelling dropped.
+
+    Empty if the table is not one that `evenclip label` wrote. A training compares its own data with this entry.
+    """
+    manifests = [read_manifest_file(path.with_suffix(".json")) or {} for path in source.paths]
+    if len(manifests) != 1 or manifests[0].get("stage") != "label" or "data" not in manifests[0].get("inputs", {}):
+        return {}
+    dropped = {name: manifests[0][name] for name in ("n_dropped", "dropped_keys") if name in manifests[0]}
+    return {"labelled": {"data": manifests[0]["inputs"]["data"]["sha256"], **dropped}}
 
 
 def manifest_inputs(source: Source, name: str) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evenclip.balance.kept import part_name
 from evenclip.bias import UNDEFINED
 from evenclip.card.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.card.model import one_model
@@ -19,6 +20,7 @@ from evenclip.stage_outputs import read_document
 from evenclip.train.options import TrainOptions
 
 OVER_EXAMPLES = "over the examples (Wilson's for shares, bootstrap for others)"
+MOST_KEPT = 12  # parts of the data on a card, the least kept first
 WORDING = ("_prompt_mean", "_prompt_range")  # shown in the row of the metric itself
 
 
@@ -57,8 +59,23 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What balancing left of a group or of a label: its shares of the examples as they came and as shown."""
+
+    name: str
+    rows: int
+    before: float
+    realised: float
+    kept: float
+    effective_rows: float
+
+
+@dataclass(frozen=True)
 class Card:
-    """Content of a bias card."""
+    """Content of a bias card.
+
+    ``kept`` has the groups and labels of the training data, the least kept first; ``warnings`` are those of balancing.
+    """
 
     name: str
     kind: str
@@ -69,6 +86,8 @@ class Card:
     data: list[dict[str, str]]
     facts: dict[str, str]
     reference: str = ""
+    kept: list[Kept] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     identity: list[Any] = field(default_factory=list)
 
     @property
@@ -110,6 +129,8 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
         data=[_data(name, document["manifest"]) for name, document in documents.items()],
         facts=_training_facts(trainings) | _balance_facts(study.strategies[run.strategy]),
         reference=first if run.name != first else "",
+        kept=_kept(study.strategies[run.strategy]),
+        warnings=study.strategies[run.strategy]["warnings"],
         identity=[trainings[seed]["fingerprint"] for seed in run.seeds],
     )
 
@@ -219,6 +240,15 @@ def _balance_facts(report: dict[str, Any]) -> dict[str, str]:
         f"{name} of the data": f"{_bias(before)} before balancing, {_bias(shown)} as shown in training"
         for name, (before, shown) in values.items()
     }
+
+
+def _kept(report: dict[str, Any]) -> list[Kept]:
+    """Groups and labels, the least kept first; none where every part keeps its share, as without balancing."""
+    parts = [part for part in report["kept"] if not (part["group"] and part["label"])]
+    if all(math.isclose(part["kept"], 1) for part in parts):
+        return []
+    columns = ("rows", "before", "realised", "kept", "effective_rows")
+    return [Kept(part_name(part), **{name: part[name] for name in columns}) for part in parts[:MOST_KEPT]]
 
 
 def _bias(value: float | None) -> str:

@@ -193,6 +193,10 @@ def audit(
     label: Labels = [],  # noqa: B006
     key: Key = None,
     weights: Annotated[Path | None, typer.Option(help="weights.parquet of the same rows.")] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Annotated rows with attribute, truth, perceived: corrects RB and AB for label noise."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     figures: Annotated[
         Path | None, typer.Option(help="Folder for love plot and heat map (PNG) and audit.html.")
@@ -210,7 +214,7 @@ def audit(
 
     options = BalanceOptions.from_arguments([*option, *_target_option(target)], "audit")
     source = _source(table, attribute, label, key)
-    result = audit_labels(source, weights, options, seed=seed)
+    result = audit_labels(source, weights, options, seed=seed, calibration=calibration)
     print(json.dumps(result, indent=1) if as_json else as_text(result))
     if figures:
         from evenclip.balance.audit_report import write_figures

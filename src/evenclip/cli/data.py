@@ -46,6 +46,37 @@ def data_import(
     import_dataset(source, out, split, ImportOptions.from_arguments(option))
 
 
+@app.command("annotate")
+def data_annotate(
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
+    lexicon: Annotated[Path, typer.Option(help="YAML file with the words of each perceived attribute and target.")],
+    out: OutFolder,
+    option: OptionPairs = [],  # noqa: B006
+) -> None:
+    """Add what captions name as columns, and weights that balance it: a set to measure a model's bias on.
+
+    The options are those of `evenclip balance`.
+    """
+    from evenclip.balance.options import BalanceOptions
+    from evenclip.label.annotate import annotate_dataset
+
+    report = annotate_dataset(data, lexicon, out, BalanceOptions.from_arguments(option))
+    print(f"{out}: association bias {report['ab_before']:.3f}, under the weights {report['ab_after']:.3f}")
+
+
+@app.command("swaps")
+def data_swaps(
+    data: Annotated[Path, typer.Option(help="Folder of image-text shards with several English captions a picture.")],
+    out: OutFolder,
+    seed: Seed = 0,
+) -> None:
+    """Make swap probes of captions: the caption against a copy with one word exchanged, by kind."""
+    from evenclip.graph.swap_probes import write_swap_probes
+
+    counts = write_swap_probes(data, out, seed)
+    print(f"{out}: {', '.join(f'{kind} {n}' for kind, n in sorted(counts.items()))}")
+
+
 @app.command("fetch")
 def data_fetch(
     name: Annotated[str, typer.Argument(help="Data set of the registry, e.g. coco_2017.")],

@@ -30,7 +30,7 @@ def summarize(
         list[str], typer.Option("--linking", metavar="RUN", help="Runs with results of `evenclip links`; repeat.")
     ] = [],  # noqa: B006
 ) -> None:
-    """Summarize metrics over seeds, test differences and claims: summary.csv, tests.csv, claims.json, study.json."""
+    """Summarize metrics over seeds, test differences and claims: summary.csv, seeds.csv, tests.csv, claims.json."""
     from evenclip.summarize import summarize_study
 
     summarize_study(results, run, seed, evaluation_set, claims, linking)

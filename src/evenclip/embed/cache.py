@@ -9,13 +9,14 @@ import importlib.metadata
 from functools import cached_property
 from pathlib import Path
 
+from evenclip.code_fingerprint import code_fingerprint
 from evenclip.data.shards import read_manifest
 from evenclip.digests import fingerprint
 from evenclip.embed.options import EmbedOptions
 from evenclip.embedding_files import write_embeddings
 from evenclip.model.identity import model_identity
 from evenclip.prompts import Prompts, read_prompts
-from evenclip.provenance import code_fingerprint, input_digest
+from evenclip.provenance import input_digest
 
 
 class EmbeddingCache:

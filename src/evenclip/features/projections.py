@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from evenclip.code_fingerprint import code_fingerprint
 from evenclip.features.encoder import TrunkEncoder
 from evenclip.features.options import FeatureOptions
 from evenclip.features.table import FeatureTable
@@ -18,7 +19,7 @@ from evenclip.model.identity import model_identity
 from evenclip.model.towers import padding_token
 from evenclip.model.trunks import KnownTexts, ProjectionClip
 from evenclip.progress import track
-from evenclip.provenance import atomic_file, code_fingerprint, fingerprint
+from evenclip.provenance import atomic_file, fingerprint
 
 
 class CachedProjections:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
+from evenclip.code_fingerprint import code_fingerprint
 from evenclip.data.shards import iterate_images, locate_images, read_pairs
 from evenclip.digests import fingerprint
 from evenclip.features.encoder import TrunkEncoder
@@ -18,7 +19,7 @@ from evenclip.model.clip import load_clip
 from evenclip.model.identity import model_files, model_identity
 from evenclip.progress import track
 from evenclip.prompts import read_prompts
-from evenclip.provenance import Manifest, atomic_folder, code_fingerprint, write_json
+from evenclip.provenance import Manifest, atomic_folder, write_json
 from evenclip.tables import write_table
 
 SAVED_EVERY = 16

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from evenclip.errors import InputError
 from evenclip.label.options import LabelOptions
-from evenclip.label_columns import LabelColumn
+from evenclip.label_columns import LabelColumn, label_columns
 
 MOST_VALUES = 100  # a column with more is no attribute, but a name or a caption
 
@@ -43,7 +43,30 @@ def with_annotations(columns: Mapping[str, Any], pairs: pa.Table, options: Label
     for column in options.target_columns:
         _, flags = _values(pairs, column)
         labelled |= {f"image.target.{value}": shown for value, shown in flags.items()}
-    return labelled
+    return labelled | (_unseen(labelled) if options.unseen else {})
+
+
+def _unseen(labelled: Mapping[str, Any]) -> dict[str, Any]:
+    """What captions name and images do not show, by column.
+
+    A group is unseen if the image shows no group of its attribute; where that is not known, neither is this.
+    """
+    columns = label_columns(labelled)
+    images = {column.column for column in columns if column.side == "image"}
+    unseen: dict[str, Any] = {}
+    for column in columns:
+        if column.side != "text" or f"image.{column.role}.{column.name}" not in images:
+            continue
+        named = labelled[column.column]
+        if column.role == "target":
+            unseen[f"{column.column}_unseen"] = named & ~labelled[f"image.target.{column.name}"]
+            continue
+        attribute, _, value = column.name.rpartition(".")
+        shown = [labelled[name] for name in images if name.startswith(f"image.sensitive.{attribute}.")]
+        empty = np.logical_and.reduce([~pc.fill_null(flags, False).to_numpy(zero_copy_only=False) for flags in shown])
+        known = pc.is_valid(shown[0]).to_numpy(zero_copy_only=False)
+        unseen[f"text.sensitive.{attribute}_unseen.{value}"] = pa.array(named & empty, mask=~known)
+    return unseen
 
 
 def text_name(name: str, options: LabelOptions) -> str:

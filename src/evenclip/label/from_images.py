@@ -23,6 +23,7 @@ from evenclip.embedding_files import Embeddings, read_embeddings
 from evenclip.errors import InputError
 from evenclip.label.agreement import compare_sides, share_with_interval
 from evenclip.label.options import AttributeSet, LabelOptions
+from evenclip.label_columns import ABSTAINS, NOBODY
 
 HELD_OUT = 0.2
 N_FOLDS = 5
@@ -44,17 +45,20 @@ class PerceivedAttribute:
         Where the classifier does not abstain.
     held_out : dict
         Quality on annotated images that it was not trained on.
+    calibration : Table
+        What it perceived on each of these: `attribute` (with the side), `truth` and `perceived`.
     """
 
     values: tuple[str, ...]
     labels: np.ndarray
     is_confident: np.ndarray
     held_out: dict[str, Any]
+    calibration: pa.Table
 
 
 def with_image_side(
     columns: dict[str, Any], pairs: pa.Table, embedded: Embeddings, annotated: AttributeSet, options: LabelOptions
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:
     """Add the label columns of the image side.
 
     Parameters
@@ -74,12 +78,16 @@ def with_image_side(
         With `image.sensitive.*`, null where the image side abstains, and with `text.sensitive.*` of these attributes.
     report : dict
         By attribute, the quality of the image side and the agreement of both sides.
+    calibration : Table
+        The calibration sets of all attributes, for `evenclip audit --calibration`.
     """
     rows = embedded.rows(pairs.column("key").to_pylist())
     report: dict[str, Any] = {}
+    calibration = []
     for attribute in annotated.attributes:
         perceived = perceive(attribute, annotated, embedded, options.min_confidence, options.seed)
         labels, is_labelled = perceived.labels[rows], (rows >= 0) & perceived.is_confident[rows]
+        calibration.append(perceived.calibration)
         prefix = f"sensitive.{attribute}."
         by_text = {value: columns[prefix + value] for value in perceived.values if prefix + value in columns}
         by_image = {value: labels[:, k] for k, value in enumerate(perceived.values)}
@@ -87,7 +95,7 @@ def with_image_side(
         report[attribute] = {"held_out": perceived.held_out, "n_speaks": int(is_labelled.sum()), **agreements}
         columns = {text_column(name, (attribute,)): values for name, values in columns.items()}
         columns |= {f"image.{prefix}{value}": pa.array(flags, mask=~is_labelled) for value, flags in by_image.items()}
-    return columns, report
+    return columns, report, pa.concat_tables(calibration)
 
 
 def text_column(name: str, attributes: Iterable[str]) -> str:
@@ -134,9 +142,11 @@ def perceive(
     classifier = CalibratedClassifierCV(model, cv=folds).fit(features[train], truth[train])
     values = tuple(str(value) for value in classifier.classes_ if value)
     predicted, is_confident = _predict(classifier, images.image, min_confidence)
-    quality = _quality(*_predict(classifier, features[test], min_confidence), truth[test])
+    tested = _predict(classifier, features[test], min_confidence)
+    held_out = {"n_train": len(train), **_quality(*tested, truth[test])}
     labels = predicted[:, None] == np.array(values)
-    return PerceivedAttribute(values, labels, is_confident, {"n_train": len(train), **quality})
+    calibration = _calibration(attribute, *tested, truth[test])
+    return PerceivedAttribute(values, labels, is_confident, held_out, calibration)
 
 
 def _annotated(attribute: str, annotated: AttributeSet) -> tuple[np.ndarray, np.ndarray]:
@@ -165,6 +175,13 @@ def _predict(
     return classifier.classes_[best], probability[np.arange(len(best)), best] >= min_confidence
 
 
+def _calibration(attribute: str, predicted: np.ndarray, is_confident: np.ndarray, truth: np.ndarray) -> pa.Table:
+    """A row for each held-out image: what it shows, and what the classifier says."""
+    said = np.where(is_confident, np.where(predicted == "", NOBODY, predicted), ABSTAINS)
+    truth = np.where(truth == "", NOBODY, truth)
+    return pa.table({"attribute": [f"image.{attribute}"] * len(truth), "truth": truth, "perceived": said})
+
+
 def _quality(predicted: np.ndarray, is_confident: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """Held-out accuracy over all rows, and over those where the classifier does not abstain."""
     is_right = predicted == truth
@@ -174,9 +191,7 @@ def _quality(predicted: np.ndarray, is_confident: np.ndarray, truth: np.ndarray)
         "speaks": share_with_interval(int(is_confident.sum()), len(truth)),
         "accuracy_where_it_speaks": share_with_interval(int(is_right[is_confident].sum()), int(is_confident.sum())),
         "recall_by_value": {
-            str(value or "nobody"): share_with_interval(
-                int(is_right[truth == value].sum()), int((truth == value).sum())
-            )
+            str(value or NOBODY): share_with_interval(int(is_right[truth == value].sum()), int((truth == value).sum()))
             for value in np.unique(truth)
         },
     }

@@ -21,6 +21,10 @@ class LabelOptions(Options):
     nobody, null = not known. Makes the image side `image.sensitive.*`; captions then make the text side."""
     target_columns: list[str] = []
     """Columns of the data whose values are labels of the image, e.g. [occupation]; makes `image.target.*`."""
+    unseen: bool = False
+    """Also label what a caption names and the image does not show, for attributes and targets with an image side from
+    columns: `text.sensitive.<attribute>_unseen.*`, `text.target.<label>_unseen`. Such pairs teach a model to guess, and
+    labels that are balanced over all pairs need not be balanced among them."""
     min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """The image side abstains below this calibrated probability; its labels of the image are then null."""
     utility: list[Literal["similarity", "caption_length", "resolution", "wording"]] = []

@@ -1,8 +1,10 @@
 """The label stage: label the pairs of a data folder by their captions and, where there are embeddings, by their images.
 
-Reads a data folder, a lexicon and embeddings; writes `<dataset>.parquet`, `<dataset>.json` (manifest: counts, words,
-examples; quality of the image side; agreement of both sides) and, where pairs were left out,
-`<dataset>.quarantine.parquet`. With `--part 2/8` it labels a block of shards; `evenclip label-gather` joins the blocks.
+Reads a data folder, a lexicon and embeddings; writes `<dataset>.parquet` and `<dataset>.json` (manifest: counts, words,
+examples; quality of the image side; agreement of both sides). Where a classifier labels images it also writes
+`<dataset>.calibration.parquet` (what it says of held-out annotated images, for `evenclip audit --calibration`); where
+pairs are left out, `<dataset>.quarantine.parquet`. With `--part 2/8` it labels a block of shards;
+`evenclip label-gather` joins the blocks.
 """
 
 import os
@@ -26,7 +28,7 @@ from evenclip.label.noise import with_noise
 from evenclip.label.options import AttributeSet, LabelOptions
 from evenclip.label.quality import captions_of, image_text_similarity, lowest, utility
 from evenclip.provenance import Manifest
-from evenclip.tables import QUARANTINE_SCHEMA, write_table
+from evenclip.tables import QUARANTINE_SCHEMA, digest_of_keys, write_table
 
 WORD_COUNTING = ("caption_length", "wording")
 """Parts of `utility` that need captions with spaces between words."""
@@ -66,7 +68,8 @@ def label_dataset(
         If an input cannot be read, or an option needs embeddings that are not given.
     """
     out = Path(out)
-    quarantine = out.with_suffix(".quarantine.parquet")
+    quarantine, calibration = out.with_suffix(".quarantine.parquet"), out.with_suffix(".calibration.parquet")
+    outputs = [out]
     words = read_lexicon(lexicon)
     _check(options, words, embeddings, attribute_set, part)
     manifest = Manifest("label", options.model_dump(mode="json"), _inputs(data, lexicon, embeddings, attribute_set))
@@ -79,7 +82,9 @@ def label_dataset(
     if attribute_set is not None:
         from evenclip.label.from_images import text_column, with_image_side  # scikit-learn: only where it is needed
 
-        columns, extra["image"] = with_image_side(columns, pairs, embedded, attribute_set, options)
+        columns, extra["image"], calibrated = with_image_side(columns, pairs, embedded, attribute_set, options)
+        write_table(calibrated, calibration)
+        outputs.append(calibration)
         summaries = {text_column(name, attribute_set.attributes): summary for name, summary in summaries.items()}
     if options.columns or options.target_columns:
         columns = with_annotations(columns, pairs, options)
@@ -93,9 +98,13 @@ def label_dataset(
     if options.drop_lowest_similarity:
         dropped = lowest(similarity, options.drop_lowest_similarity)
         _write_quarantine(pairs, similarity, dropped, quarantine)
-        table, extra["n_dropped"] = table.filter(pa.array(~dropped)), int(dropped.sum())
+        extra |= {
+            "n_dropped": int(dropped.sum()),
+            "dropped_keys": digest_of_keys(table["key"].filter(pa.array(dropped))),
+        }
+        table = table.filter(pa.array(~dropped))
     write_table(table, out)
-    outputs = [out, quarantine] if options.drop_lowest_similarity else [out]
+    outputs += [quarantine] if options.drop_lowest_similarity else []
     for name, summary in summaries.items():  # words and examples are those of the captions; counts, of the table
         n = int(pc.sum(table.column(name)).as_py() or 0)
         summary |= {"n": n, "share": n / len(table) if len(table) else 0.0}

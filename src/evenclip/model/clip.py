@@ -248,11 +248,24 @@ def _build(name: str, where: str, model_cfg: dict[str, Any], **settings: Any) ->
     if folder and "hf_model_name" in text_cfg and (folder / TEXT_CONFIG).is_file():
         settings["text_cfg"] = text_cfg | {"hf_model_name": str(folder), "hf_model_pretrained": False}
     with _as_input_error(where):
-        module, tokenizer = open_clip.create_model(name, **settings), open_clip.get_tokenizer(name)
+        module, tokenizer = open_clip.create_model(name, **settings), _tokenizer(name, text_cfg)
     if sum(isinstance(layer, torch.nn.Conv2d) for layer in module.visual.modules()) > 1:
         # convolutional towers are 1.5 times as fast this way; a Transformer has one convolution, which cuts the patches
         module.visual.to(memory_format=torch.channels_last)
     return Clip(module, tokenizer, model_cfg, open_clip.get_model_preprocess_cfg(module))
+
+
+_TOKENIZERS: dict[tuple[str, str], Callable[[list[str]], torch.Tensor]] = {}
+
+
+def _tokenizer(name: str, text_cfg: dict[str, Any]) -> Callable[[list[str]], torch.Tensor]:
+    """open_clip's tokenizer of a model, made once: building its vocabulary takes longer than building a small model."""
+    if "hf_tokenizer_name" in text_cfg or name.startswith(HUB):  # made of files that may change
+        return open_clip.get_tokenizer(name)
+    key = ("" if name.startswith(LOCAL) else name, json.dumps(text_cfg))  # a name may come again with another text_cfg
+    if key not in _TOKENIZERS:
+        _TOKENIZERS[key] = open_clip.get_tokenizer(name)
+    return _TOKENIZERS[key]
 
 
 def _check_transformers(model: str) -> None:

@@ -28,6 +28,7 @@ def write_report(results: Path, out: Path) -> None:
     # slow imports: the tracker needs only `evenclip.report.samples`
     import hashlib
 
+    from evenclip.digests import with_digest
     from evenclip.provenance import atomic_file, atomic_folder, write_json
     from evenclip.report.page import render
     from evenclip.results import StudyResults
@@ -40,6 +41,7 @@ def write_report(results: Path, out: Path) -> None:
     with atomic_folder(Path(out).parent / "figures") as folder:
         for name, png in files.items():
             (folder / name).write_bytes(png)
-        write_json({"page": hashlib.sha256(page.encode()).hexdigest(), "figures": digests}, folder / "figures.json")
+        index = {"page": hashlib.sha256(page.encode()).hexdigest(), "figures": digests}
+        write_json(with_digest(index), folder / "figures.json")
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")

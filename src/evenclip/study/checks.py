@@ -11,7 +11,7 @@ from evenclip.errors import InputError
 from evenclip.model.identity import OPEN_CLIP_CONFIG
 from evenclip.options import read_text
 from evenclip.study.runs import Run
-from evenclip.study.schema import PACKAGED_MODEL, StudyConfig
+from evenclip.study.schema import PACKAGED_MODEL, AnnotatedDataset, DerivedDataset, StudyConfig
 from evenclip.summarize.claims import read_claims
 
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
@@ -46,6 +46,12 @@ def _check_data(config: StudyConfig, where: str) -> None:
     for key, data in config.data_uses().items():
         if data not in known:
             raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
+    for name, block in config.data.items():
+        if isinstance(block, DerivedDataset) and isinstance(config.data[block.of], DerivedDataset):
+            what = f"'{block.of}' is itself made from another data set"
+            raise InputError(what, f"{where}, data.{name}.of", "name one that is imported or synthesized")
+        if isinstance(block, AnnotatedDataset):
+            _require_files([block.lexicon], f"{where}, data.{name}.lexicon")
 
 
 def _check_label(config: StudyConfig, where: str) -> None:

@@ -83,6 +83,10 @@ class SynthesizedDataset(Options):
         """Fingerprint of the files that the data set is read from: '' for none."""
         return ""
 
+    def made_from(self, split: str) -> list[str]:
+        """What of this study a split is made from: nothing."""
+        return []
+
 
 class ImportedDataset(Options):
     """A data set that is read from files."""
@@ -110,8 +114,70 @@ class ImportedDataset(Options):
         """Fingerprint of the files that the data set is read from; times alone do not change it."""
         return "".join(map(fingerprint_files, self.raw_files()))
 
+    def made_from(self, split: str) -> list[str]:
+        """What of this study a split is made from: nothing."""
+        return []
 
-Dataset = Annotated[SynthesizedDataset | ImportedDataset, Field(discriminator="source")]
+
+class DerivedDataset(Options):
+    """A data set that is made from another one of the study."""
+
+    of: Name
+    """The data set that it is made from."""
+    splits: Annotated[list[SplitName], Field(min_length=1), AfterValidator(_unique)]
+    """Its splits that are used."""
+
+    def raw_files(self) -> list[str]:
+        """Files from outside that the data set is read from: none."""
+        return []
+
+    def listing(self) -> str:
+        """Fingerprint of the files that the data set is read from: '' for none."""
+        return ""
+
+    def made_from(self, split: str) -> list[str]:
+        """The manifest of the data that a split is made from, and other files that the study names."""
+        return [manifest_of(f"{self.of}/{split}")]
+
+
+class AnnotatedDataset(DerivedDataset):
+    """The pairs of another data set, with columns of what their captions name, and weights that balance it."""
+
+    source: Literal["annotate"]
+    """Columns are added to another data set."""
+    lexicon: FilePath
+    """YAML file with the words of each perceived attribute and target."""
+    options: BalanceOptions = BalanceOptions()
+    """How the weights in the column `balance` are found."""
+
+    module: ClassVar = "evenclip.label.annotate"
+
+    def arguments(self, split: str) -> list[str]:
+        """`evenclip data` sub-command and arguments that make one split."""
+        data = ["--data", f"data/{self.of}/{split}", "--lexicon", self.lexicon]
+        return ["annotate", *data, *self.options.to_flags()]
+
+    def made_from(self, split: str) -> list[str]:
+        """The manifest of the data that a split is made from, and the lexicon."""
+        return [*super().made_from(split), self.lexicon]
+
+
+class SwapProbes(DerivedDataset):
+    """Captions of another data set against copies with one word exchanged, by kind of word."""
+
+    source: Literal["swaps"]
+    """Swap probes are made of another data set's captions."""
+    seed: Seed = 0
+    """Seed of the choice among a picture's swaps."""
+
+    module: ClassVar = "evenclip.graph.swap_probes"
+
+    def arguments(self, split: str) -> list[str]:
+        """`evenclip data` sub-command and arguments that make one split."""
+        return ["swaps", "--data", f"data/{self.of}/{split}", "--seed", str(self.seed)]
+
+
+Dataset = Annotated[SynthesizedDataset | ImportedDataset | AnnotatedDataset | SwapProbes, Field(discriminator="source")]
 
 
 class LabelEmbedding(Options):
@@ -371,6 +437,9 @@ class StudyConfig(Options):
         for name, path in (self.graph.paths() if self.graph else {}).items():
             if made_with(path, self.data) != path:
                 uses[f"graph.sources.{name} ({path})"] = "/".join(Path(path).parts[1:3])
+        for name, block in self.data.items():
+            if isinstance(block, DerivedDataset):
+                uses |= {f"data.{name} ({split})": f"{block.of}/{split}" for split in block.splits}
         uses |= {f"evaluate.sets.{name}": block.data for name, block in self.evaluate.sets.items()}
         for name, block in self.vqa.items():
             uses |= {f"vqa.{name}.{part}.data": block.files(part).data for part in ("train", "test")}

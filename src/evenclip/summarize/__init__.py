@@ -1,7 +1,7 @@
 """Summary of a study over seeds, tests of the differences between its runs, and verdicts on claims.
 
 Reads the outputs of earlier stages for the named runs and seeds in `results/<study>/`, and `config/claims.yaml`; writes
-`results/<study>/{summary.csv,tests.csv,claims.json,metrics.json,study.json}`. Command: `evenclip summarize`.
+`results/<study>/{summary.csv,seeds.csv,tests.csv,claims.json,metrics.json,study.json}`. Command: `evenclip summarize`.
 """
 
 from evenclip.summarize.run import summarize_study

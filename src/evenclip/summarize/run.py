@@ -2,7 +2,7 @@
 
 Reads, for the named runs and seeds only, `results/<study>/evaluate/<run>/seed<k>/<set>.json`,
 `train/<run>/seed<k>/{manifest.json,history.parquet}`, `balance/<strategy>/{report,manifest}.json`, `label/*.json` and
-`config/claims.yaml`; writes `results/<study>/{summary.csv,tests.csv,claims.json,metrics.json,study.json}`.
+`config/claims.yaml`; writes `results/<study>/{summary.csv,seeds.csv,tests.csv,claims.json,metrics.json,study.json}`.
 """
 
 import csv
@@ -36,13 +36,14 @@ SUMMARY_COLUMNS = (
     "study", "run", "strategy", "metric", "group", "mean", "sd", "ci_low", "ci_high", "interval", "df",
     "n_seeds", "n", "random", "people",
 )  # fmt: skip
+SEEDS_COLUMNS = ("run", "seed", "metric", "group", "value", "chance", "n")
 
 
 def summarize_study(
     results: Path, runs: list[str], seeds: list[int], sets: list[str] | None = None, claims: Path | None = None,
     linking: Collection[str] = (),
 ) -> None:  # fmt: skip
-    """Write summary.csv, tests.csv, claims.json, study.json and metrics.json of one study.
+    """Write summary.csv, seeds.csv, tests.csv, claims.json, study.json and metrics.json of one study.
 
     summary.csv has mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``:
     `moderated` = Student's t over seeds, with the run's variance moderated by those of the other runs
@@ -53,7 +54,8 @@ def summarize_study(
     train/loss, and train/realised_rb and train/realised_ab (the bias of the pairs shown, if logged) are the last logged
     values; train/samples_per_second is the median.
 
-    tests.csv has the rows of `compare_runs`, claims.json those of `judge`.
+    seeds.csv has the value of every metric of every run and seed, with its chance level and number of examples, so that
+    anybody can analyse the study anew. tests.csv has the rows of `compare_runs`, claims.json those of `judge`.
 
     study.json has the runs with strategy, seeds, samples seen, evaluation sets, number of rows in summary.csv and the
     training options that differ between runs; the certificate of each strategy; and the SHA-256 of every file that was
@@ -97,6 +99,7 @@ def summarize_study(
     people = {metric for of_run in measured.values() for (metric, _), row in of_run[0].items() if row.people}
     judged = judge(claim_list, _facts(results, trained), compared, people) if claim_list else []
     _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
+    _write_csv(results / "seeds.csv", SEEDS_COLUMNS, _seed_rows(measured, seeds))
     _write_csv(results / "tests.csv", TESTS_COLUMNS, compare_runs(compared))
     write_json(judged, results / "claims.json")
     write_json(_means(runs, summary), results / "metrics.json")
@@ -152,7 +155,7 @@ def _means(runs: list[str], summary: list[dict[str, Any]]) -> dict[str, dict[str
 
 def _digests(results: Path, runs: list[dict[str, Any]], strategies: list[str]) -> dict[str, str]:
     """SHA-256 of every file that the summary reads or writes, by its path in the results folder."""
-    names = ["summary.csv", "tests.csv", "claims.json", "metrics.json"]
+    names = ["summary.csv", "seeds.csv", "tests.csv", "claims.json", "metrics.json"]
     for run in runs:
         for seed in run["seeds"]:
             folder = f"{run['run']}/seed{seed}"
@@ -205,6 +208,24 @@ def _over_seeds(
             "random": _mean_chance(rows),
             "people": rows[0].people,
         }
+
+
+def _seed_rows(measured: dict[str, list[Measured]], seeds: list[int]) -> list[dict[str, Any]]:
+    """Rows of seeds.csv."""
+    return [
+        {
+            "run": run,
+            "seed": seed,
+            "metric": metric,
+            "group": group,
+            "value": row.value,
+            "chance": row.random,
+            "n": row.n,
+        }
+        for run, of_run in measured.items()
+        for seed, of_seed in zip(seeds, of_run, strict=True)
+        for (metric, group), row in of_seed.items()
+    ]
 
 
 def _mean_chance(rows: list[MetricRow]) -> float | None:

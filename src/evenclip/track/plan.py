@@ -184,7 +184,9 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int, names: MetricName
 
 def _plan_report(study: StudyResults, planned: list[PlannedRun]) -> PlannedRun:
     """Run with the artifacts of the whole study."""
-    artifacts = {name: study.content(name) for name in ("summary.csv", "tests.csv", "claims.json", "study.json")}
+    artifacts = {
+        name: study.content(name) for name in ("summary.csv", "seeds.csv", "tests.csv", "claims.json", "study.json")
+    }
     artifacts |= study.figures
     if study.page is not None:
         artifacts["report.html"] = without_samples(study.page).encode()

@@ -1,7 +1,6 @@
 """The training set: the pairs that are shown, their tokens and pixels, and the crops and inputs of a batch."""
 
 import math
-import sys
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -17,8 +16,8 @@ from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip
 from evenclip.model.images import decode_images, normalise
 from evenclip.progress import track
-from evenclip.tables import as_keys, as_weights, check_unique_keys, read_table
 from evenclip.train.batches import Batch
+from evenclip.train.copies import read_copies
 from evenclip.train.pixels import Pixels, PixelsInMemory, PixelsInShards, TrunkFeatures
 
 LOG_RATIO = math.log(4 / 3)  # aspect ratios from 3/4 to 4/3, as in torchvision's RandomResizedCrop
@@ -106,13 +105,13 @@ def load_pairs(
     Raises
     ------
     InputError
-        ``weights`` names a key that the data lacks or shows no pair at all, or an image is damaged; the data lacks the
-        column ``twins``, or more than two pairs share a value of it.
+        The weights are not those of the data (`evenclip.train.copies`) or show no pair, or an image is damaged; the
+        data lacks the column ``twins``, or more than two pairs share a value of it.
     """
     table = read_pairs(data, ["key", "captions", *([twins] if twins else [])])
     keys, captions = np.array(table["key"].to_pylist()), table["captions"].to_pylist()
-    copies = _copies(keys, weights, str(data))
-    first_copies = _copies(keys, first, str(data)) if first else np.zeros_like(copies)
+    copies = read_copies(weights, keys, data)
+    first_copies = read_copies(first, keys, data) if first else np.zeros_like(copies)
     is_shown = (copies > 0) | (first_copies > 0)
     has_caption = np.array([bool(texts) for texts in captions])
     shown = np.flatnonzero(is_shown & has_caption)
@@ -152,23 +151,6 @@ def _twin_rows(values: list[str], where: str) -> np.ndarray:
         if len(couple) == 2:
             twins[couple] = couple[::-1]
     return twins
-
-
-def _copies(keys: np.ndarray, weights: Path, data: str) -> np.ndarray:
-    """Copies of each of ``keys`` per nominal epoch, 0 for keys that ``weights`` lacks."""
-    table = read_table(weights, ["key", "copies"])
-    weighed = as_keys(table["key"], str(weights))
-    check_unique_keys(weighed, str(weights))
-    counts = as_weights(table["copies"], f"{weights}, column copies", whole=True)
-    if (n_absent := len(keys) - len(weighed)) > 0:
-        print(f"{weights}: {n_absent} of {len(keys)} pairs of {data} have no weight and are not shown", file=sys.stderr)
-    row = {key: i for i, key in enumerate(keys)}
-    copies = np.zeros(len(keys), np.int64)
-    for key, count in zip(weighed.to_pylist(), counts.to_pylist(), strict=True):
-        if key not in row:
-            raise InputError(f"the key '{key}' is not in {data}", str(weights), "balance the labels of this data")
-        copies[row[key]] = count
-    return copies
 
 
 def _open_pixels(data: Path, keys: list[str], preprocess_cfg: dict[str, Any], threads: int, cache_mb: float) -> Pixels:

@@ -180,7 +180,9 @@ class Engine:
     def _augmented(self, *stream: int) -> AbstractContextManager:
         """Seed torch for this step and ``stream``, and return the context of the augmentation, if there is one."""
         draws = np.random.SeedSequence([self.seed, self.position, *stream])
-        torch.manual_seed(int(draws.generate_state(1, np.uint64)[0]))
+        # torch's own function also prepares the generators of devices, at the cost of a small model's step
+        generators = torch.default_generator if self.device.type == "cpu" else torch
+        generators.manual_seed(int(draws.generate_state(1, np.uint64)[0]))
         augmentation, progress = self.parts.augmentation, self.context.clock.progress(self.position)
         return augmentation.applied(self.module, self.position, progress) if augmentation else nullcontext()
 

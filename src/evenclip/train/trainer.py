@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 from safetensors import SafetensorError
 
+from evenclip.code_fingerprint import code_fingerprint
 from evenclip.data.shards import read_manifest
 from evenclip.errors import InputError
 from evenclip.features.projections import CachedProjections
@@ -24,7 +25,7 @@ from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip, create_clip, resolve_device, resolve_precision, save_clip
 from evenclip.model.trunks import draw_projections
 from evenclip.progress import track
-from evenclip.provenance import Manifest, atomic_folder, code_fingerprint
+from evenclip.provenance import Manifest, atomic_folder
 from evenclip.tables import read_table, write_table
 from evenclip.train.checkpoint import SavedState, only_training
 from evenclip.train.data import Pairs, load_pairs

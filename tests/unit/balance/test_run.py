@@ -161,7 +161,7 @@ def test_unknown_groups_carry_no_moment():
     column = pa.array(woman, mask=unknown)
     table = table.drop_columns("sensitive.gender.man").set_column(1, "sensitive.gender.woman", column)
     group = M4Balancer(target={"gender.woman": 0.2}).fit(table).report_["groups"][0]
-    assert group["n_inside"] + group["n_outside"] == 2000 - unknown.sum()
+    assert group["n_inside"] + group["n_outside"] == 2000 - unknown.sum() and group["n_not_known"] == unknown.sum()
     assert group["share_before"] == pytest.approx(woman[~unknown].mean())
 
 

@@ -66,6 +66,21 @@ def test_what_was_not_measured_and_what_was_too_small_is_said(cards: Path):
         assert "linear probe: test accuracy of a logistic regression" in text and "tamlet" in text
 
 
+def test_a_card_says_what_balancing_left_of_the_data(cards: Path, example_root: Path):
+    report = json.loads((example_root / "results/demo/balance/m4/report.json").read_text())
+    worst = next(part for part in report["kept"] if not (part["group"] and part["label"]))
+    card = read_card(cards / "m4")
+    first = card["kept"][0]
+    assert (first["kept"], first["rows"]) == (worst["kept"], worst["rows"]) and worst["kept"] < 1
+    assert [part["kept"] for part in card["kept"]] == sorted(part["kept"] for part in card["kept"])
+    assert card["warnings"] == report["warnings"]
+    for kind in ("html", "md"):
+        text = (cards / "m4" / f"card.{kind}").read_text()
+        assert "What balancing left of the data" in text and first["name"] in text
+        assert all(warning[:40] in text for warning in card["warnings"])
+    assert read_card(cards / "none")["kept"] == []
+
+
 def test_metrics_about_people_stand_apart(cards: Path):
     text = (cards / "m4" / "card.md").read_text()
     people, others = text.index("**About people**"), text.index("**Not about people**")

@@ -260,6 +260,19 @@ def test_each_kind_of_bad_record_has_its_reason(imported):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name, rows", [
+    ("c.csv", 'image,caption\nx/a b.jpg,"A dog\nc.jpg,B\n'), ("c.csv", "image,caption\nx/a b.jpg,A,dog\nc.jpg,B\n"),
+    ("c.tsv", "image\tcaption\nx/a b.jpg\nc.jpg\tB\n"),
+    ("c.jsonl", '{"image": "x/a b.jpg", "caption": "A}\n{"image": "c.jpg", "caption": "B"}\n'),
+])  # fmt: skip
+def test_a_malformed_row_and_its_image_count_once(name, rows, imported):
+    files: Files = {"x/a b.jpg": photo(1), "c.jpg": photo(2), "mute.jpg": photo(3), name: rows}
+    pairs, quarantine = imported(files, captions=name)
+    line = 2 if "image\t" in rows or "image," in rows else 1
+    assert list(pairs) == ["c"]
+    assert quarantine == {f"{name}:{line}": "malformed_row", "mute.jpg": "missing_caption"}
+
+
 def test_a_path_in_full_decides_between_images_of_one_name(imported):
     files: Files = {"x/a.jpg": photo(1), "y/a.jpg": photo(2), "c.csv": "image,caption\nx/a.jpg,X\ny/a.jpg,Y\n"}
     pairs, quarantine = imported(files, captions="c.csv")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from evenclip.label.from_images import perceive
 from evenclip.label.noise import flip
 from evenclip.label.quality import image_text_similarity, lowest, rank_share, utility
 from evenclip.provenance import Manifest
+from evenclip.tables import digest_of_keys
 
 VALUES = ("man", "woman")
 D = 6
@@ -78,6 +80,11 @@ def test_it_finds_what_the_embeddings_hold_and_says_how_well(faces, tmp_path):
     assert (held_out["n_train"], held_out["n_test"]) == (320, 80)
     assert held_out["accuracy"]["ci_low"] < right.mean() < held_out["accuracy"]["ci_high"]
     assert held_out["accuracy_where_it_speaks"]["n"] == round(held_out["speaks"]["value"] * 80)
+    said = perceived.calibration.to_pandas()
+    assert len(said) == 80 and set(said["attribute"]) == {"image.gender"} and set(said["truth"]) == set(VALUES)
+    assert (said["perceived"] != "abstains").mean() == held_out["speaks"]["value"]
+    answered = said[said["perceived"] != "abstains"]
+    assert (answered["perceived"] == answered["truth"]).mean() == held_out["accuracy_where_it_speaks"]["value"]
 
 
 def test_confidence_is_calibrated_and_more_of_it_abstains_more(faces, tmp_path):
@@ -107,6 +114,7 @@ def test_nobody_is_a_class_of_its_own_where_the_set_shows_nobody(faces, tmp_path
     assert perceived.values == VALUES
     assert perceived.labels[truth == ""].sum() == 0 and perceived.is_confident[truth == ""].mean() > 0.95
     assert set(perceived.held_out["recall_by_value"]) == {"nobody", "man", "woman"}
+    assert set(perceived.calibration["truth"].to_pylist()) == {"nobody", "man", "woman"}
 
 
 def test_the_same_seed_sees_the_same(faces, tmp_path):
@@ -310,6 +318,7 @@ def test_the_filter_writes_what_it_leaves_out(labelled, tmp_path):
     gone = pq.read_table(tmp_path / "out" / "set.quarantine.parquet").to_pylist()
     assert (len(kept), len(gone), manifest["n"], manifest["n_dropped"]) == (540, 60, 540, 60)
     assert {row["reason"] for row in gone} == {"low_similarity"}
+    assert manifest["dropped_keys"] == digest_of_keys(pa.array([row["name"] for row in reversed(gone)]))
     assert {row["name"] for row in gone} | set(kept.column("key").to_pylist()) == set(whole.column("key").to_pylist())
     similarity = image_text_similarity(read_embeddings(tmp_path / "data.npz"))
     dropped = [int(row["name"][1:]) for row in gone]

@@ -47,7 +47,7 @@ def texts_of(path: str) -> set[str]:
 
 def test_features_are_of_the_training_data_and_all_sets(values: dict):
     config = load_study(PHOTOS).config
-    assert config.featured_data[0] == "flickr8k/train" and len(config.featured_data) == 6
+    assert config.featured_data[0] == "flickr8k/train" and len(config.featured_data) == 7
     arguments = config.feature_arguments("idenprof/all")
     assert arguments[:2] == ["--model", "models/lite0_minilm"]
     assert "config/prompts/idenprof.yaml" in arguments

@@ -176,6 +176,18 @@ def test_study_and_metrics_files(tmp_path):
     assert metrics["even"]["zeroshot/objects/acc1"] == pytest.approx(0.405)
 
 
+def test_seeds_csv_has_every_value_with_its_chance(tmp_path):
+    results = write_study(tmp_path, [4, 1])
+    summarize_study(results, list(RUNS), [4, 1])
+    rows = {(r["run"], r["seed"], r["metric"], r["group"]): r for r in read_rows(results / "seeds.csv")}
+    row = rows["even", "4", "zeroshot/objects/acc1", ""]
+    assert (row["value"], row["chance"], row["n"]) == ("0.44", "0.25", "200")
+    assert rows["base", "1", "bias/objects/ab", "baker"]["value"] == "0.51"
+    assert rows["base", "1", "bias/objects/rb", "tolo (insufficient)"]["value"] == ""
+    summary = read_rows(results / "summary.csv")
+    assert len(rows) == 2 * sum(1 for row in summary if not row["metric"].startswith("data/"))
+
+
 def test_only_the_named_runs_and_seeds_are_read(tmp_path):
     results = write_study(tmp_path, [0, 1, 2])
     summarize_study(results, ["even"], [0, 2])
@@ -186,7 +198,7 @@ def test_only_the_named_runs_and_seeds_are_read(tmp_path):
 
 def test_twice_gives_equal_bytes(tmp_path):
     results = write_study(tmp_path, [0, 1])
-    names = ("summary.csv", "tests.csv", "claims.json", "study.json", "metrics.json")
+    names = ("summary.csv", "seeds.csv", "tests.csv", "claims.json", "study.json", "metrics.json")
     summarize_study(results, list(RUNS), [0, 1])
     first = [(results / name).read_bytes() for name in names]
     summarize_study(results, list(RUNS), [0, 1])

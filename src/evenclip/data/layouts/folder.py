@@ -13,7 +13,7 @@ from dataclasses import replace
 from os.path import commonpath
 from pathlib import PurePosixPath
 
-from evenclip.data.captions_file import CaptionedImage, read_captions
+from evenclip.data.captions_file import CaptionedImage, Captions, read_captions
 from evenclip.data.layouts.base import (
     Candidate,
     Description,
@@ -50,9 +50,9 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     pairs = [Candidate(file, key, []) for file, key in zip(images, keys, strict=True)]
     records: list[Candidate | Reject] = list(pairs)
     if options.captions is not None:
-        rows, malformed = read_captions(source, options)
-        records, unused = _captioned(pairs, rows)
-        rejects += [*malformed, *unused]
+        captions = read_captions(source, options)
+        records, unused = _captioned(pairs, captions)
+        rejects += [*captions.malformed, *unused]
     if options.name_pattern is not None:
         pattern = _compiled(options.name_pattern)
         records = [_named(item, pattern) for item in records]
@@ -71,14 +71,15 @@ def _compiled(pattern: str) -> re.Pattern:
     return compiled
 
 
-def _captioned(
-    images: list[Candidate], rows: dict[str, CaptionedImage]
-) -> tuple[list[Candidate | Reject], list[Reject]]:
-    """Join rows to images by path, or by as much of its end as either gives; and the rows that fit no one image."""
+def _captioned(images: list[Candidate], captions_file: Captions) -> tuple[list[Candidate | Reject], list[Reject]]:
+    """Join rows to images by path, or by as much of its end as either gives; and the rows that fit no one image.
+
+    An image that only a malformed row names is left out: that row counts for both.
+    """
     index = ImageIndex(image.file for image in images)
     rows_of: dict[str, list[CaptionedImage]] = {}
     unused = []
-    for name, row in rows.items():
+    for name, row in captions_file.images.items():
         names = {file.name for file in index.matching(name)}
         if len(names) == 1:
             rows_of.setdefault(names.pop(), []).append(row)
@@ -92,7 +93,7 @@ def _captioned(
         if captions:
             columns = {name: value for row in reversed(its_rows) for name, value in row.columns.items()}
             joined.append(replace(image, captions=captions, columns=columns))
-        else:
+        elif its_rows or image.file.base not in captions_file.named_there:
             detail = "its rows have none" if its_rows else "no row of the captions file"
             joined.append(Reject(image.file.name, "missing_caption", detail))
     return joined, unused

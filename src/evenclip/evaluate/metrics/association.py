@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from evenclip.bias import model_associations
-from evenclip.evaluate.bootstrap import Bootstrap, chance_level
+from evenclip.errors import InputError
+from evenclip.evaluate.bootstrap import Bootstrap, Means, chance_level
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import find_groups
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement
@@ -33,6 +34,14 @@ class Association(GroupMeasurement):
 
     kind: Literal["association"] = "association"
     """Association bias."""
+    weights: str | None = None
+    """Column with the images' weights, e.g. `balance` of `evenclip data annotate`, under which groups and labels of the
+    set are independent; null = all count alike."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the attributes and of the weights."""
+        return (*super().columns, *([self.weights] if self.weights else []))
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Yield ab_kr = E[f_r | group k] - E[f_r | the other groups], with f the zero-shot distribution over labels.
@@ -43,6 +52,9 @@ class Association(GroupMeasurement):
         Matching, arXiv 2403.04547). Groups that are too small are left out and marked. The bootstrap is stratified by
         group. Absolute values and maxima are biased upwards; `random` is the value for a model that ignores the groups
         (`evenclip.evaluate.bootstrap.chance_level`).
+
+        On a set in which more men than women ride a motorcycle, a model that is always right has an association too.
+        With ``weights`` that balance the set, E is the weighted mean, and what remains is the model's.
         """
         labels = data.classes(self.prompts).names
         groups = find_groups(data, self.column, self.values, options.minimum_group)
@@ -51,14 +63,21 @@ class Association(GroupMeasurement):
         if not groups.comparable:
             return
         strata, probabilities = groups.strata, data.probabilities(self.prompts)[groups.rows]
-        sizes = np.bincount(strata)
+        sizes, means_of = np.bincount(strata), _plain_means
+        if self.weights:
+            weights = self._weights(data)[groups.rows]
+            sizes, means_of = np.bincount(strata, weights), _weighted_means
+            if not sizes.all():
+                raise InputError("a group has no weight", f"{data.where}, column {self.weights}", "balance it again")
+            probabilities = np.column_stack([weights[:, None] * probabilities, weights])
         means = bootstrap.means(probabilities, strata)
+        means = Means(means_of(means.point), means_of(means.replicates))
 
         def summary(reduce: str) -> MetricRow:
             def statistic(m: np.ndarray) -> np.ndarray:
                 return getattr(np.abs(model_associations(m, sizes)), reduce)(axis=(-2, -1))
 
-            random = chance_level(statistic, probabilities, strata, bootstrap.seed)
+            random = chance_level(lambda m: statistic(means_of(m)), probabilities, strata, bootstrap.seed)
             return means.norm_row(f"{prefix}/ab_{reduce}", statistic, groups.n, random)
 
         yield summary("max")
@@ -72,3 +91,23 @@ class Association(GroupMeasurement):
                     return model_associations(m, sizes)[..., k, r]
 
                 yield means.row(f"{prefix}/ab", signed, groups.n, pair, random=0.0)
+
+    def _weights(self, data: EmbeddedSet) -> np.ndarray:
+        """Weight of each image, shape (n,)."""
+        try:
+            weights = np.array([float(value or 0) for value in data.truth[self.weights]])
+        except ValueError as error:
+            raise InputError(str(error), f"{data.where}, column {self.weights}", "write numbers") from None
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise InputError("a weight is negative or not finite", f"{data.where}, column {self.weights}", "mend it")
+        return weights
+
+
+def _plain_means(means: np.ndarray) -> np.ndarray:
+    return means
+
+
+def _weighted_means(means: np.ndarray) -> np.ndarray:
+    """Weighted means, shape (..., n_values), from the means of w f and, last, of w, shape (..., n_values + 1)."""
+    with np.errstate(invalid="ignore"):
+        return means[..., :-1] / means[..., -1:]

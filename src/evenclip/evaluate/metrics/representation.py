@@ -1,6 +1,6 @@
 """Representation bias (RB) of a model: distance of its mean prediction of an attribute from the target shares.
 
-Reads the prompts of the attribute's values; yields bias/<set>/rb and bias/<set>/rb_hard. The images need not show
+Reads the prompts of the attribute's values; yields bias/<set>/{rb, rb_signed, rb_hard}. The images need not show
 people; published results use random images.
 """
 
@@ -33,6 +33,9 @@ class Representation(BiasMeasurement):
         Definition("bias/rb_hard", "representation bias of hard predictions: each image counts for its best value only",
                    "max_k |pi_k - share of images assigned to k|", "[0, 1]", "value of a uniform prediction",
                    "Tschannen et al. 2025 (SigLIP 2), arXiv 2502.14786"),
+        Definition("bias/rb_signed", "representation bias with its sign: positive = the first of two values is "
+                   "seen too often", "E_x[f_1(x)] - pi_1", "[-1, 1]", "value of a uniform prediction",
+                   "Alabdulmohsin et al. 2024 (M4), arXiv 2403.04547"),
     )  # fmt: skip
 
     kind: Literal["representation"] = "representation"
@@ -43,9 +46,9 @@ class Representation(BiasMeasurement):
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Yield max_k |pi_k - mean_x f_k(x)|, with f the zero-shot distribution (rb) or its argmax (rb_hard).
 
-        The range is [0, 1]. rb is the model representation bias of M4 (Multi-Modal Moment Matching, arXiv 2403.04547).
-        rb_hard is the form reported for SigLIP 2; tied values count in equal parts. `random` is the value for a uniform
-        prediction.
+        The range is [0, 1]. rb is the model representation bias of M4 (Multi-Modal Moment Matching, arXiv 2403.04547);
+        rb_signed is the same difference with its sign, for the first of two values. rb_hard is the form reported for
+        SigLIP 2; tied values count in equal parts. `random` is the value for a uniform prediction.
         """
         names = data.classes(self.prompts).names
         uniform = np.full(len(names), 1 / len(names))
@@ -56,4 +59,9 @@ class Representation(BiasMeasurement):
             if data.n < options.minimum_group:
                 yield insufficient(name, "all images", data.n)
             else:
-                yield bootstrap.means(f - target).norm_row(name, lambda m: model_rb(m[..., 0, :], 0.0), data.n, random)
+                means = bootstrap.means(f - target)
+                yield means.norm_row(name, lambda m: model_rb(m[..., 0, :], 0.0), data.n, random)
+                if metric == "rb" and len(names) == 2:
+                    yield means.row(
+                        f"{name}_signed", lambda m: m[..., 0, 0], data.n, random=float(uniform[0] - target[0])
+                    )

@@ -18,7 +18,7 @@ class Words:
     """Word classes of `words.yaml`.
 
     ``verbs`` and ``bases`` map inflected and base forms of verbs to the form in -ing. ``families`` maps an attribute to
-    its family, such as color.
+    its family, such as color; ``gender_swaps`` a word for a man to that for a woman.
     """
 
     families: dict[str, str]
@@ -27,6 +27,7 @@ class Words:
     classes: dict[str, frozenset[str]]
     prepositions: dict[str, list[tuple[str, ...]]]
     siblings: dict[str, list[list[str]]]
+    gender_swaps: dict[str, str]
 
     def is_ing(self, word: str) -> bool:
         """Whether a word is a verb form in -ing."""
@@ -56,7 +57,7 @@ def caption_words() -> Words:
         prepositions.setdefault(phrase.split()[0], []).append(tuple(phrase.split()))
     classes = {name: frozenset(words) for name, words in values.items() if isinstance(words, list)}
     bases = {base: _ing(base) for base in values["verbs"]}
-    return Words(families, verbs, bases, classes, prepositions, values["siblings"])
+    return Words(families, verbs, bases, classes, prepositions, values["siblings"], values["gender_swaps"])
 
 
 def _ing(base: str) -> str:

@@ -1,6 +1,7 @@
 """Bias metrics: hand-computed cases, slow plain re-computations, invariances, and small groups without numbers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def test_rb_by_hand():
     found = measure(Representation(prompts="g"), data)
     assert found["rb", ""].value == pytest.approx((3 * 0.75 + 0.5) / 4 - 0.5)
     assert found["rb_hard", ""].value == pytest.approx(3.5 / 4 - 0.5)  # the tie counts half for each
+    assert found["rb_signed", ""].value == pytest.approx((3 * 0.75 + 0.5) / 4 - 0.5)
     found = measure(Representation(prompts="g", targets={"a": 0.25, "b": 0.75}), data)
     assert found["rb", ""].value == pytest.approx((3 * 0.75 + 0.5) / 4 - 0.25)
 
@@ -64,6 +66,31 @@ def test_ab_agrees_with_its_definition(people):
     assert found["ab_mean", ""].value == pytest.approx(np.abs(expected).mean())
     assert expected.sum() == pytest.approx(0, abs=1e-9)
     assert found["ab_max", ""].value > 0.05
+
+
+def test_weighted_ab_is_that_of_repeated_images(people):
+    copies = np.random.default_rng(0).integers(0, 4, people.n)
+    weighted = replace(people, truth=people.truth | {"copies": copies.astype(str)})
+    rows = np.repeat(np.arange(people.n), copies)
+    repeated = make_set(
+        people.image[rows], truth={"group": people.truth["group"][rows].tolist()}, prompts=vectors(people)
+    )
+    task = {"prompts": "labels", "column": "group"}
+    by_weight = measure(Association(**task, weights="copies"), weighted)
+    by_copies = measure(Association(**task), repeated)
+    for metric in ("ab_max", "ab_mean"):
+        assert by_weight[metric, ""].value == pytest.approx(by_copies[metric, ""].value, abs=1e-6)
+    equal = replace(people, truth=people.truth | {"copies": np.full(people.n, "2.5")})
+    plain = measure(Association(**task), people)["ab_max", ""]
+    same = measure(Association(**task, weights="copies"), equal)["ab_max", ""]
+    assert (same.value, same.ci_low, same.random) == pytest.approx((plain.value, plain.ci_low, plain.random))
+
+
+@pytest.mark.parametrize(("weight", "message"), [("-1", "negative"), ("much", "much"), ("0", "no weight")])
+def test_weights_that_are_none_are_refused(people, weight, message):
+    data = replace(people, truth=people.truth | {"w": np.full(people.n, weight)})
+    with pytest.raises(InputError, match=message):
+        measure(Association(prompts="labels", column="group", weights="w"), data)
 
 
 def test_ab_by_hand():

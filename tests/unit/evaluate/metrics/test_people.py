@@ -163,7 +163,7 @@ def test_prompt_sensitivity_is_mean_and_range_over_templates(people):
     assert rows["bias/s/rb_prompt_mean"].value == pytest.approx(np.mean(single))
     assert rows["bias/s/rb_prompt_range"].value == pytest.approx(max(single) - min(single)) and max(single) > 0.1
     assert rows["bias/s/rb_prompt_mean"].n == 3 and set(rows) == {
-        f"bias/s/{metric}_prompt_{what}" for metric in ("rb", "rb_hard") for what in ("mean", "range")
+        f"bias/s/{metric}_prompt_{what}" for metric in ("rb", "rb_signed", "rb_hard") for what in ("mean", "range")
     }
     assert over_templates(Representation(prompts="groups"), people, 0, EvaluateOptions()) == []  # one template
 

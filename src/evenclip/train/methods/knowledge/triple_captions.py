@@ -48,13 +48,18 @@ class TripleCaptions(Term):
         texts, row = np.unique(sentence, return_inverse=True)
         features = step.encode_text(self._tokens[torch.from_numpy(texts)])
         image = step.image[step.local_rows][torch.from_numpy(positions(pair, rows)).to(device)]
-        true = np.isin(self._codes(pair[:, None], sentence), self._true)
+        true = _contains(self._true, self._codes(pair[:, None], sentence))
         text = features[torch.from_numpy(row).to(device)]
         loss = symmetric_contrast(image, text, step.logit_scale, torch.from_numpy(true).to(device))
         return loss, {"triple_caption_loss": loss.detach()}
 
     def _codes(self, pair: np.ndarray, sentence: np.ndarray) -> np.ndarray:
         return pair * self._n_sentences + sentence
+
+
+def _contains(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Whether ``ordered``, shape (n,), n > 0, has each of ``values``; np.isin would sort all n anew in every step."""
+    return ordered[np.searchsorted(ordered, values).clip(max=len(ordered) - 1)] == values
 
 
 def _sentences(graph: MultiModalGraph) -> tuple[list[str], np.ndarray]:
