@@ -1,6 +1,6 @@
 """Measure training against open_clip's own trainer, and our input against its WebDataset pipeline.
 
-    python benchmarks/train.py CASE...     cases: cpu input profile methods gpu
+    python benchmarks/train.py CASE...     cases: cpu input profile methods
 
 Photos of Flickr8k (EVENCLIP_REAL_DATA), both from the same JPEG bytes; the same architecture, batch size, number of
 samples, crops, schedule and optimiser settings; runs alternate. "steps": a step's time once training goes, the first
@@ -106,7 +106,7 @@ def train_ours(folder: Path, model: str, device: str, **changes) -> dict:
 
 def train_peer(folder: Path, model: str, device: str, precision: str, workers: int) -> dict:
     """Seconds and losses of the peer's training, from its log."""
-    config = folder / "small_vit.json"
+    config = folder / f"{model}.json"
     data = ["--dataset-type", "csv", "--train-data", folder / "samples.csv", "--csv-separator", ","]
     optimiser = ["--lr", OPTIONS["lr"], "--wd", OPTIONS["weight_decay"], "--warmup", round(0.1 * N_STEPS)]
     optimiser += ["--beta1", 0.9, "--beta2", 0.98, "--eps", 1e-6, "--grad-clip-norm", OPTIONS["clip_norm"]]
@@ -167,17 +167,6 @@ def cpu_case() -> list[dict]:
         prepare(Path(folder), 128)
         model = "small_vit"
         return compare(Path(folder), "cpu", model, "cpu", precisions, "fp32")
-
-
-def gpu_case() -> list[dict]:
-    """ViT-B/32 at 224 px on the first CUDA device, bf16 in both."""
-    if not torch.cuda.is_available():
-        report("gpu: no CUDA device here")
-        return []
-    precisions = [("bf16", {"precision": "bf16"}, 1.1), ("bf16 compiled", {"precision": "bf16", "compile": True}, 1.1)]
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), 224)
-        return compare(Path(folder), "gpu ViT-B-32", "ViT-B-32", "cuda", precisions, "amp_bf16")
 
 
 def input_case() -> list[dict]:
@@ -343,7 +332,6 @@ CASES: dict[str, Callable[[], list[dict]]] = {
     "input": input_case,
     "profile": profile_case,
     "methods": methods_case,
-    "gpu": gpu_case,
 }
 
 

@@ -120,7 +120,21 @@ def read_manifest_file(path: Path) -> dict[str, Any] | None:
     if not isinstance(manifest, dict) or "stage" not in manifest:
         return None
     check_digest(manifest, path)
+    try:
+        recorded_outputs(manifest)
+        _ = {name: entry["sha256"] for name, entry in manifest.get("inputs", {}).items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"not a whole manifest ({error!r})", str(path), AGAIN) from None
     return manifest
+
+
+def manifest_beside(path: str | os.PathLike) -> Path:
+    """Where the manifest of a single output file is written; `InputError` if that is the file itself."""
+    path = Path(path)
+    beside = path.with_suffix(".json")
+    if beside == path:
+        raise InputError("its manifest would be written there", str(path), f"name it {path.with_suffix('.parquet')}")
+    return beside
 
 
 def recorded_output(path: Path) -> Recorded | None:

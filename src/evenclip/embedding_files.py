@@ -19,9 +19,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from evenclip.digests import check_output
+from evenclip.digests import MANIFEST, check_output, read_manifest_file
 from evenclip.errors import InputError
-from evenclip.provenance import atomic_file
+from evenclip.provenance import atomic_file, input_digest
 
 REQUIRED = ("key", "image")
 NAMES = (*REQUIRED, "text", "text_image", "foil", "logit_scale", "logit_bias")
@@ -108,7 +108,7 @@ def write_embeddings(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) 
         np.savez(file, **arrays)
 
 
-def read_embeddings(*paths: str | os.PathLike) -> Embeddings:
+def read_embeddings(*paths: str | os.PathLike, data: str | os.PathLike | None = None) -> Embeddings:
     """Read and check the embeddings of one set.
 
     Parameters
@@ -119,20 +119,32 @@ def read_embeddings(*paths: str | os.PathLike) -> Embeddings:
         a row of NaN = no foil), `logit_scale` () and `logit_bias` (), and for each prompt file `prompt/<stem>`
         (n_templates, n_classes, d) with `prompt/<stem>/classes` (n_classes,) str. Vectors are numbers of any type and
         of any positive length.
+    data : path, optional
+        The data folder that was embedded. It is compared with the one in the manifest of `evenclip embed`, if there is
+        one beside a file: other data may have the same keys.
 
     Raises
     ------
     InputError
-        If a file cannot be read or is damaged; or naming the array that is missing, unknown, of a wrong shape or type,
-        not finite, or inconsistent with the others.
+        If a file cannot be read, is damaged or was made from other data; or naming the array that is missing, unknown,
+        of a wrong shape or type, not finite, or inconsistent with the others.
     """
     arrays: dict[str, np.ndarray] = {}
     for path in paths:
+        if data is not None:
+            _check_data(Path(path), data)
         loaded = _load(Path(path))
         if repeated := sorted(arrays.keys() & loaded.keys()):
             raise InputError(f"has '{repeated[0]}', which another file has too", str(path), "give each array once")
         arrays |= loaded
     return _checked(arrays, ", ".join(map(str, paths)))
+
+
+def _check_data(path: Path, data: str | os.PathLike) -> None:
+    manifest = read_manifest_file(path.with_name(MANIFEST)) or {}
+    embedded = manifest.get("inputs", {}).get(f"set {path.stem}") if manifest.get("stage") == "embed" else None
+    if embedded is not None and embedded["sha256"] != input_digest(data):
+        raise InputError(f"these are embeddings of other data than {data}", str(path), "embed this data")
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

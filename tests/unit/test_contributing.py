@@ -1,5 +1,6 @@
 """The diffs of CONTRIBUTING.md work: each adds a part, which schema, command line and stage then know."""
 
+import json
 import os
 import re
 import shutil
@@ -51,6 +52,19 @@ def run(package, code: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def help_texts(package):
+    """What `--help` of each command says, which one process asks for."""
+    commands = ["balance", "evaluate", "data import", "graph", "train"]
+    code = f"""
+import json
+from typer.testing import CliRunner
+from evenclip.cli import app
+print(json.dumps({{c: CliRunner().invoke(app, [*c.split(), "--help"]).output for c in {commands}}}))
+"""
+    return json.loads(run(package, code))
+
+
 @pytest.mark.parametrize(
     ("command", "part"),
     [
@@ -61,9 +75,8 @@ def run(package, code: str) -> str:
         ("train", "smoothing"),
     ],
 )
-def test_help_knows_an_added_part(package, command, part):
-    code = f"import sys; sys.argv = ['evenclip', *'{command} --help'.split()]; from evenclip.cli import main; main()"
-    assert part in run(package, code)
+def test_help_knows_an_added_part(help_texts, command, part):
+    assert part in help_texts[command]
 
 
 def test_a_study_may_use_every_added_part(package):

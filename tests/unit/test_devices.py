@@ -1,7 +1,8 @@
-"""Every stage that may run on a GPU keeps its tensors on one device, shown on a pretended GPU."""
+"""Every stage that may run on a GPU keeps its tensors on one device: a GPU, or where there is none a pretended one."""
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from support.tiny_graph import write_graph
 from support.tiny_methods import N, write_methods_folder
 from support.tiny_training import COLORS, write_squares
 
+Gpu = nullcontext if torch.cuda.is_available() else PretendedCuda
 PROBE = {"images": "data", "people": "data", "groups": "colors.yaml", "labels": "colors.yaml", "column": "color",
          "points": 3}  # fmt: skip
 KNOWLEDGE = {"triples_per_batch": 12, "e2e": 0.5, "e2r": 0.5, "g2e": 0.5, "kd": 1.0}
@@ -85,7 +87,7 @@ def train(folder: Path, out: str, stop_at: int | None = None, **options) -> Path
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_stops_and_resumes_on_one_device(folder: Path, tmp_path: Path, monkeypatch, name: str):
     monkeypatch.chdir(folder)
-    with PretendedCuda():
+    with Gpu():
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, "run", stop_at=3, **TRAININGS[name])
         run = train(tmp_path, "run", **TRAININGS[name])
@@ -101,7 +103,7 @@ def test_every_method_is_among_the_trainings():
 
 def test_what_follows_a_training_stays_on_one_device(folder: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(folder)
-    with PretendedCuda():
+    with Gpu():
         run = train(tmp_path, "run", **TRAININGS["all at once"])
         sets = [EmbedSet("plain", Path("data"), (Path("colors.yaml"),)), EmbedSet("foils", Path("foils"))]
         embed_sets({str(run): tmp_path / "embed"}, sets, EmbedOptions(device="cuda"))
@@ -117,6 +119,7 @@ def test_what_follows_a_training_stays_on_one_device(folder: Path, tmp_path: Pat
     assert all((tmp_path / name).exists() for name in written)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real GPU")
 def test_mixing_devices_fails_as_on_a_gpu():
     with PretendedCuda():
         gpu, cpu = torch.ones(3, device="cuda"), torch.ones(3)

@@ -6,7 +6,7 @@ import os
 import pyarrow as pa
 import pytest
 
-from evenclip.digests import check_output, sha256_file, sha256_once
+from evenclip.digests import check_output, manifest_beside, sha256_file, sha256_once
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_folder, input_digest, only_writer
 from evenclip.tables import read_table, write_table
@@ -116,3 +116,20 @@ def test_keys_that_are_no_text_are_refused(tmp_path):
     write_table(pa.table({"key": keys}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match="not a readable Parquet file"):
         read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("changes", [
+    {"outputs": ["w.parquet"]}, {"outputs": {"w.parquet": 3}}, {"outputs": {"w.parquet": {"sha256": "0"}}},
+    {"shards": 3}, {"shards": [{"name": "0"}]}, {"inputs": ["x"]}, {"inputs": {"x": {}}},
+])  # fmt: skip
+def test_a_manifest_of_another_form_is_named(changes, tmp_path):
+    (tmp_path / "w.parquet").write_bytes(b"w")
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "balance"} | changes))
+    with pytest.raises(InputError, match="manifest.json: not a whole manifest"):
+        check_output(tmp_path / "w.parquet")
+
+
+def test_a_manifest_never_overwrites_its_output():
+    assert manifest_beside("labels.parquet").name == "labels.json"
+    with pytest.raises(InputError, match="its manifest would be written there"):
+        manifest_beside("labels.json")

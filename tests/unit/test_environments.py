@@ -21,8 +21,13 @@ def generate():
     return module
 
 
-def test_conda_files_are_as_generated(generate):
-    for path, text in generate.files().items():
+@pytest.fixture(scope="module")
+def files(generate):
+    return generate.files()
+
+
+def test_conda_files_are_as_generated(files):
+    for path, text in files.items():
         assert path.read_text() == text, f"{path.name} is out of step: run make lock"
 
 
@@ -38,8 +43,8 @@ def test_lock_satisfies_pyproject(generate):
             assert versions[generate.normalise(requirement.name)] in requirement.specifier
 
 
-def test_conda_channels_are_channels(generate):
-    texts = [path.read_text() for path in generate.files()]
+def test_conda_channels_are_channels(files):
+    texts = [path.read_text() for path in files]
     assert all("channels:\n  - conda-forge\ndependencies:" in text for text in texts)
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from evenclip.card import write_study_cards
+from evenclip.data.importing import import_dataset
+from evenclip.data.options import ImportOptions
 from evenclip.digests import with_digest
 from evenclip.errors import InputError
 from evenclip.graph import GraphOptions, GraphSource, build_graph
@@ -113,6 +116,13 @@ def test_a_card_of_an_older_study_is_named(study_folder):
     study.write_text(study.read_text() + "\n")  # the same content, written anew
     with pytest.raises(InputError, match=r"card/m4/manifest.json: its input study, .* has changed"):
         verify(study_folder)
+
+
+def test_raw_files_of_an_import_are_not_compared(tmp_path):
+    (tmp_path / "raw").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "raw" / "a.png")
+    import_dataset(tmp_path / "raw", tmp_path / "out", "all", ImportOptions())
+    assert "raw files of 1 imports not compared" in verify(tmp_path / "out").summary()
 
 
 def test_what_nobody_recorded_cannot_be_verified(tmp_path):

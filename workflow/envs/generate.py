@@ -11,6 +11,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,14 +52,21 @@ def distributions_of(stage: str, stages: set[str]) -> set[str]:
         if name in seen or (path := module_path(name)) is None:
             continue
         seen.add(name)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        inside = {node for function in functions for node in ast.walk(function)}
-        pending += package_imports(name, path, set(ast.walk(tree)) - inside)
-        late = package_imports(name, path, inside)
-        pending += [module for module in late if ".".join(module.split(".")[:2]) not in others]
-        outside |= {distribution_of(module) for module in imported(tree) if module.split(".")[0] != "evenclip"}
+        early, late, distributions = imports_of(name, path)
+        pending += [*early, *(module for module in late if ".".join(module.split(".")[:2]) not in others)]
+        outside |= distributions
     return outside
+
+
+@cache  # most stages share most of their modules
+def imports_of(name: str, path: Path) -> tuple[set[str], set[str], set[str]]:
+    """What a module imports: of this package when it is imported, and in functions; and the distributions of others."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inside = {node for function in functions for node in ast.walk(function)}
+    distributions = {distribution_of(module) for module in imported(tree) if module.split(".")[0] != "evenclip"}
+    early = package_imports(name, path, set(ast.walk(tree)) - inside)
+    return early, package_imports(name, path, inside), distributions
 
 
 def imported(tree: ast.Module) -> set[str]:

@@ -8,7 +8,8 @@ is written, not by reading it again.
 import hashlib
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,22 +96,17 @@ class ShardWriter:
         )
 
 
-class write_shards:  # a verb, as it reads where it is used
+@contextmanager
+def write_shards(out: Path, manifest: Manifest, shard_size: int = 10_000) -> Iterator[ShardWriter]:
     """Context manager: ``with write_shards(out, manifest) as writer: writer.add(...)``; an error leaves nothing."""
-
-    def __init__(self, out: Path, manifest: Manifest, shard_size: int = 10_000):
-        self._folder, self._manifest, self._shard_size = atomic_folder(out), manifest, shard_size
-
-    def __enter__(self) -> ShardWriter:
-        self._writer = ShardWriter(self._folder.__enter__(), self._shard_size)
-        return self._writer
-
-    def __exit__(self, *error: Any) -> bool | None:
-        if error[0] is None:
-            self._writer.close(self._manifest)
-        else:
-            self._writer.abandon()
-        return self._folder.__exit__(*error)
+    with atomic_folder(out) as folder:
+        writer = ShardWriter(folder, shard_size)
+        try:
+            yield writer
+            writer.close(manifest)
+        except BaseException:
+            writer.abandon()
+            raise
 
 
 class TarWriter:
@@ -137,7 +133,8 @@ class TarWriter:
 
     def abandon(self) -> None:
         """Close the file as it is."""
-        self._file.close()
+        with suppress(OSError):  # a full disk has no room for what is left to write either
+            self._file.close()
 
     def _write(self, content: bytes) -> None:
         self._file.write(content)

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from evenclip.data.json_stream import iterate_items
 from evenclip.data.picture_keys import PictureKeys
+from evenclip.digests import manifest_beside
 from evenclip.errors import InputError
-from evenclip.provenance import Manifest
+from evenclip.provenance import Manifest, only_writer
 from evenclip.tables import write_table
 
 MAX_MALFORMED = 0.05  # share of a file's items
@@ -51,6 +52,7 @@ def write_questions_table(
         If more than `MAX_MALFORMED` of a file's items are not of VQA v2's format (fewer are counted in the manifest), a
         question has no annotation, or no question's picture is there.
     """
+    beside = manifest_beside(out)
     inputs = {"questions": questions, "annotations": annotations, "data": data}
     manifest = Manifest("questions", {}, {name: path for name, path in inputs.items() if path is not None})
     pictures = PictureKeys(data)
@@ -71,9 +73,10 @@ def write_questions_table(
     if not rows:
         raise InputError(f"none of {n_missing} questions has its picture there", str(questions), f"see {data}")
     table = pa.Table.from_pylist(rows, schema=QUESTIONS_SCHEMA)
-    write_table(table, out)
     counts = {"n": len(table), "n_without_picture": n_missing, "n_malformed": dict(malformed)}
-    manifest.write(Path(out).with_suffix(".json"), [Path(out)], **counts)
+    with only_writer(out):
+        write_table(table, out)
+        manifest.write(beside, [Path(out)], **counts)
     return len(table)
 
 

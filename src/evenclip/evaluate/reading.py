@@ -37,7 +37,7 @@ def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns:
     InputError
         An array, column or key is wrong; the message names it.
     """
-    content = read_embeddings(*embeddings)
+    content = read_embeddings(*embeddings, data=dataset)
     if content.logit_scale is None:
         hint = "save the factor by which the model multiplies cosine similarities"
         raise InputError("the array 'logit_scale' is missing", content.where, hint)

@@ -155,7 +155,7 @@ def _annotated(attribute: str, annotated: AttributeSet) -> tuple[np.ndarray, np.
     if attribute not in table.column_names:
         have = ", ".join(table.column_names)
         raise InputError(f"no column '{attribute}'", str(annotated.data), f"the data folder has: {have}")
-    embeddings = read_embeddings(annotated.embeddings)
+    embeddings = read_embeddings(annotated.embeddings, data=annotated.data)
     truth = np.array(pc.fill_null(table.column(attribute).cast("string"), "").to_pylist())
     rows = embeddings.rows(table.column("key").to_pylist())
     values, counts = np.unique(truth[rows >= 0], return_counts=True)

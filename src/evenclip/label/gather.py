@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evenclip.digests import check_digest
+from evenclip.digests import check_digest, manifest_beside
 from evenclip.errors import InputError
 from evenclip.label.from_captions import N_EXAMPLES
 from evenclip.label.run import warn_of_empty
-from evenclip.provenance import Manifest, atomic_file
+from evenclip.provenance import Manifest, atomic_file, only_writer
 from evenclip.tables import parquet_writer, read_table
 
 
@@ -32,22 +32,22 @@ def gather_labels(parts: Sequence[str | os.PathLike], out: str | os.PathLike) ->
     InputError
         If these are not all the parts of one data folder, in order, labelled with one lexicon and equal options.
     """
-    paths, out = [Path(path) for path in parts], Path(out)
+    paths, out, beside = [Path(path) for path in parts], Path(out), manifest_beside(out)
     manifests = [_manifest(path) for path in paths]
     _check(paths, manifests)
     inputs = {f"part {number}": path for number, path in enumerate(paths, start=1)}
     manifest = Manifest("label", manifests[0]["options"], inputs)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(out) as temporary:
-        tables = (read_table(path) for path in paths)
-        first = next(tables)
-        with parquet_writer(temporary, first.schema) as writer:
-            writer.write_table(first)
-            for table in tables:
-                writer.write_table(table)
     n = sum(part["n"] for part in manifests)
     columns = {name: _join([part["columns"][name] for part in manifests], n) for name in manifests[0]["columns"]}
-    manifest.write(out.with_suffix(".json"), [out], n=n, columns=columns)
+    with only_writer(out):
+        with atomic_file(out) as temporary:
+            tables = (read_table(path) for path in paths)
+            first = next(tables)
+            with parquet_writer(temporary, first.schema) as writer:
+                writer.write_table(first)
+                for table in tables:
+                    writer.write_table(table)
+        manifest.write(beside, [out], n=n, columns=columns)
     warn_of_empty(columns)
     return n
 

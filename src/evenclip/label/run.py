@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.data.shards import WHOLE, Part, read_pairs
+from evenclip.digests import manifest_beside
 from evenclip.embedding_files import Embeddings, read_embeddings
 from evenclip.errors import InputError
 from evenclip.label.from_captions import label_captions
@@ -27,7 +28,7 @@ from evenclip.label.matching import Matcher
 from evenclip.label.noise import with_noise
 from evenclip.label.options import AttributeSet, LabelOptions
 from evenclip.label.quality import captions_of, image_text_similarity, lowest, utility
-from evenclip.provenance import Manifest
+from evenclip.provenance import Manifest, only_writer
 from evenclip.tables import QUARANTINE_SCHEMA, digest_of_keys, write_table
 
 WORD_COUNTING = ("caption_length", "wording")
@@ -67,9 +68,9 @@ def label_dataset(
     InputError
         If an input cannot be read, or an option needs embeddings that are not given.
     """
-    out = Path(out)
+    out, beside = Path(out), manifest_beside(out)
     quarantine, calibration = out.with_suffix(".quarantine.parquet"), out.with_suffix(".calibration.parquet")
-    outputs = [out]
+    tables: dict[Path, pa.Table] = {}
     words = read_lexicon(lexicon)
     _check(options, words, embeddings, attribute_set, part)
     manifest = Manifest("label", options.model_dump(mode="json"), _inputs(data, lexicon, embeddings, attribute_set))
@@ -78,13 +79,12 @@ def label_dataset(
     labels, summaries = label_captions(captions_of(pairs), matcher, options.pool)
     columns: dict[str, Any] = {name: labels[:, column] for column, name in enumerate(matcher.columns)}
     extra: dict[str, Any] = {}
-    embedded = None if embeddings is None else read_embeddings(embeddings)
+    embedded = None if embeddings is None else read_embeddings(embeddings, data=data)
     if attribute_set is not None:
         from evenclip.label.from_images import text_column, with_image_side  # scikit-learn: only where it is needed
 
         columns, extra["image"], calibrated = with_image_side(columns, pairs, embedded, attribute_set, options)
-        write_table(calibrated, calibration)
-        outputs.append(calibration)
+        tables[calibration] = calibrated
         summaries = {text_column(name, attribute_set.attributes): summary for name, summary in summaries.items()}
     if options.columns or options.target_columns:
         columns = with_annotations(columns, pairs, options)
@@ -97,20 +97,22 @@ def label_dataset(
     table = pa.table({"key": pairs.column("key"), **columns})
     if options.drop_lowest_similarity:
         dropped = lowest(similarity, options.drop_lowest_similarity)
-        _write_quarantine(pairs, similarity, dropped, quarantine)
         extra |= {
             "n_dropped": int(dropped.sum()),
             "dropped_keys": digest_of_keys(table["key"].filter(pa.array(dropped))),
         }
+        tables[quarantine] = _quarantined(pairs, similarity, dropped)
         table = table.filter(pa.array(~dropped))
-    write_table(table, out)
-    outputs += [quarantine] if options.drop_lowest_similarity else []
     for name, summary in summaries.items():  # words and examples are those of the captions; counts, of the table
         n = int(pc.sum(table.column(name)).as_py() or 0)
         summary |= {"n": n, "share": n / len(table) if len(table) else 0.0}
     if part != WHOLE:
         extra["part"] = f"{part.number}/{part.of}"
-    manifest.write(out.with_suffix(".json"), outputs, n=len(table), columns=summaries, **extra)
+    tables[out] = table
+    with only_writer(out):
+        for path, content in tables.items():
+            write_table(content, path)
+        manifest.write(beside, tables, n=len(table), columns=summaries, **extra)
     if part == WHOLE:
         warn_of_empty(summaries)
         _warn_of_script(words)
@@ -149,6 +151,9 @@ def _check(
     if part != WHOLE and (options.columns or options.target_columns):
         what = "the values of annotated columns are those of all pairs, a part is not"
         raise InputError(what, "--part", "label the whole folder at once")
+    if options.unseen and not (options.columns or options.target_columns):
+        what = "what captions name and images do not show needs an image side from columns"
+        raise InputError(what, "option unseen", "name the columns with `columns` and `target_columns`")
     if attribute_set is not None and (twice := set(options.columns) & set(attribute_set.attributes)):
         what = f"'{min(twice)}' has an image side from a column and from a classifier"
         raise InputError(what, "option columns", "take it out of one of them")
@@ -174,8 +179,8 @@ def _similarity_by_pair(embedded: Embeddings, pairs: pa.Table) -> np.ndarray:
     return np.where(rows >= 0, image_text_similarity(embedded)[rows], np.nan)
 
 
-def _write_quarantine(pairs: pa.Table, similarity: np.ndarray, dropped: np.ndarray, path: Path) -> None:
+def _quarantined(pairs: pa.Table, similarity: np.ndarray, dropped: np.ndarray) -> pa.Table:
     keys = pairs.column("key").filter(pa.array(dropped))
     details = [f"similarity {value:.4f}" for value in similarity[dropped]]
     columns = {"name": keys, "reason": ["low_similarity"] * len(keys), "detail": details}
-    write_table(pa.table(columns, schema=QUARANTINE_SCHEMA), path)
+    return pa.table(columns, schema=QUARANTINE_SCHEMA)

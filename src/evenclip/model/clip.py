@@ -325,13 +325,15 @@ def _as_input_error(model: str) -> Iterator[None]:
     except UserWarning as mismatch:
         raise InputError(str(mismatch), model, "use the model's -quickgelu twin, or a tag without it") from None
     except Exception as error:  # open_clip, torch, safetensors and the hub each have error classes of their own
-        raise InputError(
-            f"open_clip cannot build it: {_first_line(error)}", model, "check name, keys, tag and checkpoint"
-        ) from None
+        is_offline = "download" in _first_line(error)
+        hint = (
+            "without a network give the path of a checkpoint" if is_offline else "check name, keys, tag and checkpoint"
+        )
+        raise InputError(f"open_clip cannot build it: {_first_line(error)}", model, hint) from None
     finally:
         logging.disable(logging.NOTSET)
 
 
 def _first_line(error: Exception) -> str:
     """What the error says, without the advice that Hugging Face's add."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].partition(". Last error")[0]

@@ -153,6 +153,7 @@ def freeze_towers(module: nn.Module, parts: Sequence[str]) -> None:
     for part in parts:
         tower, _, is_trunk = part.partition("_")
         if is_trunk and isinstance(module, ProjectionClip):
+            module.require_projection(tower)
             continue  # its trunks have done their part
         for frozen in _parts(module, tower):
             frozen.requires_grad_(False)

@@ -85,7 +85,14 @@ def draw_projections(module: nn.Module, seed: int) -> None:
 
 
 def _projections(module: nn.Module) -> list[Projection]:
-    return [image_projection(module), text_projection(module)]
+    try:
+        image = image_projection(module)
+    except InputError:
+        if not isinstance(module.visual, TimmModel) or len(module.visual.head):
+            raise
+        # a pooled tower such as SigLIP's, frozen whole: its features are its embeddings, and only texts are projected
+        image = module.visual, "head"
+    return [image, text_projection(module)]
 
 
 class ProjectionClip(nn.Module):
@@ -124,6 +131,11 @@ class ProjectionClip(nn.Module):
         """Embeddings, shape (b, d), of tokens, shape (b, l), of known texts."""
         return _maybe_unit(self.text(self.texts.features(tokens).float()), normalize)
 
+    def require_projection(self, tower: str) -> None:
+        """Refuse to train the projection of a ``tower``, ``"image"`` or ``"text"``, that has none."""
+        if not any(True for _ in {"image": self.visual, "text": self.text}[tower].parameters()):
+            raise _inseparable(tower, "its projection pools as well")
+
     def whole_state(self) -> dict[str, torch.Tensor]:
         """The weights by their names in the whole model."""
         return {self.whole_names[name]: value for name, value in self.state_dict().items()}
@@ -134,7 +146,7 @@ class ProjectionClip(nn.Module):
 
     def _names(self, module: nn.Module) -> dict[str, str]:
         names = {name: name for name in self.state_dict() if name.startswith("logit_")}
-        for own, (holder, attribute) in (("visual", image_projection(module)), ("text", text_projection(module))):
+        for own, (holder, attribute) in zip(("visual", "text"), _projections(module), strict=True):
             prefix = next(f"{name}." if name else "" for name, part in module.named_modules() if part is holder)
             start = f"{own}.projection"
             names |= {

@@ -29,7 +29,7 @@ def write_report(results: Path, out: Path) -> None:
     import hashlib
 
     from evenclip.digests import with_digest
-    from evenclip.provenance import atomic_file, atomic_folder, write_json
+    from evenclip.provenance import atomic_file, atomic_folder, only_writer, write_json
     from evenclip.report.page import render
     from evenclip.results import StudyResults
     from evenclip.unique_names import one_to_one
@@ -38,10 +38,11 @@ def write_report(results: Path, out: Path) -> None:
     names = one_to_one([(picture.name,) for picture in pictures], lambda key: re.sub(r"[^\w.-]", "_", key[0]), 200)
     files = {f"{names[(picture.name,)]}.png": picture.png for picture in pictures}
     digests = {name: hashlib.sha256(png).hexdigest() for name, png in files.items()}
-    with atomic_folder(Path(out).parent / "figures") as folder:
-        for name, png in files.items():
-            (folder / name).write_bytes(png)
-        index = {"page": hashlib.sha256(page.encode()).hexdigest(), "figures": digests}
-        write_json(with_digest(index), folder / "figures.json")
-    with atomic_file(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    with only_writer(out):
+        with atomic_folder(Path(out).parent / "figures") as folder:
+            for name, png in files.items():
+                (folder / name).write_bytes(png)
+            index = {"page": hashlib.sha256(page.encode()).hexdigest(), "figures": digests}
+            write_json(with_digest(index), folder / "figures.json")
+        with atomic_file(out) as temporary:
+            temporary.write_text(page, encoding="utf-8")

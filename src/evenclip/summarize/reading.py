@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenclip import documents
+from evenclip.digests import MANIFEST, read_manifest_file, recorded_outputs
 from evenclip.errors import InputError
 from evenclip.stage_outputs import balanced_labels, read_document, read_history
 from evenclip.tables import MetricRow
@@ -33,9 +34,12 @@ def read_sets(results: Path, runs: list[str], seeds: list[int]) -> list[str]:
 def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measured:
     """All metrics of one training: those of the evaluation sets, and final values of its curves as `train/...`."""
     measured: Measured = {}
+    trained = recorded_model(results / "train" / run / f"seed{seed}")
     for name in sets:
         path = results / "evaluate" / run / f"seed{seed}" / f"{name}.json"
-        for row in (MetricRow(**row) for row in read_document(path, documents.Metrics)["metrics"]):
+        document = read_document(path, documents.Metrics)
+        _check_model(document.get("manifest", {}), trained, path)
+        for row in (MetricRow(**row) for row in document["metrics"]):
             if (row.metric, row.group) in measured:
                 what = f"{row.metric} {row.group}".strip()
                 hint = "give each set and each task its own metrics"
@@ -53,6 +57,21 @@ def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measur
         finite = value if value is not None and math.isfinite(value) else None
         measured[metric, ""] = MetricRow(metric, finite, None, None, int(history["samples_seen"][-1]))
     return measured
+
+
+def recorded_model(folder: Path) -> str | None:
+    """SHA-256 of the weights that a training wrote, as its manifest has it; None in manifests that record no files."""
+    recorded = recorded_outputs(read_manifest_file(folder / MANIFEST) or {}).get("model.safetensors")
+    return None if recorded is None else recorded.sha256
+
+
+def _check_model(manifest: dict[str, Any], trained: str | None, path: Path) -> None:
+    """Raise `InputError` if an evaluation is of other weights than those of the run and seed in whose folder it is."""
+    inputs = manifest.get("inputs", {}).get("model", {})  # of vqa and links
+    measured = manifest.get("model_identity", {}).get("model") or inputs.get("sha256")
+    if None not in (measured, trained) and measured != trained:
+        what = "it measures another model than the one that was trained for this run and seed"
+        raise InputError(what, str(path), "evaluate this run again")
 
 
 def read_training(results: Path, run: str, seeds: list[int]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from evenclip.digests import sha256_file
 from evenclip.errors import InputError
-from evenclip.provenance import atomic_file, write_json
+from evenclip.provenance import atomic_file, only_writer, write_json
 from evenclip.stage_outputs import study_fingerprint
 from evenclip.summarize.claims import read_claims
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds
@@ -98,32 +98,33 @@ def summarize_study(
     compared = runs_by_seeds({run: [_overall(of_seed) for of_seed in measured[run]] for run in runs})
     people = {metric for of_run in measured.values() for (metric, _), row in of_run[0].items() if row.people}
     judged = judge(claim_list, _facts(results, trained), compared, people) if claim_list else []
-    _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
-    _write_csv(results / "seeds.csv", SEEDS_COLUMNS, _seed_rows(measured, seeds))
-    _write_csv(results / "tests.csv", TESTS_COLUMNS, compare_runs(compared))
-    write_json(judged, results / "claims.json")
-    write_json(_means(runs, summary), results / "metrics.json")
-    differing = _differing({run: trained[run]["options"] for run in runs})
-    run_entries = [
-        {
-            "run": run,
-            "strategy": trained[run]["strategy"],
-            "seeds": seeds,
-            "options": differing[run],
-            "samples_seen": measured[run][0]["train/loss", ""].n,
-            "sets": sets_of[run],
-            "rows": sum(row["run"] == run for row in summary),
+    with only_writer(results / "study.json"):
+        _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
+        _write_csv(results / "seeds.csv", SEEDS_COLUMNS, _seed_rows(measured, seeds))
+        _write_csv(results / "tests.csv", TESTS_COLUMNS, compare_runs(compared))
+        write_json(judged, results / "claims.json")
+        write_json(_means(runs, summary), results / "metrics.json")
+        differing = _differing({run: trained[run]["options"] for run in runs})
+        run_entries = [
+            {
+                "run": run,
+                "strategy": trained[run]["strategy"],
+                "seeds": seeds,
+                "options": differing[run],
+                "samples_seen": measured[run][0]["train/loss", ""].n,
+                "sets": sets_of[run],
+                "rows": sum(row["run"] == run for row in summary),
+            }
+            for run in runs
+        ]
+        certificates = {
+            name: {key: value for key, value in report.items() if not isinstance(value, dict | list)}
+            for name, report in reports.items()
         }
-        for run in runs
-    ]
-    certificates = {
-        name: {key: value for key, value in report.items() if not isinstance(value, dict | list)}
-        for name, report in reports.items()
-    }
-    study = {"study": results.resolve().name, "runs": run_entries, "strategies": certificates}
-    study |= {"files": _digests(results, run_entries, list(reports))}
-    # last, since study.json marks a complete summary
-    write_json(study | {"fingerprint": study_fingerprint(study)}, results / "study.json")
+        study = {"study": results.resolve().name, "runs": run_entries, "strategies": certificates}
+        study |= {"files": _digests(results, run_entries, list(reports))}
+        # last, since study.json marks a complete summary
+        write_json(study | {"fingerprint": study_fingerprint(study)}, results / "study.json")
 
 
 def _summary(

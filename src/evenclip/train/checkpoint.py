@@ -114,9 +114,10 @@ class SavedState:
         for path in sorted(root.glob("*/identity.json")):
             try:
                 other = json.loads(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:  # a training beside this one has just ended
+                is_ours = other["out"] == self._identity["out"]
+            except (OSError, ValueError, KeyError, TypeError):  # damaged, or a training beside this one has just ended
                 continue
-            if other["out"] == self._identity["out"] and path.parent != self.folder:
+            if is_ours and path.parent != self.folder:
                 changes = "; ".join(_changes(other, self._identity))
                 print(f"starting over: {changes} since the interrupted training", file=sys.stderr)
                 shutil.rmtree(path.parent)

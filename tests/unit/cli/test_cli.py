@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 import evenclip
 from evenclip.balance.strategies import STRATEGIES
-from evenclip.cli import app
+from evenclip.cli import app, main
 from evenclip.cli.arguments import MEASURING, OWN_DATA, STUDY, TRAINING
 from evenclip.data.layouts import load_layouts
 from evenclip.errors import InputError
@@ -125,40 +126,63 @@ COMMANDS = {
 }
 
 
-def run(command: str, inputs, out, limit_bytes: int | None = None) -> subprocess.CompletedProcess:
-    def limit():
-        if limit_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+@contextmanager
+def small_disk(n_bytes: int | None):
+    """No file that this process writes may become longer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (before[0] if n_bytes is None else n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    words = [word.format(inputs=inputs, out=out) for word in COMMANDS[command].split()]
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": str(inputs)}
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.run([sys.executable, "-m", "evenclip", *words], preexec_fn=limit, env=environment, **output)
 
+@pytest.fixture
+def assert_one_line(inputs, monkeypatch, capsys):
+    """Run a command in this process: exit status 2, and one line that says why."""
+    monkeypatch.setenv("MPLCONFIGDIR", str(inputs))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # half of a module would stay on the small disk
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer sets its own
 
-def assert_one_line(done: subprocess.CompletedProcess) -> None:
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == 2 and len(errors) == 1 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    def check(command: str, out, n_bytes: int | None = None) -> None:
+        words = [word.format(inputs=inputs, out=out) for word in COMMANDS[command].split()]
+        monkeypatch.setattr(sys, "argv", ["evenclip", *words])
+        with pytest.raises(SystemExit) as done, small_disk(n_bytes):
+            main()
+        errors = capsys.readouterr().err
+        lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+        assert done.value.code == 2 and len(lines) == 1, errors[-3000:]
+
+    return check
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_output_below_a_file_is_one_line(command, inputs, tmp_path):
+def test_an_output_below_a_file_is_one_line(command, assert_one_line, tmp_path):
     (tmp_path / "file").write_text("precious")
-    assert_one_line(run(command, inputs, tmp_path / "file" / "out"))
+    assert_one_line(command, tmp_path / "file" / "out")
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
     assert (tmp_path / "file").read_text() == "precious"
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that nobody can write")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_output_that_cannot_be_written_is_one_line(command, inputs):
-    assert_one_line(run(command, inputs, "/proc/evenclip/out"))
+def test_an_output_that_cannot_be_written_is_one_line(command, assert_one_line):
+    assert_one_line(command, "/proc/evenclip/out")
 
 
 @pytest.mark.parametrize("command", ["balance", "balance-count", "synthesize", "label", "graph", "schema"])
-def test_a_full_disk_is_one_line_and_leaves_nothing(command, inputs, tmp_path):
-    assert_one_line(run(command, inputs, tmp_path / "out", limit_bytes=300))
+def test_a_full_disk_is_one_line_and_leaves_nothing(command, assert_one_line, tmp_path):
+    assert_one_line(command, tmp_path / "out", n_bytes=300)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_process_ends_with_one_line_and_status_2(inputs, tmp_path):
+    (tmp_path / "file").touch()
+    words = COMMANDS["balance"].format(inputs=inputs, out=tmp_path / "file" / "out").split()
+    done = subprocess.run([sys.executable, "-m", "evenclip", *words], capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and sum(line.startswith("error: ") for line in lines) == 1, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_full_disk_keeps_the_old_output(tmp_path):

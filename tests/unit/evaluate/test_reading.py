@@ -5,6 +5,7 @@ import pytest
 
 from evenclip.errors import InputError
 from evenclip.evaluate.reading import read_embedded_set
+from evenclip.provenance import Manifest
 from support.evaluate_example import arrays, truth_rows, write_data
 
 
@@ -81,6 +82,16 @@ def test_keys_that_the_data_folder_lacks_are_an_error(data, tmp_path):
     key = np.array([f"{i + 2:05d}" for i in range(60)])
     with pytest.raises(InputError, match="2 keys are not in .*e.g. '00060'"):
         read(data, save(tmp_path, key=key))
+
+
+def test_embeddings_of_other_data_with_the_same_keys_are_refused(data, tmp_path):
+    rows = truth_rows()
+    other = write_data(tmp_path / "other", [row | {"object": "changed"} for row in rows])
+    path = save(tmp_path)
+    Manifest("embed", {}, {"set s": data}).write(tmp_path / "manifest.json")
+    assert read(data, path, "object").n == 60
+    with pytest.raises(InputError, match=r"s.npz: these are embeddings of other data than .*other"):
+        read(other, path, "object")
 
 
 def test_templates_that_cancel_out_are_an_error(data, tmp_path):

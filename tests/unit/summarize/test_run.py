@@ -262,6 +262,25 @@ def test_a_metric_that_two_sets_have_is_an_error(tmp_path):
         summarize_study(results, list(RUNS), [0])
 
 
+@pytest.mark.parametrize("recorded", [
+    {"model_identity": {"model": "base 0"}}, {"inputs": {"model": {"path": "m", "sha256": "base 0"}}},
+])  # fmt: skip
+def test_an_evaluation_of_another_run_is_an_error(tmp_path, recorded):
+    results = write_study(tmp_path, [0])
+    for run in RUNS:
+        path = results / "train" / run / "seed0" / "manifest.json"
+        outputs = {"model.safetensors": {"bytes": 1, "sha256": f"{run} 0"}}
+        write_json(json.loads(path.read_text()) | {"stage": "train", "outputs": outputs}, path)
+    path = results / "evaluate" / "base" / "seed0" / "objects.json"
+    document = json.loads(path.read_text()) | {"manifest": recorded}
+    write_json(document, path)
+    summarize_study(results, [*RUNS], [0])
+    other = next(run for run in RUNS if run != "base")
+    write_json(document, results / "evaluate" / other / "seed0" / "objects.json")  # copied into the wrong folder
+    with pytest.raises(InputError, match=f"{other}/seed0/objects.json: it measures another model"):
+        summarize_study(results, [*RUNS], [0])
+
+
 @pytest.mark.parametrize(("runs", "seeds"), [([], [0]), (["base"], []), (["base", "base"], [0]), (["base"], [0, 0])])
 def test_runs_and_seeds_are_named_once(tmp_path, runs, seeds):
     with pytest.raises(InputError, match="name each"):

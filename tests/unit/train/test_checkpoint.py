@@ -29,6 +29,15 @@ def test_a_changed_training_starts_over_and_says_why(tmp_path: Path, capsys: pyt
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\x00"])
+def test_a_damaged_identity_of_another_run_is_left_alone(tmp_path: Path, content: str):
+    other = SavedState(tmp_path, IDENTITY | {"out": "/results/b"})
+    other.save(STATE)
+    (other.folder / "identity.json").write_text(content)
+    SavedState(tmp_path, IDENTITY).save(STATE)
+    assert SavedState(tmp_path, IDENTITY).load()["position"] == 3 and other.load() is not None
+
+
 def test_the_state_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture):
     SavedState(tmp_path, IDENTITY).save(STATE)
     assert SavedState(tmp_path, IDENTITY | {"out": "/results/b"}).load() is None

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from evenclip.balance.table.delimited import is_delimited, read_delimited
 from evenclip.balance.table.form import TableForm, WideColumns, check_names
+from evenclip.digests import check_output, recorded_output
 from evenclip.errors import InputError
 from evenclip.label_columns import LabelColumn
 from evenclip.tables import PARQUET_ERRORS, as_flags, check_key_type, open_parquet, unreadable_parquet
@@ -57,7 +58,10 @@ class Source:
             if not self.paths:
                 raise InputError("no table found", str(table), "name a file or a folder with *.parquet, *.csv or *.tsv")
             text_columns = (form or TableForm()).text_columns
-            self._tables = {path: read_delimited(path, text_columns) for path in self.paths if is_delimited(path)}
+            delimited = [path for path in self.paths if is_delimited(path)]
+            for path in delimited:  # Parquet files are compared when they are opened
+                check_output(path)
+            self._tables = {path: read_delimited(path, text_columns) for path in delimited}
             self.schema = self._common_schema()
         else:
             self.paths, self.name = [], "the table"
@@ -105,9 +109,15 @@ class Source:
     @property
     def notes(self) -> list[str]:
         """What a user should know about how the table is read."""
-        if self._wide is None or not self._wide.numbered:
-            return []
-        return [f"{self.name} has no column key: rows are named by their number, from 0"]
+        notes = []
+        if self._wide is not None and self._wide.numbered:
+            notes.append(f"{self.name} has no column key: rows are named by their number, from 0")
+        unrecorded = [path for path in self.paths if recorded_output(path) is None]
+        if unrecorded:
+            which = self.name if len(unrecorded) == len(self.paths) else str(unrecorded[0])
+            what = "its values were checked, but not whether it has changed since it was written"
+            notes.append(f"no manifest records {which}: {what}")
+        return notes
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """Batches of `BATCH_ROWS` rows, the last of each file shorter, so that they are cut alike for any columns.

@@ -9,7 +9,9 @@ import pytest
 
 from evenclip.balance import BalanceOptions, audit, balance
 from evenclip.balance.scatter import apply_plan, count_shard, gather_weights, solve_cells
+from evenclip.balance.table.source import Source
 from evenclip.errors import InputError
+from evenclip.provenance import Manifest
 from evenclip.tables import as_flags, read_labels
 
 N = 400
@@ -148,3 +150,17 @@ def test_gathering_refuses_what_are_no_weights(tmp_path):
         pq.write_table(pa.table({"key": table["key"], **weights}), tmp_path / "weights.parquet")
         with pytest.raises(InputError, match=message):
             gather_weights([tmp_path / "weights.parquet"], tmp_path / "plan", tmp_path / "out")
+
+
+def test_what_was_not_compared_is_said(tmp_path):
+    path = tmp_path / "photos.csv"
+    path.write_text("key,sensitive.g.x,target.t\na,1,0\nb,0,1\n")
+    (note,) = Source(path).notes
+    assert note == (
+        f"no manifest records {path}: its values were checked, but not whether it has changed since it was written"
+    )
+    Manifest("label", {}, {}).write(path.with_suffix(".json"), [path])
+    assert Source(path).notes == []
+    path.write_text(path.read_text().replace("b,0,1", "b,1,0"))
+    with pytest.raises(InputError, match=r"photos.csv: it has changed"):
+        Source(path)
