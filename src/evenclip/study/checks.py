@@ -10,8 +10,9 @@ from pathlib import Path
 from evenclip.errors import InputError
 from evenclip.model.identity import OPEN_CLIP_CONFIG
 from evenclip.options import read_text
+from evenclip.study.datasets import AnnotatedDataset, DerivedDataset
 from evenclip.study.runs import Run
-from evenclip.study.schema import PACKAGED_MODEL, AnnotatedDataset, DerivedDataset, StudyConfig
+from evenclip.study.schema import PACKAGED_MODEL, StudyConfig
 from evenclip.summarize.claims import read_claims
 
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
