@@ -78,6 +78,8 @@ def _check_files(config: StudyConfig, where: str) -> None:
             raise InputError(f"braces in the path '{path[:200]}'", where, hint)
     _require_files([config.label.lexicon], f"{where}, label.lexicon")
     _require_files(config.evaluate.prompt_files(), f"{where}, evaluate")
+    for name in config.evaluate.sets:
+        _require_files(config.evaluate.lexicons(name), f"{where}, evaluate.sets.{name}.lexicon")
     _require_files(config.claims, f"{where}, summarize.claims")
     for path in config.claims:
         read_claims(Path(path))  # now, not when everything is trained

@@ -3,6 +3,7 @@
 A block gives the `evenclip data` command that makes a split, and the files that the split is made from.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -88,11 +89,13 @@ class ImportedDataset(Options):
 
     def arguments(self, split: str) -> list[str]:
         """`evenclip data` sub-command and arguments that make one split."""
-        return ["import", "--source", *self.raw_files(), "--split", split, *self.options.to_flags()]
+        return ["import", "--source", self.raw_files()[0], "--split", split, *self.options.to_flags()]
 
     def raw_files(self) -> list[str]:
-        """The folder or archive that the data set is read from, environment variables expanded."""
-        return [expand_variables(self.root, "data, root")]
+        """The folder or archive that the data set is read from, and a captions file elsewhere; variables expanded."""
+        captions = self.options.captions
+        elsewhere = [captions] if captions and os.path.isabs(captions) else []
+        return [expand_variables(self.root, "data, root"), *elsewhere]
 
     def listing(self) -> str:
         """Fingerprint of the files that the data set is read from; times alone do not change it."""

@@ -109,6 +109,9 @@ class EvaluationSet(Options):
     """`<dataset>/<split>`."""
     tasks: Annotated[list[Task], AfterValidator(unique)]
     """What is measured; nothing on a set that only trains the linear probes of another."""
+    lexicon: FilePath | None = None
+    """Lexicon by which the captions of this set name perceived attributes that the data has no column of; null = none.
+    """
 
     def prompt_stems(self) -> set[str]:
         """Names of the prompt files that the tasks need."""
@@ -139,7 +142,18 @@ class EvaluateBlock(Options):
     def arguments(self, name: str) -> list[str]:
         """Arguments of `evenclip evaluate` for one set."""
         tasks = [task.to_argument() for task in self.sets[name].tasks]
-        return ["--name", name, *repeated("--task", tasks), *self.options.to_flags()]
+        return [
+            "--name",
+            name,
+            *repeated("--task", tasks),
+            *self.options.to_flags(),
+            *repeated("--lexicon", self.lexicons(name)),
+        ]
+
+    def lexicons(self, name: str) -> list[str]:
+        """The lexicon of one set, if it has one."""
+        lexicon = self.sets[name].lexicon
+        return [lexicon] if lexicon else []
 
     def probe_set(self, name: str) -> str | None:
         """The set that the linear probes of the set ``name`` train on, if they name a split."""
