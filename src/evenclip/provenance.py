@@ -165,8 +165,20 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
         Another command is writing this output.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.parent / f"{_prefix(path)}lock"
+    with _one_line(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _locked(lock, path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        os.close(handle)
+
+
+def _locked(lock: Path, path: Path) -> int:
+    """The handle of the lock file, once it is ours."""
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -179,15 +191,9 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
             pass
         try:
             if os.fstat(handle).st_ino == os.stat(lock).st_ino:
-                break
+                return handle
         except FileNotFoundError:  # its last owner has removed it since it was opened
             pass
-        os.close(handle)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            lock.unlink()
         os.close(handle)
 
 

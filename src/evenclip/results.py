@@ -209,11 +209,15 @@ class StudyResults:
 
     def estimate(self, run: str, metric: str) -> Estimate | None:
         """A metric of a run over all examples; None if it was not measured or is undefined."""
-        table = self.summary
-        rows = table[(table["run"] == run) & (table["metric"] == metric) & (table["group"] == "")]
-        if rows.empty or not math.isfinite(rows["mean"].iloc[0]):
-            return None
-        return Estimate(*rows[["mean", "ci_low", "ci_high", "random"]].iloc[0].astype(float))
+        return self._estimates.get((run, metric))
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str], Estimate]:
+        """Metrics over all examples by run and metric, where they are defined."""
+        table = self.summary[self.summary["group"] == ""].drop_duplicates(["run", "metric"])
+        values = table[["mean", "ci_low", "ci_high", "random"]].astype(float).itertuples(index=False)
+        rows = zip(table["run"], table["metric"], values, strict=True)
+        return {(run, metric): Estimate(*row) for run, metric, row in rows if math.isfinite(row.mean)}
 
     def seed_estimate(self, run: str, seed: int, metric: str) -> Estimate | None:
         """A metric of one seed over all examples; None if it was not measured or is undefined."""

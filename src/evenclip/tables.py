@@ -145,9 +145,9 @@ def _cast_flags(values: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa
         flags, zero = pc.equal(values, 1), pc.equal(values, 0)
         allowed = pc.or_(flags, zero)
     elif _is_text(kind):
-        index = pc.index_in(pc.utf8_lower(values), value_set=pa.array([*_TRUE, *_FALSE], values.type))
+        index = pc.index_in(pc.utf8_lower(values), value_set=pa.array([*TRUE, *FALSE], values.type))
         allowed = pc.or_(pc.is_valid(index), pc.is_null(values))
-        flags = pc.less(index, len(_TRUE))
+        flags = pc.less(index, len(TRUE))
     else:
         raise InputError(f"type is {kind}, not bool", where, "write true and false")
     if not pc.all(allowed, min_count=0).as_py():
@@ -156,7 +156,7 @@ def _cast_flags(values: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa
     return flags
 
 
-_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def as_keys(values: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa.ChunkedArray:

@@ -118,11 +118,13 @@ def test_an_added_method_is_built(package):
     run(
         package,
         """
-from evenclip.plugins import modules_of
+from evenclip.plugins import names_of
+from evenclip.train.methods import smoothing
 from evenclip.train.options import SmoothingOptions
 from evenclip.train.plugin import MethodParts
 options = type("Context", (), {"options": type("Options", (), {"lr": 0.1})})
-parts = modules_of("evenclip.train.methods")["smoothing"].build(options, SmoothingOptions())
+assert "smoothing" in names_of("evenclip.train.methods")
+parts = smoothing.build(options, SmoothingOptions())
 assert isinstance(parts, MethodParts) and parts.terms[0].weight == 0.1
 """,
     )

@@ -44,6 +44,7 @@ rule evaluate:
         data=lambda w: manifest_of(STUDY.config.evaluate.sets[w.dataset].data),
         # of a linear probe that trains on another split
         train=lambda w: expand(probe_embeddings(w), seed=seeds_of(w)),
+        lexicon=lambda w: STUDY.config.evaluate.lexicons(w.dataset),
     output:
         metrics=of_job(f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/{{dataset}}.json"),
     wildcard_constraints:

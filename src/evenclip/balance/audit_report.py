@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evenclip.balance.kept import LOW_KEPT_SHARE, part_name
+from evenclip.balance.love_plot import draw_love_plot, strongest_pairs
 from evenclip.bias import UNDEFINED
 from evenclip.provenance import atomic_folder
 
@@ -79,7 +80,6 @@ def _estimate(value: dict[str, float | None]) -> str:
 
 _MOST_KEPT = 10
 _MOST_PAIRS = 40  # rows of a love plot that can still be read
-_SMALL = 0.1  # a standardised mean difference below this is customarily called balanced
 _NAMES = {"before": "as the data came", "after": "under the weights", "realised": "as shown"}
 
 
@@ -107,18 +107,12 @@ def _stages(audit: dict[str, Any]) -> list[str]:
 
 
 def _love_plot(figure: Any, audit: dict[str, Any]) -> None:
-    pairs = [row for row in audit["associations"] if row["status"] == "ok" and row["before"]["smd"] is not None]
-    pairs = sorted(pairs, key=lambda row: abs(row["before"]["smd"]))[-_MOST_PAIRS:]
+    pairs = strongest_pairs(audit, _MOST_PAIRS)
     figure.set_size_inches(7, 1.5 + 0.22 * len(pairs))
     axes = figure.subplots()
-    for stage, marker in zip(_stages(audit), "ox+", strict=False):
-        values = [abs(row[stage]["smd"] or 0) for row in pairs]
-        axes.plot(values, range(len(pairs)), marker, label=_NAMES[stage], markersize=5)
-    axes.axvline(_SMALL, color="0.6", linestyle=":", linewidth=1)
-    axes.set_yticks(range(len(pairs)), [f"{row['group']} – {row['label']}" for row in pairs], fontsize=7)
-    axes.set_xlabel("absolute standardised mean difference")
-    axes.set_xlim(left=0)
-    axes.margins(y=0.5 / len(pairs) if pairs else 0.0)
+    looks = zip(_stages(audit), "ox+", strict=False)
+    draw_love_plot(axes, pairs, {stage: {"marker": m, "label": _NAMES[stage], "markersize": 5} for stage, m in looks})
+    axes.tick_params(axis="y", labelsize=7)
     figure.legend(loc="outside upper center", ncols=len(_NAMES), fontsize=8)
 
 

@@ -75,6 +75,9 @@ def evaluate(
     ] = [],  # noqa: B006
     name: Annotated[str | None, typer.Option(help="Name of the set in the metrics, e.g. world_people.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="Lexicon of the groups that captions name, where the data has no such column.")
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="Folder of the prompt files that tasks name; default: config/prompts.")
     ] = None,
@@ -115,7 +118,9 @@ def evaluate(
                 [Path(template.replace("{seed}", str(number))) for template in templates]
                 for templates in (embeddings, train_embeddings)
             )
-            document = evaluate_set(evaluated_set.folder, files, name, tasks, Path(path), number, options, train_files)
+            document = evaluate_set(
+                evaluated_set.folder, files, name, tasks, Path(path), number, options, train_files, lexicon=lexicon
+            )
         else:
             from evenclip.embed import EmbedOptions
             from evenclip.embed.cache import EmbeddingCache
@@ -128,7 +133,7 @@ def evaluate(
             )
             cached = EmbeddingCache(folders[0], own, embed_options)
             document = evaluate_model(
-                cached, evaluated_set.folder, name, tasks, folders[1], Path(path), number, options
+                cached, evaluated_set.folder, name, tasks, folders[1], Path(path), number, options, lexicon
             )
         print(json.dumps(document, indent=1) if as_json else evaluation_table(document))
 

@@ -5,10 +5,31 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import STUDY, OutFile
+from evenclip.cli.arguments import OWN_DATA, STUDY, OutFile
 
 app = typer.Typer()
 config_app = typer.Typer(no_args_is_help=True, help="Check study files and write their JSON schema.")
+
+
+@app.command(
+    rich_help_panel=OWN_DATA,
+    epilog="Example: evenclip init photos/ --captions captions.csv --attribute gender",
+)
+def init(
+    source: Annotated[Path, typer.Argument(help="Images and captions: a folder, tars, a zip or Parquet files.")],
+    captions: Annotated[Path | None, typer.Option(help="CSV, TSV, JSON lines or Parquet, anywhere.")] = None,
+    attribute: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Perceived groups: a column, or a name of the lexicon; repeat.")
+    ] = [],  # noqa: B006
+    label: Annotated[
+        list[str], typer.Option(metavar="NAME", help="A label: a column, or a word of the captions; repeat.")
+    ] = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(help="Folder to write. Default: studies/NAME.")] = None,
+) -> None:
+    """Look at your data and write a study of it that runs as it is; overwrites nothing."""
+    from evenclip.study.init import init_study
+
+    print("\n".join(init_study(source, captions, attribute, label, output)))
 
 
 @config_app.command("check")

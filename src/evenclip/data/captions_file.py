@@ -2,11 +2,13 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from evenclip.data.layouts.base import Reject, one_line
+from evenclip.data.layouts.base import ImageIndex, Reject, one_line
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
 from evenclip.data.source import File, Source, UnreadableFile
@@ -15,6 +17,10 @@ from evenclip.errors import InputError
 from evenclip.tables import PARQUET_ERRORS, open_parquet, unreadable_parquet
 
 JSON_ENDINGS = (".jsonl", ".ndjson")
+ENDINGS = (".csv", ".tsv", ".txt", ".parquet", *JSON_ENDINGS)
+"""Endings of files that may be captions files."""
+N_GUESSED = 200
+"""Rows by which columns are guessed."""
 
 
 @dataclass
@@ -47,11 +53,9 @@ class Captions:
 
 def read_captions(source: Source, options: ImportOptions) -> Captions:
     """Read a captions file; `InputError` if it is missing, is not readable, or lacks a column."""
-    file = next((file for file in source.files() if file.name == options.captions), None)
-    if file is None:
-        raise InputError(f"no file '{options.captions}'", str(source.root), "give its path below the source")
+    file = source.file(options.captions)
     captions = Captions()
-    text = "" if file.name.lower().endswith(".parquet") else source.read_text(file)
+    text = _text(source, file)
     lines = text.split("\n")
     for number, row in _rows(source, file, text, options):
         where = f"{file.name}:{number}"
@@ -62,13 +66,56 @@ def read_captions(source: Source, options: ImportOptions) -> Captions:
         if missing := [name for name in (options.image_column, options.caption_column) if name not in row]:
             have = ", ".join(row) or "nothing"
             raise InputError(f"no column '{missing[0]}'", where, f"set image_column and caption_column; it has: {have}")
-        name = unicodedata.normalize("NFC", str(row.pop(options.image_column))).strip().replace("\\", "/")
+        name = image_name(row.pop(options.image_column))
         texts = row.pop(options.caption_column)
         texts = texts if isinstance(texts, list) else [texts]
-        image = captions.images.setdefault(name.removeprefix("./"), CaptionedImage())
+        image = captions.images.setdefault(name, CaptionedImage())
         image.captions += [caption for text in texts if (caption := one_line(str(text or "")))]
-        image.columns = image.columns or _columns(row)
+        image.columns = image.columns or plain_columns(row)
     return captions
+
+
+def guess_columns(source: Source, file: File) -> tuple[str, str, int] | None:
+    """Columns of image names and of captions, by what they hold, and how many of the first rows name an image.
+
+    The column of images is that in which most values name an image of ``source``; that of captions, of the other ones,
+    the one with most words. None if the file is no table, or no column names images.
+    """
+    index = ImageIndex(source.files())
+    try:
+        rows = [
+            row
+            for _, row in islice(_rows(source, file, _text(source, file), ImportOptions()), N_GUESSED)
+            if isinstance(row, dict)
+        ]
+    except InputError:
+        return None
+    n_images = Counter(name for row in rows for name, value in row.items() if index.matching(image_name(value)))
+    if not n_images or (captions := wordiest_column(rows, n_images.most_common(1)[0][0])) is None:
+        return None
+    image_column, n = n_images.most_common(1)[0]
+    return image_column, captions, n
+
+
+def wordiest_column(rows: list[dict[str, Any]], *others: str) -> str | None:
+    """The column, none of ``others``, whose texts have most words; None if no column has text."""
+    n_words: Counter[str] = Counter()
+    for row in rows:
+        for name, value in row.items():
+            texts = value if isinstance(value, list) else [value]
+            if name not in others and texts and all(isinstance(text, str) for text in texts):
+                n_words[name] += len(texts[0].split())
+    return n_words.most_common(1)[0][0] if n_words else None
+
+
+def image_name(value: Any) -> str:
+    """A cell with the name of an image, in the form of `File.name`."""
+    return unicodedata.normalize("NFC", str(value)).strip().replace("\\", "/").removeprefix("./")
+
+
+def _text(source: Source, file: File) -> str:
+    """The text of a captions file; '' if it is Parquet."""
+    return "" if file.name.lower().endswith(".parquet") else source.read_text(file)
 
 
 _NAME_ENDS = re.compile(r"[,;\t\"/\\]")
@@ -98,7 +145,7 @@ def _parquet_rows(source: Source, file: File) -> list[dict[str, Any]]:
         raise unreadable_parquet(error, file.name) from None
 
 
-def _columns(row: dict[str, Any]) -> dict[str, str]:
+def plain_columns(row: dict[str, Any]) -> dict[str, str]:
     """Plain values as strings; names that every pair has already are left out."""
     plain = {name: value for name, value in row.items() if not isinstance(value, list | dict)}
     return {

@@ -8,7 +8,7 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -40,8 +40,9 @@ def import_dataset(source: str | os.PathLike, out: str | os.PathLike, split: str
     """
     manifest = Manifest("data", options.model_dump(mode="json") | {"split": split}, inputs={})
     with Source(source) as files, write_shards(Path(out), manifest, options.shard_size) as writer, quiet_decoding():
-        records = load_layouts()[options.layout].find_pairs(files, split, options)
-        _add_all(track(records, f"import {source}"), files, writer, options)
+        layout_split = split if options.test_share is None else "all"
+        records = load_layouts()[options.layout].find_pairs(files, layout_split, options)
+        _add_all(track(records, f"import {source}"), files, writer, _chosen_by(split, options), options)
         for name, why in files.refused:
             writer.quarantine(name, "stray_name", why)
         _check_quarantine(writer, files.root, options.max_quarantined_share)
@@ -51,10 +52,27 @@ def import_dataset(source: str | os.PathLike, out: str | os.PathLike, split: str
     print(f"{out}: {writer.n} pairs; quarantined: {left_out or 'none'}", file=sys.stderr)
 
 
-def _add_all(records: Iterable[Candidate | Reject], files: Source, writer: ShardWriter, options: ImportOptions) -> None:
+def _chosen_by(split: str, options: ImportOptions) -> Callable[[str], bool]:
+    """Whether an image is of ``split``, by the SHA-256 sum of its bytes: equal images are of one split."""
+    if options.test_share is None or split == "all":
+        return lambda sha256: True
+    if split not in ("train", "test"):
+        raise InputError(f"no split '{split}'", "test_share", "the splits are train, test and all")
+    return lambda sha256: (int(sha256[:8], 16) < options.test_share * 2**32) == (split == "test")
+
+
+def _add_all(
+    records: Iterable[Candidate | Reject],
+    files: Source,
+    writer: ShardWriter,
+    chosen: Callable[[str], bool],
+    options: ImportOptions,
+) -> None:
     keys: set[str] = set()
     first_with: dict[str, Candidate] = {}  # by the SHA-256 of an image's bytes
-    with_bytes = (_read(record, files) for record in records)
+    with_bytes = (
+        record for record in (_read(item, files) for item in records) if isinstance(record, Reject) or chosen(record[2])
+    )
     decode = partial(_decode, max_px=options.max_px)
     for record in map_in_order(decode, with_bytes, os.cpu_count() or 1, AHEAD):
         if isinstance(record, Reject):

@@ -50,16 +50,22 @@ class ImportOptions(Options):
     """How the files lie. `folder`: images with or without a captions file; `webdataset`: tars of pairs; the others are
     the official formats of data sets, listed in docs/data.md."""
     captions: str | None = None
-    """Path, below the source, of the captions file: CSV, TSV, JSON lines or Parquet (None = images without captions).
+    """Path, below the source or absolute, of the captions file: CSV, TSV, JSON lines or Parquet; None = images without
+    captions.
     For an official layout: of its annotation file or folder, where it is not the only one."""
     image_column: str = "image"
-    """Column of the captions file with the image's file name."""
+    """Column of the captions file with the image's file name; of Parquet files, with the images."""
     caption_column: str = "caption"
-    """Column of the captions file with the caption."""
+    """Column of the captions file, or of Parquet files, with the caption."""
+    caption_template: str | None = None
+    """Caption of images that have none, with columns in braces, e.g. `a photo of a {class}`; None = none."""
     name_pattern: str | None = None
     """Regular expression with named groups over the file's path; each group becomes a column, other names are stray."""
     values: dict[str, dict[str, str]] = {}
     """Names for the values of a column, e.g. {gender: {"0": man, "1": woman}}."""
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the pairs that is the split `test`, chosen by the bytes of their images; the others are `train`. None =
+    the splits of the layout."""
     max_px: Annotated[int, Field(ge=16)] | None = None
     """Shrink images whose shorter side is longer than this; None = keep them as they are."""
     max_quarantined_share: Share = 0.05

@@ -23,6 +23,8 @@ from evenclip.errors import InputError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARCHIVE_ENDINGS = (*TAR_ENDINGS, ".zip")
+ROOT_ENDINGS = (*ARCHIVE_ENDINGS, ".parquet")
+"""Files that are a whole data set."""
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 # how the files of these formats begin: for files whose names have no ending
 _IMAGE_START = re.compile(
@@ -76,9 +78,9 @@ class Source:
     def __init__(self, root: str | os.PathLike):
         self.root = Path(root)
         if not self.root.exists():
-            raise InputError("no such file or folder", str(root), "give a folder, a .tar or a .zip")
-        if self.root.is_file() and not self.root.name.lower().endswith(ARCHIVE_ENDINGS):
-            raise InputError("not a folder, a .tar or a .zip", str(root), "pack the files, or give their folder")
+            raise InputError("no such file or folder", str(root), "give a folder, a .tar, a .zip or a .parquet")
+        if self.root.is_file() and not self.root.name.lower().endswith(ROOT_ENDINGS):
+            raise InputError("not a folder, a .tar, a .zip or a .parquet", str(root), "give the folder of the files")
         self.refused: list[tuple[str, str]] = []
         self._files: list[File] | None = None
         self._archive: tuple[Path, tarfile.TarFile | zipfile.ZipFile] | None = None
@@ -101,6 +103,15 @@ class Source:
             self._files = [file for group in self.groups() for file in group]
         return self._files
 
+    def file(self, path: str) -> File:
+        """The file at ``path``, below the root or absolute; `InputError` if it is not there."""
+        if os.path.isabs(path) and os.path.isfile(path):
+            return self._file(os.path.basename(path), os.path.getsize(path), Path(path))
+        file = next((file for file in self.files() if file.name == path), None)
+        if file is None:
+            raise InputError(f"no file '{path}'", str(self.root), "give its path below the source, or an absolute one")
+        return file
+
     def groups(self) -> Iterator[list[File]]:
         """The files of each archive, one list at a time, after those that lie loose."""
         archives, loose = [], []
@@ -109,7 +120,8 @@ class Source:
                 archives.append(path)
             else:
                 size = path.stat().st_size if path.exists() else 0
-                loose.append(self._file(_posix(path.relative_to(self.root)), size, path))
+                name = path.name if path == self.root else _posix(path.relative_to(self.root))
+                loose.append(self._file(name, size, path))
         yield loose
         for path in archives:
             yield self._members(path)
@@ -173,6 +185,7 @@ class Source:
 
     def _members(self, path: Path) -> list[File]:
         folder = PurePosixPath() if path == self.root else PurePosixPath(_posix(path.relative_to(self.root))).parent
+        self._close_archive()  # a tar that is open already may stand at its end, after which it lists nothing
         archive = self._open(path)
         if isinstance(archive, zipfile.ZipFile):
             entries = [

@@ -14,7 +14,7 @@ from evenclip.evaluate.run import Embedder, evaluate_set
 
 def evaluate_model(
     cache: EmbeddingCache, dataset: Path, name: str, tasks: list[Task], prompts: Path, out: Path, seed: int,
-    options: EvaluateOptions,
+    options: EvaluateOptions, lexicon: Path | None = None,
 ) -> dict:  # fmt: skip
     """Measure ``tasks`` on a data folder with the model of ``cache``; other parameters as in `evaluate_set`.
 
@@ -36,4 +36,4 @@ def evaluate_model(
     split = train_split(tasks)
     train = cache.files(dataset.parent / split, []) if split else None
     embedder = Embedder(cache.model, cache.model_identity, cache.options.precision, cache.options.device)
-    return evaluate_set(dataset, embeddings, name, tasks, out, seed, options, train, embedder)
+    return evaluate_set(dataset, embeddings, name, tasks, out, seed, options, train, embedder, lexicon)

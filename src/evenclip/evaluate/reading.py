@@ -15,7 +15,9 @@ from evenclip.errors import InputError
 from evenclip.evaluate.embedded import EmbeddedSet, PromptClasses
 
 
-def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns: list[str]) -> EmbeddedSet:
+def read_embedded_set(
+    dataset: Path, embeddings: list[Path], name: str, columns: list[str], lexicon: Path | None = None
+) -> EmbeddedSet:
     """Read and check one set.
 
     Vectors are normalised. The embedding of a class is the normalised mean of its normalised template embeddings (the
@@ -31,6 +33,8 @@ def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns:
         Name of the set.
     columns : list of str
         Truth columns to read.
+    lexicon : Path, optional
+        Lexicon by which captions name the perceived attributes that the data folder has no column of.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def read_embedded_set(dataset: Path, embeddings: list[Path], name: str, columns:
         stem: _prompt_classes(prompts, f"{content.where}, mean of prompt/{stem}")
         for stem, prompts in content.prompts.items()
     }
-    truth, n_missing = _truth(dataset, content.key.tolist(), columns, content.where)
+    truth, n_missing = _truth(dataset, content.key.tolist(), columns, lexicon, content.where)
     has_text = len(content.text) > 0
     return EmbeddedSet(
         name,
@@ -71,8 +75,12 @@ def _prompt_classes(prompts: PromptEmbeddings, where: str) -> PromptClasses:
     return PromptClasses(prompts.classes, unit_rows(mean), templates)
 
 
-def _truth(dataset: Path, keys: list[str], columns: list[str], where: str) -> tuple[dict[str, np.ndarray], int]:
+def _truth(
+    dataset: Path, keys: list[str], columns: list[str], lexicon: Path | None, where: str
+) -> tuple[dict[str, np.ndarray], int]:
     # joined in Python: building Arrow arrays from Python values imports pandas, which takes a second
+    named = _named_groups(dataset, columns, lexicon) if lexicon else {}
+    columns = [column for column in columns if column not in named]
     table = read_pairs(dataset, ["key", *columns])
     row = {key: index for index, key in enumerate(table.column("key").to_pylist())}
     unknown = [key for key in keys if key not in row]
@@ -84,4 +92,24 @@ def _truth(dataset: Path, keys: list[str], columns: list[str], where: str) -> tu
     for column in columns:
         values = table.column(column).cast(pa.string()).to_pylist()
         truth[column] = np.array([values[i] or "" for i in index], dtype=str)
-    return truth, table.num_rows - len(keys)
+    return truth | {column: values[index] for column, values in named.items()}, table.num_rows - len(keys)
+
+
+def _named_groups(dataset: Path, columns: list[str], lexicon: Path) -> dict[str, np.ndarray]:
+    """For each attribute that the data has no column of: the one group that the captions of a pair name, else ''."""
+    from evenclip.label.from_captions import label_captions
+    from evenclip.label.lexicon import read_lexicon
+    from evenclip.label.matching import Matcher
+
+    pairs, words = read_pairs(dataset), read_lexicon(lexicon)
+    attributes = [name for name in words.sensitive if name in columns and name not in pairs.column_names]
+    if not attributes:
+        return {}
+    matcher = Matcher(words)
+    labels, _ = label_captions(pairs.column("captions").to_pylist(), matcher, "any")
+    groups = {}
+    for attribute in attributes:
+        values = np.array([*words.sensitive[attribute], ""])
+        shown = labels[:, [matcher.columns.index(f"sensitive.{attribute}.{value}") for value in values[:-1]]]
+        groups[attribute] = values[np.where(shown.sum(axis=1) == 1, shown.argmax(axis=1), len(values) - 1)]
+    return groups

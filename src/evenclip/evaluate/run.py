@@ -78,6 +78,7 @@ class Embedder:
 def evaluate_set(
     dataset: Path, embeddings: list[Path], name: str, tasks: list[Task], out: Path, seed: int,
     options: EvaluateOptions, train_embeddings: list[Path] | None = None, embedder: Embedder | None = None,
+    lexicon: Path | None = None,
 ) -> dict:  # fmt: skip
     """Measure ``tasks`` on one set and write ``out``.
 
@@ -101,6 +102,9 @@ def evaluate_set(
     embedder : Embedder, optional
         Model that embedded the set, for the manifest; default: as in the manifest beside ``embeddings``.
 
+    lexicon : Path, optional
+        Lexicon by which captions name the perceived attributes that the data folder has no column of.
+
     Returns
     -------
     dict
@@ -116,8 +120,8 @@ def evaluate_set(
     embedder = embedder or Embedder.beside([*embeddings, *(train_embeddings or [])])
     described = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], **options.model_dump()}
     columns = sorted({column for task in tasks for column in task.root.columns})
-    data = read_embedded_set(dataset, embeddings, name, columns)
-    inputs = {"dataset": dataset} | _named("embeddings", embeddings)
+    data = read_embedded_set(dataset, embeddings, name, columns, lexicon)
+    inputs = {"dataset": dataset} | _named("embeddings", embeddings) | ({"lexicon": lexicon} if lexicon else {})
     split = train_split(tasks)
     if split and train_embeddings:
         needed = sorted({column for task in tasks if task.root.learns_from for column in task.root.columns})

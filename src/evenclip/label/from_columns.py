@@ -1,6 +1,6 @@
 """Labels of the image side from annotated columns of the data: what a person, or the data set, says the image shows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from evenclip.errors import InputError
 from evenclip.label.options import LabelOptions
 from evenclip.label_columns import LabelColumn, label_columns
+from evenclip.tables import FALSE, TRUE
 
 MOST_VALUES = 100  # a column with more is no attribute, but a name or a caption
 
@@ -42,6 +43,8 @@ def with_annotations(columns: Mapping[str, Any], pairs: pa.Table, options: Label
         labelled |= {f"image.sensitive.{attribute}.{v}": pa.array(f, mask=~known) for v, f in flags.items()}
     for column in options.target_columns:
         _, flags = _values(pairs, column)
+        if is_flag_column(flags):
+            flags = {column: np.logical_or.reduce([shown for value, shown in flags.items() if means_true(value)])}
         labelled |= {f"image.target.{value}": shown for value, shown in flags.items()}
     return labelled | (_unseen(labelled) if options.unseen else {})
 
@@ -67,6 +70,16 @@ def _unseen(labelled: Mapping[str, Any]) -> dict[str, Any]:
         known = pc.is_valid(shown[0]).to_numpy(zero_copy_only=False)
         unseen[f"text.sensitive.{attribute}_unseen.{value}"] = pa.array(named & empty, mask=~known)
     return unseen
+
+
+def is_flag_column(values: Collection[str]) -> bool:
+    """Whether the distinct ``values`` of a column are true and false, or their other spellings."""
+    return any(map(means_true, values)) and {value.lower() for value in values} <= {*TRUE, *FALSE}
+
+
+def means_true(value: str) -> bool:
+    """Whether a text is a spelling of true."""
+    return value.lower() in TRUE
 
 
 def text_name(name: str, options: LabelOptions) -> str:

@@ -20,7 +20,8 @@ class LabelOptions(Options):
     """Attribute -> column of the data that says which group the image shows, e.g. {gender: gender}; an empty value =
     nobody, null = not known. Makes the image side `image.sensitive.*`; captions then make the text side."""
     target_columns: list[str] = []
-    """Columns of the data whose values are labels of the image, e.g. [occupation]; makes `image.target.*`."""
+    """Columns of the data whose values are labels of the image, e.g. [occupation], or that say whether it has the label
+    of their name (true and false, yes and no, 1 and 0), e.g. [nurse]; makes `image.target.*`."""
     unseen: bool = False
     """Also label what a caption names and the image does not show, for attributes and targets with an image side from
     columns: `text.sensitive.<attribute>_unseen.*`, `text.target.<label>_unseen`. Such pairs teach a model to guess, and

@@ -4,7 +4,6 @@ Bias against quality, single metrics and families of metrics, data bias, trainin
 (forest plots), and the effect of balancing on associations (love plots).
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from evenclip.balance.love_plot import draw_love_plot, names_of, strongest_pairs
 from evenclip.bias import UNDEFINED
 from evenclip.report import words
 from evenclip.report.drawing import (
@@ -172,37 +172,24 @@ def love_plot(audit: dict[str, Any], strategy: str) -> Picture | None:
     audit : dict
         `evenclip.balance.audit` of the strategy's weights.
     """
-    entries = [
-        entry for entry in audit["associations"] if entry["status"] == "ok" and entry["before"]["smd"] is not None
-    ]
-    entries = sorted(entries, key=lambda entry: -abs(entry["before"]["smd"]))[:N_ASSOCIATIONS]
-    if not entries:
+    pairs = strongest_pairs(audit, N_ASSOCIATIONS)
+    if not pairs:
         return None
-    groups = {entry["group"] for entry in entries}
-    names = [entry["label"] if len(groups) == 1 else f"{entry['label']} ({entry['group']})" for entry in entries]
     looks = {
         "before": {"marker": "o", "color": GREY, "markerfacecolor": "white", "label": "original"},
         "realised": {"marker": "s", "color": COLORS[0], "label": "as shown in training"},
     }
-    with panel(1.3 + 0.24 * len(entries)) as (figure, axes):
-        for stage, look in looks.items():
-            values = [_size(entry[stage]["smd"]) for entry in entries]
-            axes.plot(values, range(len(entries)), linestyle="", markersize=6, **look)
-        axes.axvline(0.1, color=GREY, linewidth=0.9, linestyle=":", zorder=0)
-        name_rows(axes, names)
-        axes.set(xlabel="|standardised mean difference| between groups", title=f"Association with labels, {strategy}")
-        axes.set_xlim(left=-0.02)
-        handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    with panel(1.3 + 0.24 * len(pairs)) as (figure, axes):
+        draw_love_plot(axes, pairs, {stage: look | {"markersize": 6} for stage, look in looks.items()})
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        axes.set(title=f"Association with labels, {strategy}")
+        figure.legend(loc="outside lower center", ncols=2)
         texts = "; ".join(
-            f"{name} {abs(entry['before']['smd']):.2f} to {_in_words(entry['realised']['smd'])}"
-            for name, entry in zip(names, entries, strict=True)
+            f"{name} {abs(pair['before']['smd']):.2f} to {_in_words(pair['realised']['smd'])}"
+            for name, pair in zip(names_of(pairs), pairs, strict=True)
         )
         return finish(figure, f"love-{strategy}", f"Standardised differences before and after {strategy}: {texts}.")
-
-
-def _size(difference: float | None) -> float:
-    return math.nan if difference is None else abs(difference)
 
 
 def _in_words(difference: float | None) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from evenclip.errors import InputError
 from evenclip.model.identity import OPEN_CLIP_CONFIG
 from evenclip.options import read_text
+from evenclip.study.datasets import AnnotatedDataset, DerivedDataset
 from evenclip.study.runs import Run
-from evenclip.study.schema import PACKAGED_MODEL, AnnotatedDataset, DerivedDataset, StudyConfig
+from evenclip.study.schema import PACKAGED_MODEL, StudyConfig
 from evenclip.summarize.claims import read_claims
 
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
@@ -77,6 +78,8 @@ def _check_files(config: StudyConfig, where: str) -> None:
             raise InputError(f"braces in the path '{path[:200]}'", where, hint)
     _require_files([config.label.lexicon], f"{where}, label.lexicon")
     _require_files(config.evaluate.prompt_files(), f"{where}, evaluate")
+    for name in config.evaluate.sets:
+        _require_files(config.evaluate.lexicons(name), f"{where}, evaluate.sets.{name}.lexicon")
     _require_files(config.claims, f"{where}, summarize.claims")
     for path in config.claims:
         read_claims(Path(path))  # now, not when everything is trained

@@ -10,11 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import open_clip
 import pytest
 import timm
 import torch
+from timm.models.convnext import ConvNeXt
+from timm.models.fastvit import FastVit
+from timm.models.swin_transformer import SwinTransformer
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from evenclip.errors import InputError
@@ -31,7 +35,7 @@ COLUMNS = ("model", "tokenizer", "texts", "image_trunk", "text_trunk", "knowledg
 
 @pytest.fixture(scope="module")
 def few_layers() -> Iterator[None]:
-    """timm's models with two blocks, where their class takes a depth."""
+    """timm's models with two blocks, where their class takes a depth, or with one in each of their stages."""
     create = timm.create_model
 
     def create_shallow(name: str, **settings: Any) -> torch.nn.Module:
@@ -41,8 +45,23 @@ def few_layers() -> Iterator[None]:
             return create(name, **settings)
 
     timm.create_model = create_shallow
-    yield
+    with mock.patch.object(FastVit, "__init__", one_block_a_stage(FastVit, "layers")), \
+         mock.patch.object(ConvNeXt, "__init__", one_block_a_stage(ConvNeXt, "depths")), \
+         mock.patch.object(SwinTransformer, "__init__", one_block_a_stage(SwinTransformer, "depths")):  # fmt: skip
+        yield
     timm.create_model = create
+
+
+def one_block_a_stage(kind: type, option: str) -> Callable[..., None]:
+    """A class's ``__init__`` that takes 1 for each of its numbers of blocks."""
+    whole = kind.__init__
+
+    def init(self: torch.nn.Module, *args: Any, **settings: Any) -> None:
+        if option in settings:
+            settings[option] = (1,) * len(settings[option])
+        whole(self, *args, **settings)
+
+    return init
 
 
 def build(name: str) -> torch.nn.Module:

@@ -74,3 +74,27 @@ def test_a_run_that_starts_from_another_model_is_refused(values: dict, tmp_path:
     sheet.write_text("run\tstrategy\ttrain.init\na\tnone\t\nb\tnone\tresults/other/run\n")
     with pytest.raises(InputError, match="not of results/other/run"):
         Study.from_mapping(values | {"ablations": str(sheet)}, "photos")
+
+
+def test_sets_made_of_captions_depend_on_the_captions(values: dict):
+    config = load_study(PHOTOS).config
+    labelled, swaps = config.data["dev_labelled"], config.data["dev_swaps"]
+    assert labelled.made_from("dev") == ["data/flickr8k/dev/manifest.json", "config/lexicons/flickr8k.yaml"]
+    assert swaps.made_from("dev") == ["data/flickr8k/dev/manifest.json"] and swaps.raw_files() == []
+    assert labelled.arguments("dev")[:3] == ["annotate", "--data", "data/flickr8k/dev"]
+    assert '--option preserve="labels"' in " ".join(labelled.arguments("dev"))
+
+
+@pytest.mark.parametrize(
+    ("of", "splits", "message"),
+    [
+        ("flickr9k", ["dev"], "unknown data 'flickr9k/dev'"),
+        ("flickr8k", ["test"], "unknown data 'flickr8k/test'"),
+        ("dev_labelled", ["dev"], "itself made from another data set"),
+    ],
+)
+def test_a_set_that_cannot_be_made_is_refused(values: dict, of: str, splits: list[str], message: str):
+    data = values["data"] | {"dev_swaps": {"source": "swaps", "of": of, "splits": splits}}
+    sets = {name: block for name, block in values["evaluate"]["sets"].items() if name != "dev_swaps"}
+    with pytest.raises(InputError, match=message):
+        Study.from_mapping(values | {"data": data, "evaluate": values["evaluate"] | {"sets": sets}}, "photos")

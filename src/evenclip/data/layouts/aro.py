@@ -30,6 +30,7 @@ DESCRIPTION = Description(
     files="`visual_genome_relation.json`, `visual_genome_attribution.json`",
     splits="relation, attribution",
     columns="probe, foil, image, about",
+    signature=r"visual_genome_(?P<split>relation|attribution)\.json",
 )
 
 

@@ -25,6 +25,17 @@ class Description:
     files: str
     splits: str
     columns: str
+    signature: str = ""
+    """Of an official format: regular expression of the path of a file by which it is recognised; the group `split`
+    holds the name of a split."""
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """How a source of some layout can be imported: its ``splits``, [] = it has none, and the options that it needs."""
+
+    splits: list[str]
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ DESCRIPTION = Description(
     files="`list_attr_celeba.txt`, `list_eval_partition.txt`",
     splits="train, valid, test",
     columns="the 40 attributes",
+    signature=r"list_attr_celeba\.txt",
 )
 
 

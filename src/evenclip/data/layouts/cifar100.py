@@ -33,6 +33,7 @@ DESCRIPTION = Description(
     files="`cifar-100-python.tar.gz`, its pickles read without running anything",
     splits="train, test",
     columns="class, superclass",
+    signature=r"cifar-100-python/(?P<split>train|test)",
 )
 
 

@@ -27,6 +27,7 @@ DESCRIPTION = Description(
     files="`captions_<split>.json`",
     splits="val2017, train2014, ...",
     columns="image_id",
+    signature=r"captions_(?P<split>\w+)\.json",
 )
 
 

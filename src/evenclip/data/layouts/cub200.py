@@ -15,6 +15,7 @@ DESCRIPTION = Description(
     files="`CUB_200_2011.tgz`",
     splits="train, test",
     columns="class",
+    signature=r"CUB_200_2011/images\.txt",
 )
 
 

@@ -23,6 +23,7 @@ DESCRIPTION = Description(
     files="`fairface_label_<split>.csv`",
     splits="train, val",
     columns="age, gender, race, service_test",
+    signature=r"fairface_label_(?P<split>\w+)\.csv",
 )
 
 

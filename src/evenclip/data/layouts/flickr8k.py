@@ -20,6 +20,7 @@ DESCRIPTION = Description(
     files="`Flickr8k.token.txt`, `Flickr_8k.*Images.txt`",
     splits="train, dev, test",
     columns="",
+    signature=r"Flickr_8k\.(?P<split>\w+)Images\.txt",
 )
 
 

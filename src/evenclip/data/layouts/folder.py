@@ -13,19 +13,21 @@ from dataclasses import replace
 from os.path import commonpath
 from pathlib import PurePosixPath
 
-from evenclip.data.captions_file import CaptionedImage, Captions, read_captions
+from evenclip.data.captions_file import ENDINGS, CaptionedImage, Captions, guess_columns, read_captions
 from evenclip.data.layouts.base import (
     Candidate,
     Description,
     ImageIndex,
+    Recognition,
     Reject,
     check_values,
     key_of,
+    one_line,
     with_value_names,
 )
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
-from evenclip.data.source import IMAGE_ENDINGS, Source
+from evenclip.data.source import IMAGE_ENDINGS, File, Source
 from evenclip.errors import InputError
 
 DESCRIPTION = Description(
@@ -33,6 +35,39 @@ DESCRIPTION = Description(
     splits="by a column `split`",
     columns="of the captions file, of `name_pattern`",
 )
+
+
+SPLIT_NAMES = ("train", "val", "valid", "validation", "dev", "test")
+
+
+def recognise(source: Source, captions: str | None = None) -> Recognition | None:
+    """The captions file, given or found, with its columns; without one, folders that are named after classes."""
+    files = source.files()
+    images = [file for file in files if file.is_image]
+    if not images:
+        return None
+    candidates = [source.file(captions)] if captions else [f for f in files if f.name.lower().endswith(ENDINGS)]
+    guesses = {file: guess for file in candidates if (guess := guess_columns(source, file))}
+    if not guesses:
+        return None if captions else _class_folders(images)
+    file = max(guesses, key=lambda candidate: guesses[candidate][2])
+    image_column, caption_column, _ = guesses[file]
+    options = {"captions": captions or file.name, "image_column": image_column, "caption_column": caption_column}
+    rows = read_captions(source, ImportOptions(**options)).images.values()
+    splits = {row.columns.get("split", "") for row in rows if row.columns}
+    return Recognition([] if "" in splits else sorted(splits), options)
+
+
+def _class_folders(images: list[File]) -> Recognition | None:
+    """Folders of images, perhaps within folders of splits, as classes; None if there are not two."""
+    parts = [PurePosixPath(file.name).parts[:-1] for file in images]
+    splits = {path[0] for path in parts if path}
+    has_splits = splits <= set(SPLIT_NAMES) and all(len(path) > 1 for path in parts)
+    if not all(parts) or len({path[-1] for path in parts}) < 2:
+        return None
+    pattern = ("(?P<split>[^/]+)/" if has_splits else "") + "(?:.*/)?(?P<class>[^/]+)/[^/]+"
+    options = {"name_pattern": pattern, "caption_template": "a photo of a {class}"}
+    return Recognition(sorted(splits) if has_splits else [], options)
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candidate | Reject]:
@@ -56,6 +91,8 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     if options.name_pattern is not None:
         pattern = _compiled(options.name_pattern)
         records = [_named(item, pattern) for item in records]
+    if options.caption_template is not None:
+        records = [_with_caption(item, options.caption_template) for item in records]
     columns = {name for item in records if isinstance(item, Candidate) for name in item.columns}
     _check(columns, split, options)
     return rejects + [with_value_names(item, options.values) for item in _of_split(records, split)]
@@ -108,13 +145,24 @@ def _named(item: Candidate | Reject, pattern: re.Pattern) -> Candidate | Reject:
     return replace(item, columns=item.columns | {name: value or "" for name, value in match.groupdict().items()})
 
 
+def _with_caption(item: Candidate | Reject, template: str) -> Candidate | Reject:
+    if isinstance(item, Reject) or item.captions:
+        return item
+    named = re.findall(r"\{(\w+)\}", template)
+    if unknown := [name for name in named if name not in item.columns]:
+        hint = f"columns: {', '.join(item.columns) or 'none'}"
+        raise InputError(f"no column '{unknown[0]}'", f"caption_template: {template}", hint)
+    caption = re.sub(r"\{(\w+)\}", lambda match: item.columns[match[1]].replace("_", " "), template)
+    return replace(item, captions=[one_line(caption)])
+
+
 def _check(columns: set[str], split: str, options: ImportOptions) -> None:
     if taken := columns & set(PAIR_COLUMNS):
         raise InputError(f"a column cannot be called '{min(taken)}'", "name_pattern", "rename the group")
     if split != "all" and "split" not in columns:
         raise InputError(
             f"nothing says which images are of the split '{split}'", "layout folder",
-            "import the split 'all', or give a column or a named group 'split'",
+            "import the split 'all', set test_share, or give a column or a named group 'split'",
         )  # fmt: skip
     check_values(columns, options.values)
 

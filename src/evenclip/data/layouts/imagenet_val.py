@@ -19,6 +19,7 @@ DESCRIPTION = Description(
     files="`ILSVRC2012_img_val.tar`, `ILSVRC2012_devkit_t12.tar.gz`",
     splits="val",
     columns="synset, class",
+    signature=r"ILSVRC2012_(?P<split>val)_00000001\.JPEG",
 )
 
 

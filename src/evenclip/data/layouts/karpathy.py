@@ -28,6 +28,7 @@ DESCRIPTION = Description(
     files="`dataset_coco.json`, `dataset_flickr30k.json`",
     splits="train, restval, val, test, `train+restval`",
     columns="split, image_id",
+    signature=r"dataset_\w+\.json",
 )
 
 

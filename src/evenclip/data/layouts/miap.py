@@ -28,6 +28,7 @@ DESCRIPTION = Description(
     files="`open_images_extended_miap_boxes_<split>.csv`",
     splits="train, val, test",
     columns="gender, age (where all people are alike), n_people",
+    signature=r"open_images_extended_miap_boxes_(?P<split>\w+)\.csv",
 )
 
 

@@ -16,6 +16,7 @@ DESCRIPTION = Description(
     files="`images.tar.gz`, `annotations.tar.gz`",
     splits="trainval, test",
     columns="class, species",
+    signature=r"annotations/trainval\.txt",
 )
 
 

@@ -27,6 +27,7 @@ DESCRIPTION = Description(
     files="`swap_att.json`, ...",
     splits="the probes",
     columns="probe, foil, image",
+    signature=r"swap_att\.json",
 )
 
 

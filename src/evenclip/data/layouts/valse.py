@@ -30,6 +30,7 @@ DESCRIPTION = Description(
     files="`plurals.json`, ...",
     splits="valid (2 of 3 annotators agreed), all",
     columns="probe, foil, image, votes",
+    signature=r"plurals\.json",
 )
 
 

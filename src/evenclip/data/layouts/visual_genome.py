@@ -29,6 +29,7 @@ DESCRIPTION = Description(
     files="`region_descriptions.json`, images; all phrases of an image are its captions",
     splits="all",
     columns="image_id",
+    signature=r"region_descriptions\.json",
 )
 
 

@@ -14,6 +14,7 @@ DESCRIPTION = Description(
     files="`data/Relation/vg/spatial.json`, ...",
     splits="Relation, Attribute, Object",
     columns="probe, foil, image",
+    signature=r"Relation/vg/spatial\.json",
 )
 
 

@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from evenclip.data.layouts.base import Candidate, Description, Reject, one_line, short_key
+from evenclip.data.layouts.base import Candidate, Description, Recognition, Reject, one_line, short_key
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import PAIR_COLUMNS
-from evenclip.data.source import IMAGE_ENDINGS, File, Source, UnreadableFile
+from evenclip.data.source import IMAGE_ENDINGS, File, Source, UnreadableFile, walk_files
 from evenclip.errors import InputError
 
 # what img2dataset notes about its own download, and cannot be a truth about the pair
@@ -25,6 +25,21 @@ DESCRIPTION = Description(
     splits="folders of tars",
     columns="of the JSON",
 )
+
+
+def recognise(source: Source, captions: str | None = None) -> Recognition | None:
+    """Splits of a source with tars whose images have a text or JSON beside them; only the first tar is looked into."""
+    if captions:
+        return None
+    groups = source.groups()
+    next(groups)
+    members = {file.name.lower() for file in next(groups, []) if file.path.suffix == ".tar"}
+    stems = {name.rpartition(".")[0] for name in members if name.endswith(IMAGE_ENDINGS)}
+    if not any(f"{stem}.{ending}" in members for stem in stems for ending in TEXTS):
+        return None
+    tars = (path.relative_to(source.root) for path in walk_files(source.root) if path.suffix == ".tar")
+    folders = dict.fromkeys(tar.parent.name for tar in tars)
+    return Recognition([] if "" in folders else list(folders))
 
 
 def find_pairs(source: Source, split: str, options: ImportOptions) -> Iterator[Candidate | Reject]:

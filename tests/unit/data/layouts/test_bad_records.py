@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -50,6 +51,13 @@ def tar_of(files: dict[str, bytes]) -> bytes:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def parquet_of(images: list[bytes | None]) -> bytes:
+    column = pa.array([{"bytes": image, "path": None} for image in images])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": column, "caption": ["a"] * len(images)}), buffer)
     return buffer.getvalue()
 
 
@@ -100,6 +108,7 @@ CASES: dict[str, tuple[str, dict[str, bytes], str, str | None]] = {
     "flickr8k": ("all", three("photos/{}.jpg") | {"Flickr8k.token.txt": table("1.jpg#0\ta", "2.jpg#0\ta", "3.jpg#0\ta",
                                                                               "no tab")},
                  "Flickr8k.token.txt:4", "photos/3.jpg"),
+    "parquet": ("all", {"a.parquet": parquet_of([GOOD, ALSO_GOOD, CUT, None])}, "a.parquet:3", "a.parquet:2"),
     "coco": ("all", three("{}.jpg") | {"captions_x.json": as_json({
         "images": [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2, 3)],
         "annotations": [*({"id": n, "image_id": n, "caption": "a"} for n in (1, 2, 3)), {"id": 4}]})},
