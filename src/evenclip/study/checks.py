@@ -36,10 +36,11 @@ def _check_sets(config: StudyConfig, where: str) -> None:
             raise InputError(f"'{name}' names an evaluation set too", f"{where}, vqa", "give it another name")
     if "links" in {*evaluation, *questions}:
         raise InputError("'links' is the name of link prediction's results", where, "give the set another name")
-    for name in evaluation:
-        config.evaluate.probe_set(name)
-    if not any(block.tasks for block in evaluation.values()):
-        raise InputError("nothing is measured", f"{where}, evaluate.sets", "give a set tasks, e.g. [{kind: retrieval}]")
+    trained_on = {config.evaluate.probe_set(name) for name in evaluation}
+    for name, block in evaluation.items():
+        if not block.tasks and name not in trained_on:
+            what = "nothing is measured on it, and no linear probe trains on it"
+            raise InputError(what, f"{where}, evaluate.sets.{name}", "give it tasks, e.g. [{kind: retrieval}]")
 
 
 def _check_data(config: StudyConfig, where: str) -> None:
