@@ -12,14 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from evenclip.card.metrics import definitions
 from evenclip.data.fetch.registry import Count, DatasetEntry, RawFile, read_registry
 from evenclip.data.layouts import load_layouts
 from evenclip.evaluate.measurement import BiasMeasurement, Definition
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.graph.sources import FORMATS
+from evenclip.metrics import definitions
 from evenclip.study.schema import StudyConfig
+from evenclip.summarize.inference import OWN_VARIANCE
 from evenclip.train.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -220,7 +221,10 @@ def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str,
 def claims_table(study: str) -> str:
     """What a committed study says of each claim, the negative answers too, and what it could not test."""
     entries = json.loads((RESULTS / study / "claims.json").read_text(encoding="utf-8"))
-    lines = ["| claim | metric | difference [95 % interval] | p | seeds | verdict |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| claim | metric | difference [95 % interval] | raw p | adjusted p | its interval | seeds | verdict |",
+        "|---" * 8 + "|",
+    ]
     for entry in entries:
         if entry["runs"] is None:
             continue
@@ -230,12 +234,48 @@ def claims_table(study: str) -> str:
             entry["name"],
             f"`{entry['metric']}`",
             f"{pair}: {interval}",
-            f"{entry['p_holm']:.3f}",
+            f"{entry['p']:.3f}",
+            *_at_adjusted_level(entry),
             str(entry["n"]),
         ]
-        lines.append(f"| {' | '.join(cells)} | **{entry['verdict']}** |")
-    untested = dict.fromkeys(entry["name"] for entry in entries if entry["runs"] is None)
-    return "\n".join([*lines, "", *([f"Not tested here: {'; '.join(untested)}."] if untested else [])])
+        lines.append(f"| {' | '.join(cells)} | {_verdict(entry)} |")
+    sentences = []
+    for verdict in ("not testable here", "not tested here"):
+        names = dict.fromkeys(entry["name"] for entry in entries if entry["verdict"] == verdict)
+        sentences += [f"{verdict.capitalize()}: {'; '.join(names)}."] if names else []
+    return "\n".join([*lines, "", *sentences])
+
+
+def _at_adjusted_level(entry: dict) -> tuple[str, str]:
+    """Adjusted p and the interval at its level; nothing where there are too few seeds for a verdict."""
+    if entry.get("p_adjusted") is None:
+        return "-", "-"
+    return f"{entry['p_adjusted']:.3f}", f"[{entry['adjusted_low']:.3f}, {entry['adjusted_high']:.3f}]"
+
+
+def _verdict(entry: dict) -> str:
+    """Verdict of a test; studies of before there were looks have none where they have too few seeds."""
+    if entry["n"] < OWN_VARIANCE:
+        return f"undecided: {entry['n']} seeds, at least {OWN_VARIANCE} needed"
+    return f"**{entry['verdict']}**{' (primary)' if entry.get('primary') else ''}"
+
+
+def statistics_table() -> str:
+    """Error rates and power of the whole procedure, as benchmarks/statistics.py simulated them."""
+    with open(ROOT / "benchmarks/results/statistics.csv", encoding="utf-8", newline="") as file:
+        rates = list(csv.DictReader(file))
+    heads = [
+        "simulated studies",
+        "seeds",
+        "any false verdict",
+        "false verdicts per claim without effect",
+        "effects found",
+    ]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for rate in rates:
+        numbers = (f"{float(rate[key]):.4f}" if rate[key] else "-" for key in ("any_false", "false", "found"))
+        lines.append(f"| {rate['scenario']} | {rate['seeds']} | {' | '.join(numbers)} |")
+    return "\n".join([*lines, "", f"{int(rates[0]['studies']):,} studies each."])
 
 
 def _rows(study: str, table: str) -> list[dict[str, str]]:
@@ -376,7 +416,8 @@ def methods_table() -> str:
 SECTIONS = {
     "graph_formats": graph_formats_table, "methods": methods_table, "headline": headline_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
-    "claims": claims_table, "differences": differences_tables, "layouts": layouts_table, "datasets": dataset_overview,
+    "claims": claims_table, "statistics": statistics_table, "differences": differences_tables,
+    "layouts": layouts_table, "datasets": dataset_overview,
     "dataset_sections": dataset_sections,
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ rule summarize:
         strategies=expand(rules.balance.output.manifest, strategy=STUDY.strategies()),
         labels=rules.label.output.manifest,
         claims=STUDY.config.claims,
+        null_seeds=STUDY.config.null_seeds,
     output:
         summary=f"{RESULTS}/summary.csv",
         seeds=f"{RESULTS}/seeds.csv",

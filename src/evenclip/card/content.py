@@ -8,12 +8,12 @@ from typing import Any
 
 from evenclip.balance.kept import part_name
 from evenclip.bias import UNDEFINED
-from evenclip.card.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.card.model import one_model
 from evenclip.digests import fingerprint
 from evenclip.documents import Evaluation
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
+from evenclip.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.options import Options
 from evenclip.results import RunResult, StudyResults
 from evenclip.stage_outputs import read_document

@@ -29,11 +29,17 @@ def summarize(
     linking: Annotated[
         list[str], typer.Option("--linking", metavar="RUN", help="Runs with results of `evenclip links`; repeat.")
     ] = [],  # noqa: B006
+    look: Annotated[
+        list[int] | None, typer.Option("--look", help="Numbers of seeds after which claims are judged; repeat.")
+    ] = None,
+    null_seeds: Annotated[Path | None, typer.Option(help="seeds.csv of a study on data without bias.")] = None,
 ) -> None:
     """Summarize metrics over seeds, test differences and claims: summary.csv, seeds.csv, tests.csv, claims.json."""
     from evenclip.summarize import summarize_study
+    from evenclip.summarize.options import SummarizeOptions
 
-    summarize_study(results, run, seed, evaluation_set, claims, linking)
+    looks = SummarizeOptions.parse({"looks": look} if look else {}, "--look").looks
+    summarize_study(results, run, seed, evaluation_set, claims, linking, looks, null_seeds)
 
 
 @app.command(

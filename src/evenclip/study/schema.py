@@ -269,6 +269,11 @@ class StudyConfig(Options):
         return [self.summarize.claims] if self.summarize.claims else []
 
     @property
+    def null_seeds(self) -> list[str]:
+        """The seeds.csv of a null study, if there is one."""
+        return [self.summarize.null_seeds] if self.summarize.null_seeds else []
+
+    @property
     def featured_data(self) -> list[str]:
         """`<dataset>/<split>` of all data whose trunk features are computed: none without `features`."""
         data = [self.training_data, *(block.data for block in self.evaluate.sets.values())]

@@ -41,6 +41,7 @@ class Study:
         config = self.config
         names = {"--run": self.runs, "--seed": config.seeds, "--set": [*config.evaluate.sets, *config.vqa]}
         names |= {"--claims": config.claims, "--linking": self.linking_runs()}
+        names |= {"--look": config.summarize.looks, "--null-seeds": config.null_seeds}
         return [argument for flag, values in names.items() for argument in repeated(flag, values)]
 
 

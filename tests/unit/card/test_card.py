@@ -9,11 +9,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from evenclip.card import write_evaluation_card, write_study_cards
-from evenclip.card.metrics import known_metrics, not_measured
 from evenclip.digests import with_digest
 from evenclip.errors import InputError
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
+from evenclip.metrics import known_metrics, not_measured
 from evenclip.provenance import write_json
 from evenclip.results import StudyResults
 from evenclip.train.options import TrainOptions

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds
-from evenclip.summarize.inference import Contrast, RunsBySeeds, holm
+from evenclip.summarize.inference import Contrast, RunsBySeeds
+from evenclip.summarize.multiplicity import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 
 
 def table_of(values) -> RunsBySeeds:
@@ -179,6 +180,30 @@ def test_holm_by_hand():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_levels_reject_what_adjusted_p_values_reject(p):
+    for adjust, levels in ((holm, holm_levels), (benjamini_hochberg, benjamini_hochberg_levels)):
+        rejected = [value <= 0.05 for value in adjust(p)]
+        assert [value <= level for value, level in zip(p, levels(p, 0.05), strict=True)] == rejected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_benjamini_hochberg_agrees_with_scipy(p):
+    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
+
+
+@pytest.mark.parametrize(("mean", "se", "df"), [(0.708, 0.13, 1), (0.99, 0.01, 4), (0.5, 0.001, 7)])
+def test_intervals_of_shares_stay_shares(mean, se, df):
+    contrast = Contrast(mean, se, df)
+    low, high = contrast.interval_within(0, 1)
+    assert 0 < low < mean < high < 1
+    if se < 0.005:
+        assert (low, high) == pytest.approx(contrast.interval(), abs=1e-6)
+    assert Contrast(1.0, se, df).interval_within(0, 1)[1] == 1.0
+    low, high = Contrast(0.4, 0.5, 2).interval_within(-1, 1)
+    assert -1 < low < 0.4 < high < 1
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evenclip.card.metrics import known_metrics
+from evenclip.metrics import known_metrics
 from support.evaluate_example import arrays, truth_rows, write_data
 from support.project import ROOT
 
@@ -41,7 +41,7 @@ class Sharpness(Measurement):
 SHOW = """
 import importlib.util, json, sys
 from evenclip.study.schema import StudyConfig
-from evenclip.card.metrics import not_measured
+from evenclip.metrics import not_measured
 spec = importlib.util.spec_from_file_location("generate", sys.argv[1])
 generate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(generate)
