@@ -3,6 +3,7 @@
 import pytest
 
 from evenclip.errors import InputError
+from evenclip.study import study
 from evenclip.study.study import load_study
 from support.demo_study import LABEL, demo_values, demo_with
 from support.project import ROOT
@@ -149,3 +150,11 @@ def test_a_malformed_file_is_one_message(tmp_path, text, message):
 def test_a_study_that_is_a_folder_is_one_message(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_study(tmp_path)
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_auto_takes_a_gpu_here_if_there_is_one_and_elsewhere_always(monkeypatch, tmp_path, has_gpu):
+    monkeypatch.setattr(study, "Path", lambda _: tmp_path if has_gpu else tmp_path / "nothing")
+    assert study.gpus("auto") == has_gpu
+    assert study.gpus("auto", elsewhere=True) == 1
+    assert [study.gpus(device, elsewhere) for device in ("cpu", "cuda") for elsewhere in (False, True)] == [0, 0, 1, 1]
