@@ -126,15 +126,15 @@ def rule_graph() -> str:
 def results_table(study: str) -> str:
     """Mean over seeds with 95 % interval of a committed study: a line for each metric, or of many runs for each run."""
     rows, about = _summary(study), _about(study)
-    shown = [metric for metric in about["shown"] if any(row["metric"] == metric for row in rows)]
+    metrics = [metric for metric in about["shown"] if any(row["metric"] == metric for row in rows)]
     runs = list(dict.fromkeys(row["run"] for row in rows if row["run"]))
     cells = {(row["run"], row["metric"]): _cell(row) for row in rows}
     if len(runs) <= MAX_COLUMNS:
         table = [["metric", *runs]]
-        table += [[f"`{metric}`", *(cells.get((run, metric), "-") for run in runs)] for metric in shown]
+        table += [[f"`{metric}`", *(cells.get((run, metric), "-") for run in runs)] for metric in metrics]
     else:
-        table = [["run", *(f"`{metric}`" for metric in shown)]]
-        table += [[run, *(cells.get((run, metric), "-") for metric in shown)] for run in runs]
+        table = [["run", *(f"`{metric}`" for metric in metrics)]]
+        table += [[run, *(cells.get((run, metric), "-") for metric in metrics)] for run in runs]
     table.insert(1, ["---"] * len(table[0]))
     lines = [f"| {' | '.join(line)} |" for line in table]
     return "\n".join([*lines, "", f"{about['seeds']} seeds, mean [95 % interval]. {_made(about)}"])
@@ -307,10 +307,10 @@ def dataset_overview() -> str:
     """One line for each data set of the registry."""
     lines = ["| name | data set | to fetch | checksums known | how | layout |", "|---|---|---|---|---|---|"]
     for name, entry in read_registry(ROOT / "config/datasets.yaml").datasets.items():
-        known = sum(file.checksum_from is not None for file in entry.files)
+        n_known = sum(file.checksum_from is not None for file in entry.files)
         how = "partly by hand" if any(file.urls for file in entry.files) else "by hand"
         how = (how if entry.by_hand else "`data fetch`") + (", terms to accept" if entry.terms.accept else "")
-        known_of = f"{known} of {len(entry.files)}"
+        known_of = f"{n_known} of {len(entry.files)}"
         cells = [f"[`{name}`](#{name})", entry.title, _size(entry.files), known_of, how, f"`{entry.layout}`"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -353,11 +353,11 @@ def _checksum(file: RawFile) -> str:
 
 
 def _size(files: list[RawFile]) -> str:
-    known = [file.bytes for file in files if file.bytes != "unknown"]
-    if not known:
+    sizes = [file.bytes for file in files if file.bytes != "unknown"]
+    if not sizes:
         return "unknown"
-    text = f"{sum(known) / 1e9:.1f} GB" if sum(known) >= 1e9 else f"{sum(known) / 1e6:.0f} MB"
-    return text if len(known) == len(files) else f"more than {text}"
+    text = f"{sum(sizes) / 1e9:.1f} GB" if sum(sizes) >= 1e9 else f"{sum(sizes) / 1e6:.0f} MB"
+    return text if len(sizes) == len(files) else f"more than {text}"
 
 
 def metrics_table() -> str:
@@ -382,10 +382,10 @@ def _metric_line(kind: str, metric: Definition) -> str:
 def suites_table() -> str:
     """What each built-in suite measures."""
     lines = ["| data set | data folder | suite | tasks |", "|---|---|---|---|"]
-    for name, known in read_suites(ROOT / "config/suites.yaml").datasets.items():
-        for suite, tasks in known.suites.items():
+    for name, dataset in read_suites(ROOT / "config/suites.yaml").datasets.items():
+        for suite, tasks in dataset.suites.items():
             kinds = ", ".join(dict.fromkeys(f"`{task.root.kind}`" for task in tasks))
-            lines.append(f"| `{name}` | `data/{known.data}` | `{suite}` | {kinds} |")
+            lines.append(f"| `{name}` | `data/{dataset.data}` | `{suite}` | {kinds} |")
     return "\n".join(lines)
 
 

@@ -58,10 +58,10 @@ def writing_error(error: Exception, path: str | os.PathLike | None = None) -> In
     """
     hint = "make room, or name a place that can be written"
     if isinstance(error, OSError):
-        place = str(error.filename or path or "output")
-        ours = path is not None and Path(place).absolute().is_relative_to(Path(path).absolute().parent)
+        target = str(error.filename or path or "output")
+        ours = path is not None and Path(target).absolute().is_relative_to(Path(path).absolute().parent)
         if error.errno in _CANNOT_WRITE or (ours and error.errno in _NO_SUCH_PLACE):
-            return InputError(f"cannot be read or written ({os.strerror(error.errno)})", str(path or place), hint)
+            return InputError(f"cannot be read or written ({os.strerror(error.errno)})", str(path or target), hint)
     elif message := _CANNOT_WRITE_TEXT.search(str(error)):
         return InputError(f"cannot be read or written ({message[0]})", str(path or "output"), hint)
     return None

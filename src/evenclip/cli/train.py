@@ -25,7 +25,7 @@ def features(
     state: Annotated[Path, typer.Option(help="Where interrupted computations are kept.")] = Path(".state"),
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Compute what the frozen trunks of a model make of a data set, once for all trainings of projections."""
+    """Compute the features of a model's frozen trunks for a data set, once for all trainings of projections."""
     from evenclip.features import FeatureOptions, compute_features
 
     compute_features(model, data, out, FeatureOptions.from_arguments(option), prompts, state)
@@ -52,7 +52,7 @@ def train(
 ) -> None:
     """Train a CLIP model on weighted image-text pairs; continues where an interrupted training stopped.
 
-    With several seeds, one model of each, on data that is read once. For several processes: torchrun --nproc-per-node N
+    With several seeds, one model is trained with each, on data that is read once. For several processes: torchrun --nproc-per-node N
     -m evenclip train ...
     """
     from evenclip.track.live import live_log

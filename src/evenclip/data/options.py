@@ -69,6 +69,6 @@ class ImportOptions(Options):
     max_px: Annotated[int, Field(ge=16)] | None = None
     """Shrink images whose shorter side is longer than this; None = keep them as they are."""
     max_quarantined_share: Share = 0.05
-    """More bad records than this share is an error."""
+    """Largest allowed share of quarantined records; a larger share is an error."""
     shard_size: Annotated[int, Field(ge=1)] = 10_000
     """Pairs per tar."""

@@ -113,7 +113,7 @@ class Source:
         return file
 
     def groups(self) -> Iterator[list[File]]:
-        """The files of each archive, one list at a time, after those that lie loose."""
+        """The files of each archive, one list at a time, after the files outside of archives."""
         archives, loose = [], []
         for path in walk_files(self.root):
             if path.name.lower().endswith(ARCHIVE_ENDINGS):

@@ -94,7 +94,7 @@ def _load_text_trunk(clip: Clip, path: Path) -> None:
 
 
 def _package_folder(package: str) -> Path:
-    """The folder of an installed package, which is not imported: its weights are all that is wanted."""
+    """The folder of an installed package, without importing it, since only its weights are needed."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(

@@ -44,10 +44,10 @@ def _check_sets(config: StudyConfig, where: str) -> None:
 
 
 def _check_data(config: StudyConfig, where: str) -> None:
-    known = [f"{name}/{split}" for name, block in config.data.items() for split in block.splits]
+    available = [f"{name}/{split}" for name, block in config.data.items() for split in block.splits]
     for key, data in config.data_uses().items():
-        if data not in known:
-            raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
+        if data not in available:
+            raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(available)}")
     for name, block in config.data.items():
         if isinstance(block, DerivedDataset) and isinstance(config.data[block.of], DerivedDataset):
             what = f"'{block.of}' is itself made from another data set"

@@ -51,7 +51,7 @@ def make_schedule(options: TrainOptions, n_steps: int) -> Callable[[int, float],
 
 
 def check_trainable(module: nn.Module, terms: nn.Module, options: TrainOptions, processes: Processes) -> None:
-    """Refuse a training of nothing, and one whose gradients would not be those of the whole batch.
+    """Reject a training without trainable parameters, or with gradients that differ from those of the whole batch.
 
     Batch normalisation mixes the images that are encoded together: in parts of a batch, micro batches or the shares of
     several processes, its features and gradients are others.

@@ -310,8 +310,8 @@ class TrainOptions(Options):
 
     def uses(self, name: str) -> bool:
         """Whether the training uses the input ``name``, a key of `INPUTS`, where there is one."""
-        known = self.needs(name) or any(name in method.uses for method in self.methods().values())
-        return known or (name == "graph" and self.mask_true)
+        is_used = self.needs(name) or any(name in method.uses for method in self.methods().values())
+        return is_used or (name == "graph" and self.mask_true)
 
     def of_seed(self, seed: int | str) -> Self:
         """The options of the training with this seed: each may start from a checkpoint of its own."""

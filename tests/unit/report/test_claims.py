@@ -5,12 +5,12 @@ from evenclip.report.claims import claim_rows, verdict_counts
 
 def entry_of(**changes) -> dict:
     """One row of claims.json."""
-    found = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "margin": 0.0,
+    entry = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "margin": 0.0,
              "metric": "bias/s/rb", "runs": {"run": "a", "reference": "b"}, "estimate": 0.01, "ci_low": -0.01,
              "ci_high": 0.03, "df": 8, "against": None, "n": 8, "p": 0.3, "p_adjusted": 0.6, "level": 0.01,
              "adjusted_low": -0.02, "adjusted_high": 0.04, "detectable": 0.04, "primary": False, "stopping": None,
              "verdict": "undecided", "reason": None, "claim_verdict": "undecided"}  # fmt: skip
-    return found | changes
+    return entry | changes
 
 
 def test_an_undecided_test_says_what_would_have_been_decided():

@@ -75,9 +75,9 @@ def test_what_chance_scores_is_the_mean_over_seeds_too(tmp_path):
 
     results = write_study(tmp_path, [0, 1, 2], rows)
     summarize_study(results, list(RUNS), [0, 1, 2])
-    found = summary_of(results)
-    assert float(found["link_prediction/tiny/mrr", ""]["random"]) == pytest.approx(0.255)
-    assert found["bias/tiny/ab", ""]["random"] == ""
+    summary = summary_of(results)
+    assert float(summary["link_prediction/tiny/mrr", ""]["random"]) == pytest.approx(0.255)
+    assert summary["bias/tiny/ab", ""]["random"] == ""
 
 
 def test_one_seed_keeps_the_interval_over_examples(tmp_path):
@@ -100,10 +100,10 @@ def test_data_rows_are_those_of_the_runs_strategy(tmp_path):
 def test_training_rows_are_the_last_loss_and_the_median_speed(tmp_path):
     results = write_study(tmp_path, [0, 1])
     summarize_study(results, list(RUNS), [0, 1])
-    found = summary_of(results)
-    assert float(found["train/loss", ""]["mean"]) == 1.5  # rows are sorted by step: 1 + seed comes last
-    assert float(found["train/samples_per_second", ""]["mean"]) == 90
-    assert found["train/loss", ""]["n"] == "192"
+    summary = summary_of(results)
+    assert float(summary["train/loss", ""]["mean"]) == 1.5  # rows are sorted by step: 1 + seed comes last
+    assert float(summary["train/samples_per_second", ""]["mean"]) == 90
+    assert summary["train/loss", ""]["n"] == "192"
 
 
 def test_realised_bias_is_a_row_where_it_was_logged(tmp_path):

@@ -66,7 +66,7 @@ def _check_present(file: RawFile, to: Path, expected: Expected, record: FetchRec
 
 
 def _check_room(files: list[RawFile], to: Path, expected: dict[str, Expected], options: FetchOptions) -> None:
-    """Before anything is fetched, as far as sizes are known; each file is checked again when its server tells its."""
+    """Check the disk space for all files of known size, before the first fetch; each file is checked again."""
     _reserve(sum((expected[file.path].bytes or 0) - Part(to / file.path).size for file in files), to, options)
 
 

@@ -53,7 +53,7 @@ def _check_file(file: RawFile, root: Path, record: FetchRecord) -> tuple[list[st
 
 
 def _check_counts(counts: dict[str, Count], root: Path) -> list[str]:
-    """Each count that can be made in raw files, as text; `InputError` where one does not come out."""
+    """Each count that can be made in raw files, as text; `InputError` if one differs."""
     countable = {what: count for what, count in counts.items() if count.files}
     if not countable:
         return []

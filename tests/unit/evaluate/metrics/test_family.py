@@ -84,7 +84,7 @@ def test_a_new_metric_stands_in_schema_documents_and_gaps(with_toy: dict[str, st
 
 
 def test_the_most_specific_definition_describes_a_metric():
-    names = {known.name: re.sub(r"\{[^}]*\}", "5", known.name) for known in known_metrics().metrics}
+    names = {metric.name: re.sub(r"\{[^}]*\}", "5", metric.name) for metric in known_metrics().metrics}
     for name, example in names.items():
         if "{bias metric}" not in name:
             family, measure = example.split("/")
