@@ -50,7 +50,7 @@ class Options(BaseModel):
         except ValidationError as error:
             raise _as_input_error(cls, error, where) from None
         except RecursionError:
-            raise InputError("nested too deeply", where, "write it flatter") from None
+            raise InputError("nested too deeply", where, "reduce the nesting") from None
         _refuse_lossy_values(values, block, (), where)
         return block
 
@@ -135,9 +135,11 @@ def load_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         position = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise InputError(f"not valid YAML ({getattr(error, 'problem', error)})", position, "mend the syntax") from None
+        raise InputError(
+            f"not valid YAML ({getattr(error, 'problem', error)})", position, "correct the syntax"
+        ) from None
     except RecursionError:
-        raise InputError("not valid YAML (nested too deeply)", where, "write it flatter") from None
+        raise InputError("not valid YAML (nested too deeply)", where, "reduce the nesting") from None
     except ValueError as error:  # a number of thousands of digits, or a date such as 2024-13-99
         raise InputError(f"not valid YAML ({error})", where, "write text in quotes") from None
 

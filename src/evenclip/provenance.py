@@ -141,7 +141,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 def check_replaceable(path: Path, stage: str | None = None) -> None:
     """Raise `InputError` if an output folder would replace what is not ours, or, given a ``stage``, another stage's."""
     if path.exists() and not (path / MARK).exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError("would be replaced, and was not made by evenclip", str(path), "name a new folder for --out")
+        raise InputError("would be replaced, but was not made by evenclip", str(path), "name a new folder for --out")
     if stage is not None and _stage_of(path) not in (None, stage):
         what = f"the output of stage '{_stage_of(path)}' would be replaced by that of {stage}"
         raise InputError(what, str(path), "name a new folder for --out")

@@ -105,7 +105,7 @@ def evaluate(
     from evenclip.evaluate.suites import Suites, find_set, read_suites
 
     if (model is None) == (not embeddings):
-        raise InputError("there is nothing to evaluate, or two things", "evaluate", "give --model or --embeddings")
+        raise InputError("neither or both of --model and --embeddings are given", "evaluate", "give one of them")
     if model:
         _refuse({"--train-embeddings": train_embeddings}, "--model, which embeds its own training split")
     else:

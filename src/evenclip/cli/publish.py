@@ -71,7 +71,7 @@ def card(
     from evenclip.card import write_evaluation_card, write_study_cards
 
     if results is not None and evaluations:
-        raise InputError("two things to make cards of", "evenclip card", "give --results or evaluations")
+        raise InputError("both --results and evaluations are given", "evenclip card", "give one of them")
     if results is not None:
         write_study_cards(results, out)
     else:

@@ -60,7 +60,7 @@ def train(
 
     outs = {number: Path(path) for number, path in of_seeds(out, seed, "--out").items()}
     if tracking_uri and len(seed) > 1:
-        raise InputError("one training at a time can be watched", "--tracking-uri", "give one --seed")
+        raise InputError("--tracking-uri can show only one training", "--tracking-uri", "give one --seed")
     options = TrainOptions.from_arguments(option)
     with live_log(tracking_uri, "/".join(outs[seed[0]].resolve().parts[-2:])) as watch:
         train_models(data, weights, outs, state, options, labels, graph, watch, features)

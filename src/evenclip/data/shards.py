@@ -66,7 +66,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         digests = [shard["sha256"] for shard in manifest["shards"]]
         n = sum(shard["n"] for shard in manifest["shards"])
         if manifest["content"] != fingerprint(digests) or manifest["n"] != n:
-            raise ValueError("its totals are not those of its shards")
+            raise ValueError("its totals differ from those of its shards")
         return manifest
     except FileNotFoundError:
         raise InputError("not a data folder (no manifest.json)", str(folder), "make one with `evenclip data`") from None

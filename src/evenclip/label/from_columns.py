@@ -95,7 +95,7 @@ def _values(pairs: pa.Table, column: str) -> tuple[np.ndarray, dict[str, np.ndar
     if column not in pairs.column_names:
         raise InputError(f"no column '{column}'", "option columns", f"the data has: {', '.join(pairs.column_names)}")
     if pa.types.is_nested(pairs.column(column).type):
-        raise InputError(f"column '{column}' has no single values", "option columns", "name another column")
+        raise InputError(f"column '{column}' holds no single values", "option columns", "name another column")
     text = pairs.column(column).cast(pa.string())
     is_known = pc.is_valid(text).to_numpy(zero_copy_only=False)
     values = np.array(pc.fill_null(text, "").to_pylist(), dtype=object)

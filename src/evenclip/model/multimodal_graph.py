@@ -134,7 +134,9 @@ def _numbers(values: pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> np.n
 def _known(numbers: np.ndarray, where: str, column: str) -> np.ndarray:
     if (numbers < 0).any():
         row = int(np.argmin(numbers))
-        raise InputError("names what the graph's other tables lack", f"{where}, {column}, row {row}", "build it again")
+        raise InputError(
+            "refers to an entry that the graph's other tables lack", f"{where}, {column}, row {row}", "build it again"
+        )
     return numbers
 
 

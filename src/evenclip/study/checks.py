@@ -33,7 +33,7 @@ def _check_sets(config: StudyConfig, where: str) -> None:
     evaluation, questions = config.evaluate.sets, config.vqa
     for name in questions:
         if name in evaluation:
-            raise InputError(f"'{name}' names an evaluation set too", f"{where}, vqa", "give it another name")
+            raise InputError(f"'{name}' is also the name of an evaluation set", f"{where}, vqa", "give it another name")
     if "links" in {*evaluation, *questions}:
         raise InputError("'links' is the name of link prediction's results", where, "give the set another name")
     trained_on = {config.evaluate.probe_set(name) for name in evaluation}
@@ -64,10 +64,10 @@ def _check_label(config: StudyConfig, where: str) -> None:
         what = "attribute_data and attributes belong together"
         raise InputError(what, f"{where}, label.embedding", "give both, or neither")
     if config.scatter > 1 and (options.columns or options.target_columns):
-        what = "the values of annotated columns are those of all pairs, which scattered labelling does not see"
+        what = "annotated columns need all pairs, but scattered labelling reads parts"
         raise InputError(what, f"{where}, label.options.columns", "scatter: 1")
     if block is not None and config.scatter > 1:
-        what = "embeddings are compared over all pairs, which scattered labelling does not see"
+        what = "embeddings need all pairs, but scattered labelling reads parts"
         raise InputError(what, f"{where}, label.embedding", "scatter: 1")
 
 
@@ -99,7 +99,7 @@ def _check_runs(config: StudyConfig, runs: Mapping[str, Run], where: str) -> Non
     if config.links and config.graph is None:
         raise InputError("no graph to predict links of", f"{where}, links", "add a block `graph`")
     if config.links and not any(run.learns_links() for run in runs.values()):
-        raise InputError("no run learns links", f"{where}, links", "give one train.knowledge, or take `links` out")
+        raise InputError("no run can predict links", f"{where}, links", "give one train.knowledge, or take `links` out")
 
 
 def _check_features(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:
@@ -140,4 +140,4 @@ def _check_model(model: str, where: str) -> None:
     except (ValueError, RecursionError):
         configuration = None
     if not isinstance(configuration, dict) or not set(configuration.get("model_cfg", configuration)) >= MODEL_KEYS:
-        raise InputError(f"'{model}' is no model configuration", where, hint)
+        raise InputError(f"'{model}' is not a model configuration", where, hint)

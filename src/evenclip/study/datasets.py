@@ -26,7 +26,7 @@ def unique(values: list) -> list:
     """The same values; `ValueError` if one is there twice."""
     if twice := [value for i, value in enumerate(values) if value in values[:i]]:
         name = twice[0].to_argument() if hasattr(twice[0], "to_argument") else twice[0]  # a task
-        raise ValueError(f"{name} is there twice")
+        raise ValueError(f"{name} occurs twice")
     return values
 
 

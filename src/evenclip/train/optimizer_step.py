@@ -75,8 +75,8 @@ def check_trainable(module: nn.Module, terms: nn.Module, options: TrainOptions, 
     is_split = processes.size > 1 or (options.micro_batch_size or inf) < options.batch_size
     normalised = (m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
     if is_split and any(normalised):
-        what = "batch normalisation in a trained tower, and a batch encoded in parts"
-        hint = "one process without micro_batch_size, or freeze the tower"
+        what = "a trained tower has batch normalisation, but the batch is encoded in parts"
+        hint = "use one process without micro_batch_size, or freeze the tower"
         raise InputError(what, "train.micro_batch_size", hint)
 
 

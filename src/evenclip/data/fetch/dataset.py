@@ -74,7 +74,7 @@ def _reserve(n_bytes: int, to: Path, options: FetchOptions) -> None:
     existing = next(folder for folder in (to, *to.absolute().parents) if folder.exists())
     room = shutil.disk_usage(existing).free - options.keep_free_gb * 1e9
     if n_bytes > room:
-        what = f"{n_bytes / 1e9:.1f} GB are still to come, there is room for {max(room, 0) / 1e9:.1f} GB"
+        what = f"{n_bytes / 1e9:.1f} GB are still to be fetched, but there is room for {max(room, 0) / 1e9:.1f} GB"
         raise InputError(what, str(to), "make room, choose another --to, or lower keep_free_gb")
 
 

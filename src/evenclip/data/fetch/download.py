@@ -75,7 +75,9 @@ class Part:
             totals = {stated_total, total, self.origin.total if self.origin else None} - {None}
             if start != offset or len(totals) > 1:
                 self.discard()
-                raise FetchError("bad_range", "the answer does not continue the part that is here", transient=True)
+                raise FetchError(
+                    "bad_range", "the response does not continue the part that was fetched", transient=True
+                )
         else:
             self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -184,7 +184,9 @@ def _check_address(url: str, base: str = "") -> str:
             return url
     except ValueError:
         pass
-    raise FetchError("bad_url", "not a web address" if not base else "redirected to what is no web address")
+    raise FetchError(
+        "bad_url", "not a web address" if not base else "redirected to something that is not a web address"
+    )
 
 
 def _check_status(response: urllib3.BaseHTTPResponse) -> None:
@@ -215,11 +217,11 @@ def _retry_after_s(text: str) -> float:
 
 def _as_fetch_error(error: Exception, when: str) -> FetchError:
     if isinstance(error, urllib3.exceptions.SSLError):
-        return FetchError("tls", f"the certificate or the encryption is not in order, {when}")
+        return FetchError("tls", f"the certificate or the encryption is invalid, {when}")
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return FetchError("no_such_host", "the host's name is not known", transient=True)
     if isinstance(error, urllib3.exceptions.NewConnectionError):  # which urllib3 counts among the timeouts
-        return FetchError("connection", "nobody answers there", transient=True)
+        return FetchError("connection", "no server answers there", transient=True)
     if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
         return FetchError("timeout", f"no answer, {when}", transient=True)
     if isinstance(error, ValueError):  # so are all of urllib3's errors about addresses

@@ -64,7 +64,7 @@ def _check_counts(counts: dict[str, Count], root: Path) -> list[str]:
         f"{counted[what]} {what} instead of {count.n}" for what, count in countable.items() if counted[what] != count.n
     ]
     if wrong:
-        raise InputError("; ".join(wrong), str(root), "the files are not those of this version, or not whole")
+        raise InputError("; ".join(wrong), str(root), "the files are of another version, or incomplete")
     return [f"{n} {what}" for what, n in counted.items()]
 
 

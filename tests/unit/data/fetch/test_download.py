@@ -336,7 +336,7 @@ def test_counts_that_do_not_come_out_are_named(server, tmp_path, count, message)
 
 def test_the_disk_is_asked_first(server, tmp_path, monkeypatch):
     registry = registry_of(tmp_path, server, "honest")
-    with pytest.raises(InputError, match="GB are still to come, there is room for 0.0 GB"):
+    with pytest.raises(InputError, match="GB are still to be fetched, but there is room for 0.0 GB"):
         fetch_dataset("tiny", tmp_path / "raw", QUICK.model_copy(update={"keep_free_gb": 1e9}), registry=registry)
     assert server.asked == []
     monkeypatch.setattr(dataset_module, "_check_room", lambda *arguments: None)  # sizes that only the server tells

@@ -227,7 +227,7 @@ def test_small_groups_get_a_mark_instead_of_a_number(people):
         (Association(prompts="lables", column="group"), "did you mean 'labels'"),
         (Representation(prompts="single"), "only one class"),
         (Representation(prompts="groups", targets={"ravi": 1.0}), "targets and values differ in 'tolo'"),
-        (Recognition(prompts="labels", column="group"), "the value 'ravi' is no class"),
+        (Recognition(prompts="labels", column="group"), "the value 'ravi' is not a class"),
         (Skew(prompts="labels", column="same"), "only one group, 'x'"),
         (Skew(prompts="labels", column="group", targets={"ravi": 1.0, "tolo": 0.0}), "a desired share is 0"),
         (Skew(prompts="labels", column="rare"), "60 images are fewer than the 100"),

@@ -96,5 +96,5 @@ def test_what_cannot_be_probed_is_one_clear_error(task, change, message):
 def test_a_test_class_without_training_images_is_an_error():
     test, train = labelled(80, 0.5), labelled(80, 0.5)
     train = replace(train, truth=train.truth | {"c": np.where(train.truth["c"] == "c3", "", train.truth["c"])})
-    with pytest.raises(InputError, match="the value 'c3' is no class"):
+    with pytest.raises(InputError, match="the value 'c3' is not a class"):
         measure(LinearProbe(column="c", train_split="train"), replace(test, train=train))

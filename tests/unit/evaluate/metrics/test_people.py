@@ -182,7 +182,7 @@ def test_chance_over_templates_is_the_mean_of_their_chances(people):
     (Parity(prompts="groups", values=["ravi", "nobody"]), "'nobody' is not a class of groups"),
     (Pairwise(prompts="labels", column="group", values=["ravi", "tolo"]), "'librarian' is not a class of labels"),
     (Harm(prompts="labels", column="group"), "'thief' is not a class of labels"),
-    (Fairness(prompts="labels", target="group", column="group"), "the value 'ravi' is no class"),
+    (Fairness(prompts="labels", target="group", column="group"), "the value 'ravi' is not a class"),
 ])  # fmt: skip
 def test_unknown_names_are_one_clear_error(people, task, message):
     with pytest.raises(InputError, match=message):
