@@ -25,17 +25,13 @@ def embed(
     ],
     dataset: Annotated[
         list[str],
-        typer.Option(
-            "--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set with its shards and prompt files; repeat."
-        ),
+        typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards and prompt files; repeat."),
     ],
     out: SeedFolder,
     seed: Seeds = [0],  # noqa: B006
     features: Annotated[
         list[str],
-        typer.Option(
-            metavar="NAME=FOLDER", help="Output of `evenclip features` for each set, to embed projections; repeat."
-        ),
+        typer.Option(metavar="NAME=FOLDER", help="Folder of `evenclip features` of a set, for projections; repeat."),
     ] = [],  # noqa: B006
     option: OptionPairs = [],  # noqa: B006
 ) -> None:

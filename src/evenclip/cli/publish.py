@@ -67,7 +67,7 @@ def card(
     ] = [],  # noqa: B006
     results: Annotated[Path | None, typer.Option(help="Folder of one study: a card of every run.")] = None,
 ) -> None:
-    """Write bias cards: what was measured of a model, on which data, with which uncertainty, and what was not measured."""
+    """Write bias cards: what was measured of a model, on which data, how precisely, and what was not measured."""
     from evenclip.card import write_evaluation_card, write_study_cards
 
     if results is not None and evaluations:

@@ -52,8 +52,8 @@ def train(
 ) -> None:
     """Train a CLIP model on weighted image-text pairs; continues where an interrupted training stopped.
 
-    With several seeds, one model is trained with each, on data that is read once. For several processes: torchrun --nproc-per-node N
-    -m evenclip train ...
+    With several seeds, one model is trained with each, on data that is read once. For several processes:
+    torchrun --nproc-per-node N -m evenclip train ...
     """
     from evenclip.track.live import live_log
     from evenclip.train import TrainOptions, train_models
