@@ -63,7 +63,7 @@ def test_the_normal_form_is_idempotent_but_for_articles(name):
 
 
 @pytest.mark.parametrize(
-    ("phrase", "known", "expected"),
+    ("phrase", "names", "expected"),
     [
         ("dogs", {"dog"}, "dog"), ("dogs", {"cat"}, "dogs"), ("boxes", {"box", "boxe"}, "box"),
         ("horses", {"horse"}, "horse"), ("buses", {"bus"}, "bus"), ("cities", {"city"}, "city"),
