@@ -34,7 +34,7 @@ def test_every_study_has_its_sheet_beside_it():
         ({"label": LABEL | {"options": {"utility": ["similarity"]}}}, "similarity needs embeddings"),
         ({"label": LABEL | {"embedding": {"model": "m", "attributes": ["group"]}}}, "belong together"),
         ({"label": LABEL | {"embedding": {"model": "m", "attribute_data": "world/x"}}}, "unknown data 'world/x'"),
-        ({"label": LABEL | {"embedding": {"model": "m"}}, "scatter": 2}, "compared over all pairs"),
+        ({"label": LABEL | {"embedding": {"model": "m"}}, "scatter": 2}, "need all pairs"),
         ({"label": LABEL | {"dataset": "wrold"}}, "unknown data 'wrold/train'"),
         ({"label": LABEL | {"lexicon": "config"}}, "is a folder, not a file 'config'"),
         ({"label": LABEL | {"lexicon": "a{x}.yaml"}}, "braces in the path"),
