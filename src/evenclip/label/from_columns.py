@@ -66,7 +66,9 @@ def _unseen(labelled: Mapping[str, Any]) -> dict[str, Any]:
             continue
         attribute, _, value = column.name.rpartition(".")
         image_flags = [labelled[name] for name in images if name.startswith(f"image.sensitive.{attribute}.")]
-        empty = np.logical_and.reduce([~pc.fill_null(flags, False).to_numpy(zero_copy_only=False) for flags in image_flags])
+        empty = np.logical_and.reduce(
+            [~pc.fill_null(flags, False).to_numpy(zero_copy_only=False) for flags in image_flags]
+        )
         is_known = pc.is_valid(image_flags[0]).to_numpy(zero_copy_only=False)
         unseen[f"text.sensitive.{attribute}_unseen.{value}"] = pa.array(named & empty, mask=~is_known)
     return unseen
