@@ -437,7 +437,7 @@ def test_tables_that_cannot_be_read_say_why():
     with pytest.raises(InputError, match=r"cannot be read .*target\.nurse"):
         M4Balancer().fit(mixed)
     twice = pa.Table.from_arrays([*table.columns, table.column("target.nurse")], [*table.column_names, "target.nurse"])
-    with pytest.raises(InputError, match=r"column target\.nurse is there more than once"):
+    with pytest.raises(InputError, match=r"column target\.nurse occurs more than once"):
         M4Balancer().fit(twice)
 
 
