@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 # importing torch takes 4 s with compiled modules, 10 s without; every job imports it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install test test-unit test-workflow test-conda lint lock docs results study-flickr8k study-photos reproduce mlflow clean
+.PHONY: demo install test test-unit test-workflow test-conda test-slurm test-services lint lock docs results study-flickr8k study-photos reproduce mlflow clean
 
 demo: $(VENV)/.ready
 	snakemake --cores $(CORES)
@@ -30,6 +30,23 @@ test-workflow: $(VENV)/.ready
 # on platforms that a machine may not have: docs/platforms.md says what each needs
 test-conda: $(VENV)/.ready
 	pytest tests/platform/test_conda.py -x
+
+test-slurm: $(VENV)/.ready
+	$(UV) pip install --python $(BIN)/python --quiet 'snakemake-executor-plugin-slurm>=2.8'
+	pytest tests/platform/test_slurm.py -x
+
+# the servers' environment: the clients need nothing beside evenclip
+SERVICES := mlflow psycopg2-binary boto3 'moto[server]'
+POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
+
+$(VENV)/services/.ready: $(VENV)/.ready
+	$(UV) venv --quiet --clear $(VENV)/services
+	$(UV) pip install --quiet --python $(VENV)/services/bin/python $(SERVICES)
+	touch $@
+
+test-services: $(VENV)/services/.ready
+	EVENCLIP_SERVICES_PYTHON=$(CURDIR)/$(VENV)/services/bin/python EVENCLIP_POSTGRES=$(POSTGRES) \
+	  pytest tests/platform/test_services.py -x
 
 lint: $(VENV)/.ready
 	ruff check .

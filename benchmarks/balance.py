@@ -84,8 +84,8 @@ def moments_of(table: pa.Table, options: BalanceOptions | None = None) -> tuple[
 def cvxpy_case() -> list[dict]:
     """M4 at n = 100,000, 2 attributes x 20 labels: rows in, weights out."""
     (table,) = synthetic_batches(100_000, 2, 20)
-    ours, found = timed(lambda: solve(moments_of(table)[0], RETENTION, 1.0), 3)
-    peer = timed_cvxpy(table, 1.0, None, found.objective)
+    ours, solution = timed(lambda: solve(moments_of(table)[0], RETENTION, 1.0), 3)
+    peer = timed_cvxpy(table, 1.0, None, solution.objective)
     return [row("M4, 100,000 rows, 2 attributes x 20 labels", "s", ours, peer, "cvxpy (Clarabel)", 100, 3)]
 
 
@@ -99,8 +99,8 @@ def preserve_case() -> list[dict]:
         case = f"M4 with preserved labels, 100,000 rows, 2 attributes x 20 labels, cap {cap:g}, solve alone"
         rows.append(row(case, "s", *solves, "plain M4", 1.5, 9, smaller=True))
         print(rows[-1], flush=True)
-    ours, found = timed(lambda: solve(moments_of(table, preserving)[0], RETENTION, PRESERVING_CAP), 3)
-    peer = timed_cvxpy(table, PRESERVING_CAP, preserving.preserve_tolerance, found.objective)
+    ours, solution = timed(lambda: solve(moments_of(table, preserving)[0], RETENTION, PRESERVING_CAP), 3)
+    peer = timed_cvxpy(table, PRESERVING_CAP, preserving.preserve_tolerance, solution.objective)
     case = f"M4 with preserved labels, 100,000 rows, 2 attributes x 20 labels, cap {PRESERVING_CAP:g}"
     return [*rows, row(case, "s", ours, peer, "cvxpy (Clarabel)", 100, 3)]
 
@@ -294,9 +294,9 @@ def baselines_case() -> list[dict]:
         return frame.merge(cells, on=groups, how="left").eval("total / count").to_numpy()
 
     def of_balance() -> np.ndarray:
-        ones = [pd.Series(np.ones(len(each))) for each in (frame, target)]
-        found = rake(frame[groups], ones[0], target, ones[1], transformations=None, convergence_rate=1e-12)
-        return found["weight"].to_numpy()
+        ones = [pd.Series(np.ones(len(part))) for part in (frame, target)]
+        raked = rake(frame[groups], ones[0], target, ones[1], transformations=None, convergence_rate=1e-12)
+        return raked["weight"].to_numpy()
 
     def of_aif360() -> np.ndarray:
         pair = frame[[groups[0], "target.l000"]]
@@ -310,9 +310,9 @@ def baselines_case() -> list[dict]:
         ("reweighing", [groups[0], "target.l000"], "AIF360's Reweighing", of_aif360),
     ):
         part = table.select(columns)
-        ours, found = timed(lambda part=part, strategy=strategy: M4Balancer(strategy=strategy).fit(part).weight_, 3)
+        ours, weight = timed(lambda part=part, strategy=strategy: M4Balancer(strategy=strategy).fit(part).weight_, 3)
         theirs, expected = timed(peer, 3)
-        off = float(np.abs(found / found.mean(dtype=float) / (expected / expected.mean()) - 1).max())
+        off = float(np.abs(weight / weight.mean(dtype=float) / (expected / expected.mean()) - 1).max())
         case = f"{strategy}, 100,000 rows, against {name}"
         rows.append(row(case, "s", ours, theirs, name, None, 3))
         rows.append(row(f"{case}: largest relative difference", "1", off, None, "", 1e-6, 1, smaller=True))
@@ -426,9 +426,9 @@ def labelled_sets(folder: Path) -> Iterator[tuple[str, pa.Table]]:
 def with_counterexamples(table: pa.Table) -> pa.Table:
     """Gender or group, and the labels that at least `MIN_ROWS` rows of each group have."""
     groups = [c for c in table.column_names if ".gender." in c or ".group." in c]
-    shown = [table.column(c).to_numpy(zero_copy_only=False).astype(bool) for c in groups]
+    flags = [table.column(c).to_numpy(zero_copy_only=False).astype(bool) for c in groups]
     labels = [c for c in table.column_names if "target." in c and not c.startswith("proxy")]
-    enough = [c for c in labels if min((table.column(c).to_numpy() & s).sum() for s in shown) >= MIN_ROWS]
+    enough = [c for c in labels if min((table.column(c).to_numpy() & s).sum() for s in flags) >= MIN_ROWS]
     return table.select([*groups, *enough])
 
 

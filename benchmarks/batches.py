@@ -51,21 +51,21 @@ def scan(features: np.ndarray, pivot: int, taken: np.ndarray, rng: np.random.Gen
 def clusters_case(n: int = 100_000, n_runs: int = 3) -> list[dict]:
     """All batches of one epoch, from embeddings: ours with its index, the peer by scanning."""
     features, rng = embeddings(n), np.random.default_rng(1)
-    ours, peer, found = np.inf, np.inf, []
+    ours, peer, batch_rows = np.inf, np.inf, []
     n_clusters = n // BATCH * BATCH // SIZE
     for run in range(n_runs):  # in turns, best of each
         options = SimClipOptions(cluster_size=SIZE)
         batches = SimClipBatches(np.ones(n, np.int64), np.arange(n), BATCH, run, options, 1000)
         start = time.process_time()
         batches.prepare(0, lambda modality, rows: features[rows])
-        found = [batches.at(step).rows for step in range(batches.steps_per_epoch)]
+        batch_rows = [batches.at(step).rows for step in range(batches.steps_per_epoch)]
         ours = min(ours, time.process_time() - start)
         taken = np.zeros(n, bool)
         start = time.process_time()
         for pivot in rng.choice(n, N_SCANNED, replace=False):
             scan(features, pivot, taken, rng)
         peer = min(peer, (time.process_time() - start) * n_clusters / N_SCANNED)
-    share = agreement(features, found[0])
+    share = agreement(features, batch_rows[0])
     assert share > 0.95, share
     case = f"one epoch of batches of {BATCH:,} from {n:,} vectors of {WIDTH}, {n_clusters:,} clusters of {SIZE}"
     return [
@@ -100,11 +100,11 @@ def neighbours_case(n: int = 1_000_000) -> list[dict]:
     start = time.process_time()
     index = Neighbours(features, 0)
     built = time.process_time() - start
-    found = index.search(queries, 2 * SIZE)
+    nearest = index.search(queries, 2 * SIZE)
     ours = time.process_time() - start
     case = f"neighbours of {n_pivots:,} of {n:,} vectors of {WIDTH}"
     recalls = [
-        row(f"{case}: recall at {k}", "share", recall(found[:N_QUERIES, :k], truth[:, 1 : k + 1]), None, "", 0.95, 1)
+        row(f"{case}: recall at {k}", "share", recall(nearest[:N_QUERIES, :k], truth[:, 1 : k + 1]), None, "", 0.95, 1)
         for k in (SIZE, 2 * SIZE)
     ]
     return [
@@ -114,9 +114,9 @@ def neighbours_case(n: int = 1_000_000) -> list[dict]:
     ]
 
 
-def recall(found: np.ndarray, truth: np.ndarray) -> float:
+def recall(neighbours: np.ndarray, truth: np.ndarray) -> float:
     """Share of the true neighbours that were found."""
-    return float(np.mean([np.isin(b, a).mean() for a, b in zip(found, truth, strict=True)]))
+    return float(np.mean([np.isin(b, a).mean() for a, b in zip(neighbours, truth, strict=True)]))
 
 
 CASES = {"clusters": clusters_case, "neighbours": neighbours_case}

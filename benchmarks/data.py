@@ -76,14 +76,14 @@ def contestant(python: str, name: str, work: Path, max_px: int | None) -> dict[s
 
 def check_same(ours: Path, theirs: Path, max_px: int | None) -> None:
     """The same captions and sizes; the same bytes, or where images are shrunk, nearly the same pixels."""
-    one, other = dict(pairs_in(ours)), dict(pairs_in(theirs))
-    assert one.keys() == other.keys() and len(one) >= 100, (len(one), len(other))
-    for caption, content in one.items():
+    pairs, other = dict(pairs_in(ours)), dict(pairs_in(theirs))
+    assert pairs.keys() == other.keys() and len(pairs) >= 100, (len(pairs), len(other))
+    for caption, content in pairs.items():
         if max_px is None:
             assert content == other[caption], caption
             continue
         a, b = (
-            np.asarray(Image.open(io.BytesIO(each)).convert("RGB"), np.float64) for each in (content, other[caption])
+            np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"), np.float64) for jpeg in (content, other[caption])
         )
         assert a.shape == b.shape and np.abs(a - b).mean() < 6, (caption, a.shape, b.shape, np.abs(a - b).mean())
 
@@ -253,9 +253,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             new = CASES[name](raw, Path(folder))
         old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
-        write_csv(TABLE, [each for each in old if not each["case"].startswith(f"{name}:")] + new)
-        for each in new:
-            print({k: each[k] for k in ("case", "ours", "peer", "peer_name", "ratio", "met")}, flush=True)
+        write_csv(TABLE, [entry for entry in old if not entry["case"].startswith(f"{name}:")] + new)
+        for entry in new:
+            print({k: entry[k] for k in ("case", "ours", "peer", "peer_name", "ratio", "met")}, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/data_contestants.py evenclip|loop|img2dataset IN OUT MAX_PX
 
-Imports come before the clock; what a contestant does not need is not imported, since each has its own environment.
+Imports are not timed. A contestant imports only what it needs, because each has its own environment.
 """
 
 import csv
@@ -27,7 +27,7 @@ def evenclip(source: Path, out: Path, max_px: int | None):
 
 
 def loop(source: Path, out: Path, max_px: int | None):
-    """What one writes without a library: decode and shrink in threads, tar, table."""
+    """Plain code without a library: decode and shrink in threads, write a tar and a table."""
     from concurrent.futures import ThreadPoolExecutor
 
     import pyarrow as pa

@@ -132,7 +132,9 @@ def prepare(folder: Path, model_cfg: dict) -> None:
             texts = {label: texts[0] for label, texts in prompts.classes.items() if label in there}
             lines = [f"  {json.dumps(label)}: [{json.dumps(text)}]" for label, text in texts.items()]
             # ImageNet with the 80 templates that both tools' users know from CLIP
-            wording = [each("{}") for each in OPENAI_IMAGENET_TEMPLATES] if name == "imagenet" else prompts.templates
+            wording = (
+                [openai("{}") for openai in OPENAI_IMAGENET_TEMPLATES] if name == "imagenet" else prompts.templates
+            )
             templates = [f"  - {json.dumps(template)}" for template in wording]
             (folder / "prompts" / f"{name}.yaml").write_text("\n".join(["templates:", *templates, "classes:", *lines]))
             (peer.parent / "classnames.txt").write_text("\n".join(texts.values()))
@@ -186,8 +188,8 @@ def our_suite(folder: Path) -> np.ndarray:
     commands = [
         [*evenclip, "evaluate", "--embeddings", str(folder / "embeddings" / f"{name}.npz"), "--dataset",
          str(folder / "data" / name), "--name", name, "--out", str(folder / f"ours_{name}.json"),
-         *(argument for task in each for argument in ("--task", task))]
-        for name, each in tasks.items()
+         *(argument for task in tasks_of_set for argument in ("--task", task))]
+        for name, tasks_of_set in tasks.items()
     ]  # fmt: skip
     start = time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -221,15 +223,15 @@ def compare(folder: Path) -> None:
     """Stop if a number that both tools have differs by more than 1e-6."""
     for name in IMPORTS:
         theirs = json.loads((folder / f"peer_{name}.json").read_text())["metrics"]
-        found = {row["metric"].rpartition("/")[2]: row["value"]
+        metrics = {row["metric"].rpartition("/")[2]: row["value"]
                  for row in json.loads((folder / f"ours_{name}.json").read_text())["metrics"]
                  if row["metric"].startswith(("zeroshot", "retrieval")) and not row["group"]}  # fmt: skip
         named = {f"{a}_recall_at_{k}": f"{b}_retrieval_recall@{k}" for k in (1, 5, 10)
                  for a, b in (("text_to_image", "image"), ("image_to_text", "text"))}  # fmt: skip
-        for metric, value in found.items():
+        for metric, value in metrics.items():
             other = theirs[named.get(metric, metric)]
             assert abs(value - other) < 1e-6, (name, metric, value, other)
-        print(f"{name}: {len(found)} numbers agree", flush=True)
+        print(f"{name}: {len(metrics)} numbers agree", flush=True)
 
 
 def random_pairs(n_images: int, n_captions: int, d: int) -> dict[str, np.ndarray]:
@@ -271,7 +273,7 @@ print(time.perf_counter() - start)
 """
     pairs = random_pairs(2000, 10_000, 512)
     start = time.perf_counter()
-    found = our_recall(pairs)
+    recall = our_recall(pairs)
     ours = time.perf_counter() - start
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         np.savez(file.name, **pairs)
@@ -279,8 +281,8 @@ print(time.perf_counter() - start)
     *recalls, seconds = done.stdout.split("\n")[:4]
     for line in recalls:
         k, to_image, to_text = line.split()
-        assert abs(found[f"text_to_image_recall_at_{k}"] - float(to_image)) < 1e-6, (line, found)
-        assert abs(found[f"image_to_text_recall_at_{k}"] - float(to_text)) < 1e-6, (line, found)
+        assert abs(recall[f"text_to_image_recall_at_{k}"] - float(to_image)) < 1e-6, (line, recall)
+        assert abs(recall[f"image_to_text_recall_at_{k}"] - float(to_text)) < 1e-6, (line, recall)
     case = "recall from embeddings, 2,000 images x 10,000 captions, 512 numbers each; ours with intervals"
     return [row(case, "s", ours, float(seconds), "CLIP_benchmark 1.6.2", 3, 1)]
 

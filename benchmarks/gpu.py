@@ -199,7 +199,7 @@ def main() -> None:
         for part in PARTS:
             for row in part(Path(name), size):
                 speed = row["pairs/s"]
-                plain = next((known["pairs/s"] for known in rows if known["case"] == "train: plain"), speed)
+                plain = next((entry["pairs/s"] for entry in rows if entry["case"] == "train: plain"), speed)
                 if row["case"].startswith("train"):
                     row["of plain"] = f"{speed / plain:.3f}"
                 where = {

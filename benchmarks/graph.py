@@ -3,9 +3,8 @@
     python benchmarks/graph.py [--n 3500000]
 
 Draws assertions in the format of ConceptNet 5.7's dump: 1.2 million terms of one to three words with Zipf's
-frequencies, plurals among them, and relations in about the shares of the real dump; 1 % are said twice and 1 % from the
-tail.
-The whole command is measured, from the packed file to the tables.
+frequencies, plurals among them, and relations in about the shares of the real dump; 1 % are duplicates, and 1 %
+are repeated with head and tail exchanged. The whole command is measured, from the compressed file to the tables.
 """
 
 import argparse
@@ -92,7 +91,7 @@ def write_dump(path: Path, n: int, rng: np.random.Generator) -> None:
 
 
 def draw_terms(rng: np.random.Generator) -> list[str]:
-    """Made-up terms; a tenth are plurals of others."""
+    """Invented terms; a tenth of them are plurals of others."""
     syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "in", "ol")]
     words = ["".join(rng.choice(syllables, size)) for size in rng.integers(2, 5, size=120_000)]
     n_words = rng.choice([1, 2, 3], N_TERMS, p=[0.3, 0.5, 0.2])

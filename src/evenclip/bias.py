@@ -34,16 +34,16 @@ class Group:
         The attribute that the group is a value of, e.g. ``gender``.
     name : str
         Name of the group, e.g. ``gender.woman``.
-    shown : numpy.ndarray, shape (n,), bool
-        The row shows the group; false where that is not known.
-    known : numpy.ndarray, shape (n,), bool
-        It is known whether the row shows the group.
+    is_shown : numpy.ndarray, shape (n,), bool
+        Whether the row shows the group; false if that is not known.
+    is_known : numpy.ndarray, shape (n,), bool
+        Whether it is known if the row shows the group.
     """
 
     attribute: str
     name: str
-    shown: np.ndarray
-    known: np.ndarray
+    is_shown: np.ndarray
+    is_known: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def _signed(pair: list[Group], target: Mapping[str, float]) -> Contrast:
     if unequal or (first.attribute in target and share != 0.5):
         instead = f"give one of them, e.g. {first.name}=0.5"
         raise InputError(f"the two groups of '{first.attribute}' must share 1", "target", instead)
-    known = first.known & second.known
-    inside, outside = known & first.shown & ~second.shown, known & second.shown & ~first.shown
+    is_known = first.is_known & second.is_known
+    inside, outside = is_known & first.is_shown & ~second.is_shown, is_known & second.is_shown & ~first.is_shown
     return Contrast(first.name, inside, outside, share, "signed", second.name)
 
 
@@ -152,11 +152,13 @@ def _one_hot(members: list[Group], target: Mapping[str, float], count: np.ndarra
     if share is None and len(members) == 1:
         share = 0.5
     elif share is None:
-        known = np.logical_or.reduce([group.known for group in members])
-        shown = np.logical_or.reduce([group.shown for group in members])
-        count = np.ones(len(known), np.int64) if count is None else count
-        share = float(count[shown & known].sum() / max(count[known].sum(), 1)) / len(members)
-    return [Contrast(g.name, g.shown & g.known, g.known & ~g.shown, target.get(g.name, share)) for g in members]
+        is_known = np.logical_or.reduce([group.is_known for group in members])
+        is_shown = np.logical_or.reduce([group.is_shown for group in members])
+        count = np.ones(len(is_known), np.int64) if count is None else count
+        share = float(count[is_shown & is_known].sum() / max(count[is_known].sum(), 1)) / len(members)
+    return [
+        Contrast(g.name, g.is_shown & g.is_known, g.is_known & ~g.is_shown, target.get(g.name, share)) for g in members
+    ]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class _CallablePackage(ModuleType):
 
 
 def make_callable(package: str, module: str) -> None:
-    """Let calls of a package be calls of the function of its name in ``module``, which is imported at the first call.
+    """Make a package callable: it calls the function of the same name in ``module``, imported at the first call.
 
     Parameters
     ----------

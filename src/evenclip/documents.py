@@ -249,6 +249,9 @@ class Study(Document):
     fingerprint: str
 
 
+Verdict = Literal["supported", "refuted", "equivalent", "undecided", "not testable here", "not tested here"]
+
+
 class ClaimEntry(Document):
     """A test of a claim, or a claim that was not tested with the reason (`evenclip.summarize.verdicts.judge`)."""
 
@@ -259,8 +262,8 @@ class ClaimEntry(Document):
     kind: str
     margin: float
     metric: str
-    verdict: Literal["supported", "refuted", "undecided", "not tested here"]
-    claim_verdict: Literal["supported", "refuted", "undecided", "not tested here"]
+    verdict: Verdict
+    claim_verdict: Verdict
 
 
 class Claims(RootModel[list[ClaimEntry]]):

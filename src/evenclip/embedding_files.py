@@ -164,7 +164,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name in arrays:
-                    raise ValueError(f"the array '{name}' is there twice")
+                    raise ValueError(f"the array '{name}' occurs twice")
                 content = bytearray()
                 with archive.open(member) as stream:
                     while chunk := stream.read(_CHUNK_BYTES):  # up to the end, where zipfile compares the CRC

@@ -19,6 +19,6 @@ class InputError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
+        where = f"{self.where}: " if self.where else ""
         hint = f"\n  -> {self.instead}" if self.instead else ""
-        return f"{place}{self.what}{hint}"
+        return f"{where}{self.what}{hint}"

@@ -50,7 +50,7 @@ class Options(BaseModel):
         except ValidationError as error:
             raise _as_input_error(cls, error, where) from None
         except RecursionError:
-            raise InputError("nested too deeply", where, "write it flatter") from None
+            raise InputError("nested too deeply", where, "reduce the nesting") from None
         _refuse_lossy_values(values, block, (), where)
         return block
 
@@ -101,18 +101,18 @@ class _StrictLoader(yaml.SafeLoader):
 
 def read_text(path: str | os.PathLike, instead: str = "check the path") -> str:
     """Read a text file in UTF-8, line endings as they are; `InputError` if it is missing or is not one."""
-    place = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}..."
+    name = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}..."
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return file.read()
     except FileNotFoundError:
-        raise InputError("no such file", place, instead) from None
+        raise InputError("no such file", name, instead) from None
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", place, instead) from None
+        raise InputError(f"cannot be read ({error.strerror})", name, instead) from None
     except UnicodeDecodeError:
-        raise InputError("is not text in UTF-8", place, instead) from None
+        raise InputError("is not text in UTF-8", name, instead) from None
     except ValueError as error:  # a NUL in the path
-        raise InputError(f"cannot be the path of a file ({error})", repr(place), instead) from None
+        raise InputError(f"cannot be the path of a file ({error})", repr(name), instead) from None
 
 
 def read_yaml(path: str | os.PathLike) -> Any:
@@ -134,10 +134,12 @@ def load_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise InputError(f"not valid YAML ({getattr(error, 'problem', error)})", place, "mend the syntax") from None
+        position = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise InputError(
+            f"not valid YAML ({getattr(error, 'problem', error)})", position, "correct the syntax"
+        ) from None
     except RecursionError:
-        raise InputError("not valid YAML (nested too deeply)", where, "write it flatter") from None
+        raise InputError("not valid YAML (nested too deeply)", where, "reduce the nesting") from None
     except ValueError as error:  # a number of thousands of digits, or a date such as 2024-13-99
         raise InputError(f"not valid YAML ({error})", where, "write text in quotes") from None
 
@@ -216,13 +218,13 @@ def _as_input_error(model: type[BaseModel], error: ValidationError, where: str) 
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"] if not _UNION_TAG.match(str(part))) or "(the whole block)"
         if problem["type"] == "extra_forbidden":
-            known = _known_keys(model, problem["loc"][:-1])
-            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+            keys = _known_keys(model, problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), keys, n=1, cutoff=0.5)
             messages.append(f"unknown key '{key}'")
-            hints.append(f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(known))}")
+            hints.append(f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(keys))}")
         else:
             alternatives.setdefault(key, []).append(problem["msg"])
-    messages += [f"'{key}': {', or: '.join(found)}" for key, found in alternatives.items()]
+    messages += [f"'{key}': {', or: '.join(problems)}" for key, problems in alternatives.items()]
     return InputError("; ".join(messages), where, "; ".join(dict.fromkeys(hints)) or None)
 
 

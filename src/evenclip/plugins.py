@@ -1,4 +1,4 @@
-"""Families of parts that are found by existing: each module of a package is one part (a strategy, a layout, a metric).
+"""Automatic discovery of parts: each module of a package is one part (a strategy, a layout, a metric).
 
 A part that is too large for a module is a sub-package.
 

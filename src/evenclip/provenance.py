@@ -58,10 +58,10 @@ def writing_error(error: Exception, path: str | os.PathLike | None = None) -> In
     """
     hint = "make room, or name a place that can be written"
     if isinstance(error, OSError):
-        place = str(error.filename or path or "output")
-        ours = path is not None and Path(place).absolute().is_relative_to(Path(path).absolute().parent)
+        target = str(error.filename or path or "output")
+        ours = path is not None and Path(target).absolute().is_relative_to(Path(path).absolute().parent)
         if error.errno in _CANNOT_WRITE or (ours and error.errno in _NO_SUCH_PLACE):
-            return InputError(f"cannot be read or written ({os.strerror(error.errno)})", str(path or place), hint)
+            return InputError(f"cannot be read or written ({os.strerror(error.errno)})", str(path or target), hint)
     elif message := _CANNOT_WRITE_TEXT.search(str(error)):
         return InputError(f"cannot be read or written ({message[0]})", str(path or "output"), hint)
     return None
@@ -141,7 +141,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 def check_replaceable(path: Path, stage: str | None = None) -> None:
     """Raise `InputError` if an output folder would replace what is not ours, or, given a ``stage``, another stage's."""
     if path.exists() and not (path / MARK).exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError("would be replaced, and was not made by evenclip", str(path), "name a new folder for --out")
+        raise InputError("would be replaced, but was not made by evenclip", str(path), "name a new folder for --out")
     if stage is not None and _stage_of(path) not in (None, stage):
         what = f"the output of stage '{_stage_of(path)}' would be replaced by that of {stage}"
         raise InputError(what, str(path), "name a new folder for --out")

@@ -56,7 +56,7 @@ def read_bytes(path: Path, sha256: str | None = None) -> bytes:
     except OSError as error:
         raise InputError(f"not readable ({error.strerror})", str(path), "check the path") from None
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        what = f"was changed after it was written, or only half of it is here ({len(content):,} bytes)"
+        what = f"was changed after it was written, or is incomplete ({len(content):,} bytes)"
         raise InputError(what, str(path), "run the stage that writes it again, and those after it")
     check_output(path)
     return content

@@ -115,9 +115,9 @@ def _checks(path: Path) -> Iterator[Any]:
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names) if name.endswith(".json") and not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if name.endswith(".json") and not name.startswith("."))
 
 
 @dataclass
@@ -172,8 +172,8 @@ class _ManifestCheck:
             verification.differences.append(f"{folder / name}: not in the manifest")
 
     def _compare_inputs(self, inputs: dict[str, tuple[str, str]], verification: Verification) -> None:
-        for name, (place, digest) in inputs.items():
-            path = Path(place)
+        for name, (recorded_path, digest) in inputs.items():
+            path = Path(recorded_path)
             if not path.exists():
                 verification.n_absent_inputs += 1
                 continue
@@ -251,8 +251,8 @@ class _DvcCheck:
         wanted = self.path.resolve()
         for name, md5, size in outs:
             path = self.lock.parent / name
-            place = path.resolve()
-            if place.is_relative_to(wanted) or wanted.is_relative_to(place):
+            output = path.resolve()
+            if output.is_relative_to(wanted) or wanted.is_relative_to(output):
                 self._compare(path, md5, size, verification, fast)
 
     def _compare(self, path: Path, md5: str, size: int | None, verification: Verification, fast: bool) -> None:

@@ -89,10 +89,10 @@ def damaged_studies_are_refused_or_show_the_same(data: st.DataObject) -> str:
         shutil.copytree(_root(), root)
         path = _damage(data, root)
         try:
-            shown = _inside(root, lambda: _shown(Path("results/demo"), root / "card"))
+            pages = _inside(root, lambda: _shown(Path("results/demo"), root / "card"))
         except InputError:
             return "refused"
-    assert shown == whole, path
+    assert pages == whole, path
     return "equal"
 
 
@@ -119,10 +119,10 @@ def damaged_inputs_of_a_summary_are_refused_or_give_the_same(data: st.DataObject
             runs = ["none", "random_subsample", "m4"]
             _inside(root, lambda: summarize_study(Path("results/demo"), runs, [0, 1]))
             study = StudyResults(root / "results/demo")
-            shown = [study.summary.to_csv(), study.tests.to_csv()]
+            tables = [study.summary.to_csv(), study.tests.to_csv()]
         except InputError:
             return "refused"
-    assert shown == whole[:2], path
+    assert tables == whole[:2], path
     return "equal"
 
 

@@ -12,9 +12,9 @@ def needed() -> Callable[[str], Path]:
     """Path of a program, without which a test fails rather than say that all is well."""
 
     def path_of(program: str) -> Path:
-        found = shutil.which(program)
-        if found is None:
+        path = shutil.which(program)
+        if path is None:
             pytest.fail(f"{program} is not on PATH: docs/platforms.md says what each platform test needs")
-        return Path(found)
+        return Path(path)
 
     return path_of

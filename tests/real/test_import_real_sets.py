@@ -92,5 +92,5 @@ def test_flickr8k_is_skewed_as_its_source_says(target, men_only, women_only, fli
     labels = pq.read_table(out)
     man, woman = labels.column("sensitive.gender.man"), labels.column("sensitive.gender.woman")
     there = labels.column(f"target.{target}")
-    count = [pc.sum(pc.and_(there, pc.and_not(one, other))).as_py() for one, other in ((man, woman), (woman, man))]
+    count = [pc.sum(pc.and_(there, pc.and_not(first, other))).as_py() for first, other in ((man, woman), (woman, man))]
     assert count == [men_only, women_only]

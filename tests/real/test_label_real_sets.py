@@ -25,14 +25,14 @@ def captions(real_data) -> dict[str, set[str]]:
         flickr8k = [row["caption"] for row in csv.DictReader(file)]
     coco = json.loads((real_data / "coco" / "annotations" / "captions_val2017.json").read_text())["annotations"]
     cc3m = (real_data / "cc3m" / "Validation_GCC-1.1.0-Validation.tsv").read_text().splitlines()
-    found = {
+    shares = {
         "flickr8k": flickr8k,
         "coco": [annotation["caption"] for annotation in coco],
         "cc3m": [line.split("\t")[0] for line in cc3m],
         "valse": [text for text in texts_of(real_data / "valse" / "data") if isinstance(text, str)],
         "sugarcrepe": texts_of(real_data / "sugarcrepe" / "data"),
     }
-    return {name: {" ".join(text.split()) for text in texts} for name, texts in found.items()}
+    return {name: {" ".join(text.split()) for text in texts} for name, texts in shares.items()}
 
 
 def test_every_case_is_a_real_caption(captions):

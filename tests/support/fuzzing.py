@@ -28,7 +28,7 @@ def fuzz(properties: list[Property], seconds: float, first_seed: int = 0) -> tup
     failures : list of str
         The traceback of each failed round, made small.
     """
-    outcomes: dict[str, Counter] = {each.__name__: Counter() for each in properties}
+    outcomes: dict[str, Counter] = {check.__name__: Counter() for check in properties}
     failures: list[str] = []
     started, number = time.process_time(), first_seed
     while number == first_seed or time.process_time() - started < seconds:

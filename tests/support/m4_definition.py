@@ -42,22 +42,24 @@ class Definition:
     def _groups(self, prefix: str, size: int, nulls: bool) -> list[Group]:
         members = []
         for v in range(size):
-            shown, unknown = self._draw(0.4), (self.rng.random(self.n) < 0.15) & nulls
-            self.columns[f"{prefix}.v{v}"] = pa.array(shown, mask=unknown)
-            members.append((f"{prefix}.v{v}".replace("sensitive.", ""), shown & ~unknown, ~unknown))
+            flags, unknown = self._draw(0.4), (self.rng.random(self.n) < 0.15) & nulls
+            self.columns[f"{prefix}.v{v}"] = pa.array(flags, mask=unknown)
+            members.append((f"{prefix}.v{v}".replace("sensitive.", ""), flags & ~unknown, ~unknown))
         return members
 
     def _add_moments(self, members: list[Group], labels: list[np.ndarray]) -> None:
         target, coding = self.options.get("target", {}), self.options.get("attribute_coding", "auto")
         if len(members) == 2 and coding != "one_hot":
-            (name, one, known), (_, other, also_known) = members
-            both = known & also_known
-            contrasts = [(both & one & ~other, both & other & ~one, target.get(name, 0.5))]
+            (name, first, is_known), (_, other, also_known) = members
+            both = is_known & also_known
+            contrasts = [(both & first & ~other, both & other & ~first, target.get(name, 0.5))]
         else:
-            known = np.any([m[2] for m in members], axis=0)
-            covered = np.any([m[1] for m in members], axis=0)[known].mean()
+            is_known = np.any([m[2] for m in members], axis=0)
+            covered = np.any([m[1] for m in members], axis=0)[is_known].mean()
             default = 0.5 if len(members) == 1 else covered / len(members)
-            contrasts = [(shown, known & ~shown, target.get(name, default)) for name, shown, known in members]
+            contrasts = [
+                (is_shown, is_known & ~is_shown, target.get(name, default)) for name, is_shown, is_known in members
+            ]
         if len(contrasts) == 1 and len(members) == 2:
             self.compared.append(contrasts[0][0] | contrasts[0][1])
         for inside, outside, pi in contrasts:
@@ -65,7 +67,7 @@ class Definition:
             self.moments += [signal, *(signal * y for y in labels)]
             self.eps.append(0.005 * (inside | outside).mean())
             relative = [0.05 * ((inside | outside) & y).mean() * pi * (1 - pi) for y in labels]
-            self.eps += [self.options.get("eps_abs", each) for each in relative]
+            self.eps += [self.options.get("eps_abs", tolerance) for tolerance in relative]
 
     def _preserve(self, labels: list[np.ndarray]) -> None:
         for column in [*labels, *self.compared]:

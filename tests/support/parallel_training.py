@@ -98,17 +98,19 @@ def make_engine(folder: Path, processes: Processes, **options) -> Engine:
 
 def gradients(made: Engine, n_steps: int = 1) -> dict[str, torch.Tensor]:
     """Gradients of the last of some steps by name, as the optimiser gets them, and the loss."""
-    found = {}
+    gradients_of = {}
 
     def keep() -> None:
         for prefix, module in (("", made.module), ("terms.", made.terms)):
-            found.update({prefix + name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None})
+            gradients_of.update(
+                {prefix + name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+            )
 
     made._optimizer_step._optimizer.register_step_pre_hook(lambda *_: keep())
     for _ in range(n_steps):
         loss = made.step().loss
     made.processes.average([loss])
-    return found | {"loss": loss}
+    return gradients_of | {"loss": loss}
 
 
 def method_gradients(folder: Path, processes: Processes, **options) -> dict[str, torch.Tensor]:
@@ -121,9 +123,9 @@ def main() -> None:
     folder, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     torch.set_num_threads(1)
     with joined_processes(torch.device("cpu")) as processes:
-        found = {name: method_gradients(folder / "methods", processes, **options) for name, options in METHODS.items()}
-        found |= {name: gradients(make_engine(folder, processes, **options)) for name, options in CASES.items()}
-        torch.save(found, out / f"rank{processes.rank}.pt")
+        result = {name: method_gradients(folder / "methods", processes, **options) for name, options in METHODS.items()}
+        result |= {name: gradients(make_engine(folder, processes, **options)) for name, options in CASES.items()}
+        torch.save(result, out / f"rank{processes.rank}.pt")
 
 
 if __name__ == "__main__":

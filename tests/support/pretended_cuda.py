@@ -78,7 +78,7 @@ class PretendedCuda(TorchFunctionMode):
         gpu = torch.device(asked).type == "cuda" if asked is not None else any(map(on_gpu, inputs))
         result = function(*args, **kwargs)
         for tensor in tensors(result):
-            if not any(tensor is known for known in inputs):
+            if not any(tensor is argument for argument in inputs):
                 mark(tensor, gpu)
         return result
 

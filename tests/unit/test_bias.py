@@ -34,7 +34,7 @@ def test_one_hot_groups_share_what_the_attribute_covers():
 def test_cells_with_counts_have_the_bias_of_their_rows():
     count = np.array([3, 1, 2, 5, 1, 4])
     rows = np.repeat(np.arange(6), count)
-    groups = [Group(g.attribute, g.name, g.shown[rows], g.known[rows]) for g in PAIR]
+    groups = [Group(g.attribute, g.name, g.is_shown[rows], g.is_known[rows]) for g in PAIR]
     for coding in ("signed", "one_hot"):
         of_cells = bias_of(make_contrasts(PAIR, coding, {}, count), NURSE, count.astype(float))
         of_rows = bias_of(make_contrasts(groups, coding, {}), NURSE[rows], np.ones(len(rows)))

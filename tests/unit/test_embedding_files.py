@@ -113,7 +113,7 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path):
     path = save(tmp_path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("image.npy", archive.read("image.npy"))
-    with pytest.raises(InputError, match="the array 'image' is there twice"):
+    with pytest.raises(InputError, match="the array 'image' occurs twice"):
         read_embeddings(path)
 
 

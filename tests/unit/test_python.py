@@ -108,7 +108,7 @@ def test_evaluate_without_groups_has_no_bias():
     [
         ({"images": np.ones((400, 3))}, "images have 3 dimensions, texts 16"),
         ({"images": np.zeros((400, 16))}, "zero or not finite"),
-        ({"labels": [9] * 400}, "'9' is no class"),
+        ({"labels": [9] * 400}, "'9' is not a class"),
         ({"groups": ["a"]}, r"shape \(1,\) for 400 images"),
         ({"classes": ["x"]}, "1 classes for 7 texts"),
     ],

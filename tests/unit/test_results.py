@@ -53,7 +53,7 @@ def without_drawing() -> Iterator[None]:
         yield
 
 
-def shown(results: Path, out: Path) -> list[str]:
+def pages_of(results: Path, out: Path) -> list[str]:
     """All that tracker, cards and report make of a study."""
     shutil.rmtree(out, ignore_errors=True)
     planned = [run.fingerprint for run in plan_study(StudyResults(results))]
@@ -155,9 +155,9 @@ N_OF_READERS = 90
 def test_damaged_results_are_an_error_or_show_the_same(root: Path, tmp_path: Path):
     shutil.copytree(root / "results", tmp_path / "results")
     results = tmp_path / "results" / "demo"
-    whole = shown(results, tmp_path / "out")
+    whole = pages_of(results, tmp_path / "out")
     n_errors = 0
-    for path, damage, outcome in outcomes(results, 0, N_OF_READERS, lambda: shown(results, tmp_path / "out")):
+    for path, damage, outcome in outcomes(results, 0, N_OF_READERS, lambda: pages_of(results, tmp_path / "out")):
         assert not isinstance(outcome, str), f"{damage} {path}: {outcome}"
         if isinstance(outcome, InputError):
             n_errors += 1

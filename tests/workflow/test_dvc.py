@@ -66,8 +66,8 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_do(pinned, tmp_path):
 def test_metrics_can_be_compared(pinned):
     path = pinned / "results/smoke/metrics.json"
     metrics = json.loads(path.read_text())
-    shown = json.loads(run(pinned, "dvc", "metrics", "show", "--json"))
-    assert shown[""]["data"]["results/smoke/metrics.json"]["data"] == metrics
+    dvc_metrics = json.loads(run(pinned, "dvc", "metrics", "show", "--json"))
+    assert dvc_metrics[""]["data"]["results/smoke/metrics.json"]["data"] == metrics
     run_name = next(iter(metrics))
     metric = next(iter(metrics[run_name]))
     before = path.read_text()

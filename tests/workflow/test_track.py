@@ -52,9 +52,9 @@ def runs_of(uri: str) -> dict[str, object]:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    found = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
-    assert max(Counter(run.data.tags["evenclip.key"] for run in found).values()) == 1
-    return {run.data.tags["evenclip.key"]: run for run in found}
+    runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
+    assert max(Counter(run.data.tags["evenclip.key"] for run in runs).values()) == 1
+    return {run.data.tags["evenclip.key"]: run for run in runs}
 
 
 def receipt(study_folder: Path, uri: str) -> dict[str, str]:
@@ -81,8 +81,8 @@ def test_a_study_becomes_parents_children_and_a_report(study_folder: Path, uri: 
     measured = {metric_name(row.metric, row.group): row.value for row in rows}
     assert {name: child.data.metrics[name] for name in measured} == pytest.approx(measured)
     tags = runs["report"].data.tags
-    told = tags["claim.m4_lowers_ab"]
-    assert told.startswith("supported: bias/people/ab_max supported (d = -0.340 [") and told.endswith(", 2 seeds)")
+    tag = tags["claim.m4_lowers_ab"]
+    assert tag.startswith("supported: bias/people/ab_max supported (d = -0.340 [") and tag.endswith(", 2 seeds)")
     assert tags["claim.simclip_over_random"].startswith("not tested here: ")
     assert parent.data.params == {"strategy": "m4", "train.lr": "0.001"}
     assert child.data.params == {"strategy": "m4", "train.lr": "0.001", "seed": "1"}
@@ -139,9 +139,9 @@ def test_runs_name_their_data_with_digests(study_folder: Path, uri: str):
 
     inputs = MlflowClient(uri).get_run(receipt(study_folder, uri)["none/seed0"]).inputs.dataset_inputs
     manifest = StudyResults(study_folder).training("none", 0)
-    found = {(entry.dataset.name, entry.dataset.digest, entry.tags[0].value) for entry in inputs}
-    assert ("world/train", manifest["inputs"]["data"]["sha256"][:16], "training") in found
-    assert {name for name, _, context in found if context == "evaluation"} == {
+    inputs_of_run = {(entry.dataset.name, entry.dataset.digest, entry.tags[0].value) for entry in inputs}
+    assert ("world/train", manifest["inputs"]["data"]["sha256"][:16], "training") in inputs_of_run
+    assert {name for name, _, context in inputs_of_run if context == "evaluation"} == {
         "world/people",
         "world/objects",
         "world/mixed",
@@ -310,5 +310,5 @@ def test_planning_needs_no_mlflow_and_fingerprints_are_stable(study_folder: Path
     assert len({run.fingerprint for run in first}) == len(first)
     heavy = ("mlflow", "torch", "matplotlib")
     code = f"import sys, evenclip.track.options, evenclip.track; print([m for m in {heavy} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

@@ -84,11 +84,11 @@ def imported(tree: ast.Module) -> set[str]:
 
 def locked_versions(text: str) -> dict[str, str]:
     """Version of each distribution in the lock; where it differs by Python version, the one for `PYTHON`."""
-    found: dict[str, str] = {}
+    packages: dict[str, str] = {}
     for name, version, marker in re.findall(r"^([\w.-]+)==([^\s;\\]+)(?: ; ([^\\\n]*))?", text, re.MULTILINE):
         if "python_full_version >= '3.12'" not in marker:
-            found.setdefault(normalise(name), version)
-    return found
+            packages.setdefault(normalise(name), version)
+    return packages
 
 
 def requirements(project: dict, *extras: str) -> list[str]:

@@ -21,7 +21,7 @@ if STUDY.config.scatter == 1:
         benchmark:
             benchmark_of("balance/{strategy}")
         resources:
-            mem_mb=4000,
+            mem_mb=memory(4000),
             runtime=120,
         conda:
             "../envs/tables.yaml"
@@ -42,7 +42,7 @@ else:
         benchmark:
             benchmark_of("balance/cells_{bits}_{part}")
         resources:
-            mem_mb=2000,
+            mem_mb=memory(2000),
             runtime=120,
         conda:
             "../envs/tables.yaml"
@@ -67,7 +67,7 @@ else:
         benchmark:
             benchmark_of("balance/{strategy}_plan")
         resources:
-            mem_mb=4000,
+            mem_mb=memory(4000),
             runtime=120,
         conda:
             "../envs/tables.yaml"
@@ -90,7 +90,7 @@ else:
         benchmark:
             benchmark_of("balance/{strategy}_{part}")
         resources:
-            mem_mb=2000,
+            mem_mb=memory(2000),
             runtime=120,
         conda:
             "../envs/tables.yaml"
@@ -114,7 +114,7 @@ else:
         benchmark:
             benchmark_of("balance/{strategy}")
         resources:
-            mem_mb=2000,
+            mem_mb=memory(2000),
             runtime=120,
         conda:
             "../envs/tables.yaml"

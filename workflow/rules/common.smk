@@ -32,6 +32,16 @@ def evenclip(arguments):
     return f"python -m evenclip {arguments} 2>&1 | tee {{log:q}}"
 
 
+def memory(mb):
+    """Memory of a job in MB, as much again for each new attempt (`retries` in a cluster's profile)."""
+    return lambda w, attempt: mb * attempt
+
+
+def gpus_for(device):
+    """GPUs of a job whose options name ``device(wildcards)``; on a cluster `auto` asks for one."""
+    return lambda w: gpus(device(w), elsewhere=workflow.non_local_exec)
+
+
 def cells(strategy, parts):
     """Cell counts of some parts; strategies that count utilities equally finely share them."""
     return expand(rules.balance_count.output.cells, bits=STUDY.config.balance[strategy].utility_bits, part=parts)

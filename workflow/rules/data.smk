@@ -17,7 +17,7 @@ rule data:
     benchmark:
         benchmark_of("data/{dataset}_{split}")
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     conda:
         "../envs/tables.yaml"

@@ -26,9 +26,9 @@ rule embed:
         benchmark_of(job_name("embed/{run}"))
     threads: STUDY.config.embed.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=240,
-        gpu=gpus(STUDY.config.embed.device),
+        gpu=gpus_for(lambda w: STUDY.config.embed.device),
     conda:
         "../envs/torch.yaml"
     shell:
@@ -62,7 +62,7 @@ rule evaluate:
     benchmark:
         benchmark_of(job_name("evaluate/{run}", "_{dataset}"))
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=60,
     conda:
         "../envs/tables.yaml"
@@ -87,7 +87,7 @@ rule questions:
     benchmark:
         benchmark_of("questions/{dataset}_{split}")
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=30,
     conda:
         "../envs/tables.yaml"
@@ -113,9 +113,9 @@ rule vqa:
         benchmark_of("vqa/{run}_seed{seed}_{dataset}")
     threads: lambda w: STUDY.config.vqa[w.dataset].options.threads
     resources:
-        mem_mb=8000,
+        mem_mb=memory(8000),
         runtime=240,
-        gpu=lambda w: gpus(STUDY.config.vqa[w.dataset].options.device),
+        gpu=gpus_for(lambda w: STUDY.config.vqa[w.dataset].options.device),
     conda:
         "../envs/torch.yaml"
     shell:
@@ -144,9 +144,9 @@ if STUDY.config.links:
             benchmark_of("links/{run}_seed{seed}")
         threads: STUDY.config.links.threads
         resources:
-            mem_mb=8000,
+            mem_mb=memory(8000),
             runtime=60,
-            gpu=gpus(STUDY.config.links.device),
+            gpu=gpus_for(lambda w: STUDY.config.links.device),
         conda:
             "../envs/torch.yaml"
         shell:

@@ -23,7 +23,7 @@ if STUDY.config.graph:
         benchmark:
             benchmark_of("graph")
         resources:
-            mem_mb=6000,
+            mem_mb=memory(6000),
             runtime=60,
         conda:
             "../envs/tables.yaml"

@@ -26,9 +26,9 @@ if STUDY.config.label.embedding:
             benchmark_of("label_embed")
         threads: STUDY.config.embed.threads
         resources:
-            mem_mb=4000,
+            mem_mb=memory(4000),
             runtime=240,
-            gpu=gpus(STUDY.config.embed.device),
+            gpu=gpus_for(lambda w: STUDY.config.embed.device),
         conda:
             "../envs/torch.yaml"
         shell:
@@ -59,7 +59,7 @@ if STUDY.config.scatter == 1:
         benchmark:
             benchmark_of("label")
         resources:
-            mem_mb=4000,
+            mem_mb=memory(4000),
             runtime=120,
         conda:
             "../envs/tables.yaml"
@@ -88,7 +88,7 @@ else:
         benchmark:
             benchmark_of("label/{part}")
         resources:
-            mem_mb=4000,
+            mem_mb=memory(4000),
             runtime=120,
         conda:
             "../envs/tables.yaml"
@@ -112,7 +112,7 @@ else:
         benchmark:
             benchmark_of("label")
         resources:
-            mem_mb=2000,
+            mem_mb=memory(2000),
             runtime=120,
         conda:
             "../envs/tables.yaml"

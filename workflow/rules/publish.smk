@@ -16,6 +16,7 @@ rule summarize:
         strategies=expand(rules.balance.output.manifest, strategy=STUDY.strategies()),
         labels=rules.label.output.manifest,
         claims=STUDY.config.claims,
+        null_seeds=STUDY.config.null_seeds,
     output:
         summary=f"{RESULTS}/summary.csv",
         seeds=f"{RESULTS}/seeds.csv",
@@ -32,7 +33,7 @@ rule summarize:
     benchmark:
         benchmark_of("summarize")
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     conda:
         "../envs/tables.yaml"
@@ -55,7 +56,7 @@ rule card:
     benchmark:
         benchmark_of("card")
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     conda:
         "../envs/tables.yaml"
@@ -84,7 +85,7 @@ rule report:
     benchmark:
         benchmark_of("report")
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     conda:
         "../envs/tables.yaml"
@@ -108,7 +109,7 @@ rule track:
     benchmark:
         benchmark_of("track")
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     conda:
         "../envs/mlflow.yaml"

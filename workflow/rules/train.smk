@@ -11,7 +11,7 @@ rule packaged_model:
     log:
         log_of("packaged_model"),
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=30,
     conda:
         "../envs/torch.yaml"
@@ -41,9 +41,9 @@ if STUDY.config.features:
             benchmark_of("features/{dataset}_{split}")
         threads: STUDY.config.features.threads
         resources:
-            mem_mb=4000,
+            mem_mb=memory(4000),
             runtime=600,
-            gpu=gpus(STUDY.config.features.device),
+            gpu=gpus_for(lambda w: STUDY.config.features.device),
         conda:
             "../envs/torch.yaml"
         shell:
@@ -80,9 +80,9 @@ rule train:
         benchmark_of(job_name("train/{run}"))
     threads: lambda w: STUDY.runs[w.run].options.threads
     resources:
-        mem_mb=8000,
+        mem_mb=memory(8000),
         runtime=1440,
-        gpu=lambda w: gpus(STUDY.runs[w.run].options.device),
+        gpu=gpus_for(lambda w: STUDY.runs[w.run].options.device),
     conda:
         "../envs/torch.yaml"
     shell:

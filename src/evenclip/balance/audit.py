@@ -152,7 +152,7 @@ class _Measure:
 
 
 def _crossings(groups: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """Which pairs, (K, R) bool, cross which sides: `image-text` = groups of the image with labels of the text.
+    """Masks of the pairs of each crossing of sides, (K, R) bool: `image-text` = groups of images, labels of texts.
 
     Empty where no column names a side. Columns that name none are taken to be of the text.
     """
@@ -188,7 +188,7 @@ def _weighted_cells(
             raise InputError(f"the key '{missing}' of {source.name} has no weight", where, "weigh the same table")
         used[row.to_numpy()] = True
         n_rows += len(batch)
-        cell = cells.find(coded.codes)[coded.place]
+        cell = cells.find(coded.codes)[coded.index]
         columns = {name: given.column(name).take(row) for name in names}
         parts.append(_count_rows(pa.table({"cell": cell} | columns), names))
     if not used.all():

@@ -79,7 +79,7 @@ def _estimate(value: dict[str, float | None]) -> str:
 
 
 _MOST_KEPT = 10
-_MOST_PAIRS = 40  # rows of a love plot that can still be read
+_MOST_PAIRS = 40  # more rows of a love plot could not be read
 _NAMES = {"before": "as the data came", "after": "under the weights", "realised": "as shown"}
 
 

@@ -55,7 +55,7 @@ class M4Balancer:
         self.seed, self._given = seed, options
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """All parameters with their values; those given are the very objects given, as `sklearn.clone` demands."""
+        """All parameters with their values: the objects themselves, not copies, as `sklearn.clone` requires."""
         return {"seed": self.seed} | self.options.model_dump() | self._given
 
     def set_params(self, **params: Any) -> Self:

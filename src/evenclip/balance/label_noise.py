@@ -81,11 +81,11 @@ class CorrectedMeasure:
         self._rows = count
         if self.reason is None:
             self._sides = [_sides(contrast, names, confusion.truths) for contrast in contrasts]
-            place = {name: i for i, name in enumerate(confusion.perceived)}
+            position = {name: i for i, name in enumerate(confusion.perceived)}
             # rows that nobody labelled are left out, where the classifier of the calibration set never abstained
-            perceived = np.array([place.get(name, -1) for name in value])
+            perceived = np.array([position.get(name, -1) for name in value])
             strata, self._table = _strata(cells, own)
-            self._features = _indicator(strata[:, owner], perceived[owner], len(self._table), len(place))
+            self._features = _indicator(strata[:, owner], perceived[owner], len(self._table), len(position))
 
     def point(self, weights: Mapping[str, np.ndarray]) -> dict[str, Bias]:
         """Bias at each stage, with a leading axis of length 1; ``weights``: weight of each unit by stage."""
@@ -154,14 +154,14 @@ class CorrectedMeasure:
 
 def _perceived(cells: Cells, columns: Mapping[str, str], attribute: str) -> np.ndarray:
     """What was perceived in each cell, shape (n_cells,) str: a value, nobody, or that the classifier abstains."""
-    shown = np.column_stack([cells.value(column) for column in columns.values()])
-    known = np.column_stack([cells.known(column) for column in columns.values()]).all(axis=1)
-    if (shown.sum(axis=1) > 1).any():
+    flags = np.column_stack([cells.value(column) for column in columns.values()])
+    all_known = np.column_stack([cells.is_known(column) for column in columns.values()]).all(axis=1)
+    if (flags.sum(axis=1) > 1).any():
         what = f"rows show several values of '{attribute}', which a classifier of one value per row never says"
         raise InputError(what, "calibration", "leave this attribute out of the calibration set")
     names = np.array([*columns, NOBODY], dtype=object)
-    value = names[np.where(shown.any(axis=1), shown.argmax(axis=1), len(columns))]
-    return np.where(known, value, ABSTAINS)
+    value = names[np.where(flags.any(axis=1), flags.argmax(axis=1), len(columns))]
+    return np.where(all_known, value, ABSTAINS)
 
 
 def _sides(contrast: Contrast, names: Mapping[str, str], truths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -182,7 +182,7 @@ def _strata(cells: Cells, own: Mapping[str, str]) -> tuple[np.ndarray, np.ndarra
         Which strata make up all rows, the rows with each label, and those without.
     """
     others = [c for c in cells.columns.sensitive if c not in own.values()]
-    other = _pooled([bits(column) for column in others for bits in (cells.value, cells.known)], cells.count)
+    other = _pooled([bits(column) for column in others for bits in (cells.value, cells.is_known)], cells.count)
     labels = [cells.value(column) for column in cells.columns.target]
     numbers = [_pooled([other, *labels], cells.count)]
     numbers += [2 * other + flag for flag in labels]

@@ -106,7 +106,7 @@ def contrasts_of(cells: Cells, coding: str, target: Mapping[str, float]) -> list
         ``target`` names an unknown group or contradicts itself, or signed coding meets an attribute without two groups.
     """
     columns = [LabelColumn.parse(column) for column in cells.columns.sensitive]
-    groups = [Group(c.attribute, c.short_name, cells.value(c.column), cells.known(c.column)) for c in columns]
+    groups = [Group(c.attribute, c.short_name, cells.value(c.column), cells.is_known(c.column)) for c in columns]
     return make_contrasts(groups, coding, target, cells.count)
 
 

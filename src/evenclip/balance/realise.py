@@ -21,18 +21,18 @@ MAX_COPIES = 255
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do with the rows of each cell; all arrays have shape (n_cells,).
+    """Weight and number of copies for the rows of each cell; all arrays have shape (n_cells,).
 
     Attributes
     ----------
     weight : float array
         Weight of the rows that are kept.
     kept : int array
-        How many rows of the cell are kept; the others get weight and copies 0.
+        Number of rows of the cell that are kept; the others get weight 0 and no copies.
     copies : int array
         Total number of times that rows of the cell are shown per nominal epoch.
     count : int array
-        Rows of the cell.
+        Number of rows of the cell.
     start_kept, start_copies : int arrays
         Random starting points in [0, count) and [0, max(kept, 1)).
     """
@@ -46,13 +46,13 @@ class Plan:
 
     @classmethod
     def of_weights(cls, count: np.ndarray, weight: np.ndarray, seed: int) -> "Plan":
-        """Every row is kept with its cell's weight, and shown weight / mean weight times on average."""
+        """Keep every row with its cell's weight, and show it weight / mean weight times on average."""
         rng = np.random.default_rng(seed)
         return cls._with_copies(count, weight, count, count * weight, rng)
 
     @classmethod
     def of_subsample(cls, count: np.ndarray, retention: float | np.ndarray, seed: int) -> "Plan":
-        """A share ``retention`` of the rows (of each cell) is kept blindly with weight 1 and shown 1 / share times."""
+        """Keep a random share ``retention`` of (each cell's) rows, with weight 1, and show them 1 / share times."""
         rng = np.random.default_rng(seed)
         expected = count * retention
         kept = integers_along(expected, round(expected.sum()), rng.random())
@@ -81,7 +81,7 @@ class Plan:
         return int(np.ceil(self.copies / np.maximum(self.kept, 1)).max())
 
     def check_copies(self, limit: float | None) -> None:
-        """Raise `InputError` if a row is shown more often than ``limit`` (rounded up); None = no limit."""
+        """Raise `InputError` if a row is shown more than ``limit`` times (rounded up); None = no limit."""
         if limit is not None and self.most_copies > np.ceil(limit):
             what = f"a row would be shown {self.most_copies} times per epoch"
             raise InputError(what, "max_copies", f"allow {self.most_copies}, or choose m4 as strategy")
@@ -109,31 +109,31 @@ class Plan:
 
 
 def integers_along(expected: np.ndarray, total: int, start: float) -> np.ndarray:
-    """Integers that sum to ``total`` and whose running sums stay within one of those of ``expected``."""
+    """Integers that sum to ``total``; their running sums differ by at most one from those of ``expected``."""
     running = np.cumsum(expected)
     running *= total / running[-1]
     edges = np.floor(running + start).astype(np.int64)
-    edges[-1] = total  # floor(total + start), freed from rounding
+    edges[-1] = total  # floor(total + start), without rounding errors
     return np.diff(edges, prepend=0)
 
 
-def ranks(place: np.ndarray, count: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def ranks(cell: np.ndarray, count: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Number of earlier rows in each row's cell.
 
     Parameters
     ----------
-    place : numpy.ndarray, shape (n_rows,), uint16
-        Each row's cell, as a place in ``count``.
-    count, seen : numpy.ndarray, shape (n_places,), int64
+    cell : numpy.ndarray, shape (n_rows,), uint16
+        Each row's cell, as an index into ``count``.
+    count, seen : numpy.ndarray, shape (n_cells,), int64
         Rows of each cell in this batch, and before it.
 
     Returns
     -------
     numpy.ndarray, shape (n_rows,), int64
     """
-    order = np.argsort(place, kind="stable")  # numpy sorts 16-bit integers by counting
-    rank = np.empty(len(place), np.int64)
-    rank[order] = np.arange(len(place)) - np.repeat(np.cumsum(count) - count - seen, count)
+    order = np.argsort(cell, kind="stable")  # numpy sorts 16-bit integers by counting
+    rank = np.empty(len(cell), np.int64)
+    rank[order] = np.arange(len(cell)) - np.repeat(np.cumsum(count) - count - seen, count)
     return rank
 
 

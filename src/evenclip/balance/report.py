@@ -95,7 +95,7 @@ def _groups(problem: Problem, bias: dict[str, Bias]) -> list[dict[str, Any]]:
             f"n_{side}": int(cells.count[mask].sum())
             for side, mask in (("inside", contrast.inside), ("outside", contrast.outside))
         }
-        counts["n_not_known"] = int(cells.count[~cells.known(columns[contrast.name])].sum())
+        counts["n_not_known"] = int(cells.count[~cells.is_known(columns[contrast.name])].sum())
         shares = {f"share_{name}": number(measured.share[k]) for name, measured in bias.items()}
         rows.append({"group": contrast.name, "coding": contrast.coding, "target": contrast.target} | counts | shares)
     return rows

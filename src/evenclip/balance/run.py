@@ -136,20 +136,20 @@ def weigh_rows(rows: Iterable[CodedBatch], cells: Cells, plan: Plan) -> tuple[np
 class _PlannedBatch:
     """A batch with, for each of its distinct codes, the cell, the rows in the batch, and the rows before it."""
 
-    place: np.ndarray
+    index: np.ndarray
     cell: np.ndarray
     count: np.ndarray
     seen: np.ndarray
 
     def weigh(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-        return plan.rows(self.cell[self.place], ranks(self.place, self.count, self.seen))
+        return plan.rows(self.cell[self.index], ranks(self.index, self.count, self.seen))
 
 
 def _planned(rows: Iterable[CodedBatch], cells: Cells, seen: np.ndarray | None) -> Iterator[_PlannedBatch]:
     seen = np.zeros(len(cells), np.int64) if seen is None else seen.copy()
     for batch in rows:
         cell, count = cells.find(batch.codes), batch.total()
-        yield _PlannedBatch(batch.place, cell, count, seen[cell])
+        yield _PlannedBatch(batch.index, cell, count, seen[cell])
         seen[cell] += count
 
 

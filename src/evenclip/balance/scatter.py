@@ -45,7 +45,7 @@ def count_shard(labels: str | os.PathLike, out: str | os.PathLike, options: Bala
 def solve_cells(
     cells_files: Sequence[str | os.PathLike], out: str | os.PathLike, options: BalanceOptions, seed: int = 0
 ) -> dict[str, Any]:
-    """Add up cells files, weigh the cells, write the plan for `apply_plan`; return the content of report.json."""
+    """Add up cells files, weigh the cells and write the plan for `apply_plan`; return the content of report.json."""
     started = time.perf_counter()
     source = Source(list(cells_files))
     manifest = Manifest("balance", options.model_dump(mode="json"), manifest_inputs(source, "cells"), seed)
@@ -106,14 +106,14 @@ def gather_weights(
     Parameters
     ----------
     parts : sequence of paths
-        What `apply_plan` wrote for each shard.
+        Outputs of `apply_plan` for each shard.
     plan : path
         Folder written by `solve_cells`.
 
     Raises
     ------
     InputError
-        If rows are missing or too many, or a key occurs in two shards.
+        If there are too few or too many rows, or a key occurs in two shards.
     """
     source = Source(list(parts))
     if missing := [name for name in WEIGHTS_SCHEMA.names if name not in source.schema.names]:

@@ -8,12 +8,12 @@ from typing import Any
 
 from evenclip.balance.kept import part_name
 from evenclip.bias import UNDEFINED
-from evenclip.card.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.card.model import one_model
 from evenclip.digests import fingerprint
 from evenclip.documents import Evaluation
 from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
+from evenclip.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.options import Options
 from evenclip.results import RunResult, StudyResults
 from evenclip.stage_outputs import read_document
@@ -220,14 +220,14 @@ def _training_facts(trainings: dict[int, dict[str, Any]]) -> dict[str, str]:
     methods = ", ".join(classes[name].title for name in classes if options.get(name) is not None) or "none"
     data = first["inputs"]["data"]
     name = "/".join(Path(data["path"]).parts[-2:])
-    shown = f"{first['samples_seen']:,} in batches of {options['batch_size']}, learning rate {options['lr']:g}"
+    samples = f"{first['samples_seen']:,} in batches of {options['batch_size']}, learning rate {options['lr']:g}"
     return {
         "architecture": Path(options["model"]).stem,
         "started from": options["init"],
         "objective": options["objective"],
         "methods": methods,
         "training data": f"{name} ({data['sha256'][:16]}), {first['n_pairs']:,} pairs",
-        "pairs shown": shown,
+        "pairs shown": samples,
         "seeds": ", ".join(map(str, trainings)),
         "device": ", ".join(sorted({f"{made['device']} ({made['dtype']})" for made in trainings.values()})),
     } | _made(first)
@@ -237,8 +237,8 @@ def _balance_facts(report: dict[str, Any]) -> dict[str, str]:
     biases = (("representation bias", "rb"), ("association bias", "ab"))
     values = {name: (report[f"{key}_before"], report[f"realised_{key}"]) for name, key in biases}
     return {
-        f"{name} of the data": f"{_bias(before)} before balancing, {_bias(shown)} as shown in training"
-        for name, (before, shown) in values.items()
+        f"{name} of the data": f"{_bias(before)} before balancing, {_bias(realised)} as shown in training"
+        for name, (before, realised) in values.items()
     }
 
 

@@ -44,7 +44,7 @@ def options(
 
 
 def main() -> None:
-    """Entry point: whatever the user can mend becomes one message and exit status 2."""
+    """Entry point: errors that the user can correct become one message and exit status 2."""
     try:
         app()
     except InputError as error:

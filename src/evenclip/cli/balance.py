@@ -54,7 +54,7 @@ def balance(
     eps_rel: Annotated[float | None, typer.Option(help="Tolerance on associations, relative.")] = None,
     eps_rep: Annotated[float | None, typer.Option(help="Tolerance on shares.")] = None,
     attribute_coding: Annotated[str | None, typer.Option(help="auto, one_hot or signed.")] = None,
-    allow_infeasible: Annotated[bool, typer.Option("--allow-infeasible", help="Return the least violation.")] = False,
+    allow_infeasible: Annotated[bool, typer.Option("--allow-infeasible", help="Allow the least violation.")] = False,
     frontier: Annotated[bool, typer.Option("--frontier", help="Compare many settings: table and picture.")] = False,
     grid: Annotated[
         list[str], typer.Option("--grid", metavar="KEY=[VALUE, ...]", help="Settings of --frontier; repeat.")

@@ -85,7 +85,7 @@ def data_fetch(
     registry: Registry = REGISTRY,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Fetch a known data set's files: resumed, checked against their checksums, whole or not at all."""
+    """Fetch the files of a known data set: interrupted downloads resume, and checksums are compared."""
     from evenclip.data.fetch import FetchOptions, fetch_dataset
 
     fetch_dataset(name, to or Path("data/raw") / name, FetchOptions.from_arguments(option), accept_terms, registry)

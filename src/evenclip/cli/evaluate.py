@@ -25,13 +25,13 @@ def embed(
     ],
     dataset: Annotated[
         list[str],
-        typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards, its prompt files; repeat."),
+        typer.Option("--set", metavar="NAME=DATA[:PROMPTS,...]", help="A set: its shards and prompt files; repeat."),
     ],
     out: SeedFolder,
     seed: Seeds = [0],  # noqa: B006
     features: Annotated[
         list[str],
-        typer.Option(metavar="NAME=FOLDER", help="Of each set `evenclip features`, for projections alone; repeat."),
+        typer.Option(metavar="NAME=FOLDER", help="Folder of `evenclip features` of a set, for projections; repeat."),
     ] = [],  # noqa: B006
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
@@ -60,10 +60,10 @@ def evaluate(
         str | None, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")
     ] = None,
     embeddings: Annotated[
-        list[str], typer.Option(help="In place of a model: .npz of `evenclip embed`, or made by anybody; repeat.")
+        list[str], typer.Option(help="Instead of a model: .npz files of `evenclip embed`, or of your own; repeat.")
     ] = [],  # noqa: B006
     train_embeddings: Annotated[
-        list[str], typer.Option(help=".npz of the split that a linear probe trains on, beside --embeddings; repeat.")
+        list[str], typer.Option(help=".npz of the split that a linear probe trains on, with --embeddings; repeat.")
     ] = [],  # noqa: B006
     suite: Annotated[list[str], typer.Option(help="Built-in tasks: quality, bias; repeat. Default: all.")] = [],  # noqa: B006
     task: Annotated[
@@ -93,7 +93,7 @@ def evaluate(
 ) -> None:
     """Measure quality and bias of a model on a data set, each metric with a bootstrap 95 % interval.
 
-    With several seeds, each has its model or embeddings, and its --out: {seed} in their paths stands for the seed.
+    With several seeds, {seed} in the paths of the model or embeddings and of --out stands for the seed.
     """
     import json
 
@@ -101,13 +101,13 @@ def evaluate(
     from evenclip.evaluate.suites import Suites, find_set, read_suites
 
     if (model is None) == (not embeddings):
-        raise InputError("there is nothing to evaluate, or two things", "evaluate", "give --model or --embeddings")
+        raise InputError("neither or both of --model and --embeddings are given", "evaluate", "give one of them")
     if model:
         _refuse({"--train-embeddings": train_embeddings}, "--model, which embeds its own training split")
     else:
         _refuse({"--embed-option": embed_option, "--prompts": prompts, "--cache": cache}, "--embeddings")
-    known = read_suites(suites) if suites.exists() or not Path(dataset).is_dir() else Suites(datasets={})
-    evaluated_set = find_set(dataset, known)
+    known_suites = read_suites(suites) if suites.exists() or not Path(dataset).is_dir() else Suites(datasets={})
+    evaluated_set = find_set(dataset, known_suites)
     tasks = [Task.from_argument(argument) for argument in task]
     if suite or not task:
         tasks += evaluated_set.tasks(suite)
@@ -189,7 +189,7 @@ def vqa(
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Train a head that answers questions about pictures, the towers as they are; official soft accuracy."""
+    """Train an answer head for questions about pictures, with frozen towers; measures the official soft accuracy."""
     from evenclip.vqa import QuestionSet, VqaOptions, answer_questions
 
     sets = QuestionSet.from_argument(train, "--train"), QuestionSet.from_argument(test, "--test")
@@ -202,14 +202,14 @@ def vqa(
 )
 def links(
     model: Annotated[str, typer.Option(help="A run folder that was trained with knowledge.")],
-    graph: Annotated[Path, typer.Option(help="Folder of `evenclip graph`, whose held-out triples are asked for.")],
+    graph: Annotated[Path, typer.Option(help="Folder of `evenclip graph`, whose held-out triples are predicted.")],
     data: Annotated[Path, typer.Option(help="Folder of image-text shards that the graph is about.")],
     name: Annotated[str, typer.Option(help="Name of the graph in the metrics, e.g. world.")],
     out: OutFile,
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Predict held-out triples of a graph, of texts and of pictures: MRR and Hits@k, filtered."""
+    """Predict held-out triples of a graph, as texts and as pictures: filtered MRR (mean reciprocal rank) and Hits@k."""
     from evenclip.links import LinkOptions, predict_links
 
     predict_links(model, graph, data, name, out, seed, LinkOptions.from_arguments(option))

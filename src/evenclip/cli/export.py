@@ -25,7 +25,7 @@ def export(
         Path | None, typer.Option(help="Data folder of the same pairs, for webdataset and open_clip.")
     ] = None,
 ) -> None:
-    """Write weights as other trainers read them: shards, a subset file, a column, or sources and factors."""
+    """Write weights in the formats of other trainers: shards, a subset file, a table, or sources with factors."""
     from evenclip.export import export_weights
 
     print(export_weights(weights, consumer, out, data))

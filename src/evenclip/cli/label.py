@@ -39,7 +39,11 @@ def label(
     annotated = None
     if attribute_set or attribute_data or attribute:
         if not (attribute_set and attribute_data and attribute):
-            raise InputError("the image side is incomplete", "label", "--attribute-set, --attribute-data, --attribute")
+            raise InputError(
+                "the image side is incomplete",
+                "label",
+                "give --attribute-set, --attribute-data and --attribute together",
+            )
         annotated = AttributeSet(attribute_set, attribute_data, tuple(attribute))
     options = LabelOptions.from_arguments(option)
     label_dataset(data, lexicon, out, options, embeddings, annotated, Part.from_argument(part))

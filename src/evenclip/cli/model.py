@@ -12,10 +12,10 @@ app = typer.Typer(no_args_is_help=True, help="Write model folders.")
 @app.command("packaged")
 def model_packaged(
     out: OutFolder,
-    image_size: Annotated[int, typer.Option(min=32, help="Side of the images that it sees, in pixels.")] = 128,
-    embed_dim: Annotated[int, typer.Option(min=1, help="Features that both projections have.")] = 256,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of the input images, in pixels.")] = 128,
+    embed_dim: Annotated[int, typer.Option(min=1, help="Dimensions of the embeddings.")] = 256,
 ) -> None:
-    """Write a model of pretrained towers that are Python packages: EfficientNet-Lite0 and MiniLM, for photos."""
+    """Write a model made of two pretrained towers from Python packages, EfficientNet-Lite0 and MiniLM, for photos."""
     from evenclip.features.packaged import write_packaged_model
 
     write_packaged_model(out, image_size, embed_dim)
@@ -26,7 +26,7 @@ def model_export(
     model: Annotated[str, typer.Argument(help="Run folder, open_clip name:tag, hf-hub:ORG/NAME, or checkpoint.")],
     out: OutFolder,
 ) -> None:
-    """Write a model as a folder that stands alone: projections are joined with their trunks."""
+    """Write a model as a self-contained folder: projections are joined with their trunks."""
     from evenclip.model.clip import load_clip, save_clip
     from evenclip.provenance import atomic_folder
 

@@ -29,11 +29,17 @@ def summarize(
     linking: Annotated[
         list[str], typer.Option("--linking", metavar="RUN", help="Runs with results of `evenclip links`; repeat.")
     ] = [],  # noqa: B006
+    look: Annotated[
+        list[int] | None, typer.Option("--look", help="Numbers of seeds after which claims are judged; repeat.")
+    ] = None,
+    null_seeds: Annotated[Path | None, typer.Option(help="seeds.csv of a study on data without bias.")] = None,
 ) -> None:
     """Summarize metrics over seeds, test differences and claims: summary.csv, seeds.csv, tests.csv, claims.json."""
     from evenclip.summarize import summarize_study
+    from evenclip.summarize.options import SummarizeOptions
 
-    summarize_study(results, run, seed, evaluation_set, claims, linking)
+    looks = SummarizeOptions.parse({"looks": look} if look else {}, "--look").looks
+    summarize_study(results, run, seed, evaluation_set, claims, linking, looks, null_seeds)
 
 
 @app.command(
@@ -61,11 +67,11 @@ def card(
     ] = [],  # noqa: B006
     results: Annotated[Path | None, typer.Option(help="Folder of one study: a card of every run.")] = None,
 ) -> None:
-    """Write bias cards: what was measured of a model, on what, how surely, and what was not."""
+    """Write bias cards: what was measured of a model, on which data, how precisely, and what was not measured."""
     from evenclip.card import write_evaluation_card, write_study_cards
 
     if results is not None and evaluations:
-        raise InputError("two things to make cards of", "evenclip card", "give --results or evaluations")
+        raise InputError("both --results and evaluations are given", "evenclip card", "give one of them")
     if results is not None:
         write_study_cards(results, out)
     else:

@@ -69,7 +69,7 @@ def verify(
     epilog="Example: evenclip doctor",
 )
 def doctor() -> None:
-    """Examine the installation, and say what to do where something is missing."""
+    """Examine the installation, and say what to do if something is missing."""
     from evenclip.doctor import examine
 
     findings = list(examine(Path()))

@@ -25,7 +25,7 @@ def features(
     state: Annotated[Path, typer.Option(help="Where interrupted computations are kept.")] = Path(".state"),
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Compute what the frozen trunks of a model make of a data set, once for all trainings of projections."""
+    """Compute the features of a model's frozen trunks for a data set, once for all trainings of projections."""
     from evenclip.features import FeatureOptions, compute_features
 
     compute_features(model, data, out, FeatureOptions.from_arguments(option), prompts, state)
@@ -52,15 +52,15 @@ def train(
 ) -> None:
     """Train a CLIP model on weighted image-text pairs; continues where an interrupted training stopped.
 
-    With several seeds, one model of each, on data that is read once. For several processes: torchrun --nproc-per-node N
-    -m evenclip train ...
+    With several seeds, one model is trained with each, on data that is read once. For several processes:
+    torchrun --nproc-per-node N -m evenclip train ...
     """
     from evenclip.track.live import live_log
     from evenclip.train import TrainOptions, train_models
 
     outs = {number: Path(path) for number, path in of_seeds(out, seed, "--out").items()}
     if tracking_uri and len(seed) > 1:
-        raise InputError("one training at a time can be watched", "--tracking-uri", "give one --seed")
+        raise InputError("--tracking-uri can show only one training", "--tracking-uri", "give one --seed")
     options = TrainOptions.from_arguments(option)
     with live_log(tracking_uri, "/".join(outs[seed[0]].resolve().parts[-2:])) as watch:
         train_models(data, weights, outs, state, options, labels, graph, watch, features)

@@ -1,4 +1,4 @@
-"""Untrusted images to JPEG that every reader shows in the same way.
+"""Conversion of untrusted images to JPEG that every reader shows in the same way.
 
 A JPEG that needs no change keeps its bytes. Any other image is turned upright (EXIF), laid on white where it is
 transparent, converted to 8-bit RGB, reduced to its first frame and encoded at `QUALITY`.

@@ -1,4 +1,4 @@
-"""Import images and captions from the layouts people have them in into image-text shards.
+"""Import images and captions, in any of the known layouts, into image-text shards.
 
 Reads a folder, a tar or a zip; writes a data folder (`evenclip.data.shards`). Command: `evenclip data import`.
 The layout (`evenclip.data.layouts`) says which pairs there are; this module reads and decodes their images.
@@ -23,20 +23,20 @@ from evenclip.progress import track
 from evenclip.provenance import Manifest
 from evenclip.threads import map_in_order
 
-AHEAD = 64  # images in memory: read, and perhaps decoded, but not written yet
+AHEAD = 64  # images in memory that are read, and perhaps decoded, but not yet written
 
 
 def import_dataset(source: str | os.PathLike, out: str | os.PathLike, split: str, options: ImportOptions) -> None:
     """Write the pairs of ``split`` to the data folder ``out``, and what was left out to its quarantine table.
 
     An image counts as a duplicate when its bytes equal those of an earlier file; the first is kept. (Several pairs may
-    show the same file, as probes do.) The column `sha256` is that of the bytes read.
+    show the same file, as probes do.) The column `sha256` has the digest of the bytes read.
 
     Raises
     ------
     InputError
-        If the source cannot be read, gives no pair, or more of its records than ``max_quarantined_share`` were
-        quarantined. Files that are no images, and images of other splits, are no records.
+        If the source cannot be read, gives no pair, or if more than ``max_quarantined_share`` of its records were
+        quarantined. Files that are not images, and images of other splits, do not count as records.
     """
     manifest = Manifest("data", options.model_dump(mode="json") | {"split": split}, inputs={})
     with Source(source) as files, write_shards(Path(out), manifest, options.shard_size) as writer, quiet_decoding():
@@ -125,6 +125,6 @@ def _check_quarantine(writer: ShardWriter, root: Path, allowed: float) -> None:
     counts = ", ".join(f"{reason} {n}" for reason, n in Counter(entry["reason"] for entry in bad).most_common())
     first = {entry["reason"]: entry for entry in reversed(bad)}
     examples = "".join(f"\n  {reason}: {entry['name']} {entry['detail']}".rstrip() for reason, entry in first.items())
-    share = f"{len(bad) / max(1, n_records):.1%}, allowed are {allowed:.1%}"
+    share = f"{len(bad) / max(1, n_records):.1%}, at most {allowed:.1%} are allowed"
     what = f"{len(bad)} of {n_records} records cannot be used ({share}): {counts or 'none was found'}"
-    raise InputError(what + examples, str(root), "mend them, or raise max_quarantined_share")
+    raise InputError(what + examples, str(root), "correct them, or raise max_quarantined_share")

@@ -98,7 +98,7 @@ class _Reader:
         yield from (self.value() for _ in self._members("]"))
 
     def object_keys(self) -> Iterator[str]:
-        """The keys of an object whose brace has been taken; who iterates takes the values."""
+        """The keys of an object whose brace has been taken; the caller reads each value."""
         for _ in self._members("}"):
             if self.peek() != '"':
                 self._fail("a key is no string")
@@ -124,7 +124,7 @@ class _Reader:
             self.take(closing)
 
     def _more(self) -> bool:
-        """Let go of what has been read and read on, as much again as is left, so that the work stays linear."""
+        """Discard what has been read, and read as much again as is left, so that the time stays linear."""
         try:
             block = self._file.read(max(BLOCK, len(self._text) - self._at))
         except UnicodeDecodeError:
@@ -135,5 +135,5 @@ class _Reader:
         return bool(block)
 
     def _fail(self, what: str) -> NoReturn:
-        place = f"{self._where}, near character {self._passed + self._at}"
-        raise InputError(f"not readable JSON ({what})", place, "fetch the file again")
+        position = f"{self._where}, near character {self._passed + self._at}"
+        raise InputError(f"not readable JSON ({what})", position, "fetch the file again")

@@ -51,8 +51,7 @@ class ImportOptions(Options):
     the official formats of data sets, listed in docs/data.md."""
     captions: str | None = None
     """Path, below the source or absolute, of the captions file: CSV, TSV, JSON lines or Parquet; None = images without
-    captions.
-    For an official layout: of its annotation file or folder, where it is not the only one."""
+    captions. For an official layout: of its annotation file or folder, if there are several."""
     image_column: str = "image"
     """Column of the captions file with the image's file name; of Parquet files, with the images."""
     caption_column: str = "caption"
@@ -60,7 +59,8 @@ class ImportOptions(Options):
     caption_template: str | None = None
     """Caption of images that have none, with columns in braces, e.g. `a photo of a {class}`; None = none."""
     name_pattern: str | None = None
-    """Regular expression with named groups over the file's path; each group becomes a column, other names are stray."""
+    """Regular expression with named groups for the file's path. Each group becomes a column; other names are
+    quarantined as `stray_name`."""
     values: dict[str, dict[str, str]] = {}
     """Names for the values of a column, e.g. {gender: {"0": man, "1": woman}}."""
     test_share: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -69,6 +69,6 @@ class ImportOptions(Options):
     max_px: Annotated[int, Field(ge=16)] | None = None
     """Shrink images whose shorter side is longer than this; None = keep them as they are."""
     max_quarantined_share: Share = 0.05
-    """More bad records than this share is an error."""
+    """Largest allowed share of quarantined records; a larger share is an error."""
     shard_size: Annotated[int, Field(ge=1)] = 10_000
     """Pairs per tar."""

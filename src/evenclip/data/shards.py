@@ -66,7 +66,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         digests = [shard["sha256"] for shard in manifest["shards"]]
         n = sum(shard["n"] for shard in manifest["shards"])
         if manifest["content"] != fingerprint(digests) or manifest["n"] != n:
-            raise ValueError("its totals are not those of its shards")
+            raise ValueError("its totals differ from those of its shards")
         return manifest
     except FileNotFoundError:
         raise InputError("not a data folder (no manifest.json)", str(folder), "make one with `evenclip data`") from None
@@ -95,8 +95,8 @@ def read_pairs(folder: str | Path, columns: list[str] | None = None, part: Part 
 
 
 @dataclass(frozen=True)
-class ImagePlace:
-    """Where the JPEG bytes of a pair lie: ``size`` bytes from ``offset`` of the tar."""
+class ImageLocation:
+    """Location of the JPEG bytes of a pair: ``size`` bytes from ``offset`` of the tar."""
 
     key: str
     tar: Path
@@ -104,17 +104,17 @@ class ImagePlace:
     size: int
 
 
-def locate_images(folder: str | Path, keys: Collection[str] | None = None) -> Iterator[ImagePlace]:
-    """Yield where the image of each pair lies, so that any can be read without the others.
+def locate_images(folder: str | Path, keys: Collection[str] | None = None) -> Iterator[ImageLocation]:
+    """Yield the location of each pair's image, so that any image can be read without the others.
 
     Parameters
     ----------
     keys : collection of str, optional
-        The pairs that are wanted; default all. A set or a dictionary, for speed.
+        Keys of the wanted pairs, as a set or dictionary for speed; default: all.
 
     Yields
     ------
-    ImagePlace
+    ImageLocation
         In the order of `read_pairs`.
 
     Raises
@@ -122,17 +122,17 @@ def locate_images(folder: str | Path, keys: Collection[str] | None = None) -> It
     InputError
         If a tar is not the one that was written, its images are not those of its pairs, or a wanted key is missing.
     """
-    return (place for place, _ in _images(Path(folder), keys))
+    return (location for location, _ in _images(Path(folder), keys))
 
 
 def iterate_images(folder: str | Path, keys: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
     """Yield the key and the JPEG bytes of each pair; parameters, order and errors are those of `locate_images`."""
-    for place, file in _images(Path(folder), keys):
-        file.seek(place.offset)
-        content = file.read(place.size)
-        if len(content) < place.size:
-            raise InputError("it has become shorter", str(place.tar), INSTEAD)
-        yield place.key, content
+    for location, file in _images(Path(folder), keys):
+        file.seek(location.offset)
+        content = file.read(location.size)
+        if len(content) < location.size:
+            raise InputError("it has become shorter", str(location.tar), INSTEAD)
+        yield location.key, content
 
 
 def verify_dataset(folder: str | Path) -> int:
@@ -198,19 +198,19 @@ def _read_rows(folder: Path, shard: dict[str, Any], columns: list[str] | None = 
     return table
 
 
-def _images(folder: Path, keys: Collection[str] | None) -> Iterator[tuple[ImagePlace, BinaryIO]]:
+def _images(folder: Path, keys: Collection[str] | None) -> Iterator[tuple[ImageLocation, BinaryIO]]:
     """Where the wanted images of all tars lie, and the open tar."""
     n = 0
     for shard in read_manifest(folder)["shards"]:
-        for place, file in _images_of(folder, shard):
-            if keys is None or place.key in keys:
+        for location, file in _images_of(folder, shard):
+            if keys is None or location.key in keys:
                 n += 1
-                yield place, file
+                yield location, file
     if keys is not None and n != len(keys):
         raise InputError(f"{len(keys) - n} of {len(keys)} images are not there", str(folder), INSTEAD)
 
 
-def _images_of(folder: Path, shard: dict[str, Any]) -> Iterator[tuple[ImagePlace, BinaryIO]]:
+def _images_of(folder: Path, shard: dict[str, Any]) -> Iterator[tuple[ImageLocation, BinaryIO]]:
     """All images of a shard's tar, which must be those of its Parquet file's keys, in their order."""
     keys = iter(_read_rows(folder, shard, ["key"]).column("key").to_pylist())
     tar = _check_tar(folder, shard)
@@ -222,7 +222,7 @@ def _images_of(folder: Path, shard: dict[str, Any]) -> Iterator[tuple[ImagePlace
             if key != expected:
                 problem = "that of no pair" if expected is None else f"where that of '{expected}' should be"
                 raise InputError(f"the image '{key}' is {problem}", str(tar), INSTEAD)
-            yield ImagePlace(key, tar, offset, size), file
+            yield ImageLocation(key, tar, offset, size), file
     if (missing := next(keys, None)) is not None:
         raise InputError(f"the image of '{missing}' is missing", str(tar), INSTEAD)
 

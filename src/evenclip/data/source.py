@@ -113,7 +113,7 @@ class Source:
         return file
 
     def groups(self) -> Iterator[list[File]]:
-        """The files of each archive, one list at a time, after those that lie loose."""
+        """The files of each archive, one list at a time, after the files outside of archives."""
         archives, loose = [], []
         for path in walk_files(self.root):
             if path.name.lower().endswith(ARCHIVE_ENDINGS):
@@ -155,7 +155,7 @@ class Source:
             content = self.read(file)
             return content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         except UnreadableFile as error:
-            raise InputError(f"cannot be read ({error})", str(self.root / file.name), "mend the file") from None
+            raise InputError(f"cannot be read ({error})", str(self.root / file.name), "correct the file") from None
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             raise InputError("not UTF-8 text", f"{self.root / file.name}:{line}", "save the file as UTF-8") from None
@@ -174,7 +174,7 @@ class Source:
                 with io.TextIOWrapper(io.BufferedReader(hashed, 2**20), encoding="utf-8-sig") as text:
                     yield text
         except ARCHIVE_ERRORS as error:
-            raise InputError(f"cannot be read ({error})", str(self.root / file.name), "mend the file") from None
+            raise InputError(f"cannot be read ({error})", str(self.root / file.name), "correct the file") from None
         self._digest.update(f"{file.name}\n".encode() + hashed.digest)
 
     def _stream(self, file: File) -> BinaryIO:
@@ -197,7 +197,7 @@ class Source:
             try:
                 members = [member for member in tar_members(archive) if not member.isdir()]
             except ARCHIVE_ERRORS as error:
-                raise InputError(f"not a whole tar ({error})", str(path), "fetch it again") from None
+                raise InputError(f"not a complete tar ({error})", str(path), "fetch it again") from None
             entries = [(member.name, member.size, member, member.isreg()) for member in members]
         files = []
         for name, size, entry, regular in entries:

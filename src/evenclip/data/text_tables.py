@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and JSON-lines files; a row that cannot be read costs no more than itself.
+"""Rows of CSV, TSV and JSON-lines files; an unreadable row does not affect the others.
 
 Lines end at a line feed alone: captions may hold Unicode's other separators (U+2028, U+0085). Quotation marks, in CSV
 and in TSV, are read as pandas writes and reads them, field by field: a field that begins with one, ends with one and

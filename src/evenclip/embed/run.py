@@ -220,7 +220,7 @@ class _CachedEncoders:
             device = resolve_device(self._options.device)
             self._projections = CachedProjections(whole, trunks, list(self._tables.values()), device)
         if trunks != self._trunks:
-            raise InputError(f"other trunks than those of {self._trunks}", model, "embed it by itself")
+            raise InputError(f"its trunks differ from those of {self._trunks}", model, "embed it by itself")
         clip = self._projections.clip()
         clip.module.load_whole_state(load_file(checkpoint_in(folder)))
         return CachedEncoder(clip, self._options, self._tables)

@@ -121,7 +121,7 @@ class EmbeddedSet:
         if unknown:
             near = difflib.get_close_matches(unknown[0], names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"the classes are {', '.join(names)}"
-            raise InputError(f"the value '{unknown[0]}' is no class", f"{self.where}, column {column}", hint)
+            raise InputError(f"the value '{unknown[0]}' is not a class", f"{self.where}, column {column}", hint)
         codes = np.array([position[value] for value in values], dtype=int)[inverse]
         if (codes < 0).all():
             raise InputError("no image has a value", f"{self.where}, column {column}", "name another column")

@@ -1,4 +1,4 @@
-"""Weights in the formats of other trainers, a family found by existing: each module writes for one consumer.
+"""Weights in the formats of other trainers: one module per consumer, discovered automatically.
 
 A module has ``NEEDS_DATA``, whether it writes images, and ``export(weights, out, data)``, which writes ``out`` and
 returns what to do with it, in one line. Reads weights.parquet of `evenclip balance`.

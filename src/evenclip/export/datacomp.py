@@ -19,7 +19,7 @@ DTYPE = np.dtype("u8,u8")
 def export(weights: pa.Table, out: Path, data: Path | None) -> str:
     """Write the file ``out``, whose name ends in `.npy`."""
     if out.suffix != ".npy":
-        raise InputError("the name of a subset file ends in .npy", f"--out {out}", f"{out}.npy")
+        raise InputError("the name of a subset file must end in .npy", f"--out {out}", f"{out}.npy")
     uids = [_as_integers(key) for key in weights.column("key").to_pylist()]
     subset = np.repeat(np.array(uids, DTYPE), weights.column("copies").to_numpy())
     subset.sort()

@@ -13,6 +13,6 @@ NEEDS_DATA = False
 def export(weights: pa.Table, out: Path, data: Path | None) -> str:
     """Write the file ``out``, whose name ends in `.parquet`."""
     if out.suffix != ".parquet":
-        raise InputError("the name of the file ends in .parquet", f"--out {out}", f"{out}.parquet")
+        raise InputError("the name of the file must end in .parquet", f"--out {out}", f"{out}.parquet")
     write_table(weights.select(["key", "weight", "copies"]), out)
     return f'{out}: {len(weights)} rows; load_dataset("parquet", data_files="{out}")'

@@ -1,4 +1,4 @@
-"""The features stage: what the frozen trunks of a model make of a data set, computed once for all trainings.
+"""The features stage: features of a model's frozen trunks for a data set, computed once for all trainings.
 
 Reads a model, a data folder and prompt files; writes `image.npy`, `keys.parquet`, `text.npy`, `texts.parquet` and
 `manifest.json`. Training and embedding of projections read them. Command: `evenclip features`.

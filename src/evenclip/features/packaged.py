@@ -80,7 +80,7 @@ def _load_image_trunk(clip: Clip, path: Path) -> None:
     values = list(torch.load(path, map_location="cpu", weights_only=True).values())[:-N_CLASSIFIER]
     names = trunk.state_dict()
     if [value.shape for value in values] != [value.shape for value in names.values()]:
-        raise InputError("not the weights of tf_efficientnet_lite0", str(path), "install the version 0.1.0 of it")
+        raise InputError("not the weights of tf_efficientnet_lite0", str(path), "install version 0.1.0 of it")
     trunk.load_state_dict(dict(zip(names, values, strict=True)))
 
 
@@ -90,11 +90,11 @@ def _load_text_trunk(clip: Clip, path: Path) -> None:
         clip.module.text.transformer.load_state_dict(weights)
     except RuntimeError as error:
         what = f"not the weights of {TEXT_MODEL} ({str(error).splitlines()[-1].strip()})"
-        raise InputError(what, str(path), "install the version 0.1.0 of it") from None
+        raise InputError(what, str(path), "install version 0.1.0 of it") from None
 
 
 def _package_folder(package: str) -> Path:
-    """The folder of an installed package, which is not imported: its weights are all that is wanted."""
+    """The folder of an installed package, without importing it, since only its weights are needed."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(

@@ -59,7 +59,7 @@ def compute_features(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         trunks = TrunkEncoder(load_clip(model), options)
-        keys = [place.key for place in locate_images(data)]
+        keys = [location.key for location in locate_images(data)]
         image = _Rows(folder / "image", len(keys), options.dtype)
         images = itertools.islice(iterate_images(data), image.n_done, None)
         image.fill(_numbered(trunks.images(images, str(data)), image.n_done), "images")

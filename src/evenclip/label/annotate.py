@@ -94,4 +94,4 @@ def _columns(labels: np.ndarray, names: list[str]) -> dict[str, list[str]]:
 def _only(labels: np.ndarray, names: list[str]) -> list[str]:
     """The name of the only label of each row, '' where there is none or several."""
     is_one = labels.sum(axis=1) == 1
-    return [names[k] if one else "" for k, one in zip(labels.argmax(axis=1), is_one, strict=True)]
+    return [names[k] if is_single else "" for k, is_single in zip(labels.argmax(axis=1), is_one, strict=True)]

@@ -39,13 +39,13 @@ def with_annotations(columns: Mapping[str, Any], pairs: pa.Table, options: Label
     """
     labelled = {text_name(name, options): values for name, values in columns.items()}
     for attribute, column in options.columns.items():
-        known, flags = _values(pairs, column)
-        labelled |= {f"image.sensitive.{attribute}.{v}": pa.array(f, mask=~known) for v, f in flags.items()}
+        is_known, flags = _values(pairs, column)
+        labelled |= {f"image.sensitive.{attribute}.{v}": pa.array(f, mask=~is_known) for v, f in flags.items()}
     for column in options.target_columns:
         _, flags = _values(pairs, column)
         if is_flag_column(flags):
-            flags = {column: np.logical_or.reduce([shown for value, shown in flags.items() if means_true(value)])}
-        labelled |= {f"image.target.{value}": shown for value, shown in flags.items()}
+            flags = {column: np.logical_or.reduce([flag for value, flag in flags.items() if means_true(value)])}
+        labelled |= {f"image.target.{value}": flag for value, flag in flags.items()}
     return labelled | (_unseen(labelled) if options.unseen else {})
 
 
@@ -65,10 +65,12 @@ def _unseen(labelled: Mapping[str, Any]) -> dict[str, Any]:
             unseen[f"{column.column}_unseen"] = named & ~labelled[f"image.target.{column.name}"]
             continue
         attribute, _, value = column.name.rpartition(".")
-        shown = [labelled[name] for name in images if name.startswith(f"image.sensitive.{attribute}.")]
-        empty = np.logical_and.reduce([~pc.fill_null(flags, False).to_numpy(zero_copy_only=False) for flags in shown])
-        known = pc.is_valid(shown[0]).to_numpy(zero_copy_only=False)
-        unseen[f"text.sensitive.{attribute}_unseen.{value}"] = pa.array(named & empty, mask=~known)
+        image_flags = [labelled[name] for name in images if name.startswith(f"image.sensitive.{attribute}.")]
+        empty = np.logical_and.reduce(
+            [~pc.fill_null(flags, False).to_numpy(zero_copy_only=False) for flags in image_flags]
+        )
+        is_known = pc.is_valid(image_flags[0]).to_numpy(zero_copy_only=False)
+        unseen[f"text.sensitive.{attribute}_unseen.{value}"] = pa.array(named & empty, mask=~is_known)
     return unseen
 
 
@@ -95,12 +97,12 @@ def _values(pairs: pa.Table, column: str) -> tuple[np.ndarray, dict[str, np.ndar
     if column not in pairs.column_names:
         raise InputError(f"no column '{column}'", "option columns", f"the data has: {', '.join(pairs.column_names)}")
     if pa.types.is_nested(pairs.column(column).type):
-        raise InputError(f"column '{column}' has no single values", "option columns", "name another column")
+        raise InputError(f"column '{column}' holds no single values", "option columns", "name another column")
     text = pairs.column(column).cast(pa.string())
-    known = pc.is_valid(text).to_numpy(zero_copy_only=False)
+    is_known = pc.is_valid(text).to_numpy(zero_copy_only=False)
     values = np.array(pc.fill_null(text, "").to_pylist(), dtype=object)
     names = sorted({str(value) for value in values} - {""})
     if len(names) > MOST_VALUES:
         what = f"column '{column}' has {len(names)} values"
         raise InputError(what, "option columns", f"name one with at most {MOST_VALUES}")
-    return known, {name.replace(".", "_"): values == name for name in names}
+    return is_known, {name.replace(".", "_"): values == name for name in names}

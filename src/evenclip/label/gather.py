@@ -73,7 +73,11 @@ def _check(paths: list[Path], manifests: list[dict[str, Any]]) -> None:
     ]
     for path, setting in zip(paths, settings, strict=True):
         if setting != settings[0]:
-            raise InputError(f"data, lexicon or options differ from {paths[0]}", str(path), "label all parts alike")
+            raise InputError(
+                f"data, lexicon or options differ from {paths[0]}",
+                str(path),
+                "label all parts with the same inputs and options",
+            )
 
 
 def _join(summaries: list[dict[str, Any]], n_pairs: int) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _normal_phrase(text: str) -> str:
 
 
 def _flat(value: Any) -> Any:
-    """A list with the lists in it joined to it, so that YAML anchors can be shared and added to."""
+    """Flatten nested lists, so that YAML anchors can be shared and extended."""
     if not isinstance(value, list):
         return value
     return [item for part in value for item in (part if isinstance(part, list) else [part])]

@@ -132,7 +132,7 @@ class _BlockMatcher:
         return phrase_pattern(phrases, self._whole_words)
 
     def _named_by(self, phrase: str) -> set[str]:
-        """The columns that a phrase names; one that is only excluded names what the other columns see in it."""
+        """Columns that a phrase names; for a phrase that is only an exception, those named by the phrases in it."""
         excluded = self._excluded.get(phrase, set())
         if phrase in self._names:
             return self._names[phrase] - excluded

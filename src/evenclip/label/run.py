@@ -149,7 +149,7 @@ def _check(
         what = next(name for name, needed in needs.items() if needed)
         raise InputError(f"{what} needs embeddings of the pairs", "--embeddings", "make them with `evenclip embed`")
     if part != WHOLE and (options.columns or options.target_columns):
-        what = "the values of annotated columns are those of all pairs, a part is not"
+        what = "annotated columns need all pairs, not a part"
         raise InputError(what, "--part", "label the whole folder at once")
     if options.unseen and not (options.columns or options.target_columns):
         what = "what captions name and images do not show needs an image side from columns"
@@ -158,7 +158,7 @@ def _check(
         what = f"'{min(twice)}' has an image side from a column and from a classifier"
         raise InputError(what, "option columns", "take it out of one of them")
     if embeddings is not None and part != WHOLE:
-        raise InputError("embeddings are of all pairs, a part is not", "--part", "label the whole folder at once")
+        raise InputError("embeddings need all pairs, not a part", "--part", "label the whole folder at once")
     if lexicon.match == "substring" and (counting := set(options.utility) & set(WORD_COUNTING)):
         what = f"'{min(counting)}' counts words, and `match: substring` is for captions without spaces between them"
         raise InputError(what, "option utility", "leave it out")

@@ -99,10 +99,10 @@ def _encoded(
         pixels = dict(next(decoded) for _ in block)
         images = torch.from_numpy(np.stack([pixels[keys[i]] for i in block])).to(device)
         encode_image(module, normalise(images, clip.preprocess_cfg))
-        shown = np.flatnonzero((picture >= block[0]) & (picture <= block[-1]))  # entities in these pictures
-        image = torch.from_numpy(picture[shown] - block[0]).to(device)
-        if len(shown):
-            yield n_texts + shown, encoder.regions(tap.image, image, graph.boxes[entities[shown]], side)
+        pictured = np.flatnonzero((picture >= block[0]) & (picture <= block[-1]))  # entities in these pictures
+        image = torch.from_numpy(picture[pictured] - block[0]).to(device)
+        if len(pictured):
+            yield n_texts + pictured, encoder.regions(tap.image, image, graph.boxes[entities[pictured]], side)
     tap.remove()
 
 

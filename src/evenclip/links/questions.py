@@ -19,13 +19,14 @@ class Questions:
     """n triples whose ends are given in one ``way`` (see `WAYS`); both the tail and the head of each are predicted.
 
     ``asked`` (n, 3): content, relation, content. ``cluster`` (n,): picture that a triple is about or, if negative, the
-    triple itself. ``known`` (m, 3) and ``train`` (k, 3): all triples, and those of the training split, given this way.
+    triple itself. ``true_triples`` (m, 3) and ``train`` (k, 3): all triples, and those of the training split, given
+    this way.
     """
 
     way: tuple[bool, bool]
     asked: np.ndarray
     cluster: np.ndarray
-    known: np.ndarray
+    true_triples: np.ndarray
     train: np.ndarray
 
 

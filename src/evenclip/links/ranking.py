@@ -46,14 +46,14 @@ def realistic_ranks(scores: np.ndarray, answers: np.ndarray, is_known: np.ndarra
     return 1 + n_better + n_equal / 2
 
 
-def filtered_ranks(scorer: Scorer, test: np.ndarray, known: np.ndarray, n_entities: int) -> np.ndarray:
+def filtered_ranks(scorer: Scorer, test: np.ndarray, true_triples: np.ndarray, n_entities: int) -> np.ndarray:
     """Ranks of the heads and the tails of test triples.
 
     Parameters
     ----------
     test : ndarray of int, shape (n, 3)
         Rows of head, relation, tail.
-    known : ndarray of int, shape (n_known, 3)
+    true_triples : ndarray of int, shape (n_true, 3)
         All true triples, of every split.
 
     Returns
@@ -63,7 +63,7 @@ def filtered_ranks(scorer: Scorer, test: np.ndarray, known: np.ndarray, n_entiti
     """
     ranks = np.empty((len(test), 2))
     for column, side, asked in ((0, "head", 2), (1, "tail", 0)):
-        answers = _answers(known, asked, column * 2)
+        answers = _answers(true_triples, asked, column * 2)
         for rows in _batches(len(test)):
             part = test[rows]
             is_known = np.zeros((len(part), n_entities), dtype=bool)
@@ -119,12 +119,12 @@ def frequency_scorer(train: np.ndarray, n_entities: int) -> Scorer:
     return score
 
 
-def _answers(known: np.ndarray, asked: int, answer: int) -> dict[tuple[int, int], np.ndarray]:
+def _answers(true_triples: np.ndarray, asked: int, answer: int) -> dict[tuple[int, int], np.ndarray]:
     """Known answers by (given entity, relation)."""
-    order = np.lexsort((known[:, answer], known[:, 1], known[:, asked]))
-    keys = known[order][:, [asked, 1]]
+    order = np.lexsort((true_triples[:, answer], true_triples[:, 1], true_triples[:, asked]))
+    keys = true_triples[order][:, [asked, 1]]
     starts = np.flatnonzero(np.any(np.diff(keys, axis=0, prepend=-1), axis=1))
-    groups = np.split(known[order, answer], starts[1:])
+    groups = np.split(true_triples[order, answer], starts[1:])
     return {(entity, relation): group for (entity, relation), group in zip(keys[starts].tolist(), groups, strict=True)}
 
 

@@ -128,11 +128,13 @@ def _rank_all(
     parts: dict[str, list[Ranked]] = {}
     n, is_image = len(encoded.answers), encoded.answers >= n_texts
     for group in track(questions, "rank answers"):
-        asked, known, train = (_answer_rows(encoded.answers, rows) for rows in (group.asked, group.known, group.train))
-        known = known[(known >= 0).all(axis=1)]
+        asked, true_triples, train = (
+            _answer_rows(encoded.answers, rows) for rows in (group.asked, group.true_triples, group.train)
+        )
+        true_triples = true_triples[(true_triples >= 0).all(axis=1)]
         scorers = _scorer(encoder, encoded), _with_random_ties(frequency_scorer(train, n), rng), _constant_scorer(n)
         model, counting, equal = (
-            filtered_ranks(_restricted(scorer, is_image, group.way), asked, known, n) for scorer in scorers
+            filtered_ranks(_restricted(scorer, is_image, group.way), asked, true_triples, n) for scorer in scorers
         )
         words = ["image" if as_image else "text" for as_image in group.way]
         for side, kind in ((0, f"{words[1]}_to_{words[0]}"), (1, f"{words[0]}_to_{words[1]}")):

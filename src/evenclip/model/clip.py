@@ -155,7 +155,7 @@ def load_clip(model: str, objective: str = "clip") -> Clip:
     name, colon, init = model.rpartition(":")
     if not colon or name + colon == LOCAL:
         accepted = "an open_clip name:tag, hf-hub:ORG/NAME, CONFIG.json:CHECKPOINT, or a checkpoint beside its .json"
-        raise InputError(f"'{model}' is no trained model", "--model", f"give a model folder, {accepted}")
+        raise InputError(f"'{model}' is not a trained model", "--model", f"give a model folder, {accepted}")
     return create_clip(name, init, objective)
 
 
@@ -289,7 +289,7 @@ def _register(model: str) -> str:
         try:
             config = json.loads(Path(_existing(model)).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise InputError(f"not readable JSON ({error})", model, "mend the syntax") from None
+            raise InputError(f"not readable JSON ({error})", model, "correct the syntax") from None
         missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
         if missing:
             raise InputError(

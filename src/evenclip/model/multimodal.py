@@ -32,16 +32,16 @@ TEXT_TOKENS = 6
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot of n triples: ``features``, shape (n, l, width), and ``shown``, (n, l), bool, False for padding."""
+    """One slot of n triples: ``features``, shape (n, l, width), and ``is_shown``, (n, l), bool, False for padding."""
 
     features: torch.Tensor
-    shown: torch.Tensor
+    is_shown: torch.Tensor
 
     def rows(self, index: torch.Tensor) -> "Slot":
         """The slot of the triples ``index``, shape (m,), cut to the longest content among them."""
-        shown = self.shown[index]
-        length = int(shown.any(dim=0).nonzero().max()) + 1
-        return Slot(self.features[index, :length], shown[:, :length])
+        is_shown = self.is_shown[index]
+        length = int(is_shown.any(dim=0).nonzero().max()) + 1
+        return Slot(self.features[index, :length], is_shown[:, :length])
 
 
 Triple = tuple[Slot | None, Slot | None, Slot | None]
@@ -76,9 +76,9 @@ class MultiModalEncoder(nn.Module):
         self.transformer = nn.TransformerEncoder(layer, n_layers, norm, enable_nested_tensor=False)
         self.to_entity = nn.Linear(width, embed_dim)
 
-    def image(self, tokens: torch.Tensor, shown: torch.Tensor) -> Slot:
+    def image(self, tokens: torch.Tensor, is_shown: torch.Tensor) -> Slot:
         """Image tokens, shape (n, l, image_width), as a slot."""
-        return Slot(self.from_image(tokens), shown)
+        return Slot(self.from_image(tokens), is_shown)
 
     def regions(self, grid: Grid, image: torch.Tensor, boxes: np.ndarray, side: int) -> Slot:
         """Regions, ``boxes`` (n, 4) in shares of the sides of the images ``image`` (n,), rows of ``grid``, as a slot.
@@ -86,13 +86,13 @@ class MultiModalEncoder(nn.Module):
         See `region_tokens`. The class token is shown for whole images only, as it says too much about a region.
         """
         tokens = region_tokens(grid, image, torch.from_numpy(boxes).to(image.device), side)
-        shown = torch.ones(tokens.shape[:2], dtype=torch.bool, device=image.device)
-        shown[:, 0] = torch.from_numpy((boxes == WHOLE).all(axis=1)).to(image.device)
-        return self.image(tokens, shown)
+        is_shown = torch.ones(tokens.shape[:2], dtype=torch.bool, device=image.device)
+        is_shown[:, 0] = torch.from_numpy((boxes == WHOLE).all(axis=1)).to(image.device)
+        return self.image(tokens, is_shown)
 
-    def text(self, tokens: torch.Tensor, shown: torch.Tensor) -> Slot:
+    def text(self, tokens: torch.Tensor, is_shown: torch.Tensor) -> Slot:
         """Text tokens, shape (n, l, text_width), as a slot."""
-        return Slot(self.from_text(tokens), shown)
+        return Slot(self.from_text(tokens), is_shown)
 
     def forward(self, *triples: Triple) -> tuple[torch.Tensor, ...]:
         """Encode one or more kinds of triples at once, each with its own slots masked.
@@ -102,22 +102,22 @@ class MultiModalEncoder(nn.Module):
         tuple of Tensor of shape (n, 3, width)
             For each of ``triples`` the vectors of head, relation and tail.
         """
-        sizes = [next(len(slot.shown) for slot in triple if slot is not None) for triple in triples]
+        sizes = [next(len(slot.is_shown) for slot in triple if slot is not None) for triple in triples]
         columns = zip(*triples, strict=True)  # all heads, all relations, all tails
         slots = [
             join([self._masked(n) if slot is None else slot for n, slot in zip(sizes, column, strict=True)])
             for column in columns
         ]
         x = torch.cat([slot.features + self.slot_type[i] for i, slot in enumerate(slots)], dim=1)  # (n, l, width)
-        shown = torch.cat([slot.shown for slot in slots], dim=1)
-        lengths = torch.tensor([slot.shown.shape[1] for slot in slots], device=x.device)
+        is_shown = torch.cat([slot.is_shown for slot in slots], dim=1)
+        lengths = torch.tensor([slot.is_shown.shape[1] for slot in slots], device=x.device)
         of_slot = torch.arange(3, device=x.device).repeat_interleave(lengths)
         # padding moves to the end and is cut off: which slot is long differs between kinds of triples
-        front = shown.int().argsort(dim=1, descending=True, stable=True)[:, : int(shown.sum(dim=1).max())]
-        x, shown = x.gather(1, front[:, :, None].expand(-1, -1, self.width)), shown.gather(1, front)
+        front = is_shown.int().argsort(dim=1, descending=True, stable=True)[:, : int(is_shown.sum(dim=1).max())]
+        x, is_shown = x.gather(1, front[:, :, None].expand(-1, -1, self.width)), is_shown.gather(1, front)
         with _attention(x.device):
-            x = self.transformer(x, src_key_padding_mask=~shown)
-        member = (F.one_hot(of_slot[front], 3) * shown[:, :, None]).to(x.dtype)  # (n, l, 3)
+            x = self.transformer(x, src_key_padding_mask=~is_shown)
+        member = (F.one_hot(of_slot[front], 3) * is_shown[:, :, None]).to(x.dtype)  # (n, l, 3)
         read = torch.einsum("nls,nlw->nsw", member / member.sum(dim=1, keepdim=True), x)
         return read.split(sizes)
 
@@ -156,11 +156,11 @@ def load_multimodal(folder: Path) -> tuple[MultiModalEncoder, dict[str, Any]]:
 
 def join(slots: list[Slot]) -> Slot:
     """Concatenate slots along the triples, padded to the longest."""
-    length = max(slot.shown.shape[1] for slot in slots)
-    missing = [length - slot.shown.shape[1] for slot in slots]
+    length = max(slot.is_shown.shape[1] for slot in slots)
+    missing = [length - slot.is_shown.shape[1] for slot in slots]
     features = [F.pad(slot.features, (0, 0, 0, more)) for slot, more in zip(slots, missing, strict=True)]
-    shown = [F.pad(slot.shown, (0, more)) for slot, more in zip(slots, missing, strict=True)]
-    return Slot(torch.cat(features), torch.cat(shown))
+    is_shown = [F.pad(slot.is_shown, (0, more)) for slot, more in zip(slots, missing, strict=True)]
+    return Slot(torch.cat(features), torch.cat(is_shown))
 
 
 def _attention(device: torch.device) -> sdpa_kernel:

@@ -113,8 +113,8 @@ class KnownTriples:
     def holds(self, head: np.ndarray, relation: np.ndarray, tail: np.ndarray) -> np.ndarray:
         """Whether each triple (content, relation, content) is known to be true; shapes are broadcast."""
         code = self._codes(head, relation, tail)
-        place = np.minimum(np.searchsorted(self._sorted, code), len(self._sorted) - 1)
-        return self._sorted[place] == code
+        index = np.minimum(np.searchsorted(self._sorted, code), len(self._sorted) - 1)
+        return self._sorted[index] == code
 
     def _shown(self, entity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(len(entity), bool), np.ones(len(entity), bool)
@@ -127,14 +127,16 @@ class KnownTriples:
 
 def _numbers(values: pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Position of each value in ``among``, -1 if it is missing."""
-    place = pc.index_in(values, value_set=among)
-    return place.fill_null(-1).to_numpy().astype(np.int64)
+    index = pc.index_in(values, value_set=among)
+    return index.fill_null(-1).to_numpy().astype(np.int64)
 
 
 def _known(numbers: np.ndarray, where: str, column: str) -> np.ndarray:
     if (numbers < 0).any():
         row = int(np.argmin(numbers))
-        raise InputError("names what the graph's other tables lack", f"{where}, {column}, row {row}", "build it again")
+        raise InputError(
+            "refers to an entry that the graph's other tables lack", f"{where}, {column}, row {row}", "build it again"
+        )
     return numbers
 
 
@@ -154,8 +156,8 @@ def _boxes(entities: pa.Table, pair: np.ndarray, keys: np.ndarray, data: Path, p
     rows = np.flatnonzero(entities["box"].is_valid().to_numpy() & (pair >= 0))
     if len(rows):
         sizes = read_pairs(data, ["key", "width", "height"])
-        place = _numbers(pa.chunked_array([pa.array(keys[pair[rows]].tolist())]), sizes["key"])
-        width, height = (sizes[name].to_numpy()[place] for name in ("width", "height"))
+        row = _numbers(pa.chunked_array([pa.array(keys[pair[rows]].tolist())]), sizes["key"])
+        width, height = (sizes[name].to_numpy()[row] for name in ("width", "height"))
         given = np.stack(entities["box"].take(pa.array(rows)).to_pylist()).astype(float)
         boxes[rows] = boxes_in_view(given, width, height, preprocess_cfg)
     return boxes

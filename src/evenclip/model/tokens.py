@@ -135,11 +135,11 @@ def last_text_tokens(
     n_special = int(has_causal_text(module))
     n_real = text_lengths(module, tokens).to(features.device) - n_special
     k = min(n_kept, int(n_real.max()))
-    place = torch.arange(k, device=features.device)
+    position = torch.arange(k, device=features.device)
     first = n_special + (n_real - k).clamp(min=0)
-    index = (first[:, None] + place).clamp(max=features.shape[1] - 1)
+    index = (first[:, None] + position).clamp(max=features.shape[1] - 1)
     kept = features.gather(1, index[:, :, None].expand(-1, -1, features.shape[2]))
-    return kept, place < n_real.clamp(max=k)[:, None]
+    return kept, position < n_real.clamp(max=k)[:, None]
 
 
 def region_tokens(grid: Grid, image: torch.Tensor, boxes: torch.Tensor, side: int) -> torch.Tensor:

@@ -40,8 +40,8 @@ def text_lengths(module: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Number of each text's tokens up to its last one that is no padding, special ones included, shape (n,)."""
     if has_causal_text(module):
         return tokens.argmax(dim=1) + 1
-    places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
-    return ((tokens != padding_token(module)) * places).amax(dim=1).clamp(min=1)
+    positions = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+    return ((tokens != padding_token(module)) * positions).amax(dim=1).clamp(min=1)
 
 
 def padding_token(module: nn.Module) -> int:

@@ -211,7 +211,7 @@ class KnownTexts:
         digests = self._digest(tokens)
         nearest = torch.searchsorted(self._digests, digests).clamp(max=max(0, len(self._digests) - 1))
         if not len(self._digests) or not torch.equal(self._digests[nearest], digests):
-            raise InputError("a text has no cached features", "features", "this is a fault: report it")
+            raise InputError("a text has no cached features", "features", "this is a bug: please report it")
         return self._features[self._rows[nearest]]
 
     def _digest(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,10 @@ from evenclip.report.words import number
 from evenclip.results import Estimate
 
 # signs, so that colour is not the only cue
-SIGNS = {"supported": "✓", "refuted": "✗", "undecided": "?", "not tested here": "–"}
+SIGNS = {
+    "supported": "✓", "refuted": "✗", "equivalent": "=", "undecided": "?", "not testable here": "–",
+    "not tested here": "–",
+}  # fmt: skip
 WANTED = {
     "lower": "d < -{margin}",
     "higher": "d > {margin}",
@@ -16,7 +19,12 @@ WANTED = {
     "not_higher": "d < {margin}",
     "equivalent": "|d| < {margin}",
 }
-AT_0 = {"lower": "d < 0", "higher": "d > 0", "pareto": "no other run is better in both"}
+AT_0 = {
+    "above_floor": "the mean is above the metric's floor",
+    "lower": "d < 0",
+    "higher": "d > 0",
+    "pareto": "no other run is better in both",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class ClaimRow:
     wanted: str
     verdict: str
     sign: str
+    primary: bool
+    stopping: str
     tests: list[dict[str, str]]
 
     @property
@@ -52,12 +62,20 @@ def verdict_counts(rows: list[ClaimRow]) -> str:
 
 
 def described(entry: dict[str, Any]) -> str:
-    """Result of a test in words: its difference (for a Pareto claim, both) with interval, p and number of seeds."""
+    """Result of a test in words: its difference (for a Pareto claim, both) with interval, p and number of seeds.
+
+    The adjusted p is that of the claim; beside it the interval of this test at the level that the claim has in its
+    family and at this look.
+    """
     tested = [entry, entry["against"]] if entry["against"] else [entry]
     differences = [
         f"d = {words.interval(Estimate(part['estimate'], part['ci_low'], part['ci_high']))}" for part in tested
     ]
-    return f"{' and '.join(differences)}, p {number(entry['p_holm'])}, {entry['n']} seeds"
+    text = f"{' and '.join(differences)}, {entry['n']} seeds, raw p {number(entry['p'])}"
+    if entry["p_adjusted"] is None:
+        return text
+    ends = f"[{entry['adjusted_low']:.3f}, {entry['adjusted_high']:.3f}]"
+    return f"{text}, adjusted p {number(entry['p_adjusted'])}, interval at that level {ends}"
 
 
 def _row(entries: list[dict[str, Any]]) -> ClaimRow:
@@ -65,7 +83,21 @@ def _row(entries: list[dict[str, Any]]) -> ClaimRow:
     wanted = WANTED[first["kind"]].format(margin=number(first["margin"])) if first["margin"] else AT_0[first["kind"]]
     verdict = first["claim_verdict"]
     tests = [_test(entry) for entry in entries]
-    return ClaimRow(first["name"], first["source"], first["statement"], wanted, verdict, SIGNS[verdict], tests)
+    about = first["name"], first["source"], first["statement"], wanted, verdict, SIGNS[verdict]
+    return ClaimRow(*about, first["primary"], _stopping(first["stopping"]), tests)
+
+
+def _stopping(stopping: dict[str, Any] | None) -> str:
+    """Whether more seeds are worth their time, in one sentence."""
+    if stopping is None:
+        return ""
+    looks = f"looked at after {', '.join(map(str, stopping['looks']))} seeds"
+    if stopping["decided_at"] is not None:
+        return f"Decided with {stopping['decided_at']} seeds ({looks})."
+    if stopping["conditional_power"] is None:
+        return f"Undecided with all planned seeds ({looks})."
+    chance = f"{100 * stopping['conditional_power']:.0f} % chance that all planned seeds decide it"
+    return f"{stopping['state'].capitalize()} ({looks}; {chance}, if the truth is what was seen so far)."
 
 
 def _test(entry: dict[str, Any]) -> dict[str, str]:
@@ -74,6 +106,8 @@ def _test(entry: dict[str, Any]) -> dict[str, str]:
     if entry["runs"] is None:
         return line | {"detail": entry["reason"]}
     detail = described(entry)
+    if entry["reason"]:
+        detail += f"; {entry['reason']}"
     if entry["verdict"] == "undecided" and entry["detectable"] is not None:
         border = "the margin" if entry["margin"] else "0"
         detail += f"; a true d {number(entry['detectable'])} from {border} would be decided in 4 of 5 studies"

@@ -32,8 +32,8 @@ def explorer_data(study: StudyResults, x: str, y: str) -> str | None:
     """
     table = study.summary
     of_the_model = ~table["metric"].str.partition("/")[0].isin(NOT_OF_THE_MODEL)
-    shown = (table["group"] == "") & table["mean"].notna() & of_the_model
-    names = list(dict.fromkeys(table["metric"][shown]))
+    is_listed = (table["group"] == "") & table["mean"].notna() & of_the_model
+    names = list(dict.fromkeys(table["metric"][is_listed]))
     if len(names) < 2:
         return None
     seeds = {

@@ -51,7 +51,6 @@ def gather(study: StudyResults) -> dict[str, Any]:
         "results": tables.result_tables(study),
         "intervals": [text for name, text in INTERVALS.items() if (study.summary["interval"] == name).any()],
         "differences": tables.difference_table(study),
-        "untested": bool(study.tests["p"].isna().any()),
         "claims": claims,
         "verdicts": verdict_counts(claims),
         "negatives": along_training.negatives_tables(study),

@@ -56,10 +56,9 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
     keys = labels["key"].take(pa.array(rows)).to_pylist()
     images = _read_images(folder, set(keys))
     caption = dict(zip(captions["key"].to_pylist(), captions["caption"].to_pylist(), strict=True))
-    shown = zip(rows, keys, strict=True)
     return [
         Sample(images[key], caption[key], [words.label(columns[j].column) for j in np.flatnonzero(flags[row])])
-        for row, key in shown
+        for row, key in zip(rows, keys, strict=True)
     ]
 
 

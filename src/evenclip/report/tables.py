@@ -132,9 +132,7 @@ def _result(row: Any) -> str:
 
 
 def _difference(row: Any) -> str:
-    tested = f", p {number(row.p_t_holm)}" if np.isfinite(row.p_t_holm) else ""
-    tested += f", Wilcoxon {number(row.p_holm)}" if np.isfinite(row.p_holm) else ""
-    return words.interval(Estimate(row.effect, row.ci_low, row.ci_high)) + tested
+    return words.interval(Estimate(row.effect, row.ci_low, row.ci_high))
 
 
 def _count_range(values: pd.Series) -> str:

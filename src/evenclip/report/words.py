@@ -28,10 +28,10 @@ def interval(estimate: Estimate) -> str:
     """Format ``0.280 [0.250, 0.310]``; no brackets without an interval, ``undefined`` without a mean."""
     if np.isnan(estimate.mean):
         return UNDEFINED
-    places = 3 if abs(estimate.mean) < 100 else 0
-    low, high = f"{estimate.ci_low:.{places}f}", f"{estimate.ci_high:.{places}f}"
+    decimals = 3 if abs(estimate.mean) < 100 else 0
+    low, high = f"{estimate.ci_low:.{decimals}f}", f"{estimate.ci_high:.{decimals}f}"
     ends = f" [{low}, {high}]" if np.isfinite(estimate.ci_low) else ""
-    return f"{estimate.mean:.{places}f}{ends}"
+    return f"{estimate.mean:.{decimals}f}{ends}"
 
 
 def all_runs(study: StudyResults, metric: str) -> str:

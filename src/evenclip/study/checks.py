@@ -33,20 +33,21 @@ def _check_sets(config: StudyConfig, where: str) -> None:
     evaluation, questions = config.evaluate.sets, config.vqa
     for name in questions:
         if name in evaluation:
-            raise InputError(f"'{name}' names an evaluation set too", f"{where}, vqa", "give it another name")
+            raise InputError(f"'{name}' is also the name of an evaluation set", f"{where}, vqa", "give it another name")
     if "links" in {*evaluation, *questions}:
         raise InputError("'links' is the name of link prediction's results", where, "give the set another name")
-    for name in evaluation:
-        config.evaluate.probe_set(name)
-    if not any(block.tasks for block in evaluation.values()):
-        raise InputError("nothing is measured", f"{where}, evaluate.sets", "give a set tasks, e.g. [{kind: retrieval}]")
+    trained_on = {config.evaluate.probe_set(name) for name in evaluation}
+    for name, block in evaluation.items():
+        if not block.tasks and name not in trained_on:
+            what = "nothing is measured on it, and no linear probe trains on it"
+            raise InputError(what, f"{where}, evaluate.sets.{name}", "give it tasks, e.g. [{kind: retrieval}]")
 
 
 def _check_data(config: StudyConfig, where: str) -> None:
-    known = [f"{name}/{split}" for name, block in config.data.items() for split in block.splits]
+    available = [f"{name}/{split}" for name, block in config.data.items() for split in block.splits]
     for key, data in config.data_uses().items():
-        if data not in known:
-            raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(known)}")
+        if data not in available:
+            raise InputError(f"unknown data '{data}'", f"{where}, {key}", f"one of {', '.join(available)}")
     for name, block in config.data.items():
         if isinstance(block, DerivedDataset) and isinstance(config.data[block.of], DerivedDataset):
             what = f"'{block.of}' is itself made from another data set"
@@ -63,10 +64,10 @@ def _check_label(config: StudyConfig, where: str) -> None:
         what = "attribute_data and attributes belong together"
         raise InputError(what, f"{where}, label.embedding", "give both, or neither")
     if config.scatter > 1 and (options.columns or options.target_columns):
-        what = "the values of annotated columns are those of all pairs, which scattered labelling does not see"
+        what = "annotated columns need all pairs, but scattered labelling reads parts"
         raise InputError(what, f"{where}, label.options.columns", "scatter: 1")
     if block is not None and config.scatter > 1:
-        what = "embeddings are compared over all pairs, which scattered labelling does not see"
+        what = "embeddings need all pairs, but scattered labelling reads parts"
         raise InputError(what, f"{where}, label.embedding", "scatter: 1")
 
 
@@ -98,7 +99,7 @@ def _check_runs(config: StudyConfig, runs: Mapping[str, Run], where: str) -> Non
     if config.links and config.graph is None:
         raise InputError("no graph to predict links of", f"{where}, links", "add a block `graph`")
     if config.links and not any(run.learns_links() for run in runs.values()):
-        raise InputError("no run learns links", f"{where}, links", "give one train.knowledge, or take `links` out")
+        raise InputError("no run can predict links", f"{where}, links", "give one train.knowledge, or take `links` out")
 
 
 def _check_features(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:
@@ -139,4 +140,4 @@ def _check_model(model: str, where: str) -> None:
     except (ValueError, RecursionError):
         configuration = None
     if not isinstance(configuration, dict) or not set(configuration.get("model_cfg", configuration)) >= MODEL_KEYS:
-        raise InputError(f"'{model}' is no model configuration", where, hint)
+        raise InputError(f"'{model}' is not a model configuration", where, hint)

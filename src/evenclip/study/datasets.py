@@ -23,9 +23,10 @@ DataName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/[A-Za-z0-
 
 
 def unique(values: list) -> list:
-    """The same values; `ValueError` if one is there twice."""
+    """The same values; `ValueError` if one occurs twice."""
     if twice := [value for i, value in enumerate(values) if value in values[:i]]:
-        raise ValueError(f"{twice[0]} is there twice")
+        name = twice[0].to_argument() if hasattr(twice[0], "to_argument") else twice[0]  # a task
+        raise ValueError(f"{name} occurs twice")
     return values
 
 

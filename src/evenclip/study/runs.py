@@ -58,18 +58,22 @@ def read_runs(config: StudyConfig) -> dict[str, Run]:
         reader = csv.DictReader(lines, delimiter="\t", strict=True)
         rows, columns = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
-        raise InputError(f"not a table with tabs ({error})", path, "one cell per column, separated by tabs") from None
+        raise InputError(
+            f"not a tab-separated table ({error})", path, "one cell per column, separated by tabs"
+        ) from None
     for number, row in enumerate(rows, start=1):
         if any("\n" in cell for cell in row.values() if isinstance(cell, str)):
             hint = "close it, or leave it out"
-            raise InputError("a quotation mark takes in the rows below it", f"{path}, row {number}", hint)
+            raise InputError(
+                "a quotation mark that is never closed swallows the rows below it", f"{path}, row {number}", hint
+            )
     for required in ("run", "strategy"):
         if required not in columns:
             raise InputError(f"column '{required}' is missing", path, COLUMNS)
     if unknown := [column for column in columns if not re.fullmatch(r"run|strategy|train\.[^.].*", column)]:
         raise InputError(f"unknown column '{unknown[0][:80]}'", path, COLUMNS)
     if twice := [column for i, column in enumerate(columns) if column in columns[:i]]:
-        raise InputError(f"the column '{twice[0]}' is there twice", path, "one column for each option")
+        raise InputError(f"the column '{twice[0]}' occurs twice", path, "one column for each option")
     runs = [_read_run(row, f"{path}, row {number}", config) for number, row in enumerate(rows, start=1)]
     by_name = {run.name: run for run in runs}
     if not runs or len(by_name) < len(runs):

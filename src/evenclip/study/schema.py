@@ -122,7 +122,7 @@ class EvaluateBlock(Options):
     """Evaluation sets, and how intervals are computed."""
 
     sets: Annotated[dict[Name, EvaluationSet], Field(min_length=1)]
-    """Evaluation sets by the name that stands in the metrics, e.g. world_people."""
+    """Evaluation sets by their name in the metrics, e.g. world_people."""
     prompts: FilePath = "config/prompts"
     """Folder of the prompt files `<name>.yaml` that tasks name."""
     options: EvaluateOptions = EvaluateOptions()
@@ -247,7 +247,7 @@ class StudyConfig(Options):
     summarize: SummarizeOptions = SummarizeOptions()
     """Statistics over seeds, and claims."""
     vqa: dict[Name, VqaBlock] = {}
-    """Visual question answering, by the name that stands in the metrics; no evaluation set may have that name."""
+    """Visual question answering, by its name in the metrics; no evaluation set may have that name."""
     links: LinkOptions | None = None
     """Link prediction in the graph, by the runs with a multi-modal encoder; null = none."""
     track: TrackOptions = TrackOptions()
@@ -267,6 +267,11 @@ class StudyConfig(Options):
     def claims(self) -> list[str]:
         """The file of claims, if there is one."""
         return [self.summarize.claims] if self.summarize.claims else []
+
+    @property
+    def null_seeds(self) -> list[str]:
+        """The seeds.csv of a null study, if there is one."""
+        return [self.summarize.null_seeds] if self.summarize.null_seeds else []
 
     @property
     def featured_data(self) -> list[str]:

@@ -41,6 +41,7 @@ class Study:
         config = self.config
         names = {"--run": self.runs, "--seed": config.seeds, "--set": [*config.evaluate.sets, *config.vqa]}
         names |= {"--claims": config.claims, "--linking": self.linking_runs()}
+        names |= {"--look": config.summarize.looks, "--null-seeds": config.null_seeds}
         return [argument for flag, values in names.items() for argument in repeated(flag, values)]
 
 
@@ -52,6 +53,11 @@ def load_study(path: str | os.PathLike) -> Study:
     return Study.from_mapping(values, str(path))
 
 
-def gpus(device: str) -> int:
-    """GPUs that a job on ``device`` takes: 0 on a CPU, or where `auto` finds no NVIDIA device."""
-    return 0 if device == "cpu" or (device == "auto" and not Path("/dev/nvidia0").exists()) else 1
+def gpus(device: str, elsewhere: bool = False) -> int:
+    """GPUs that a job on ``device`` takes: 0 on a CPU, or where `auto` finds no NVIDIA device.
+
+    What this machine has says nothing of a job that runs ``elsewhere``, on a cluster: there `auto` takes one.
+    """
+    if device == "auto":
+        return int(elsewhere or Path("/dev/nvidia0").exists())
+    return int(device != "cpu")

@@ -14,6 +14,7 @@ from evenclip.errors import InputError
 from evenclip.options import Options, read_yaml
 
 STAGES = ("balance", "train", "label")
+MOST_PRIMARY = 12
 
 
 def _check_role(role: dict[str, object]) -> dict[str, object]:
@@ -40,8 +41,9 @@ class Claim(Options):
     """Publication that makes the claim."""
     statement: Text
     """The claim in one sentence."""
-    kind: Literal["lower", "higher", "not_lower", "not_higher", "equivalent", "pareto"]
-    """`lower`: d < -margin; `higher`: d > margin; `not_lower`: d > -margin; `not_higher`: d < margin; `equivalent`:
+    kind: Literal["lower", "higher", "not_lower", "not_higher", "equivalent", "pareto", "above_floor"]
+    """`above_floor`: the run's mean is more than margin above the metric's floor;
+    `lower`: d < -margin; `higher`: d > margin; `not_lower`: d > -margin; `not_higher`: d < margin; `equivalent`:
     abs(d) < margin; `pareto`: no other run is better in both `metric` (lower is better) and `against` (higher is)."""
     metric: Pattern
     """Metric, with `*` for any evaluation set, e.g. bias/*/rb; each matching metric is tested separately."""
@@ -50,23 +52,39 @@ class Claim(Options):
     people: bool | None = None
     """Restrict to metrics about people (true) or not about people (false), as set by the evaluation's task; null = all.
     For `pareto` this applies to `against`."""
-    run: Role
+    not_tested_because: Text | None = None
+    """Why no study of this project can test the claim; it is then listed with this reason."""
+    run: Role = {}
     """Run that the claim is about, by its options."""
     reference: Role | None = None
     """Run to compare with. Both runs must agree in every option that the claim does not name."""
     margin: Annotated[float, Field(ge=0)] = 0.0
     """Smallest relevant difference, in the metric's unit."""
+    equivalence: Annotated[float, Field(gt=0)] | None = None
+    """For `lower` and `higher`: differences smaller than this do not matter. If d is shown to be (two one-sided tests),
+    the verdict is `equivalent`."""
+    gate: Annotated[float, Field(ge=0)] = 0.05
+    """Least distance of the reference's mean from the metric's floor (null study, else chance) and from its ceiling."""
+    primary: bool = False
+    """Whether the claim is one of the few that the studies are made for: these are adjusted among themselves (Holm at
+    0.05). All others are exploratory (Benjamini-Hochberg)."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.not_tested_because:
+            return self
+        if not self.run:
+            raise ValueError("give a `run`, or say `not_tested_because`")
         if (self.kind == "pareto") != (self.against is not None):
             raise ValueError("kind pareto needs `against`; other kinds do not take it")
-        if (self.kind == "pareto") != (self.reference is None):
-            raise ValueError("give a `reference`, except for pareto, which compares with all runs")
+        if (self.kind in ("pareto", "above_floor")) != (self.reference is None):
+            raise ValueError("give a `reference`, except for pareto, which compares with all runs, and above_floor")
         if self.kind in ("not_lower", "not_higher", "equivalent") and self.margin == 0:
             raise ValueError(f"{self.kind} needs a `margin` above 0: no data can show a difference of exactly 0")
         if self.kind == "pareto" and self.margin:
             raise ValueError("pareto takes no margin")
+        if self.equivalence and (self.kind not in ("lower", "higher") or self.margin):
+            raise ValueError("`equivalence` is for kinds lower and higher without a margin")
         return self
 
 
@@ -87,4 +105,6 @@ def read_claims(path: Path) -> list[Claim]:
     duplicates = [name for name in ids if ids.count(name) > 1]
     if duplicates:
         raise InputError(f"two claims have the id '{duplicates[0]}'", str(path), "give each claim its own id")
+    if (primaries := sum(claim.primary for claim in claims)) > MOST_PRIMARY:
+        raise InputError(f"{primaries} claims are primary", str(path), f"mark at most {MOST_PRIMARY}")
     return claims

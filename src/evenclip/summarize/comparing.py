@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Hashable
 from typing import Any, TypeVar
 
-from evenclip.summarize.inference import LEVEL, RunsBySeeds, holm
+from evenclip.summarize.inference import LEVEL, RunsBySeeds
+from evenclip.summarize.multiplicity import holm
 
 TESTS_COLUMNS = (
     "metric", "run_a", "run_b", "statistic", "p", "p_holm", "effect", "ci_low", "ci_high", "df", "p_t", "p_t_holm",
@@ -35,7 +36,7 @@ def runs_by_seeds(values: dict[str, list[dict[Metric, float]]]) -> dict[Metric, 
 def compare_runs(by_metric: dict[str, RunsBySeeds]) -> list[dict[str, Any]]:
     """Compare every pair of runs in every metric that both have; one dictionary with `TESTS_COLUMNS` each.
 
-    effect = mean over seeds of run_b - run_a. ci_low, ci_high, df and p_t (two-sided): moderated t
+    effect = mean over seeds of run_b - run_a. ci_low, ci_high, df and p_t (two-sided): Student's t
     (`RunsBySeeds.difference`). statistic and p: Wilcoxon's signed-rank test, two-sided, None below 6 seeds.
     p_holm, p_t_holm: adjusted over the pairs of runs within one metric, not over metrics. hedges_g and rank_biserial:
     effect sizes. detectable: smallest true difference that these seeds would show with 80 % power at Holm's strictest

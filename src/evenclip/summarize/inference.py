@@ -1,11 +1,13 @@
 """Statistical inference for runs trained with the same few seeds; each metric is a complete table of runs by seeds.
 
-A few seeds per run say little about the variance, so each variance is moderated by the other variances of the metric
-(empirical Bayes). Runs may differ in variance; values are assumed to be roughly normal. Trainings with equal seeds
-share initialisation and data order, so differences between runs are paired by seed.
+A few seeds per run say little about the variance, so below `OWN_VARIANCE` seeds each variance is moderated by the other
+variances of the metric (empirical Bayes). From there on each is judged by its own alone: moderated tests of a pair that
+is noisier than the others reject too often in the tail, where tests adjusted for many claims are made. Runs may differ
+in variance; values are assumed to be roughly normal. Trainings with equal seeds share initialisation and data order, so
+differences between runs are paired by seed.
 
 References: Smyth 2004 (moderated t); Satterthwaite 1946 (degrees of freedom of a sum of mean squares); Hedges 1981 (g);
-Schuirmann 1987 (TOST); Kerby 2014 (rank-biserial correlation); Holm 1979.
+Schuirmann 1987 (TOST); Kerby 2014 (rank-biserial correlation).
 """
 
 import math
@@ -62,6 +64,7 @@ class Prior:
 
 
 LEVEL = 0.05
+OWN_VARIANCE = 8  # seeds from which on a variance needs no others beside it; also the fewest for a verdict
 POWER = 0.8
 QUANTILES = (np.arange(10_000) + 0.5) / 10_000
 DIGITS = 12  # rounding, since equal values may differ in their last bits
@@ -87,16 +90,35 @@ class Contrast:
         """Two-sided interval of coverage 1 - ``level``; (None, None) if not `testable`."""
         if not self.testable:
             return None, None
-        half = float(stats.t.ppf(1 - level / 2, self.df)) * self.se
+        half = self._t(level) * self.se
         return self.estimate - half, self.estimate + half
+
+    def interval_within(self, low: float, high: float) -> tuple[float, float] | tuple[None, None]:
+        """Two-sided 95 % interval of a mean of values in [low, high], which does not leave this range.
+
+        It is symmetrical on the scale of logits (delta method); a mean at an end of the range has its ordinary
+        interval, cut there.
+        """
+        if not self.testable:
+            return None, None
+        share = (self.estimate - low) / (high - low)
+        if not 0 < share < 1:
+            ends = self.interval()
+            return max(ends[0], low), min(ends[1], high)
+        half = self._t(LEVEL) * self.se / (high - low) / (share * (1 - share))
+        ends = special.expit(special.logit(share) + np.array([-half, half]))
+        return tuple((low + (high - low) * ends).tolist())
+
+    def _t(self, level: float) -> float:
+        return -float(special.stdtrit(self.df, level / 2))
 
     def p_above(self, threshold: float) -> float:
         """One-sided p against the hypothesis that the true value is at most ``threshold``."""
-        return float(stats.t.sf((self.estimate - threshold) / self.se, self.df))
+        return float(special.stdtr(self.df, (threshold - self.estimate) / self.se))
 
     def p_below(self, threshold: float) -> float:
         """One-sided p against the hypothesis that the true value is at least ``threshold``."""
-        return float(stats.t.cdf((self.estimate - threshold) / self.se, self.df))
+        return float(special.stdtr(self.df, (self.estimate - threshold) / self.se))
 
     def p_within(self, margin: float) -> float:
         """Two one-sided tests (TOST): p against the hypothesis that the true value is at least ``margin`` from 0."""
@@ -105,7 +127,7 @@ class Contrast:
     def p_outside(self, margin: float) -> float:
         """p against the hypothesis that the true value is within ``margin`` of 0; the t test where ``margin`` is 0."""
         distance = abs(self.estimate)
-        tails = stats.t.sf([(distance - margin) / self.se, (distance + margin) / self.se], self.df)
+        tails = special.stdtr(self.df, np.array([margin - distance, -margin - distance]) / self.se)
         return min(1.0, float(tails.sum()))
 
     def detectable(self, level: float = LEVEL) -> float | None:
@@ -146,6 +168,10 @@ class RunsBySeeds:
         self.runs = tuple(values)
         self.values = np.array([values[run] for run in self.runs], dtype=float)  # (n_runs, n_seeds)
         self.n_runs, self.n_seeds = self.values.shape
+
+    def first(self, n_seeds: int) -> "RunsBySeeds":
+        """The same runs with their first ``n_seeds`` seeds alone."""
+        return RunsBySeeds(dict(zip(self.runs, self.values[:, :n_seeds].tolist(), strict=True)))
 
     @cached_property
     def _mean_squares(self) -> tuple[float, float]:
@@ -192,28 +218,38 @@ class RunsBySeeds:
         return Prior.fit(pairs.var(axis=1, ddof=1), self.n_seeds - 1)
 
     def mean(self, run: str) -> Contrast:
-        """Mean of a run over its seeds, with its variance moderated by those of the other runs.
+        """Mean of a run over its seeds; with few seeds its variance is moderated by those of the other runs.
 
-        The degrees of freedom are those of the prior plus those of the run, at most `df`, since the variances of runs
-        are not independent if a seed shifts them alike.
+        The degrees of freedom then are those of the prior plus those of the run, at most `df`, since the variances of
+        runs are not independent if a seed shifts them alike.
         """
         values = self.values[self.runs.index(run)]
+        if self.n_seeds >= OWN_VARIANCE:
+            return self._by_own_variance(values)
         if not math.isfinite(self.variance):
             return Contrast(float(values.mean()), math.nan, math.nan)
-        return self._moderated(values, self._prior_of_means, self.df)
+        return self._contrast(values, self._prior_of_means, self.df)
 
     def difference(self, run: str, reference: str) -> Contrast:
-        """Mean over seeds of run - reference, paired by seed, with the variance moderated by those of all pairs.
+        """Mean over seeds of run - reference, paired by seed: the paired t test from `OWN_VARIANCE` seeds on.
 
-        With two runs this is the paired t test. The degrees of freedom are those of the prior plus those of the pair,
-        at most (n_runs - 1)(n_seeds - 1), since pairs that share a run are not independent.
+        With fewer seeds the variance is moderated by those of all pairs. The degrees of freedom are then those of the
+        prior plus those of the pair, at most (n_runs - 1)(n_seeds - 1), since pairs that share a run are not
+        independent.
         """
         paired = self._paired(run, reference)
         if self.n_seeds == 1:
             return Contrast(float(paired.mean()), math.nan, math.nan)
-        return self._moderated(paired, self._prior_of_differences, (self.n_runs - 1) * (self.n_seeds - 1))
+        if self.n_seeds >= OWN_VARIANCE:
+            return self._by_own_variance(paired)
+        return self._contrast(paired, self._prior_of_differences, (self.n_runs - 1) * (self.n_seeds - 1))
 
-    def _moderated(self, values: np.ndarray, prior: Prior, most_df: float) -> Contrast:
+    def _by_own_variance(self, values: np.ndarray) -> Contrast:
+        variance = float(values.var(ddof=1))
+        se = math.sqrt(variance / self.n_seeds) if variance > NO_SPREAD else math.nan
+        return Contrast(float(values.mean()), se, self.n_seeds - 1)
+
+    def _contrast(self, values: np.ndarray, prior: Prior, most_df: float) -> Contrast:
         own = self.n_seeds - 1
         variance = prior.moderate(float(values.var(ddof=1)), own)
         return Contrast(float(values.mean()), math.sqrt(variance / self.n_seeds), min(prior.df + own, most_df))
@@ -246,11 +282,3 @@ class RunsBySeeds:
         """run - reference by seed, rounded so that equal differences tie in rank."""
         difference = self.values[self.runs.index(run)] - self.values[self.runs.index(reference)]
         return np.round(difference, DIGITS) + 0.0  # + 0.0 turns -0.0 into 0.0
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p values by Holm's step-down method, in the given order."""
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(p), 0, -1) * np.asarray(p)[order]))
-    return adjusted.tolist()

@@ -1,6 +1,16 @@
 """Options of the summarize stage."""
 
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
 from evenclip.options import Options
+
+
+def _rising(looks: list[int]) -> list[int]:
+    if looks != sorted(set(looks)):
+        raise ValueError("looks are numbers of seeds that rise")
+    return looks
 
 
 class SummarizeOptions(Options):
@@ -8,3 +18,10 @@ class SummarizeOptions(Options):
 
     claims: str | None = "config/claims.yaml"
     """File of claims to test on the study's results; null = none."""
+    looks: Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=1), AfterValidator(_rising)] = [8, 16, 24]
+    """Numbers of seeds after which claims are judged. They share the error rate (O'Brien-Fleming type, little at
+    first), so that a study can stop at each; the last is the most that verdicts are made of. [8]: one look, for a study
+    that is not to grow."""
+    null_seeds: str | None = None
+    """seeds.csv of a null study: the same runs on data without bias. The means of its first run are the floors of the
+    bias metrics; null = what a model that guesses scores."""

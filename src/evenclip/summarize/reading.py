@@ -1,5 +1,6 @@
 """Readers of earlier stages' outputs in `results/<study>/`, for the named runs and seeds only."""
 
+import csv
 import itertools
 import math
 import statistics
@@ -72,6 +73,22 @@ def _check_model(manifest: dict[str, Any], trained: str | None, path: Path) -> N
     if None not in (measured, trained) and measured != trained:
         what = "it measures another model than the one that was trained for this run and seed"
         raise InputError(what, str(path), "evaluate this run again")
+
+
+def read_null_seeds(path: Path) -> dict[str, float]:
+    """Mean over seeds of each metric of the first run in a study's seeds.csv."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        first = rows[0]["run"]
+        values: dict[str, list[float]] = {}
+        for row in rows:
+            if row["run"] == first and not row["group"] and row["value"]:
+                values.setdefault(row["metric"], []).append(float(row["value"]))
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else "not a seeds.csv"
+        raise InputError(what, str(path), "name the seeds.csv of a study without bias in the data") from None
+    return {metric: statistics.mean(of_metric) for metric, of_metric in values.items()}
 
 
 def read_training(results: Path, run: str, seeds: list[int]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from evenclip.summarize.claims import Claim
 
 # the other balance options (tolerances, retention, cap) belong to a strategy and may differ with it
-COMPARED_OF_BALANCE = ("balance.strategy", "balance.proxies")
+COMPARED_OF_BALANCE = ("balance.strategy", "balance.proxies", "balance.preserve")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,29 +7,33 @@ Reads, for the named runs and seeds only, `results/<study>/evaluate/<run>/seed<k
 
 import csv
 import json
+import math
 import statistics
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from evenclip.digests import sha256_file
 from evenclip.errors import InputError
+from evenclip.metrics import known_metrics
 from evenclip.provenance import atomic_file, only_writer, write_json
 from evenclip.stage_outputs import study_fingerprint
 from evenclip.summarize.claims import read_claims
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds
-from evenclip.summarize.inference import RunsBySeeds
+from evenclip.summarize.evidence import Scale
+from evenclip.summarize.inference import OWN_VARIANCE, RunsBySeeds
 from evenclip.summarize.reading import (
     LINKS,
     Measured,
     read_balancing,
     read_measured,
+    read_null_seeds,
     read_report,
     read_sets,
     read_training,
 )
 from evenclip.summarize.roles import RunFacts
-from evenclip.summarize.verdicts import judge
+from evenclip.summarize.verdicts import PLANNED_LOOKS, judge
 from evenclip.tables import MetricRow
 
 SUMMARY_COLUMNS = (
@@ -41,15 +45,16 @@ SEEDS_COLUMNS = ("run", "seed", "metric", "group", "value", "chance", "n")
 
 def summarize_study(
     results: Path, runs: list[str], seeds: list[int], sets: list[str] | None = None, claims: Path | None = None,
-    linking: Collection[str] = (),
+    linking: Collection[str] = (), looks: Sequence[int] = PLANNED_LOOKS, null_seeds: Path | None = None,
 ) -> None:  # fmt: skip
     """Write summary.csv, seeds.csv, tests.csv, claims.json, study.json and metrics.json of one study.
 
-    summary.csv has mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``:
-    `moderated` = Student's t over seeds, with the run's variance moderated by those of the other runs
-    (`RunsBySeeds.mean`, degrees of freedom in ``df``); `t` = the same if only one run has the metric; `bootstrap` =
-    over examples, for a single seed; empty = no interval. ``mean`` is empty if a group is too small ("insufficient") in
-    any seed. The rows data/rb, data/ab_max and data/kept_min of a run are the bias of the data under its strategy's
+    summary.csv has mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `t` =
+    Student's t over seeds (degrees of freedom in ``df``); `moderated` = the same where the seeds are few and the run's
+    variance is moderated by those of the other runs (`RunsBySeeds.mean`); `bootstrap` = over examples, for a single
+    seed; empty = no interval. Intervals of metrics with a range stay in it (`Contrast.interval_within`). ``mean`` is
+    empty if a group is too small ("insufficient") in any seed. The rows data/rb, data/ab_max and data/kept_min of a run
+    are the bias of the data under its strategy's
     weights, and what the least kept label keeps of its share.
     train/loss, and train/realised_rb and train/realised_ab (the bias of the pairs shown, if logged) are the last logged
     values; train/samples_per_second is the median.
@@ -75,6 +80,10 @@ def summarize_study(
         File of claims; without one claims.json is an empty list.
     linking : collection of str
         Runs with link prediction (the set `links`), which needs a multi-modal encoder.
+    looks : sequence of int
+        Numbers of seeds after which claims are judged.
+    null_seeds : Path, optional
+        seeds.csv of a null study, for the floors of bias metrics.
 
     Raises
     ------
@@ -97,7 +106,8 @@ def summarize_study(
     summary = _summary(results.resolve().name, measured, trained, reports)
     compared = runs_by_seeds({run: [_overall(of_seed) for of_seed in measured[run]] for run in runs})
     people = {metric for of_run in measured.values() for (metric, _), row in of_run[0].items() if row.people}
-    judged = judge(claim_list, _facts(results, trained), compared, people) if claim_list else []
+    scales = _scales(measured[runs[0]], read_null_seeds(null_seeds) if null_seeds else {})
+    judged = judge(claim_list, _facts(results, trained), compared, people, scales, looks) if claim_list else []
     with only_writer(results / "study.json"):
         _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
         _write_csv(results / "seeds.csv", SEEDS_COLUMNS, _seed_rows(measured, seeds))
@@ -203,7 +213,7 @@ def _over_seeds(
         yield {
             "metric": metric,
             "group": group,
-            **(_mean(run, table, rows[0]) if table and run in table.runs else {}),
+            **(_mean(run, table, rows[0], metric) if table and run in table.runs else {}),
             "n_seeds": len(rows),
             "n": min(row.n for row in rows),
             "random": _mean_chance(rows),
@@ -229,14 +239,30 @@ def _seed_rows(measured: dict[str, list[Measured]], seeds: list[int]) -> list[di
     ]
 
 
+def _scales(baseline: list[Measured], null: dict[str, float]) -> dict[str, Scale]:
+    """Floor and ceiling of each metric over all examples."""
+    scales = {}
+    for metric, group in dict.fromkeys(cell for of_seed in baseline for cell in of_seed):
+        if group:
+            continue
+        chance = _mean_chance([of_seed[metric, ""] for of_seed in baseline if (metric, "") in of_seed])
+        definition = known_metrics().of(metric)
+        ceiling = math.nan if definition is None or definition.high is None else definition.high
+        if metric.startswith("bias/") and metric in null:
+            scales[metric] = Scale(null[metric], "the null study's", ceiling)
+        else:
+            scales[metric] = Scale(math.nan if chance is None else chance, "chance", ceiling)
+    return scales
+
+
 def _mean_chance(rows: list[MetricRow]) -> float | None:
     """Chance level averaged over seeds, since some metrics draw different questions for each seed."""
     chance = [row.random for row in rows if row.random is not None]
     return statistics.mean(chance) if chance else None
 
 
-def _mean(run: str, table: RunsBySeeds, first: MetricRow) -> dict[str, Any]:
-    """Mean, sd and interval of one metric; ``first`` is the row of the first seed."""
+def _mean(run: str, table: RunsBySeeds, first: MetricRow, metric: str) -> dict[str, Any]:
+    """Mean, sd and interval of one ``metric``; ``first`` is the row of the first seed."""
     mean = table.mean(run)
     if table.n_seeds == 1:
         ends = {"ci_low": first.ci_low, "ci_high": first.ci_high, "interval": "bootstrap"}
@@ -244,8 +270,10 @@ def _mean(run: str, table: RunsBySeeds, first: MetricRow) -> dict[str, Any]:
     columns = {"mean": mean.estimate, "sd": statistics.stdev(table.values[table.runs.index(run)].tolist())}
     if not mean.testable:
         return columns
-    low, high = mean.interval()
-    interval = "moderated" if table.n_runs > 1 else "t"
+    definition = known_metrics().of(metric)
+    bounded = definition is not None and definition.low is not None
+    low, high = mean.interval_within(definition.low, definition.high) if bounded else mean.interval()
+    interval = "moderated" if table.n_runs > 1 and table.n_seeds < OWN_VARIANCE else "t"
     return columns | {"ci_low": low, "ci_high": high, "interval": interval, "df": mean.df}
 
 

@@ -1,183 +1,184 @@
-"""Verdict of a study on each claim: supported, refuted, undecided, or not tested here, with the reason.
+"""Verdict of a study on each claim, with its place in the family of all claims and in the sequence of looks.
 
-A claim says that a difference lies in a region bounded by its margin. Two one-sided p values are computed: one for the
-claim (rejecting all values outside the region) and one against it (rejecting all values inside). p is twice the smaller
-one, so both verdicts together err in at most 5 % of studies. Holm's adjustment is over all tests of the study's claims.
-A claim that cannot be tested is listed with the reason.
+Every metric that matches a claim's pattern is a separate test. The claim is supported if all tests support it, refuted
+if any test refutes it, equivalent if all find a difference too small to matter, and otherwise undecided. Its p is
+therefore twice the smallest of: the largest p for it, the smallest p against it times the number of tests, and the
+largest p of equivalence. Primary claims are adjusted by Holm's method, the others by that of Benjamini and Hochberg.
 
-Each metric that matches a claim's pattern is a separate test. The claim is refuted if any test refutes it, supported if
-all tests support it, and otherwise undecided.
+No verdict falls below 8 seeds. A claim whose baseline is at its floor or ceiling is not testable here.
 """
 
-import fnmatch
-import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from evenclip.summarize.claims import Claim
-from evenclip.summarize.inference import LEVEL, Contrast, RunsBySeeds, holm
-from evenclip.summarize.roles import RunFacts, find_pair, find_run
+from evenclip.summarize.evidence import Evidence, Looks, Scale, tests_of
+from evenclip.summarize.inference import LEVEL, OWN_VARIANCE, Contrast, RunsBySeeds
+from evenclip.summarize.multiplicity import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
+from evenclip.summarize.roles import RunFacts
+from evenclip.summarize.sequential import boundaries, conditional_power, nominal_level
 
-NOT_TESTED = "not tested here"
+NOT_TESTED, NOT_TESTABLE, UNDECIDED = "not tested here", "not testable here", "undecided"
+PLANNED_LOOKS = (8, 16, 24)
+FUTILE = 0.1
+"""Conditional power below which more seeds are not worth their time."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Result of one test of a claim.
+class Judged:
+    """A claim with the tests that it has in a study, and reasons where it has none."""
 
-    ``reference`` is the run compared with; for `pareto` it is the deciding rival, with the difference in both metrics.
-    """
+    claim: Claim
+    results: Sequence[Evidence | str]
 
-    metric: str
-    run: str
-    reference: str
-    difference: Contrast
-    p_for: float
-    p_against: float
-    n_seeds: int
-    against: str | None = None
-    difference_against: Contrast | None = None
+    @cached_property
+    def tests(self) -> list[Evidence]:
+        """Tests of enough seeds."""
+        return [tested for tested in self.results if isinstance(tested, Evidence) and tested.sequential]
 
     @property
-    def p(self) -> float:
-        """Two-sided p value at the border of the claim's region."""
-        return min(1.0, 2 * min(self.p_for, self.p_against))
+    def counts(self) -> bool:
+        """Whether the claim counts in its family: it has a test, or only its baseline's level forbids one."""
+        gated = any(isinstance(result, str) and NOT_TESTABLE in result for result in self.results)
+        return bool(self.tests) or gated
 
-    @property
-    def leaning(self) -> str:
-        """Verdict if p is small enough."""
-        return "supported" if self.p_for < self.p_against else "refuted"
+    def p(self, look: int = -1) -> float:
+        """Two-sided p of the claim over all looks up to ``look``; 1 without a test."""
+        if not self.tests or abs(look) > min(len(tested.sequential) for tested in self.tests):
+            return 1.0
+        combined = [
+            _combined(verdict, [tested.sequential[look][verdict] for tested in self.tests])
+            for verdict in self.tests[0].p
+        ]
+        return min(1.0, 2 * min(combined))
+
+    def verdict_of(self, tested: Evidence, level: float) -> str:
+        """Verdict of a test at the claim's ``level``."""
+        times = {"supported": 1, "refuted": len(self.tests), "equivalent": 1}
+        p = {verdict: 2 * times[verdict] * value for verdict, value in tested.sequential[-1].items()}
+        best = min(p, key=p.get)
+        return best if p[best] <= level else UNDECIDED
 
 
 def judge(
-    claims: list[Claim], runs: list[RunFacts], by_metric: dict[str, RunsBySeeds], people: Collection[str] = ()
-) -> list[dict[str, Any]]:
-    """Test all claims; one entry of claims.json per test, or per claim that cannot be tested, in the order of claims.
+    claims: list[Claim], runs: list[RunFacts], by_metric: Mapping[str, RunsBySeeds], people: Collection[str] = (),
+    scales: Mapping[str, Scale] = {}, looks: Sequence[int] = PLANNED_LOOKS,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Test all claims; one entry of claims.json per test, or per reason why there is none, in the order of claims.
 
     Parameters
     ----------
     claims : list of Claim
     runs : list of RunFacts
         The study's runs, the baseline first.
-    by_metric : dict
-        Values by metric, run and seed.
+    by_metric : mapping
+        Values by metric, run and seed; seeds in the order in which they were added.
     people : collection of str
         Metrics about people.
+    scales : mapping of str to Scale
+        Floor and ceiling of each metric.
+    looks : sequence of int
+        Planned looks, as numbers of seeds.
     """
-    results = [(claim, tested) for claim in claims for tested in _test(claim, runs, by_metric, people)]
-    evidence = [tested for _, tested in results if isinstance(tested, Evidence)]
-    adjusted = iter(holm([tested.p for tested in evidence]))
-    entries = [
-        _entry(claim)
-        | (_tested(tested, next(adjusted), len(evidence)) if isinstance(tested, Evidence) else {"reason": tested})
-        for claim, tested in results
-    ]
-    verdicts: dict[str, set[str]] = {}
-    for entry in entries:
-        verdicts.setdefault(entry["id"], set()).add(entry["verdict"])
-    return [entry | {"claim_verdict": _combined_verdict(verdicts[entry["id"]])} for entry in entries]
+    plan = Looks(tuple(looks))
+    judged = [Judged(claim, list(tests_of(claim, runs, by_metric, people, scales, plan))) for claim in claims]
+    places = _places_in_family(judged)
+    entries = []
+    for one in judged:
+        rows = [_entry(one, result, plan, *places.get(one.claim.id, (None, None))) for result in one.results]
+        verdict = combined_verdict({row["verdict"] for row in rows})
+        stopping = _stopping(one, verdict, plan, places[one.claim.id][1]) if one.tests else None
+        entries += [row | {"claim_verdict": verdict, "stopping": stopping} for row in rows]
+    return entries
 
 
-def _combined_verdict(verdicts: set[str]) -> str:
+def combined_verdict(verdicts: set[str]) -> str:
     """Verdict on a claim from those of its tests; metrics that were not tested do not count."""
-    tested = verdicts - {NOT_TESTED}
+    tested = verdicts - {NOT_TESTED, NOT_TESTABLE}
     if not tested:
-        return NOT_TESTED
-    return "refuted" if "refuted" in tested else "undecided" if "undecided" in tested else "supported"
+        return NOT_TESTABLE if NOT_TESTABLE in verdicts else NOT_TESTED
+    if "refuted" in tested:
+        return "refuted"
+    return tested.pop() if len(tested) == 1 else UNDECIDED
 
 
-def _test(
-    claim: Claim, runs: list[RunFacts], by_metric: dict[str, RunsBySeeds], people: Collection[str]
-) -> Iterator[Evidence | str]:
-    """Yield the tests of a claim, or the reason why there are none."""
-    chosen = find_run(claim.run, runs) if claim.kind == "pareto" else find_pair(claim, runs)
-    if isinstance(chosen, str):
-        yield chosen
-        return
-    names = [chosen.name] if claim.kind == "pareto" else [run.name for run in chosen]
-    shared = [name for name, table in by_metric.items() if set(names) <= set(table.runs)]
-    metrics, against = (_fitting(claim, pattern, shared, people) for pattern in (claim.metric, claim.against))
-    missing = claim.metric if not metrics else claim.against if claim.against and not against else None
-    if missing:
-        yield f"{' and '.join(names)}: no {missing}"
-    elif claim.kind == "pareto":
-        for pair in itertools.product(metrics, against):
-            yield _pareto(names[0], pair, by_metric)
-    else:
-        for metric in metrics:
-            yield _compare(claim, metric, *names, by_metric[metric])
+def _combined(verdict: str, p: Sequence[float]) -> float:
+    """One-sided p of a claim's verdict from those of its tests: any test refutes it, all must support it."""
+    return min(1.0, len(p) * min(p)) if verdict == "refuted" else max(p)
 
 
-def _fitting(claim: Claim, pattern: str | None, metrics: list[str], people: Collection[str]) -> list[str]:
-    """Metrics that match a pattern of the claim and, if its ``people`` applies to that pattern, this setting."""
-    fitting = [name for name in metrics if pattern and fnmatch.fnmatchcase(name, pattern)]
-    if claim.people is None or pattern != (claim.against or claim.metric):
-        return fitting
-    return [name for name in fitting if (name in people) == claim.people]
+def _places_in_family(judged: list[Judged]) -> dict[str, tuple[float, float]]:
+    """Adjusted p and level of each claim that counts, by id.
 
-
-def _compare(claim: Claim, metric: str, run: str, reference: str, table: RunsBySeeds) -> Evidence | str:
-    d, margin = table.difference(run, reference), claim.margin
-    if not d.testable:
-        return f"{metric} of {run} and {reference}: {_no_spread(table)}"
-    p_for, p_against = {
-        "lower": lambda: (d.p_below(-margin), d.p_above(-margin)),
-        "higher": lambda: (d.p_above(margin), d.p_below(margin)),
-        "not_lower": lambda: (d.p_above(-margin), d.p_below(-margin)),
-        "not_higher": lambda: (d.p_below(margin), d.p_above(margin)),
-        "equivalent": lambda: (d.p_within(margin), d.p_outside(margin)),
-    }[claim.kind]()
-    return Evidence(metric, run, reference, d, p_for, p_against, table.n_seeds)
-
-
-def _pareto(run: str, metrics: tuple[str, str], by_metric: dict[str, RunsBySeeds]) -> Evidence | str:
-    """Test whether no rival is better in both metrics.
-
-    For the claim: better than each rival in one metric (intersection-union test, Bonferroni over the two metrics).
-    Against it: some rival is better in both (Bonferroni over the rivals).
+    Claims that are not testable for their baseline's level count with p = 1, since the data say so.
     """
-    bias, quality = (by_metric[name] for name in metrics)
-    rivals = [name for name in bias.runs if name != run and name in quality.runs]
-    if not rivals:
-        return f"{run} is the only run"
-    contrasts = {name: (bias.difference(run, name), quality.difference(run, name)) for name in rivals}
-    if not all(d.testable for pair in contrasts.values() for d in pair):
-        return f"{run}: {_no_spread(bias)}"
-    better = {name: min(1.0, 2 * min(low.p_below(0), high.p_above(0))) for name, (low, high) in contrasts.items()}
-    worse = {name: max(low.p_above(0), high.p_below(0)) for name, (low, high) in contrasts.items()}
-    hardest, best = max(better, key=better.get), min(worse, key=worse.get)
-    p_for, p_against = better[hardest], min(1.0, len(rivals) * worse[best])
-    rival = hardest if p_for < p_against else best
-    return Evidence(
-        metrics[0], run, rival, contrasts[rival][0], p_for, p_against, bias.n_seeds, metrics[1], contrasts[rival][1]
-    )
+    places = {}
+    for primary in (True, False):
+        family = [one for one in judged if one.claim.primary == primary and one.counts]
+        p = [one.p() for one in family]
+        adjusted, levels = (holm, holm_levels) if primary else (benjamini_hochberg, benjamini_hochberg_levels)
+        if family:
+            numbers = zip(family, adjusted(p), levels(p, LEVEL), strict=True)
+            places |= {one.claim.id: (p_adjusted, level) for one, p_adjusted, level in numbers}
+    return places
 
 
-def _no_spread(table: RunsBySeeds) -> str:
-    return "a single seed gives no test" if table.n_seeds == 1 else "no variation over seeds"
+def _stopping(judged: Judged, verdict: str, looks: Looks, level: float) -> dict[str, Any]:
+    """Whether more seeds are worth their time, at the claim's present level."""
+    n_seeds = judged.tests[0].n_seeds
+    taken, shares = looks.taken(n_seeds), looks.shares(n_seeds)
+    if verdict != UNDECIDED:
+        decided = next((n for look, n in enumerate(taken) if judged.p(look - len(taken)) <= level), n_seeds)
+        return {"looks": taken, "state": "stopped for success", "decided_at": decided, "conditional_power": None}
+    if n_seeds >= looks.planned[-1]:
+        return {"looks": taken, "state": "all planned seeds are there", "decided_at": None, "conditional_power": None}
+    final = boundaries((*shares, 1.0), level / 2)[-1]
+    by_verdict = [
+        conditional_power(_combined(name, [tested.p[name] for tested in judged.tests]), shares[-1], final)
+        for name in judged.tests[0].p
+    ]
+    power = max(by_verdict)
+    state = "futile: more seeds will hardly decide it" if power < FUTILE else "undecided: add seeds"
+    return {"looks": taken, "state": state, "decided_at": None, "conditional_power": power}
 
 
-def _entry(claim: Claim) -> dict[str, Any]:
-    return {
-        "id": claim.id, "name": claim.name, "source": claim.source, "statement": claim.statement, "kind": claim.kind,
-        "margin": claim.margin, "metric": f"{claim.metric} against {claim.against}" if claim.against else claim.metric,
-        "runs": None, "estimate": None, "ci_low": None, "ci_high": None, "df": None, "against": None, "n": None,
-        "p": None, "p_holm": None, "detectable": None, "verdict": NOT_TESTED, "reason": None,
-    }  # fmt: skip
-
-
-def _tested(evidence: Evidence, p_holm: float, n_tests: int) -> dict[str, Any]:
+def _entry(
+    judged: Judged, result: Evidence | str, looks: Looks, p_adjusted: float | None, level: float | None
+) -> dict[str, Any]:
+    claim = judged.claim
     entry = {
-        "metric": evidence.metric, "runs": {"run": evidence.run, "reference": evidence.reference},
-        **_described(evidence.difference), "n": evidence.n_seeds, "p": evidence.p, "p_holm": p_holm,
-        "verdict": evidence.leaning if p_holm <= LEVEL else "undecided",
+        "id": claim.id, "name": claim.name, "source": claim.source, "statement": claim.statement, "kind": claim.kind,
+        "margin": claim.margin, "equivalence": claim.equivalence, "primary": claim.primary,
+        "metric": f"{claim.metric} against {claim.against}" if claim.against else claim.metric,
+        "runs": None, "estimate": None, "ci_low": None, "ci_high": None, "df": None, "against": None, "n": None,
+        "p": None, "p_adjusted": None, "level": None, "adjusted_low": None, "adjusted_high": None, "detectable": None,
+        "verdict": NOT_TESTED, "reason": None,
     }  # fmt: skip
-    if evidence.difference_against is None:
-        return entry | {"detectable": evidence.difference.detectable(LEVEL / n_tests)}
-    return entry | {"against": {"metric": evidence.against, **_described(evidence.difference_against)}}
+    if isinstance(result, str):
+        return entry | {"reason": result, "verdict": NOT_TESTABLE if NOT_TESTABLE in result else NOT_TESTED}
+    entry |= {"metric": result.metric, "runs": {"run": result.run, "reference": result.reference}}
+    entry |= _described(result.difference) | {"n": result.n_seeds, "p": min(1.0, 2 * min(result.p.values()))}
+    if result.difference_against is not None:
+        entry |= {"against": {"metric": result.against, **_described(result.difference_against)}}
+    if not result.sequential:
+        reason = f"{result.n_seeds} seeds, at least {OWN_VARIANCE} needed"
+        return entry | {"verdict": UNDECIDED, "reason": reason}
+    at_look = 2 * nominal_level(looks.shares(result.n_seeds), level / 2)
+    low, high = _in_range(result.difference.interval(at_look))
+    detectable = result.difference.detectable(at_look) if result.difference_against is None else None
+    return entry | {
+        "p_adjusted": p_adjusted, "level": level, "adjusted_low": low, "adjusted_high": high, "detectable": detectable,
+        "verdict": judged.verdict_of(result, level),
+    }  # fmt: skip
 
 
 def _described(difference: Contrast) -> dict[str, float]:
-    low, high = difference.interval()
+    low, high = _in_range(difference.interval())
     return {"estimate": difference.estimate, "ci_low": low, "ci_high": high, "df": difference.df}
+
+
+def _in_range(interval: tuple[float, float]) -> tuple[float, float]:
+    """Interval of a difference of two values in [0, 1], cut to its range."""
+    return max(interval[0], -1.0), min(interval[1], 1.0)

@@ -47,15 +47,15 @@ class StudyStore:
     """Experiment of one study, created if missing."""
 
     def __init__(self, tracking_uri: str, study: str):
+        self._tracking_uri = tracking_uri
         try:
             self.client = connect(tracking_uri)
             self.experiment_id = self._find_experiment(tracking_uri, study)
         except (MlflowException, SQLAlchemyError) as error:
-            reason = str(getattr(error, "message", error)).splitlines()[0]
             hint = "e.g. sqlite:///mlflow.db, or the http address of a running MLflow server"
             if tracking_uri.startswith(SQLITE) and Path(tracking_uri.removeprefix(SQLITE)).exists():
                 hint = "remove the file and sync each study again: results/ holds everything"
-            raise InputError(f"no usable MLflow store ({reason})", tracking_uri, hint) from None
+            raise InputError(f"no usable MLflow store ({_reason(error)})", tracking_uri, hint) from None
 
     def synchronise(self, planned: list[PlannedRun]) -> Change:
         """Create missing runs, replace changed ones, and remove runs that the study no longer has.
@@ -63,7 +63,19 @@ class StudyStore:
         The tag with a run's fingerprint is written last, so a run whose logging was interrupted lacks it and is
         replaced. Replaced and removed runs are marked as deleted, as in MLflow's UI. Runs without our tag are left
         alone.
+
+        Raises
+        ------
+        InputError
+            The store stopped answering; the next synchronisation completes what this one began.
         """
+        try:
+            return self._synchronise(planned)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            what = f"the MLflow store failed in the middle ({_reason(error)})"
+            raise InputError(what, self._tracking_uri, "sync again once it answers: what is complete is kept") from None
+
+    def _synchronise(self, planned: list[PlannedRun]) -> Change:
         fingerprints = {run.key: run.fingerprint for run in planned}
         kept: dict[str, Run] = {}
         stale: list[Run] = []
@@ -163,6 +175,11 @@ class StudyStore:
         self.client.log_batch(run_id, tags=[RunTag(FINGERPRINT_TAG, planned.fingerprint)])
         self.client.set_terminated(run_id, "FINISHED", planned.ended_ms)
         return run_id
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error's message."""
+    return next(iter(str(getattr(error, "message", error)).splitlines()), type(error).__name__)
 
 
 def connect(tracking_uri: str) -> MlflowClient:

@@ -87,10 +87,10 @@ class WeightedBatches(Batches):
         self._epoch, self._batches = -1, None
 
     def at(self, step: int) -> Batch:
-        epoch, place = divmod(step, self.steps_per_epoch)
+        epoch, number = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._deal(epoch)
-        return self._batches[place]
+        return self._batches[number]
 
     def _deal(self, epoch: int) -> list[Batch]:
         rng = np.random.default_rng([self._seed, epoch])
@@ -106,14 +106,14 @@ class WeightedBatches(Batches):
         return batches
 
 
-N_TRIES = 20  # random places that are tried for a twin
+N_TRIES = 20  # random positions that are tried for a twin
 
 
 def bring_twins_together(hands: np.ndarray, twins: np.ndarray, rng: np.random.Generator) -> None:
     """Exchange pairs between batches, in place, until twins meet.
 
     Every pair stays in the epoch as often as it is, and in a batch at most once if it was so before. A couple for which
-    no place is found in some tries stays apart; this is rare unless most pairs are twins.
+    no position is found in `N_TRIES` tries stays apart; this is rare unless most pairs are twins.
 
     Parameters
     ----------
@@ -124,13 +124,13 @@ def bring_twins_together(hands: np.ndarray, twins: np.ndarray, rng: np.random.Ge
     rng : numpy.random.Generator
     """
     members = [set(hand) for hand in hands.tolist()]
-    place = {row: (i, j) for i, hand in enumerate(hands.tolist()) for j, row in enumerate(hand)}
+    position = {row: (i, j) for i, hand in enumerate(hands.tolist()) for j, row in enumerate(hand)}
     settled = np.zeros(hands.shape, bool)
     for first in rng.permutation(np.flatnonzero(twins > np.arange(len(twins)))).tolist():
         second = int(twins[first])
-        if first not in place or second not in place:
+        if first not in position or second not in position:
             continue
-        (here, j), (there, k) = place[first], place[second]
+        (here, j), (there, k) = position[first], position[second]
         if second in members[here]:
             settled[here, j] = settled[here, hands[here] == second] = True
             continue
@@ -141,8 +141,8 @@ def bring_twins_together(hands: np.ndarray, twins: np.ndarray, rng: np.random.Ge
             hands[here, target], hands[there, k] = second, moved
             members[here] ^= {moved, second}
             members[there] ^= {moved, second}
-            place[second] = here, target
-            if place[moved] == (here, target):
-                place[moved] = there, k
+            position[second] = here, target
+            if position[moved] == (here, target):
+                position[moved] = there, k
             settled[here, j] = settled[here, target] = True
             break

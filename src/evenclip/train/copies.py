@@ -51,8 +51,8 @@ def read_copies(weights: Path, keys: np.ndarray, data: Path) -> np.ndarray:
 
 def _check_keys(weights: Path, weighed: Any, keys: list[str], data: Path) -> None:
     labelled = (read_manifest_file(weights.with_name(MANIFEST)) or {}).get("labelled", {})
-    known = set(keys)
-    if added := [key for key in weighed if key not in known]:
+    keys_of_data = set(keys)
+    if added := [key for key in weighed if key not in keys_of_data]:
         what = f"{len(added)} of its {len(weighed)} keys are not in {data}, e.g. '{added[0]}'"
         raise InputError(what, str(weights), "balance the labels of this data")
     if "data" in labelled and labelled["data"] != input_digest(data):

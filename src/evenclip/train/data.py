@@ -114,11 +114,11 @@ def load_pairs(
     first_copies = read_copies(first, keys, data) if first else np.zeros_like(copies)
     is_shown = (copies > 0) | (first_copies > 0)
     has_caption = np.array([bool(texts) for texts in captions])
-    shown = np.flatnonzero(is_shown & has_caption)
-    if not len(shown):
+    rows = np.flatnonzero(is_shown & has_caption)
+    if not len(rows):
         raise InputError("no pair with a caption is shown", str(weights), "see the report of `evenclip balance`")
-    texts = [captions[i] for i in shown]
-    shown_keys = keys[shown].tolist()
+    texts = [captions[i] for i in rows]
+    shown_keys = keys[rows].tolist()
     if features:
         pixels: Pixels = TrunkFeatures(features, shown_keys)
     else:
@@ -126,15 +126,15 @@ def load_pairs(
     distinct = sorted({text for own in texts for text in own})
     index = {text: row for row, text in enumerate(distinct)}
     return Pairs(
-        keys=keys[shown],
-        copies=copies[shown],
+        keys=keys[rows],
+        copies=copies[rows],
         pixels=pixels,
         tokens=clip.tokenizer(distinct),
         captions=np.array([index[text] for own in texts for text in own]),
         starts=np.cumsum([0, *(len(own) for own in texts)]),
         n_without_caption=int((is_shown & ~has_caption).sum()),
-        first_copies=first_copies[shown] if first else None,
-        twins=_twin_rows(table[twins].take(shown).to_pylist(), f"{data}, column {twins}") if twins else None,
+        first_copies=first_copies[rows] if first else None,
+        twins=_twin_rows(table[twins].take(rows).to_pylist(), f"{data}, column {twins}") if twins else None,
     )
 
 
@@ -158,8 +158,10 @@ def _open_pixels(data: Path, keys: list[str], preprocess_cfg: dict[str, Any], th
     height, width = (size, size) if isinstance(size, int) else size
     row_of = {key: row for row, key in enumerate(keys)}
     if len(keys) * 3 * height * width / 2**20 > cache_mb:
-        places = {place.key: place for place in track(locate_images(data, row_of), "find images", len(keys))}
-        return PixelsInShards([places[key] for key in keys], preprocess_cfg, threads)
+        locations = {
+            location.key: location for location in track(locate_images(data, row_of), "find images", len(keys))
+        }
+        return PixelsInShards([locations[key] for key in keys], preprocess_cfg, threads)
     decoded = decode_images(iterate_images(data, row_of), preprocess_cfg, str(data), threads)
     pixels = np.empty((len(keys), 3, height, width), np.uint8)  # filled whole: every key is read, or an error raised
     for key, image in track(decoded, "decode images", len(keys)):

@@ -80,8 +80,8 @@ class Engine:
         self._measure_bias()
         batches = self.parts.batches
         batches.prepare(self.position, self.embed)
-        known = min(batches.known_until(self.position), self.n_steps)
-        prepared = self._prefetcher.take(self.position, known, batches.at)
+        end = min(batches.known_until(self.position), self.n_steps)
+        prepared = self._prefetcher.take(self.position, end, batches.at)
         inputs = self._inputs(prepared.batch, prepared.pixels)
         features = CachedFeatures(lambda rows: self._encode(inputs, rows), len(inputs.tokens), self._n_at_once(inputs))
         step = self._step(prepared.batch, inputs, features)

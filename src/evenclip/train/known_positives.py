@@ -47,8 +47,8 @@ class KnownPositives:
         Tokens of each caption.
     facts : Tensor of shape (f, context), int
         Tokens of each different text that is known to be true of some image.
-    known : tuple of two ndarray of shape (k,), int
-        An image, and the row of a fact that is true of it.
+    image_facts : tuple of two ndarray of shape (k,), int
+        Images, and for each the row of a fact that is true of it.
     n_images : int
     stop_words : Tensor of int
         Tokens of `STOP_WORDS`.
@@ -56,7 +56,7 @@ class KnownPositives:
         Device of what `at` returns.
     """
 
-    def __init__(self, captions: torch.Tensor, facts: torch.Tensor, known: tuple[np.ndarray, np.ndarray],
+    def __init__(self, captions: torch.Tensor, facts: torch.Tensor, image_facts: tuple[np.ndarray, np.ndarray],
                  n_images: int, stop_words: torch.Tensor, device: torch.device):  # fmt: skip
         ignored = stop_words.unique().numpy()
         (caption, caption_term), (fact, fact_term) = (_terms(texts.numpy(), ignored) for texts in (captions, facts))
@@ -64,7 +64,7 @@ class KnownPositives:
         self._of_captions = _TermLists.of(caption, np.searchsorted(terms, caption_term), len(captions))
         is_needed = np.isin(fact_term, terms)
         of_facts = _TermLists.of(fact[is_needed], np.searchsorted(terms, fact_term[is_needed]), len(facts))
-        images, fact_rows = known
+        images, fact_rows = image_facts
         position, term = of_facts.rows(fact_rows)
         self._of_images = _TermLists.of(images[position], term, n_images)
         self._device = device

@@ -51,7 +51,7 @@ def make_schedule(options: TrainOptions, n_steps: int) -> Callable[[int, float],
 
 
 def check_trainable(module: nn.Module, terms: nn.Module, options: TrainOptions, processes: Processes) -> None:
-    """Refuse a training of nothing, and one whose gradients would not be those of the whole batch.
+    """Reject a training without trainable parameters, or with gradients that differ from those of the whole batch.
 
     Batch normalisation mixes the images that are encoded together: in parts of a batch, micro batches or the shares of
     several processes, its features and gradients are others.
@@ -75,8 +75,8 @@ def check_trainable(module: nn.Module, terms: nn.Module, options: TrainOptions, 
     is_split = processes.size > 1 or (options.micro_batch_size or inf) < options.batch_size
     normalised = (m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
     if is_split and any(normalised):
-        what = "batch normalisation in a trained tower, and a batch encoded in parts"
-        hint = "one process without micro_batch_size, or freeze the tower"
+        what = "a trained tower has batch normalisation, but the batch is encoded in parts"
+        hint = "use one process without micro_batch_size, or freeze the tower"
         raise InputError(what, "train.micro_batch_size", hint)
 
 

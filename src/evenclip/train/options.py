@@ -310,8 +310,8 @@ class TrainOptions(Options):
 
     def uses(self, name: str) -> bool:
         """Whether the training uses the input ``name``, a key of `INPUTS`, where there is one."""
-        known = self.needs(name) or any(name in method.uses for method in self.methods().values())
-        return known or (name == "graph" and self.mask_true)
+        is_used = self.needs(name) or any(name in method.uses for method in self.methods().values())
+        return is_used or (name == "graph" and self.mask_true)
 
     def of_seed(self, seed: int | str) -> Self:
         """The options of the training with this seed: each may start from a checkpoint of its own."""
@@ -337,9 +337,11 @@ class TrainOptions(Options):
             models.
         """
         if not ({"image", "image_trunk"} & {*self.freeze} and {"text", "text_trunk"} & {*self.freeze}):
-            raise InputError("cached features are of frozen trunks", "train.freeze", "[image_trunk, text_trunk]")
+            raise InputError("cached features need frozen trunks", "train.freeze", "write [image_trunk, text_trunk]")
         if "{seed}" in self.init or self.init == "random":
-            raise InputError("cached features are of one trained model", "train.init", "name it, for all seeds")
+            raise InputError(
+                "cached features need the same pretrained model for all seeds", "train.init", "name one for all seeds"
+            )
         refused = {
             "crop_scale_min": self.crop_scale_min < 1,
             "bias_probe": self.bias_probe is not None,

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from evenclip.data.shards import ImagePlace
+from evenclip.data.shards import ImageLocation
 from evenclip.errors import InputError
 from evenclip.features.table import FeatureTable
 from evenclip.model.images import decode_image, pixel_transform
@@ -49,16 +49,16 @@ class PixelsInShards:
 
     Parameters
     ----------
-    places : list of ImagePlace
-        Where the image of each pair lies.
+    locations : list of ImageLocation
+        Location of each pair's image.
     preprocess_cfg : dict
     threads : int
         Images decoded at the same time.
     """
 
-    def __init__(self, places: list[ImagePlace], preprocess_cfg: dict, threads: int):
-        self._places, self._transform = places, pixel_transform(preprocess_cfg)
-        self._identity = {tar: _identity(os.stat(tar)) for tar in {place.tar for place in places}}
+    def __init__(self, locations: list[ImageLocation], preprocess_cfg: dict, threads: int):
+        self._locations, self._transform = locations, pixel_transform(preprocess_cfg)
+        self._identity = {tar: _identity(os.stat(tar)) for tar in {location.tar for location in locations}}
         self._threads, self._pool = threads, ThreadPoolExecutor(threads)
 
     def at(self, rows: np.ndarray) -> torch.Tensor:
@@ -67,24 +67,22 @@ class PixelsInShards:
         return torch.from_numpy(np.concatenate(list(self._pool.map(self._block, blocks))))
 
     def _block(self, rows: np.ndarray) -> np.ndarray:
-        places = [self._places[row] for row in rows]
-        return np.stack(
-            [decode_image(self._read(place), self._transform, f"{place.tar}, key {place.key}") for place in places]
-        )
+        locations = [self._locations[row] for row in rows]
+        return np.stack([decode_image(self._read(at), self._transform, f"{at.tar}, key {at.key}") for at in locations])
 
-    def _read(self, place: ImagePlace) -> bytes:
+    def _read(self, location: ImageLocation) -> bytes:
         try:
-            handle = os.open(place.tar, os.O_RDONLY)
+            handle = os.open(location.tar, os.O_RDONLY)
         except OSError as error:
-            raise _vanished(place.tar, error.strerror) from None
+            raise _vanished(location.tar, error.strerror) from None
         try:
-            if _identity(os.fstat(handle)) != self._identity[place.tar]:
-                raise _vanished(place.tar, "it has been written again since the training began")
-            content = os.pread(handle, place.size, place.offset)
+            if _identity(os.fstat(handle)) != self._identity[location.tar]:
+                raise _vanished(location.tar, "it has been written again since the training began")
+            content = os.pread(handle, location.size, location.offset)
         finally:
             os.close(handle)
-        if len(content) < place.size:
-            raise _vanished(place.tar, "it has become shorter")
+        if len(content) < location.size:
+            raise _vanished(location.tar, "it has become shorter")
         return content
 
 

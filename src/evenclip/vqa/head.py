@@ -84,9 +84,9 @@ def encode(clip: Clip, data: Path, keys: list[str], texts: list[str], side: int,
     questions, is_shown = [], []
     for tokens in clip.tokenizer(texts).split(ROWS):
         encode_text(module, trim(module, tokens).to(device))
-        features, shown = last_text_tokens(module, tokens, tap.text, QUESTION_TOKENS)
+        features, mask = last_text_tokens(module, tokens, tap.text, QUESTION_TOKENS)
         padding = QUESTION_TOKENS - features.shape[1]
         questions.append(nn.functional.pad(features, (0, 0, 0, padding)).cpu())
-        is_shown.append(nn.functional.pad(shown, (0, padding)).cpu())
+        is_shown.append(nn.functional.pad(mask, (0, padding)).cpu())
     tap.remove()
     return Encoded(torch.stack(pictures), torch.cat(questions), torch.cat(is_shown))

@@ -39,9 +39,9 @@ def test_agrees_with_the_definition(case, utility):
     problem = Definition(list(CASES).index(case), attributes, nulls, utility, **options)
     table, cap = pa.table(problem.columns), options.get("cap", 1.0)
     largest = problem.largest_retention(cap)
-    found = M4Balancer(**options).fit(table).report_
-    assert found["largest_retention"] == pytest.approx(largest, abs=3e-5)
-    assert found["retention"] == pytest.approx(largest if largest == 1 else 0.999 * largest, abs=3e-5)
+    report = M4Balancer(**options).fit(table).report_
+    assert report["largest_retention"] == pytest.approx(largest, abs=3e-5)
+    assert report["retention"] == pytest.approx(largest if largest == 1 else 0.999 * largest, abs=3e-5)
 
     fitted = M4Balancer(**options, retention=0.9 * largest).fit(table)
     objective, weight = problem.solve(0.9 * largest, cap)

@@ -401,8 +401,8 @@ def test_the_estimator_takes_tables_of_any_kind(kind, labels):
         "path": str(labels),
         "folder": labels.parent,
     }
-    found = M4Balancer(retention=0.4).fit(given_table.get(kind, table))
-    assert (found.weight_ == expected.weight_).all() and (found.copies_ == expected.copies_).all()
+    balancer = M4Balancer(retention=0.4).fit(given_table.get(kind, table))
+    assert (balancer.weight_ == expected.weight_).all() and (balancer.copies_ == expected.copies_).all()
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
@@ -415,10 +415,10 @@ def test_tables_of_other_libraries_give_the_same_results(kind):
     table = biased_table(1500, utility=pa.array(rng.random(1500), pa.float32()))
     unknown = pa.array(table.column("sensitive.gender.woman").to_numpy(), mask=rng.random(1500) < 0.1)
     table = table.set_column(1, "sensitive.gender.woman", unknown)
-    expected, found = (M4Balancer(retention=0.4, seed=1).fit(t) for t in (table, from_arrow(table)))
-    assert (found.weight_ == expected.weight_).all() and (found.copies_ == expected.copies_).all()
-    assert found.report_ == expected.report_
-    weights = pa.table({"key": table.column("key"), "weight": found.weight_, "copies": found.copies_})
+    expected, balanced = (M4Balancer(retention=0.4, seed=1).fit(t) for t in (table, from_arrow(table)))
+    assert (balanced.weight_ == expected.weight_).all() and (balanced.copies_ == expected.copies_).all()
+    assert balanced.report_ == expected.report_
+    weights = pa.table({"key": table.column("key"), "weight": balanced.weight_, "copies": balanced.copies_})
     assert audit(from_arrow(table), from_arrow(weights), n_bootstrap=5) == audit(table, weights, n_bootstrap=5)
     with pytest.raises(InputError, match="column target"):
         M4Balancer().fit(from_arrow(table.select(["key", "sensitive.gender.woman"])))
@@ -437,7 +437,7 @@ def test_tables_that_cannot_be_read_say_why():
     with pytest.raises(InputError, match=r"cannot be read .*target\.nurse"):
         M4Balancer().fit(mixed)
     twice = pa.Table.from_arrays([*table.columns, table.column("target.nurse")], [*table.column_names, "target.nurse"])
-    with pytest.raises(InputError, match=r"column target\.nurse is there more than once"):
+    with pytest.raises(InputError, match=r"column target\.nurse occurs more than once"):
         M4Balancer().fit(twice)
 
 
@@ -466,18 +466,18 @@ def test_balancing_loads_no_heavy_library(labels, tmp_path):
 
 def test_audit_and_report_agree(labels, tmp_path):
     report = balance(labels, tmp_path / "m4", BalanceOptions())
-    found = audit(labels, tmp_path / "m4/weights.parquet", n_bootstrap=50)
+    audited = audit(labels, tmp_path / "m4/weights.parquet", n_bootstrap=50)
     for stage, suffix in (("before", "_before"), ("after", "_after")):
         for name in ("rb", "ab"):
-            assert found[name][stage]["value"] == pytest.approx(report[name + suffix], abs=1e-5)
-    assert found["rb"]["realised"]["value"] == pytest.approx(report["realised_rb"], abs=1e-9)
+            assert audited[name][stage]["value"] == pytest.approx(report[name + suffix], abs=1e-5)
+    assert audited["rb"]["realised"]["value"] == pytest.approx(report["realised_rb"], abs=1e-9)
     for name in ("ess", "design_effect"):
-        assert found[name] == pytest.approx(report[name], rel=1e-4)
+        assert audited[name] == pytest.approx(report[name], rel=1e-4)
     kept, reported = (
-        {(part["group"], part["label"]): part["kept"] for part in parts} for parts in (found["kept"], report["kept"])
+        {(part["group"], part["label"]): part["kept"] for part in parts} for parts in (audited["kept"], report["kept"])
     )
     assert kept == pytest.approx(reported, rel=1e-4)
-    assert found["warnings"] == report["warnings"]
+    assert audited["warnings"] == report["warnings"]
 
 
 def test_one_warning_lists_all_that_cannot_be_balanced(labels, tmp_path):

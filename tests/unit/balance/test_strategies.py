@@ -43,7 +43,7 @@ def moments_of(table: pa.Table, **options):
 
 def test_raking_agrees_with_fitting_the_cross_table():
     table = tilted_table()
-    found = M4Balancer(strategy="raking", target={"a.yes": 0.5, "b.yes": 0.4}).fit(table)
+    balancer = M4Balancer(strategy="raking", target={"a.yes": 0.5, "b.yes": 0.4}).fit(table)
     a, b = (table.column(f"sensitive.{name}.yes").to_numpy() for name in "ab")
     grid = np.array([[np.sum((a == i) & (b == j)) for j in (0, 1)] for i in (0, 1)], float)
     fitted = grid.copy()
@@ -51,8 +51,8 @@ def test_raking_agrees_with_fitting_the_cross_table():
         fitted *= (np.array([0.5, 0.5]) * grid.sum() / fitted.sum(1))[:, None]
         fitted *= np.array([0.6, 0.4]) * grid.sum() / fitted.sum(0)
     expected = (fitted / grid)[a.astype(int), b.astype(int)]
-    assert found.weight_ / found.weight_.mean() == pytest.approx(expected, rel=1e-5)
-    assert found.report_["rb_after"] < 1e-9 and found.weight_.max() == pytest.approx(1.0)
+    assert balancer.weight_ / balancer.weight_.mean() == pytest.approx(expected, rel=1e-5)
+    assert balancer.report_["rb_after"] < 1e-9 and balancer.weight_.max() == pytest.approx(1.0)
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # ipfn's own, about pandas 4
@@ -69,11 +69,11 @@ def test_raking_agrees_with_ipfn():
         pd.Series([250.0, 250.0], index=pd.Index([False, True], name="b")),
     ]
     fitted = ipfn.ipfn(frame, margins, [["a"], ["b"]], convergence_rate=1e-12).iteration()
-    found = M4Balancer(strategy="raking").fit(table)
-    mine = dict(zip(zip(*(table.column(f"sensitive.{n}.yes").to_pylist() for n in "ab"), strict=True),
-                    (found.weight_ / found.weight_.mean()).tolist(), strict=True))  # fmt: skip
+    balancer = M4Balancer(strategy="raking").fit(table)
+    ours = dict(zip(zip(*(table.column(f"sensitive.{n}.yes").to_pylist() for n in "ab"), strict=True),
+                    (balancer.weight_ / balancer.weight_.mean()).tolist(), strict=True))  # fmt: skip
     for (_, row), n in zip(fitted.iterrows(), count, strict=True):
-        assert mine[(row["a"], row["b"])] == pytest.approx(row["total"] / n, rel=1e-5)
+        assert ours[(row["a"], row["b"])] == pytest.approx(row["total"] / n, rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")  # what the peer imports and calls warns about versions to come
@@ -84,12 +84,12 @@ def test_raking_agrees_with_the_balance_package():
     table = tilted_table(2000)
     frame = pd.DataFrame({n: table.column(f"sensitive.{n}.yes").to_numpy().astype(str) for n in "ab"})
     target = pd.DataFrame({"a": ["True", "False"] * 5, "b": ["True"] * 4 + ["False"] * 6})  # margins 0.5 and 0.4
-    ones = [pd.Series(np.ones(len(each))) for each in (frame, target)]
+    ones = [pd.Series(np.ones(len(table_part))) for table_part in (frame, target)]
     expected = peer.rake(
         frame, ones[0], target, ones[1], transformations=None, convergence_rate=1e-12, weight_trimming_mean_ratio=None
     )["weight"].to_numpy()
-    found = M4Balancer(strategy="raking", target={"a.yes": 0.5, "b.yes": 0.4}).fit(table).weight_
-    assert found / found.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
+    weight = M4Balancer(strategy="raking", target={"a.yes": 0.5, "b.yes": 0.4}).fit(table).weight_
+    assert weight / weight.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
 
 
 def test_raking_says_when_the_targets_contradict_each_other():
@@ -101,14 +101,14 @@ def test_raking_says_when_the_targets_contradict_each_other():
 
 def test_reweighing_makes_one_pair_independent():
     table = tilted_table().select(["sensitive.a.yes", "target.x"])
-    found = M4Balancer(strategy="reweighing").fit(table)
+    balancer = M4Balancer(strategy="reweighing").fit(table)
     a, x = table.column("sensitive.a.yes").to_numpy(), table.column("target.x").to_numpy()
     # AIF360's Reweighing: w = n_group * n_label / (n * n_group_label)
     expected = np.array([(a == i).sum() * (x == j).sum() / (len(a) * ((a == i) & (x == j)).sum())
                          for i, j in zip(a, x, strict=True)])  # fmt: skip
-    assert found.weight_ / found.weight_.mean() == pytest.approx(expected, rel=1e-5)
-    assert found.report_["ab_after"] < 1e-9
-    assert found.report_["groups"][0]["share_after"] == pytest.approx(a.mean())
+    assert balancer.weight_ / balancer.weight_.mean() == pytest.approx(expected, rel=1e-5)
+    assert balancer.report_["ab_after"] < 1e-9
+    assert balancer.report_["groups"][0]["share_after"] == pytest.approx(a.mean())
 
 
 @pytest.mark.filterwarnings("ignore")  # what the peer imports and calls warns about versions to come
@@ -122,8 +122,8 @@ def test_reweighing_agrees_with_aif360():
     frame = pd.DataFrame({name: table.column(column).to_numpy().astype(float) for name, column in columns.items()})
     dataset = BinaryLabelDataset(df=frame, label_names=["x"], protected_attribute_names=["a"])
     expected = preprocessing.Reweighing([{"a": 0.0}], [{"a": 1.0}]).fit_transform(dataset).instance_weights
-    found = M4Balancer(strategy="reweighing").fit(table).weight_
-    assert found / found.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
+    weight = M4Balancer(strategy="reweighing").fit(table).weight_
+    assert weight / weight.mean() == pytest.approx(expected / expected.mean(), rel=1e-5)
 
 
 def test_cap_that_raking_exceeds_names_the_retention_that_fits():
@@ -137,10 +137,10 @@ def test_cap_that_raking_exceeds_names_the_retention_that_fits():
 def test_integers_along_sum_up_and_stay_within_one(expected, start):
     expected = np.array(expected)
     total = round(expected.sum())
-    found = integers_along(expected, total, start)
-    assert found.sum() == total and (found >= 0).all()
+    integers = integers_along(expected, total, start)
+    assert integers.sum() == total and (integers >= 0).all()
     running = np.cumsum(expected) * total / expected.sum()
-    assert (np.abs(np.cumsum(found) - running) <= 1 + 1e-9).all()
+    assert (np.abs(np.cumsum(integers) - running) <= 1 + 1e-9).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -214,21 +214,21 @@ def test_audit_intervals_cover_and_small_groups_are_marked(tmp_path):
     table = tilted_table(2000)
     rare = np.arange(2000) < 20
     table = table.append_column("sensitive.c.rare", pa.array(rare))
-    found = audit(table, seed=1)
-    groups = {row["group"]: row for row in found["groups"]}
+    report = audit(table, seed=1)
+    groups = {row["group"]: row for row in report["groups"]}
     assert groups["c.rare"]["status"] == "insufficient" and groups["a.yes"]["status"] == "ok"
-    assert found["rb"]["before"]["value"] < 0.3  # the rare group, 0.49 off, is left out of the maximum
-    for row in (*found["groups"], *found["associations"]):
+    assert report["rb"]["before"]["value"] < 0.3  # the rare group, 0.49 off, is left out of the maximum
+    for row in (*report["groups"], *report["associations"]):
         value = row["before"]
         assert value["ci_low"] <= value["value"] <= value["ci_high"]
     a, x = table.column("sensitive.a.yes").to_numpy(), table.column("target.x").to_numpy()
-    pair = next(row for row in found["associations"] if row["group"] == "a.yes" and row["label"] == "x")
+    pair = next(row for row in report["associations"] if row["group"] == "a.yes" and row["label"] == "x")
     p, r = x[a].mean(), x[~a].mean()
     assert pair["before"]["value"] == pytest.approx(p - r)
     assert pair["before"]["smd"] == pytest.approx((p - r) / np.sqrt((p * (1 - p) + r * (1 - r)) / 2))
     width = pair["before"]["ci_high"] - pair["before"]["ci_low"]
     assert width == pytest.approx(2 * 1.96 * np.sqrt(p * (1 - p) / a.sum() + r * (1 - r) / (~a).sum()), rel=0.1)
-    json.dumps(found, allow_nan=False)
+    json.dumps(report, allow_nan=False)
 
 
 def test_audit_takes_weights_of_its_rows_in_any_order(tmp_path):
@@ -282,8 +282,8 @@ def test_audit_intervals_hold_the_truth_as_often_as_they_say():
     for _ in range(120):
         a = rng.random(400) < 0.6
         x = rng.random(400) < np.where(a, 0.3, 0.15)
-        found = audit(pa.table({"sensitive.a.yes": a, "target.x": x}), n_bootstrap=100, seed=len(held))
-        for row, truth in ((found["groups"][0], 0.6), (found["associations"][0], 0.15)):
+        report = audit(pa.table({"sensitive.a.yes": a, "target.x": x}), n_bootstrap=100, seed=len(held))
+        for row, truth in ((report["groups"][0], 0.6), (report["associations"][0], 0.15)):
             held.append(row["before"]["ci_low"] <= truth <= row["before"]["ci_high"])
     assert 0.90 < np.mean(held) < 0.985
 
@@ -318,8 +318,8 @@ def test_the_commands_run_and_wrong_input_ends_with_status_2(tmp_path, monkeypat
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2 and "largest feasible retention" in capsys.readouterr().err
-    told = run(app, [*arguments[:4], "--retention", "0.99", "--allow-infeasible"])
-    assert told.exit_code == 0 and "do NOT hold" in told.stdout
+    soft_result = run(app, [*arguments[:4], "--retention", "0.99", "--allow-infeasible"])
+    assert soft_result.exit_code == 0 and "do NOT hold" in soft_result.stdout
     for wrong, words in (
         (["--target", "a.yes"], "'a.yes' is not of the form NAME=SHARE"),
         (["--retention", "-1"], "'retention': Input should be 'auto', or: Input should be greater than 0"),
@@ -402,9 +402,9 @@ def test_audit_measures_the_four_crossings_of_sides():
     table = pa.table(columns | {"key": [str(i) for i in range(n)]})
     crossings = audit(table, n_bootstrap=50)["crossings"]
     assert set(crossings) == {"text-text", "text-image", "image-text", "image-image"}
-    for group, shown in groups.items():
+    for group, in_group in groups.items():
         for label, flags in labels.items():
-            expected = abs(flags[shown].mean() - flags[~shown].mean())
+            expected = abs(flags[in_group].mean() - flags[~in_group].mean())
             estimate = crossings[f"{group}-{label}"]["before"]
             assert estimate["value"] == pytest.approx(expected)
             assert estimate["ci_low"] <= expected <= estimate["ci_high"]

@@ -9,11 +9,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from evenclip.card import write_evaluation_card, write_study_cards
-from evenclip.card.metrics import known_metrics, not_measured
 from evenclip.digests import with_digest
 from evenclip.errors import InputError
 from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
+from evenclip.metrics import known_metrics, not_measured
 from evenclip.provenance import write_json
 from evenclip.results import StudyResults
 from evenclip.train.options import TrainOptions
@@ -38,8 +38,8 @@ def read_card(folder: Path) -> dict:
 
 
 def test_every_run_has_a_card_in_three_forms(cards: Path):
-    found = {path.relative_to(cards).as_posix() for path in cards.rglob("card.*")}
-    assert found == {f"{run}/card.{kind}" for run in STRATEGIES for kind in KINDS_OF_FILE}
+    files = {path.relative_to(cards).as_posix() for path in cards.rglob("card.*")}
+    assert files == {f"{run}/card.{kind}" for run in STRATEGIES for kind in KINDS_OF_FILE}
 
 
 def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, example_root: Path):
@@ -58,7 +58,7 @@ def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, ex
 def test_what_was_not_measured_and_what_was_too_small_is_said(cards: Path):
     card = read_card(cards / "m4")
     assert card["insufficient"] == ["recognition/people/acc1 of tamlet & co (n = 3)"]
-    missing = {known["kind"] for known in card["missing"]}
+    missing = {metric["kind"] for metric in card["missing"]}
     assert {"fairness", "skew", "linear_probe", "recognition", "prompt_sensitivity"} <= missing
     assert not {"zeroshot", "retrieval", "association", "compositional"} & missing
     for kind in ("html", "md"):
@@ -111,18 +111,18 @@ def test_a_card_of_single_evaluations(example_root: Path, tmp_path: Path):
     card = read_card(tmp_path / "card")
     row = next(row for row in card["measured"] if row["metric"] == "zeroshot/objects/acc1")
     document = json.loads(evaluations(example_root)[SETS.index("objects")].read_text())
-    expected = next(each for each in document["metrics"] if each["metric"] == row["metric"])
+    expected = next(measured for measured in document["metrics"] if measured["metric"] == row["metric"])
     assert {key: row[key] for key in ("value", "ci_low", "ci_high", "random", "n")} == {
         key: expected[key] for key in ("value", "ci_low", "ci_high", "random", "n")
     }
     assert card["facts"]["model"] == "results/demo/train/m4" and "over the examples" in card["interval"]
-    assert [each["set"] for each in card["data"]] == list(SETS)
+    assert [entry["set"] for entry in card["data"]] == list(SETS)
 
 
 def test_cards_of_all_suites_list_their_truth_columns(example_root: Path, tmp_path: Path):
     other = json.loads(evaluations(example_root)[0].read_text())
-    for name, known in read_suites("config/suites.yaml").datasets.items():
-        tasks = [task for suite in known.suites.values() for task in suite]
+    for name, dataset in read_suites("config/suites.yaml").datasets.items():
+        tasks = [task for suite in dataset.suites.values() for task in suite]
         options = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], "resamples": 9}
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps({"manifest": other["manifest"] | {"options": options}, "metrics": []}))
@@ -180,8 +180,8 @@ def test_every_definition_is_found_by_its_own_metrics():
     assert known_metrics().of("link_prediction/world/text_to_image_hits_at_10").kind == "link_prediction"
     assert known_metrics().of("link_prediction/a_graph/mrr") is None
     beside = {"prompt_sensitivity", "few_shot", "vqa", "link_prediction"}
-    assert {known.kind for known in not_measured([])} == {*KINDS} | beside
-    assert "few_shot" in {known.kind for known in not_measured(["linear_probe/a_set/acc1"])}
+    assert {metric.kind for metric in not_measured([])} == {*KINDS} | beside
+    assert "few_shot" in {metric.kind for metric in not_measured(["linear_probe/a_set/acc1"])}
 
 
 def test_the_methods_of_a_training_stand_on_its_card_by_title(study_folder: Path, tmp_path: Path):
@@ -205,10 +205,10 @@ def test_prompt_sensitivity_stands_in_the_row_of_its_metric(study_folder: Path, 
     write_json(with_digest(document), path)
     write_evaluation_card([path], tmp_path / "card")
     card = read_card(tmp_path / "card")
-    found = {each["metric"]: each for each in card["measured"]}
-    assert not any("_prompt_" in metric for metric in found)
-    assert (found[row["metric"]]["prompt_mean"], found[row["metric"]]["prompt_range"]) == (0.123, 0.456)
-    assert "prompt_sensitivity" not in {known["kind"] for known in card["missing"]}
+    measured = {metric_row["metric"]: metric_row for metric_row in card["measured"]}
+    assert not any("_prompt_" in metric for metric in measured)
+    assert (measured[row["metric"]]["prompt_mean"], measured[row["metric"]]["prompt_range"]) == (0.123, 0.456)
+    assert "prompt_sensitivity" not in {missing_kind["kind"] for missing_kind in card["missing"]}
     for kind in ("html", "md"):
         text = (tmp_path / "card" / f"card.{kind}").read_text()
         assert "wordings: mean 0.123, range 0.456" in text

@@ -135,7 +135,7 @@ def test_an_archive_cut_off_is_an_input_error(name, keep, tmp_path, imported):
         make_zip(tmp_path / name, files) if name.endswith("zip") else make_tar(tmp_path / name, files, f"w:{name[7:]}")
     )
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    with pytest.raises(InputError, match="archive|whole tar"):
+    with pytest.raises(InputError, match="archive|complete tar"):
         imported(path)
     assert not (tmp_path / "out").exists()
 

@@ -121,7 +121,7 @@ print("torch" in sys.modules)
 
 
 @pytest.mark.parametrize(("model", "data", "message"), [
-    ("nothing", "data", "is no trained model"),
+    ("nothing", "data", "is not a trained model"),
     ("nothing:here", "data", "open_clip knows no model 'nothing'"),
     ("run", "none", "not a data folder"),
 ])  # fmt: skip

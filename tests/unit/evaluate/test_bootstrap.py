@@ -39,9 +39,9 @@ def test_standard_error_of_the_mean_is_that_of_theory():
 
 def test_equal_seed_equal_interval_other_seed_other_interval():
     values = np.random.default_rng(3).random((50, 1))
-    one, same, other = (Bootstrap(200, seed).means(values).replicates for seed in (5, 5, 6))
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)
+    first, same, other = (Bootstrap(200, seed).means(values).replicates for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
 
 
 def test_blocks_bound_the_memory_and_give_all_resamples(monkeypatch):

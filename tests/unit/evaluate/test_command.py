@@ -114,8 +114,8 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--dataset", "things"], "give --model or --embeddings"),
-    (["--dataset", "things", "--model", "run", "--embeddings", "s.npz"], "give --model or --embeddings"),
+    (["--dataset", "things"], "give one of them"),
+    (["--dataset", "things", "--model", "run", "--embeddings", "s.npz"], "give one of them"),
     (["--dataset", "things", "--embeddings", "s.npz", "--embed-option", "precision=bf16"], "--embed-option has no eff"),
     (["--dataset", "things", "--embeddings", "s.npz", "--prompts", "config/prompts"], "--prompts has no effect"),
     (["--dataset", "things", "--embeddings", "s.npz", "--cache", "here"], "--cache has no effect"),
@@ -143,16 +143,16 @@ def test_a_known_set_without_its_data_is_an_error(root, tmp_path, monkeypatch):
 
 def test_data_folder_path_gives_its_suite_and_name(root, tmp_path):
     suites = read_suites(root / "config" / "suites.yaml")
-    found = find_set(str(root / "data" / "things" / "all"), suites)
-    assert found.name == "things" and set(found.suites) == {"quality", "bias"}
+    evaluated_set = find_set(str(root / "data" / "things" / "all"), suites)
+    assert evaluated_set.name == "things" and set(evaluated_set.suites) == {"quality", "bias"}
     (tmp_path / "my-set" / "test").mkdir(parents=True)
     assert find_set(str(tmp_path / "my-set" / "test"), suites).name == "my_set_test"
 
 
 def test_built_in_suites_name_existing_files_and_classes():
-    for name, known in read_suites(SUITES).datasets.items():
-        assert isinstance(known, DatasetSuites)
-        for suite, tasks in known.suites.items():
+    for name, dataset in read_suites(SUITES).datasets.items():
+        assert isinstance(dataset, DatasetSuites)
+        for suite, tasks in dataset.suites.items():
             for task in tasks:
                 for stem in task.prompt_stems():
                     assert len(read_prompts(Path("config/prompts") / f"{stem}.yaml").classes) > 1, (name, suite)
@@ -165,8 +165,8 @@ def test_image_sets_without_a_suite_are_the_listed_ones():
 
     no_images_to_evaluate = {"karpathy_splits", "visual_genome", "conceptnet", "visualsem", "cc3m", "cc12m", "vqa_v2"}
     no_class_names_here = {"caltech101", "cub200"}
-    known = set(read_suites(SUITES).datasets)
-    missing = set(read_registry().datasets) - known - no_images_to_evaluate - no_class_names_here
+    names = set(read_suites(SUITES).datasets)
+    missing = set(read_registry().datasets) - names - no_images_to_evaluate - no_class_names_here
     assert not missing
 
 

@@ -73,8 +73,8 @@ def test_a_study_file_reads_the_same_tasks():
 
 def kinds(base: type) -> list[type]:
     """All kinds of task that are measured, at any depth below ``base``."""
-    below = [each for child in base.__subclasses__() for each in [child, *kinds(child)]]
-    return [each for each in below if "kind" in each.model_fields]
+    below = [kind for child in base.__subclasses__() for kind in [child, *kinds(child)]]
+    return [kind for kind in below if "kind" in kind.model_fields]
 
 
 def test_every_kind_has_a_name_a_measurement_and_a_test_here():
@@ -131,11 +131,16 @@ def test_the_file_has_manifest_and_metrics(folder, tmp_path):
 
 def test_metrics_and_definitions_match_one_to_one(folder, tmp_path):
     rows = evaluate(folder, tmp_path / "s.json", minimum_group=2)["metrics"]
-    defined = [each for kind in KINDS.values() for each in kind.metrics]
-    assert all(each.meaning and each.formula and each.interval and each.random and each.source for each in defined)
+    defined = [definition for kind in KINDS.values() for definition in kind.metrics]
+    assert all(
+        definition.meaning and definition.formula and definition.interval and definition.random and definition.source
+        for definition in defined
+    )
     patterns = {
-        each.name: re.compile(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(each.name)) + r"(_prompt_(mean|range))?")
-        for each in defined
+        definition.name: re.compile(
+            re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(definition.name)) + r"(_prompt_(mean|range))?"
+        )
+        for definition in defined
     }
     assert len(patterns) == len(defined)
     measured = {row["metric"].replace("/s/", "/") for row in rows}

@@ -35,12 +35,12 @@ def plain_skew(scores: np.ndarray, groups: list[str], desired: dict[str, float],
 
 @pytest.mark.parametrize("targets", [None, {"ravi": 0.5, "tolo": 0.5}])
 def test_skew_and_ndkl_agree_with_term_by_term_sums(people, targets):
-    found = measure(Skew(prompts="labels", column="group", targets=targets), people)
+    metrics = measure(Skew(prompts="labels", column="group", targets=targets), people)
     scores, groups = people.similarity("labels"), people.truth["group"].tolist()
     desired = targets or {"ravi": 0.7, "tolo": 0.3}
     plain = [plain_skew(scores[:, label], groups, desired, 100) for label in range(3)]
-    assert found["max_skew_at_100", ""].value == pytest.approx(np.mean([skew for skew, _ in plain]))
-    assert found["ndkl", ""].value == pytest.approx(np.mean([ndkl for _, ndkl in plain]))
+    assert metrics["max_skew_at_100", ""].value == pytest.approx(np.mean([skew for skew, _ in plain]))
+    assert metrics["ndkl", ""].value == pytest.approx(np.mean([ndkl for _, ndkl in plain]))
 
 
 def test_skew_of_a_separated_ranking_by_hand():
@@ -49,8 +49,8 @@ def test_skew_of_a_separated_ranking_by_hand():
     data = make_set(
         image, truth={"g": ["a"] * 100 + ["b"] * 100}, prompts={"labels": {"baker": [1, 0.1], "smith": [1, 0.2]}}
     )
-    found = measure(Skew(prompts="labels", column="g"), data)
-    assert found["max_skew_at_100", ""].value == pytest.approx(math.log(2))
+    metrics = measure(Skew(prompts="labels", column="g"), data)
+    assert metrics["max_skew_at_100", ""].value == pytest.approx(math.log(2))
 
 
 def collapsed() -> EmbeddedSet:
@@ -86,7 +86,7 @@ def test_resamples_agree_with_explicit_resampling(people):
     codes, desired = (groups == "tolo").astype(int), np.array([0.7, 0.3])
     ranked = Rankings.of(scores, codes, 2, 100, "here", 0)
     counts = rng.multinomial(200, np.full(200, 1 / 200), size=20)
-    found = _skews(ranked._shares(counts), desired, 100)[..., 0].mean(axis=1)
+    skew = _skews(ranked._shares(counts), desired, 100)[..., 0].mean(axis=1)
     ndkl = Divergence(codes, desired).of(ranked.orders, counts)
     for b in range(20):
         drawn = np.repeat(np.arange(200), counts[b])
@@ -94,27 +94,27 @@ def test_resamples_agree_with_explicit_resampling(people):
             plain_skew(scores[drawn, label], groups[drawn].tolist(), {"ravi": 0.7, "tolo": 0.3}, 100)
             for label in range(3)
         ]
-        np.testing.assert_allclose([found[b], ndkl[b]], np.mean(plain, axis=0))
+        np.testing.assert_allclose([skew[b], ndkl[b]], np.mean(plain, axis=0))
 
 
 def test_skew_and_ndkl_agree_with_other_implementations(people):
     ndkl = pytest.importorskip("FairRankTune.Metrics.NDKL", reason="FairRankTune is not installed").NDKL
-    found = measure(Skew(prompts="labels", column="group"), people)
+    metrics = measure(Skew(prompts="labels", column="group"), people)
     order = np.argsort(-people.similarity("labels"), axis=0, kind="stable")
     group = dict(enumerate(people.truth["group"].tolist()))
     theirs = [ndkl(pd.DataFrame({0: order[:, label]}), group) for label in range(3)]
-    assert found["ndkl", ""].value == pytest.approx(np.mean(theirs), abs=1e-5)  # they add 1e-7 to every share
+    assert metrics["ndkl", ""].value == pytest.approx(np.mean(theirs), abs=1e-5)  # they add 1e-7 to every share
 
 
 def test_min_skew_by_hand():
     # of the first 4: three of a, one of b; desired 1/2 each
     image = np.array([[4, 1], [4, 2], [4, 3], [4, 4], [4, 5], [4, 6], [4, 7], [4, 8]])
     data = make_set(image, truth={"g": list("aaabbbab")}, prompts={"labels": {"x": [1, 0], "y": [1, 0.01]}})
-    found = measure(Skew(prompts="labels", column="g", k=4), data)
-    assert found["max_skew_at_4", ""].value == pytest.approx(math.log(0.75 / 0.5))
-    assert found["min_skew_at_4", ""].value == pytest.approx(math.log(0.25 / 0.5))
-    found = measure(Skew(prompts="labels", column="g", k=3), data)  # nobody of b: counts as half an image of 3
-    assert found["min_skew_at_3", ""].value == pytest.approx(math.log(0.5 / 3 / 0.5))
+    metrics = measure(Skew(prompts="labels", column="g", k=4), data)
+    assert metrics["max_skew_at_4", ""].value == pytest.approx(math.log(0.75 / 0.5))
+    assert metrics["min_skew_at_4", ""].value == pytest.approx(math.log(0.25 / 0.5))
+    metrics = measure(Skew(prompts="labels", column="g", k=3), data)  # nobody of b: counts as half an image of 3
+    assert metrics["min_skew_at_3", ""].value == pytest.approx(math.log(0.5 / 3 / 0.5))
 
 
 def test_chance_of_a_ranking_is_that_of_random_rankings():
@@ -123,9 +123,9 @@ def test_chance_of_a_ranking_is_that_of_random_rankings():
     for _ in range(60):
         prompts = {"labels": dict(zip("xy", rng.normal(size=(2, 40)), strict=True))}
         data = make_set(rng.normal(size=(150, 40)), truth={"g": groups}, prompts=prompts)
-        found = measure(task, data, resamples=1)
-        values.append([found[metric, ""].value for metric in ("max_skew_at_20", "min_skew_at_20", "ndkl")])
-    expected = [found[metric, ""].random for metric in ("max_skew_at_20", "min_skew_at_20", "ndkl")]
+        metrics = measure(task, data, resamples=1)
+        values.append([metrics[metric, ""].value for metric in ("max_skew_at_20", "min_skew_at_20", "ndkl")])
+    expected = [metrics[metric, ""].random for metric in ("max_skew_at_20", "min_skew_at_20", "ndkl")]
     error = np.std(values, axis=0) / np.sqrt(60)
     assert (np.abs(np.mean(values, axis=0) - expected) < 4 * error).all() and min(np.abs(expected)) > 0.01
 
@@ -144,16 +144,16 @@ def test_bias_at_k_by_hand():
     row = measure(task, data)["bias_at_5", ""]
     assert row.value == pytest.approx((3 - 1) / 4) and row.n == 12  # a a - b a: neutral images keep their places
     assert measure(task.model_copy(update={"values": ["b", "a"]}), data)["bias_at_5", ""].value == -row.value
-    one = measure(BiasAtK(prompts="labels", column="g", values=["a", "b"], k=1), ranked_set("-aabb"), 2)
-    assert one["bias_at_1", ""].value == 0  # neither is there
+    metrics = measure(BiasAtK(prompts="labels", column="g", values=["a", "b"], k=1), ranked_set("-aabb"), 2)
+    assert metrics["bias_at_1", ""].value == 0  # neither is there
     assert abs(row.random) < 0.15
 
 
 def test_retrieval_entropy_by_hand():
-    found = measure(RetrievalEntropy(prompts="labels", column="g", k=4), ranked_set("aaabbbcccabc"))
+    metrics = measure(RetrievalEntropy(prompts="labels", column="g", k=4), ranked_set("aaabbbcccabc"))
     expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(3)
-    assert found["retrieval_entropy_at_4", ""].value == pytest.approx(expected)
-    assert found["retrieval_entropy_at_4", "x"].value == pytest.approx(expected)
+    assert metrics["retrieval_entropy_at_4", ""].value == pytest.approx(expected)
+    assert metrics["retrieval_entropy_at_4", "x"].value == pytest.approx(expected)
     even = measure(RetrievalEntropy(prompts="labels", column="g", k=3), ranked_set("abcaabbcc"))
     assert even["retrieval_entropy_at_3", ""].value == pytest.approx(1)
     alone = measure(RetrievalEntropy(prompts="labels", column="g", k=3), ranked_set("aaabbbccc"))

@@ -30,47 +30,47 @@ def test_truth_follows_the_embeddings_order(data, tmp_path):
     order = np.random.default_rng(0).permutation(60)
     sound = arrays()
     path = save(tmp_path, key=sound["key"][order], image=sound["image"][order])
-    found = read(data, path, "object", "probe")
-    assert found.truth["object"].tolist() == [f"object{i % 6}" for i in order]
-    assert found.truth["probe"].tolist() == [("color", "size", "")[i % 3] for i in order]
-    assert found.n == 60 and found.n_without_embedding == 0
-    np.testing.assert_allclose(found.image, sound["image"][order], atol=1e-6)
+    embedded = read(data, path, "object", "probe")
+    assert embedded.truth["object"].tolist() == [f"object{i % 6}" for i in order]
+    assert embedded.truth["probe"].tolist() == [("color", "size", "")[i % 3] for i in order]
+    assert embedded.n == 60 and embedded.n_without_embedding == 0
+    np.testing.assert_allclose(embedded.image, sound["image"][order], atol=1e-6)
 
 
 def test_pairs_without_embedding_are_counted(data, tmp_path):
     sound = arrays()
     path = save(tmp_path, key=sound["key"][:50], image=sound["image"][:50], foil=None, text=None, text_image=None)
-    found = read(data, path, "object")
-    assert found.n == 50 and found.n_without_embedding == 10 and found.text is None and found.foil is None
+    embedded = read(data, path, "object")
+    assert embedded.n == 50 and embedded.n_without_embedding == 10 and embedded.text is None and embedded.foil is None
 
 
 def test_null_and_numbers_of_truth_columns_become_strings(tmp_path):
     rows = [row | {"age": None if i == 3 else i} for i, row in enumerate(truth_rows())]
-    found = read(write_data(tmp_path / "data", rows), save(tmp_path), "age")
-    assert found.truth["age"][:5].tolist() == ["0", "1", "2", "", "4"]
+    embedded = read(write_data(tmp_path / "data", rows), save(tmp_path), "age")
+    assert embedded.truth["age"][:5].tolist() == ["0", "1", "2", "", "4"]
 
 
 def test_vectors_are_normalised_whatever_their_length_and_type(data, tmp_path):
     sound = arrays()
-    found = read(data, save(tmp_path, image=(7 * sound["image"]).astype(np.float64)))
-    np.testing.assert_allclose(found.image, sound["image"], atol=1e-6)
-    assert found.image.dtype == np.float32
+    embedded = read(data, save(tmp_path, image=(7 * sound["image"]).astype(np.float64)))
+    np.testing.assert_allclose(embedded.image, sound["image"], atol=1e-6)
+    assert embedded.image.dtype == np.float32
 
 
 def test_class_embedding_is_the_mean_of_unit_templates(data, tmp_path):
     templates = np.random.default_rng(1).normal(size=(3, 6, 8))
-    found = read(data, save(tmp_path, prompt__objects=templates)).classes("objects").embedding
+    embedding = read(data, save(tmp_path, prompt__objects=templates)).classes("objects").embedding
     mean = sum(t / np.linalg.norm(t, axis=1, keepdims=True) for t in templates) / 3
-    np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
 
 
 def test_a_set_may_have_no_captions_and_images_without_foil(data, tmp_path):
     foil = arrays()["foil"]
     foil[7] = np.nan
     path = save(tmp_path, text=np.empty((0, 8), np.float32), text_image=np.arange(0), foil=foil)
-    found = read(data, path)
-    assert found.text is None and found.text_image is None
-    assert np.isnan(found.foil[7]).all() and np.isnan(found.foil).sum() == 8
+    embedded = read(data, path)
+    assert embedded.text is None and embedded.text_image is None
+    assert np.isnan(embedded.foil[7]).all() and np.isnan(embedded.foil).sum() == 8
 
 
 def test_evaluation_needs_the_logit_scale(data, tmp_path):
@@ -109,6 +109,6 @@ def test_files_and_columns_that_are_not_there(data, tmp_path):
 
 def test_a_column_without_values(tmp_path):
     rows = [row | {"group": ""} for row in truth_rows()]
-    found = read(write_data(tmp_path / "data", rows), save(tmp_path), "group")
+    embedded = read(write_data(tmp_path / "data", rows), save(tmp_path), "group")
     with pytest.raises(InputError, match="no image has a value"):
-        found.codes("group", ("ravi", "tolo"))
+        embedded.codes("group", ("ravi", "tolo"))

@@ -118,7 +118,7 @@ def test_weights_of_other_pairs_are_refused(keys, message, weights):
         (["--as", "webdatset", "--out", "x"], "'webdatset' is unknown"),
         (["--as", "webdataset", "--out", "x"], "'webdataset' needs data"),
         (["--as", "datacomp", "--out", "x.npy", "--data", "d"], "'datacomp' takes no data"),
-        (["--as", "huggingface", "--out", "x"], "ends in .parquet"),
+        (["--as", "huggingface", "--out", "x"], "must end in .parquet"),
     ],
 )
 def test_wrong_arguments_are_one_error(arguments, message, weights):

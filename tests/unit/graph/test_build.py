@@ -27,7 +27,7 @@ def built(tmp_path):
 
     def build(*sources: str, data: Path | None = None, **options: Any):
         out = tmp_path / "graph"
-        build_graph([GraphSource.from_argument(each) for each in sources], out, data, GraphOptions(**options))
+        build_graph([GraphSource.from_argument(source) for source in sources], out, data, GraphOptions(**options))
         triples, entities, relations = (
             pq.read_table(out / f"{name}.parquet").to_pylist() for name in ("triples", "entities", "relations")
         )

@@ -30,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
     (root / "scene_graphs.json").write_text(json.dumps(scenes))
     (root / "cn.txt").write_text("IsA\tdog\tanimal\nIsA\tcat\tanimal\nAtLocation\tdog\tmat\n")
     sources = [f"visual_genome={root / 'scene_graphs.json'}", f"conceptnet={root / 'cn.txt'}"]
-    build_graph([GraphSource.from_argument(each) for each in sources], root / "graph", None, GraphOptions())
+    build_graph([GraphSource.from_argument(source) for source in sources], root / "graph", None, GraphOptions())
     return root / "graph"
 
 
@@ -45,14 +45,14 @@ def test_hetero_data_has_every_triple_both_ways(folder):
     data.validate()
     assert set(data.node_types) == {"text", "both"}
     assert sum(data[name].num_nodes for name in data.node_types) == len(graph.modality)
-    found = set()
+    edges = set()
     for source, _, target in data.edge_types:
         store = data[source, "link", target]
         ends = data[source].entity[store.edge_index[0]], data[target].entity[store.edge_index[1]]
-        found |= set(zip(ends[0].tolist(), store.relation.tolist(), ends[1].tolist(), strict=True))
+        edges |= set(zip(ends[0].tolist(), store.relation.tolist(), ends[1].tolist(), strict=True))
         assert (graph.modality[ends[0]] == MODALITIES.index(source)).all()
     forward = set(zip(graph.head.tolist(), graph.relation.tolist(), graph.tail.tolist(), strict=True))
-    assert found == forward | {(t, r + graph.n_relations, h) for h, r, t in forward}
+    assert edges == forward | {(t, r + graph.n_relations, h) for h, r, t in forward}
 
 
 def test_only_the_split_asked_for_is_read(folder, graph):
@@ -89,5 +89,5 @@ def test_unknown_ids_are_an_error(folder, tmp_path):
 def test_graph_stage_loads_neither_torch_nor_pyg_extras():
     assert not {"pyg_lib", "torch_sparse", "torch_scatter"} & set(sys.modules)
     code = "import sys, evenclip.graph; print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"

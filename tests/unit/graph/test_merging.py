@@ -32,7 +32,7 @@ def make_data(folder: Path, captions: dict[str, list[str]]) -> Path:
 
 def build(folder: Path, *sources: str, data: Path | None = None, **options):
     """Texts of the triples, the entities, and graph.json."""
-    build_graph([GraphSource.from_argument(each) for each in sources], folder, data, GraphOptions(**options))
+    build_graph([GraphSource.from_argument(source) for source in sources], folder, data, GraphOptions(**options))
     tables = {name: pq.read_table(folder / f"{name}.parquet") for name in ("triples", "entities", "relations")}
     entities = {row["id"]: row for row in tables["entities"].to_pylist()}
     relations = {row["id"]: row["text"] for row in tables["relations"].to_pylist()}
@@ -63,7 +63,7 @@ def test_the_normal_form_is_idempotent_but_for_articles(name):
 
 
 @pytest.mark.parametrize(
-    ("phrase", "known", "expected"),
+    ("phrase", "names", "expected"),
     [
         ("dogs", {"dog"}, "dog"), ("dogs", {"cat"}, "dogs"), ("boxes", {"box", "boxe"}, "box"),
         ("horses", {"horse"}, "horse"), ("buses", {"bus"}, "bus"), ("cities", {"city"}, "city"),
@@ -71,8 +71,8 @@ def test_the_normal_form_is_idempotent_but_for_articles(name):
         ("glass", {"glas"}, "glass"), ("bus", {"bu"}, "bus"), ("gas", {"ga"}, "gas"), ("dishes", {"dish"}, "dish"),
     ],
 )  # fmt: skip
-def test_singulars_are_names_of_the_graph(phrase, known, expected):
-    assert singular(phrase, known) == expected
+def test_singulars_are_names_of_the_graph(phrase, names, expected):
+    assert singular(phrase, names) == expected
 
 
 def entities_of(*rows: tuple[str, str, str]) -> Entities:

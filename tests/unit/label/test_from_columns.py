@@ -88,11 +88,11 @@ def test_both_sides_are_labelled_and_audited_in_four_crossings(tmp_path):
     labels, pairs = pq.read_table(tmp_path / "labels.parquet"), read_pairs(tmp_path / "world")
     groups = sorted(set(pairs["group"].to_pylist()) - {"", None})
     for group in groups:
-        shown = [value == group for value in pairs["group"].to_pylist()]
-        assert labels[f"image.sensitive.group.{group}"].to_pylist() == shown
+        is_group = [value == group for value in pairs["group"].to_pylist()]
+        assert labels[f"image.sensitive.group.{group}"].to_pylist() == is_group
     assert {name.split(".")[0] for name in labels.column_names if ".target." in name} == {"image", "text"}
     assert len(audit(tmp_path / "labels.parquet", n_bootstrap=0)["crossings"]) == 4
-    with pytest.raises(InputError, match="those of all pairs"):
+    with pytest.raises(InputError, match="need all pairs"):
         label_dataset(tmp_path / "world", LEXICON, tmp_path / "part.parquet", options, part=Part(1, 2))
     with pytest.raises(InputError, match="needs an image side from columns"):
         label_dataset(tmp_path / "world", LEXICON, tmp_path / "unseen.parquet", LabelOptions(unseen=True))

@@ -25,10 +25,10 @@ def scorer():
     return lambda entities, relations, side: table[int(side == "tail"), entities, relations]
 
 
-def slow_ranks(scorer, test: np.ndarray, known: np.ndarray) -> np.ndarray:
+def slow_ranks(scorer, test: np.ndarray, true_triples: np.ndarray) -> np.ndarray:
     """One triple, one candidate at a time, by the definition."""
-    said = set(map(tuple, known.tolist()))
-    found = []
+    said = set(map(tuple, true_triples.tolist()))
+    ranks = []
     for h, r, t in test.tolist():
         pair = []
         for side, asked, answer in (("head", t, h), ("tail", h, t)):
@@ -40,8 +40,8 @@ def slow_ranks(scorer, test: np.ndarray, known: np.ndarray) -> np.ndarray:
             best = 1 + sum(scores[e] > scores[answer] for e in others)
             worst = 1 + sum(scores[e] >= scores[answer] for e in others)
             pair.append((best + worst) / 2)
-        found.append(pair)
-    return np.array(found)
+        ranks.append(pair)
+    return np.array(ranks)
 
 
 def test_ranks_equal_the_slow_computation(triples, scorer):
@@ -58,8 +58,8 @@ def test_metrics_equal_pykeens_evaluator(triples, scorer):
         scores = scorer(test[:, 2 - column], test[:, 1], side)
         said = triples[:, None, [1, 2 - column]] == test[None, :, [1, 2 - column]]
         positive = np.zeros((len(test), N_ENTITIES), dtype=bool)
-        known, row = said.all(axis=2).nonzero()
-        positive[row, triples[known, column]] = True
+        query, row = said.all(axis=2).nonzero()
+        positive[row, triples[query, column]] = True
         true = torch.from_numpy(scores[np.arange(len(test)), test[:, column]])[:, None]
         filtered = torch.from_numpy(np.where(positive, np.nan, scores))
         filtered[torch.arange(len(test)), torch.from_numpy(test[:, column])] = true[:, 0]
@@ -74,21 +74,21 @@ def test_metrics_equal_pykeens_evaluator(triples, scorer):
 
 def test_ties_are_in_the_middle_and_known_answers_take_no_part():
     scores = np.array([[1.0, 1.0, 1.0, 1.0], [3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0]])
-    known = np.zeros((3, 4), dtype=bool)
-    known[2, [0, 1]] = True
-    assert realistic_ranks(scores, np.array([2, 1, 2]), known).tolist() == [2.5, 2, 1]
+    is_known = np.zeros((3, 4), dtype=bool)
+    is_known[2, [0, 1]] = True
+    assert realistic_ranks(scores, np.array([2, 1, 2]), is_known).tolist() == [2.5, 2, 1]
 
 
 @given(st.integers(0, 5))
 def test_ranks_follow_the_order_alone(seed):
     rng = np.random.default_rng(seed)
     scores, answers = rng.normal(size=(6, 9)), rng.integers(0, 9, 6)
-    known = rng.random((6, 9)) < 0.3
-    ranks = realistic_ranks(scores, answers, known)
-    assert np.array_equal(ranks, realistic_ranks(np.exp(3 * scores), answers, known))
-    reversed_ranks = realistic_ranks(-scores, answers, known)
-    known[np.arange(6), answers] = True
-    assert np.allclose(ranks + reversed_ranks, 2 + (~known).sum(axis=1))
+    is_known = rng.random((6, 9)) < 0.3
+    ranks = realistic_ranks(scores, answers, is_known)
+    assert np.array_equal(ranks, realistic_ranks(np.exp(3 * scores), answers, is_known))
+    reversed_ranks = realistic_ranks(-scores, answers, is_known)
+    is_known[np.arange(6), answers] = True
+    assert np.allclose(ranks + reversed_ranks, 2 + (~is_known).sum(axis=1))
 
 
 def test_metrics_have_intervals_and_chance():

@@ -82,7 +82,7 @@ class Slow:
         self.particular = {name for name, row in self.entities.items() if row["image_key"]}
         self.triples = pq.read_table(folder / "graph" / "triples.parquet").to_pylist()
 
-    def shown(self, entity: str) -> list[tuple]:
+    def contents_of(self, entity: str) -> list[tuple]:
         """The ways to show an entity."""
         row = self.entities[entity]
         as_text = [("text", row["text"])] if row["text"] else []
@@ -101,62 +101,65 @@ class Slow:
         return self.encoder.regions(self.tap.image, torch.tensor([0]), box, 2)
 
     @torch.no_grad()
-    def view(self, *slots, place: int) -> torch.Tensor:
-        return self.encoder.entity(self.encoder(slots)[0][:, place])[0]
+    def view(self, *slots, slot: int) -> torch.Tensor:
+        return self.encoder.entity(self.encoder(slots)[0][:, slot])[0]
 
     def looks(self, split: tuple[str, ...]) -> set[tuple]:
         """All that the triples of some splits look like."""
         chosen = [t for t in self.triples if t["split"] in split]
         return {
-            (h, t["relation"], tail) for t in chosen for h in self.shown(t["head"]) for tail in self.shown(t["tail"])
+            (h, t["relation"], tail)
+            for t in chosen
+            for h in self.contents_of(t["head"])
+            for tail in self.contents_of(t["tail"])
         }
 
-    def count(self, place: str, relation: str, content: tuple, other: str) -> int:
-        """Training triples of ``relation`` with ``content`` at ``place`` and something ``other`` to show beside it."""
-        beside = {"head": "tail", "tail": "head"}[place]
+    def count(self, side: str, relation: str, content: tuple, other: str) -> int:
+        """Training triples of ``relation`` with ``content`` at ``side`` and something ``other`` to show beside it."""
+        beside = {"head": "tail", "tail": "head"}[side]
         return sum(
             t["split"] == "train"
             and t["relation"] == relation
-            and content in self.shown(t[place])
-            and any(each[0] == other for each in self.shown(t[beside]))
+            and content in self.contents_of(t[side])
+            and any(content_of_end[0] == other for content_of_end in self.contents_of(t[beside]))
             for t in self.triples
         )
 
     def ranks(self) -> dict[str, list[tuple]]:
         """By kind of question: the model's rank, the best and the worst by counting, and how many take part."""
-        known, in_train = self.looks(("train", "test")), self.looks(("train",))
+        true_triples, in_train = self.looks(("train", "test")), self.looks(("train",))
         asked = {
             (h, t["relation"], tail)
             for t in self.triples
             if t["split"] == "test"
-            for h in self.shown(t["head"])
-            for tail in self.shown(t["tail"])
+            for h in self.contents_of(t["head"])
+            for tail in self.contents_of(t["tail"])
             if h != tail and (h[0] == "image" or tail[0] == "image" or not {t["head"], t["tail"]} & self.particular)
         } - in_train
-        contents = sorted({content for name in self.entities for content in self.shown(name)}, key=str)
+        contents = sorted({content for name in self.entities for content in self.contents_of(name)}, key=str)
         slots = {content: self.slot(content) for content in contents}
-        as_head = {c: self.view(slots[c], None, None, place=HEAD) for c in contents}
-        as_tail = {c: self.view(None, None, slots[c], place=TAIL) for c in contents}
-        found = defaultdict(list)
+        as_head = {c: self.view(slots[c], None, None, slot=HEAD) for c in contents}
+        as_tail = {c: self.view(None, None, slots[c], slot=TAIL) for c in contents}
+        ranked = defaultdict(list)
         for head, relation, tail in asked:
             said = self.slot(("text", relation.replace("_", " ")))
             for answer, query, answers, kind in (
-                (tail, self.view(slots[head], said, None, place=TAIL), as_tail, f"{head[0]}_to_{tail[0]}"),
-                (head, self.view(None, said, slots[tail], place=HEAD), as_head, f"{tail[0]}_to_{head[0]}"),
+                (tail, self.view(slots[head], said, None, slot=TAIL), as_tail, f"{head[0]}_to_{tail[0]}"),
+                (head, self.view(None, said, slots[tail], slot=HEAD), as_head, f"{tail[0]}_to_{head[0]}"),
             ):
                 others = [
                     c for c in contents
                     if c[0] == answer[0] and c != answer
-                    and ((head, relation, c) if answer == tail else (c, relation, tail)) not in known
+                    and ((head, relation, c) if answer == tail else (c, relation, tail)) not in true_triples
                 ]  # fmt: skip
                 own = float(query @ answers[answer])
                 scores = [float(query @ answers[c]) for c in others]
                 rank = 1 + sum(score > own for score in scores)
-                place, other = ("tail", head[0]) if answer == tail else ("head", tail[0])
-                own, *counts = (self.count(place, relation, c, other) for c in [answer, *others])
+                side, other = ("tail", head[0]) if answer == tail else ("head", tail[0])
+                own, *counts = (self.count(side, relation, c, other) for c in [answer, *others])
                 best = 1 + sum(c > own for c in counts)
-                found[kind].append((rank, best, best + sum(c == own for c in counts), 1 + len(others)))
-        return found
+                ranked[kind].append((rank, best, best + sum(c == own for c in counts), 1 + len(others)))
+        return ranked
 
 
 @pytest.mark.parametrize("rows", [256, 5])
@@ -164,10 +167,10 @@ def test_ranks_are_those_of_a_slow_computation(folder: Path, tmp_path: Path, mon
     monkeypatch.setattr("evenclip.links.encoding.ROWS", rows)
     measured, slow = run(folder, tmp_path / "links.json"), Slow(folder).ranks()
     assert set(slow) == {"text_to_text", "text_to_image", "image_to_text", "image_to_image"}
-    for kind, found in slow.items():
-        rank, best, worst, n_answers = np.array(found).T
+    for kind, ranks_of_kind in slow.items():
+        rank, best, worst, n_answers = np.array(ranks_of_kind).T
         row = measured[f"{kind}_mrr"]
-        assert row["n"] == len(found)
+        assert row["n"] == len(ranks_of_kind)
         assert row["value"] == pytest.approx(np.mean(1 / rank), abs=1e-6)
         assert measured[f"{kind}_hits_at_3"]["value"] == pytest.approx(np.mean(rank <= 3))
         assert row["ci_low"] <= row["value"] <= row["ci_high"]
@@ -183,12 +186,12 @@ def test_triples_about_one_picture_are_resampled_together(folder: Path):
     cfg = load_clip(str(folder / "run")).preprocess_cfg
     graph = read_multimodal_graph(folder / "graph", keys, folder / "data", cfg)
     every = draw_questions(graph, answers_among(graph, np.arange(N)), "test", 100, np.random.default_rng(0))
-    for each in every:
-        contents = each.asked[:, 0 if each.way[0] else 2]
-        if any(each.way):
-            assert each.cluster.tolist() == graph.entity_pair[contents - len(graph.texts)].tolist()
+    for content in every:
+        contents = content.asked[:, 0 if content.way[0] else 2]
+        if any(content.way):
+            assert content.cluster.tolist() == graph.entity_pair[contents - len(graph.texts)].tolist()
         else:
-            assert len(set(each.cluster.tolist())) == len(each.asked) and (each.cluster < 0).all()
+            assert len(set(content.cluster.tolist())) == len(content.asked) and (content.cluster < 0).all()
 
 
 def test_fewer_triples_and_pictures_are_drawn_by_the_seed(folder: Path, tmp_path: Path):

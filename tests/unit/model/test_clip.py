@@ -121,7 +121,7 @@ def test_a_checkpoint_loads_with_its_configuration_file(clip: Clip, tmp_path: Pa
     [
         ("ViT-B-33:openai", "did you mean ViT-B-32"),
         ("ViT-B-32:no_such_tag", "no_such_tag"),
-        ("nowhere", "no trained model"),
+        ("nowhere", "not a trained model"),
         ("nowhere.json:x.pt", "no such file"),
         (".", "no weights in it"),
     ],

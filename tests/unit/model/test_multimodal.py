@@ -32,14 +32,14 @@ def test_permuting_triples_permutes_the_vectors_of_all_slots(encoder: MultiModal
     (read,) = encoder((head, relation, tail))
     assert read.shape == (5, 3, WIDTH)
     order = torch.randperm(5)
-    (permuted,) = encoder(tuple(each.rows(order) for each in (head, relation, tail)))
+    (permuted,) = encoder(tuple(permuted_slot.rows(order) for permuted_slot in (head, relation, tail)))
     torch.testing.assert_close(permuted, read[order])
 
 
 def test_padding_and_company_change_nothing(encoder: MultiModalEncoder):
     head, tail = slot(encoder, 2, 6, 3), slot(encoder, 2, 2, 2)
-    (alone,) = encoder((Slot(head.features[:, :3], head.shown[:, :3]), None, tail))
-    padded = Slot(torch.cat([head.features[:, :3], torch.randn_like(head.features[:, 3:])], 1), head.shown)
+    (alone,) = encoder((Slot(head.features[:, :3], head.is_shown[:, :3]), None, tail))
+    padded = Slot(torch.cat([head.features[:, :3], torch.randn_like(head.features[:, 3:])], 1), head.is_shown)
     beside, other = encoder((padded, None, tail), (None, tail, slot(encoder, 2, 5, 5)))
     torch.testing.assert_close(beside, alone)
     assert other.shape == (2, 3, WIDTH)
@@ -83,7 +83,7 @@ def test_the_encoder_is_a_plain_pre_norm_transformer(encoder: MultiModalEncoder)
 def test_joined_slots_keep_their_rows(encoder: MultiModalEncoder):
     first, second = slot(encoder, 2, 2, 2), slot(encoder, 3, 5, 4)
     joined = join([first, second])
-    assert joined.features.shape == (5, 5, WIDTH) and joined.shown.sum() == 2 * 2 + 3 * 4
+    assert joined.features.shape == (5, 5, WIDTH) and joined.is_shown.sum() == 2 * 2 + 3 * 4
     back = joined.rows(torch.tensor([0, 1]))
     torch.testing.assert_close(back.features, first.features)
 

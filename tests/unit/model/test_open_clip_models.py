@@ -120,9 +120,9 @@ def rows() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("name", open_clip.list_models() if not WRITE else [])
 def test_each_model_works_or_is_refused_with_the_reason(name: str, few_layers: None, rows: dict[str, dict[str, str]]):
-    found = dict.fromkeys(COLUMNS, "") | row_of(name)
+    row = dict.fromkeys(COLUMNS, "") | row_of(name)
     if name in rows:  # open_clip lists more with each release
-        assert found == rows[name]
+        assert row == rows[name]
 
 
 @pytest.mark.skipif(not WRITE, reason="writes the table")

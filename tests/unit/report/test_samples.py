@@ -27,5 +27,5 @@ def test_perceived_attributes_of_an_image_side_are_shown(example_root: Path, tmp
     document = study.labels["world"]
     columns = {f"text.{name}" if name.startswith("sensitive.") else name: facts
                for name, facts in document["columns"].items()}  # fmt: skip
-    shown = [row[0] for row in label_table(document | {"columns": columns}, "world").rows]
-    assert "perceived group: zubbin (in the caption)" in shown and len(shown) == len(columns)
+    names = [row[0] for row in label_table(document | {"columns": columns}, "world").rows]
+    assert "perceived group: zubbin (in the caption)" in names and len(names) == len(columns)

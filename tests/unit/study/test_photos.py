@@ -61,7 +61,7 @@ def test_features_are_of_the_training_data_and_all_sets(values: dict):
     [
         ({"freeze": ["image_trunk"]}, "frozen trunks"),
         ({"crop_scale_min": 0.5}, "crop_scale_min"),
-        ({"init": "random"}, "one trained model"),
+        ({"init": "random"}, "the same pretrained model"),
     ],
 )
 def test_a_run_that_cannot_use_cached_features_is_refused(values: dict, options: dict, message: str):

@@ -50,7 +50,7 @@ def test_links_are_predicted_by_the_runs_with_an_encoder(tmp_path):
     assert study.linking_runs() == ["knowing"] and study.summarize_arguments()[-2:] == ["--linking", "knowing"]
     assert study.config.links.to_flags() == ["--option", "triples=50"]
     assert demo_with(graph, sheet, rows).linking_runs() == []
-    with pytest.raises(InputError, match="links: no run learns links"):
+    with pytest.raises(InputError, match="links: no run can predict links"):
         demo_with(graph | asked, sheet, header + plain)
     with pytest.raises(InputError, match="links: no graph"):
         demo_with(asked | {"graph": None}, sheet, header + plain)
@@ -80,5 +80,5 @@ def test_the_bias_probes_data_and_prompts_are_inputs():
 
 def test_a_stray_quotation_mark_swallows_no_run(tmp_path):
     rows = 'run\tstrategy\na\tnone\nb\t"none\nc\tnone"\n'
-    with pytest.raises(InputError, match="a quotation mark takes in the rows below it"):
+    with pytest.raises(InputError, match="a quotation mark that is never closed swallows the rows below it"):
         demo_with(sheet=tmp_path / "sheet.tsv", rows=rows)

@@ -3,6 +3,7 @@
 import pytest
 
 from evenclip.errors import InputError
+from evenclip.study import study
 from evenclip.study.study import load_study
 from support.demo_study import LABEL, demo_values, demo_with
 from support.project import ROOT
@@ -33,12 +34,12 @@ def test_every_study_has_its_sheet_beside_it():
         ({"label": LABEL | {"options": {"utility": ["similarity"]}}}, "similarity needs embeddings"),
         ({"label": LABEL | {"embedding": {"model": "m", "attributes": ["group"]}}}, "belong together"),
         ({"label": LABEL | {"embedding": {"model": "m", "attribute_data": "world/x"}}}, "unknown data 'world/x'"),
-        ({"label": LABEL | {"embedding": {"model": "m"}}, "scatter": 2}, "compared over all pairs"),
+        ({"label": LABEL | {"embedding": {"model": "m"}}, "scatter": 2}, "need all pairs"),
         ({"label": LABEL | {"dataset": "wrold"}}, "unknown data 'wrold/train'"),
         ({"label": LABEL | {"lexicon": "config"}}, "is a folder, not a file 'config'"),
         ({"label": LABEL | {"lexicon": "a{x}.yaml"}}, "braces in the path"),
         ({"seeds": []}, "seeds"),
-        ({"seeds": [0, 0]}, "'seeds'.*0 is there twice"),
+        ({"seeds": [0, 0]}, "'seeds'.*0 occurs twice"),
         ({"seeds": [True]}, r"'seeds\.0': true is no int"),
         ({"seeds": [2**64]}, r"'seeds\.0'"),
         ({"seeds": [-1]}, r"'seeds\.0'"),
@@ -48,7 +49,7 @@ def test_every_study_has_its_sheet_beside_it():
         ({"data": {"world": WORLD | {"splits": WORLD["splits"] | {"../../x": 1}}}}, "splits"),
         ({"data": {"world": WORLD | {"splits": WORLD["splits"] | {"a b;c": 1}}}}, "splits"),
         ({"data": {"world": WORLD, "mine": PHOTOS | {"splits": ["{x}"]}}}, r"splits\.0"),
-        ({"data": {"world": WORLD, "mine": PHOTOS | {"splits": ["a", "a"]}}}, "a is there twice"),
+        ({"data": {"world": WORLD, "mine": PHOTOS | {"splits": ["a", "a"]}}}, "a occurs twice"),
         ({"data": {"world": WORLD, "mine": PHOTOS | {"root": ""}}}, r"mine\.import\.root|mine\.root"),
         ({"train": {"batch_size": 10**12}}, r"train\.batch_size"),
         ({"train": {"samples_seen": 10**40}}, r"train\.samples_seen"),
@@ -60,15 +61,16 @@ def test_every_study_has_its_sheet_beside_it():
         ({"train": {"model": "/etc/passwd"}}, "no such file '/etc/passwd/"),
         ({"train": {"model": "pyproject.toml"}}, "no model 'pyproject.toml'"),
         ({"train": {"model": "config/models"}}, "no such file 'config/models/model.safetensors'"),
-        ({"train": {"model": "workflow/schemas/config.schema.json"}}, "is no model configuration"),
+        ({"train": {"model": "workflow/schemas/config.schema.json"}}, "is not a model configuration"),
         ({"graph": {"sources": {"pairs": "data/world/nosuch"}}}, r"data/world/nosuch\): unknown data 'world/nosuch'"),
         ({"graph": {"sources": {"conceptnet": ""}}}, r"graph\.sources\.conceptnet"),
         ({"graph": {"sources": {}}}, r"graph\.sources"),
         ({"evaluate": {"sets": {}}}, r"evaluate\.sets"),
         ({"evaluate": {"sets": {"a": {"data": "world/people", "tasks": []}}}}, "nothing is measured"),
-        ({"evaluate": {"sets": {"a": {"data": "world/people", "tasks": [RETRIEVAL] * 2}}}}, "is there twice"),
+        ({"evaluate": {"sets": SETS | {"a": {"data": "world/people", "tasks": []}}}}, r"sets\.a: nothing is measured"),
+        ({"evaluate": {"sets": {"a": {"data": "world/people", "tasks": [RETRIEVAL] * 2}}}}, "retrieval occurs twice"),
         ({"evaluate": {"sets": SETS | {"links": SETS["world_mixed"]}}}, "'links' is the name"),
-        ({"vqa": {"world_mixed": {"train": FILES, "test": FILES}}}, "names an evaluation set too"),
+        ({"vqa": {"world_mixed": {"train": FILES, "test": FILES}}}, "is also the name of an evaluation set"),
         ({"vqa": {"asked": {"train": FILES, "test": FILES | {"data": "world/nowhere"}}}}, "data 'world/nowhere'"),
         ({"ablations": "config"}, "config: cannot be read"),
         ({"ablations": "nosuch.tsv"}, "no such file"),
@@ -96,7 +98,7 @@ def test_a_malformed_study_is_one_message(change, message):
         ("run\tstrategy\ttrain.lrr\nx\tm4\t1\n", "did you mean 'lr'"),
         ("run\tstrategy\ttrain.lr\nx\tm4\t-1\n", "run x: 'lr'"),
         ("run\tstrategy\ttrain.lr\nx\tm4\tinf\n", "run x: 'lr'"),
-        ("run\tstrategy\ttrain.lr\ttrain.lr\nx\tm4\t1\t2\n", r"column 'train\.lr' is there twice"),
+        ("run\tstrategy\ttrain.lr\ttrain.lr\nx\tm4\t1\t2\n", r"column 'train\.lr' occurs twice"),
         ("run\tstrategy\ttrain.lr.x\nx\tm4\t1\n", r"unknown column 'train\.lr\.x'"),
         ("run\tstrategy\ttrain.knowledge\ttrain.knowledge.kd\nx\tm4\t3\t1\n", "are both given"),
         ("run\tstrategy\ttrain.knowledge.kd\ttrain.knowledge\nx\tm4\t1\t{e2e: 1}\n", "are both given"),
@@ -104,7 +106,7 @@ def test_a_malformed_study_is_one_message(change, message):
         ("run\tstrategy\ttrain.simclip\nx\tm4\t{share: 1, share: 0.5}\n", "'share' is written twice"),
         (f"run\tstrategy\ttrain.batch_size\nx\tm4\t{'9' * 5000}\n", "run x: 'batch_size'"),
         (f"run\tstrategy\ttrain.model\nx\tm4\t{'[' * 3000}\n", "run x"),
-        (f"run\tstrategy\ttrain.model\nx\tm4\t{'y' * 200_000}\n", "not a table with tabs"),
+        (f"run\tstrategy\ttrain.model\nx\tm4\t{'y' * 200_000}\n", "not a tab-separated table"),
         ("run\tstrategy\nX y\tm4\n", "cannot name a run"),
         ("run\tstrategy\n1x\tm4\n", "cannot name a run"),
         ("run\tstrategy\nreport\tm4\n", "cannot name a run"),
@@ -148,3 +150,11 @@ def test_a_malformed_file_is_one_message(tmp_path, text, message):
 def test_a_study_that_is_a_folder_is_one_message(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_study(tmp_path)
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_auto_takes_a_gpu_here_if_there_is_one_and_elsewhere_always(monkeypatch, tmp_path, has_gpu):
+    monkeypatch.setattr(study, "Path", lambda _: tmp_path if has_gpu else tmp_path / "nothing")
+    assert study.gpus("auto") == has_gpu
+    assert study.gpus("auto", elsewhere=True) == 1
+    assert [study.gpus(device, elsewhere) for device in ("cpu", "cuda") for elsewhere in (False, True)] == [0, 0, 1, 1]

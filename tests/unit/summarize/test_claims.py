@@ -12,20 +12,26 @@ from evenclip.errors import InputError
 from evenclip.provenance import write_json
 from evenclip.summarize import summarize_study
 from evenclip.summarize.claims import Claim, read_claims
-from evenclip.summarize.inference import RunsBySeeds, holm
+from evenclip.summarize.evidence import Scale
+from evenclip.summarize.inference import RunsBySeeds
+from evenclip.summarize.multiplicity import benjamini_hochberg, holm
 from evenclip.summarize.verdicts import judge
 from support.claims_example import M4, NONE, RUNS, claim
 from support.example_study import SEEDS, STRATEGIES
 from support.project import ROOT
 
+N_SEEDS = 8
+ONE_LOOK = (8,)
+
 
 def table(seed: int, **means) -> dict[str, list[float]]:
-    noise = np.random.default_rng(seed).normal(0, 0.01, size=(len(means), 5))
+    noise = np.random.default_rng(seed).normal(0, 0.01, size=(len(means), N_SEEDS))
     return {run: (mean + noise[i]).tolist() for i, (run, mean) in enumerate(means.items())}
 
 
 def verdict_of(one: Claim, **tables) -> dict:
-    (found,) = judge([one], RUNS, {name.replace("__", "/"): RunsBySeeds(values) for name, values in tables.items()})
+    by_metric = {name.replace("__", "/"): RunsBySeeds(values) for name, values in tables.items()}
+    (found,) = judge([one], RUNS, by_metric, looks=ONE_LOOK)
     return found
 
 
@@ -49,11 +55,11 @@ def verdict_of(one: Claim, **tables) -> dict:
     ],
 )
 def test_each_kind_finds_the_truth(kind, margin, d, expected):
-    found = verdict_of(claim(kind=kind, margin=margin), bias__set__rb=table(0, base=0.5, even=0.5 + d, sig=0.4))
+    found = verdict_of(claim(kind=kind, margin=margin), bias__set__rb=table(4, base=0.5, even=0.5 + d, sig=0.4))
     assert found["verdict"] == expected
     assert found["runs"] == {"run": "even", "reference": "base"} and found["metric"] == "bias/set/rb"
     assert found["ci_low"] < found["estimate"] < found["ci_high"]
-    assert (found["n"], found["df"], found["reason"]) == (5, 8, None)
+    assert (found["n"], found["df"], found["reason"]) == (8, 7, None)
 
 
 def test_p_without_margin_is_that_of_the_two_sided_t_test():
@@ -105,18 +111,19 @@ def test_a_claim_may_leave_out_what_is_about_people():
 )
 def test_a_claim_speaks_of_all_its_metrics(differences, expected):
     metrics = {f"bias/s{i}/rb": RunsBySeeds(table(7, base=0.5, even=0.5 + d)) for i, d in enumerate(differences)}
-    saturated = {"bias/full/rb": RunsBySeeds({"base": [1.0] * 5, "even": [1.0] * 5})}  # no test, and does not count
-    found = judge([claim()], RUNS, metrics | saturated)
+    saturated = {"bias/full/rb": RunsBySeeds({"base": [1.0] * 8, "even": [1.0] * 8})}  # no test, and does not count
+    found = judge([claim()], RUNS, metrics | saturated, looks=ONE_LOOK)
     assert {entry["claim_verdict"] for entry in found} == {expected}
     assert [entry["verdict"] for entry in found][-1] == "not tested here"
 
 
-def test_detectable_is_that_of_the_strictest_holm_test():
-    metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.5)) for i in range(4)}
-    found = judge([claim()], RUNS, metrics)
-    for entry in found:
+def test_detectable_is_that_of_the_claims_level():
+    metrics = {"bias/s/rb": RunsBySeeds(table(3, base=0.5, even=0.5))}
+    claims = [claim(id=f"c{i}", primary=True) for i in range(4)]
+    for entry in judge(claims, RUNS, metrics, looks=ONE_LOOK):
         alone = metrics[entry["metric"]].difference("even", "base")
-        assert entry["detectable"] == alone.detectable(0.05 / 4) > alone.detectable()
+        assert entry["level"] == 0.05 / 4
+        assert entry["detectable"] == pytest.approx(alone.detectable(0.05 / 4)) and entry["detectable"] > alone.se
 
 
 @pytest.mark.parametrize("kind", ["lower", "equivalent", "pareto"])
@@ -124,18 +131,129 @@ def test_verdicts_err_in_at_most_5_percent_under_the_null(kind):
     one = claim(**PARETO) if kind == "pareto" else claim(kind=kind, margin=0 if kind == "lower" else 0.001)
     rng, wrong = np.random.default_rng(5), 0
     for _ in range(400):
-        values = {name: {run: rng.normal(0.5, 0.01, 5).tolist() for run in ("base", "even", "sig")} for name in "ab"}
+        values = {name: {run: rng.normal(0.5, 0.01, 8).tolist() for run in ("base", "even", "sig")} for name in "ab"}
         metrics = {"bias/s/rb": RunsBySeeds(values["a"]), "bias/s/ab_max": RunsBySeeds(values["a"])}
-        (found,) = judge([one], RUNS, metrics | {"zeroshot/s/acc1": RunsBySeeds(values["b"])})
+        metrics["zeroshot/s/acc1"] = RunsBySeeds(values["b"])
+        (found,) = judge([one], RUNS, metrics, looks=ONE_LOOK)
         wrong += found["verdict"] != "undecided"
     assert wrong / 400 <= 0.08
 
 
-def test_holm_adjusts_over_every_fitting_metric_of_the_study():
+def several(primary: bool) -> tuple[list[Claim], dict[str, RunsBySeeds]]:
+    """Claims of one test each, with effects from none to large."""
+    claims = [claim(id=f"c{i}", metric=f"bias/s{i}/rb", primary=primary) for i in range(5)]
+    return claims, {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.5 - 0.006 * i)) for i in range(5)}
+
+
+@pytest.mark.parametrize(("primary", "adjust"), [(True, holm), (False, benjamini_hochberg)])
+def test_each_family_has_its_own_adjustment(primary, adjust):
+    claims, metrics = several(primary)
+    others, _ = several(not primary)
+    found = judge([*claims, *(one.model_copy(update={"id": f"{one.id}x"}) for one in others)], RUNS, metrics,
+                  looks=ONE_LOOK)[:5]  # fmt: skip
+    p = [entry["p"] for entry in found]
+    assert [entry["p_adjusted"] for entry in found] == pytest.approx(adjust(p))
+    assert {entry["verdict"] for entry in found} == {"supported", "undecided"}
+    for entry in found:
+        assert (entry["p_adjusted"] <= 0.05) == (entry["p"] <= entry["level"]) == (entry["verdict"] == "supported")
+        assert (entry["adjusted_high"] < 0) == (entry["verdict"] == "supported")  # the interval agrees with the verdict
+
+
+def test_a_claim_of_many_metrics_counts_once():
+    """Supported by all tests (intersection-union), refuted by any (Bonferroni among its tests)."""
     metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.49)) for i in range(3)}
-    found = judge([claim(), claim(id="d", kind="higher")], RUNS, metrics)
-    assert [entry["metric"] for entry in found] == ["bias/s0/rb", "bias/s1/rb", "bias/s2/rb"] * 2
-    assert [entry["p_holm"] for entry in found] == pytest.approx(holm([entry["p"] for entry in found]))
+    found = judge([claim(primary=True)], RUNS, metrics, looks=ONE_LOOK)
+    assert found[0]["p_adjusted"] == pytest.approx(max(entry["p"] for entry in found))
+    risen = {name: RunsBySeeds(table(i, base=0.49, even=0.5)) for i, name in enumerate(metrics)}
+    found = judge([claim(primary=True)], RUNS, risen, looks=ONE_LOOK)
+    assert found[0]["p_adjusted"] == pytest.approx(min(1, 3 * min(entry["p"] for entry in found)))
+
+
+def test_a_bias_is_there_if_it_is_above_the_floor():
+    metrics = {"bias/s/rb": RunsBySeeds(table(0, base=0.5, even=0.2))}
+    one = claim(kind="above_floor", run=NONE, reference=None)
+    for floor, verdict in ((0.4, "supported"), (0.6, "refuted")):
+        scales = {"bias/s/rb": Scale(floor, "the null study's")}
+        (found,) = judge([one], RUNS, metrics, scales=scales, looks=ONE_LOOK)
+        assert found["verdict"] == verdict and found["runs"]["reference"] == "floor (the null study's)"
+        assert found["estimate"] == pytest.approx(np.mean(metrics["bias/s/rb"].values[0]) - floor)
+    assert "no floor is known" in judge([one], RUNS, metrics, looks=ONE_LOOK)[0]["reason"]
+
+
+def test_what_no_study_can_test_says_why():
+    one = claim(run={}, reference=None, not_tested_because="all runs train on the same pairs")
+    (found,) = judge([one], RUNS, {})
+    assert (found["verdict"], found["reason"]) == ("not tested here", "all runs train on the same pairs")
+
+
+def test_below_8_seeds_there_is_no_verdict():
+    values = {"base": [0.5, 0.51, 0.5, 0.49, 0.5, 0.5, 0.51], "even": [0.1, 0.1, 0.11, 0.1, 0.09, 0.1, 0.1]}
+    found = verdict_of(claim(), bias__set__rb=values)
+    assert (found["verdict"], found["claim_verdict"]) == ("undecided", "undecided")
+    assert found["reason"] == "7 seeds, at least 8 needed"
+    assert found["p"] < 1e-6 and found["p_adjusted"] is None and found["stopping"] is None
+
+
+def test_a_difference_too_small_to_matter_is_equivalent():
+    found = verdict_of(claim(equivalence=0.05), bias__set__rb=table(4, base=0.5, even=0.5))
+    assert (found["verdict"], found["claim_verdict"]) == ("equivalent", "equivalent")
+    assert -0.05 < found["adjusted_low"] < 0 < found["adjusted_high"] < 0.05
+    assert verdict_of(claim(equivalence=0.05), bias__set__rb=table(0, base=0.5, even=0.3))["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "reason"),
+    [
+        ("lower", Scale(0.48), "at chance"),
+        ("lower", Scale(0.48, "the null study's"), "at the floor, the null study's"),
+        ("higher", Scale(0.0, "chance", 0.52), "at its ceiling"),
+        ("not_lower", Scale(0.48), "at chance"),
+        ("not_lower", Scale(0.0, "chance", 0.52), None),
+        ("not_higher", Scale(0.48), None),
+        ("lower", Scale(0.2, "chance", 1.0), None),
+    ],
+)
+def test_a_baseline_at_its_floor_or_ceiling_is_not_testable(kind, scale, reason):
+    metrics = {"bias/s/rb": RunsBySeeds(table(0, base=0.5, even=0.1))}
+    one = claim(kind=kind, margin=0.02 if kind.startswith("not") else 0)
+    (found,) = judge([one], RUNS, metrics, scales={"bias/s/rb": scale}, looks=ONE_LOOK)
+    if reason is None:
+        assert found["verdict"] in ("supported", "refuted")
+    else:
+        assert found["verdict"] == found["claim_verdict"] == "not testable here"
+        assert f"not testable here: {reason}" in found["reason"]
+
+
+def test_a_claim_decided_at_a_look_stays_decided():
+    values = {run: row + [0.5] * 8 for run, row in table(0, base=0.5, even=0.2).items()}
+    values["even"][8:] = [0.6, 0.4, 0.7, 0.5, 0.45, 0.55, 0.8, 0.9]
+    metrics = {"bias/s/rb": RunsBySeeds(values)}
+    (found,) = judge([claim()], RUNS, metrics, looks=(8, 16, 24))
+    assert found["verdict"] == "supported"
+    assert found["stopping"] == {
+        "looks": (8, 16), "state": "stopped for success", "decided_at": 8, "conditional_power": None,
+    }  # fmt: skip
+    (found,) = judge([claim()], RUNS, metrics, looks=(16,))
+    assert found["verdict"] == "undecided"
+
+
+def test_seeds_beyond_the_last_look_do_not_count():
+    values = table(0, base=0.5, even=0.49)
+    longer = {run: [*row, 5.0 * (run == "even")] for run, row in values.items()}
+    short, long = (
+        judge([claim()], RUNS, {"bias/s/rb": RunsBySeeds(table_)}, looks=ONE_LOOK)[0] for table_ in (values, longer)
+    )
+    assert short == long
+
+
+def test_without_an_effect_more_seeds_are_futile():
+    noise = np.random.default_rng(3).normal(0, 0.01, size=(2, 16))
+    values = {"base": (0.5 + noise[0]).tolist(), "even": (0.5 + noise[1] - (noise[1] - noise[0]).mean()).tolist()}
+    (found,) = judge([claim()], RUNS, {"bias/s/rb": RunsBySeeds(values)})
+    assert found["stopping"]["state"].startswith("futile") and found["stopping"]["conditional_power"] < 0.1
+    values["even"] = [value - 0.006 for value in values["even"]]
+    (found,) = judge([claim(), claim(id="d")], RUNS, {"bias/s/rb": RunsBySeeds(values)})[:1]
+    assert found["verdict"] == "supported" or found["stopping"]["state"] == "undecided: add seeds"
 
 
 def test_what_cannot_be_tested_is_listed_with_the_reason():
@@ -206,6 +324,13 @@ def test_a_strategy_solved_in_parts_has_the_studys_only_labels(study_folder):
 
 def test_kinds_of_two_words_have_claims_too():
     assert claim(metric="linear_probe/*/acc1").metric == "linear_probe/*/acc1"
+
+
+def test_more_than_12_primary_claims_are_an_error(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": [FULL | {"id": f"c{i}", "primary": True} for i in range(13)]}))
+    with pytest.raises(InputError, match="13 claims are primary"):
+        read_claims(path)
 
 
 FULL = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "metric": "bias/*/rb",

@@ -18,9 +18,9 @@ def test_the_prior_of_many_variances_is_found(df_of_prior):
     """Smyth's model: true variances are 0.25 df_of_prior / chi2, seen with 4 degrees of freedom."""
     rng, n = np.random.default_rng(0), 20_000
     true = 0.25 * df_of_prior / rng.chisquare(df_of_prior, n)
-    found = Prior.fit(true * rng.chisquare(4, n) / 4, 4)
-    assert found.df == pytest.approx(df_of_prior, rel=0.1)
-    assert found.variance == pytest.approx(0.25, rel=0.05)
+    prior = Prior.fit(true * rng.chisquare(4, n) / 4, 4)
+    assert prior.df == pytest.approx(df_of_prior, rel=0.1)
+    assert prior.variance == pytest.approx(0.25, rel=0.05)
 
 
 def test_prior_of_equal_variances_has_the_weight_of_one_pair():
@@ -41,11 +41,11 @@ def test_a_moderated_variance_lies_between_its_own_and_the_prior(variances, df):
 @given(st.floats(1e-6, 1e6))
 def test_moderation_does_not_depend_on_the_unit(scale):
     values = np.random.default_rng(1).normal(size=(5, 4)) * np.array([[1], [1], [1], [9], [20]])
-    one, other = (
+    first, other = (
         RunsBySeeds({str(i): row for i, row in enumerate(table)}).difference("1", "0")
         for table in (values, values * scale)
     )  # fmt: skip
-    assert other.se == pytest.approx(one.se * scale, rel=1e-4) and other.df == pytest.approx(one.df, rel=1e-3)
+    assert other.se == pytest.approx(first.se * scale, rel=1e-4) and other.df == pytest.approx(first.df, rel=1e-3)
 
 
 def test_one_variance_is_its_own_prior():
@@ -54,9 +54,9 @@ def test_one_variance_is_its_own_prior():
 
 def test_zero_variances_are_left_out_and_get_the_prior():
     seen = np.array([0.1, 0.2, 0.4])
-    found = Prior.fit(np.array([0.0, *seen, 0.0]), 4)
-    assert found == Prior.fit(seen, 4)
-    assert found.moderate(0.0, 4) == found.variance
+    prior = Prior.fit(np.array([0.0, *seen, 0.0]), 4)
+    assert prior == Prior.fit(seen, 4)
+    assert prior.moderate(0.0, 4) == prior.variance
 
 
 def test_without_spread_anywhere_there_is_no_prior():
@@ -100,5 +100,5 @@ def coverage(n_runs: int, n_seeds: int, shared: float, sd: float) -> np.ndarray:
 @pytest.mark.parametrize(("sd", "least"), [(1 / 3, 0.92), (1.0, 0.90), (2.0, 0.85), (3.0, 0.82)])
 def test_intervals_cover_as_often_as_the_documentation_says(n_runs, n_seeds, shared, sd, least):
     """95 % where all runs vary alike or the pair varies less; less, but far from 60 %, where it varies more."""
-    found = coverage(n_runs, n_seeds, shared, sd)
-    assert found.min() >= least, found
+    measured = coverage(n_runs, n_seeds, shared, sd)
+    assert measured.min() >= least, measured

@@ -57,7 +57,7 @@ def test_all_rows_arrive_in_one_run(fake: FakeStore):
         for step in range(1, 4):
             watch(row(step))
             time.sleep(0.03)
-    assert [each for each in fake.rows if each[0] == "train/loss"] == [("train/loss", s / 2, s) for s in (1, 2, 3)]
+    assert [sent for sent in fake.rows if sent[0] == "train/loss"] == [("train/loss", s / 2, s) for s in (1, 2, 3)]
     assert (fake.n_runs, fake.name, fake.ended) == (1, "plain/seed0", ["r"])
 
 

@@ -81,11 +81,11 @@ def test_other_pairs_than_the_dropped_ones_are_refused(keys, dropped, message, t
 
 
 def test_weights_of_other_data_with_the_same_keys_are_refused(tmp_path):
-    mine, other = data_folder(tmp_path / "mine"), data_folder(tmp_path / "other", "other")
+    own, other = data_folder(tmp_path / "mine"), data_folder(tmp_path / "other", "other")
     weights = balanced(tmp_path, data=other)
     assert read_copies(weights, KEYS, other).tolist() == [1] * 4
     with pytest.raises(InputError, match="made from labels of other data than .*mine"):
-        read_copies(weights, KEYS, mine)
+        read_copies(weights, KEYS, own)
 
 
 def test_a_manifest_that_was_edited_is_refused(tmp_path):

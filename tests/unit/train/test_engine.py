@@ -60,19 +60,19 @@ class Looking(WeightedBatches):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.embedded, self.known = [], 0
+        self.embedded, self.end = [], 0
 
     def prepare(self, step, embed):
         if step % self.steps_per_epoch == 0:
             everyone = np.arange(N)
             self.embedded.append((step, embed("image", everyone), embed("text", everyone)))
-        self.known = (self.epoch(step) + 1) * self.steps_per_epoch
+        self.end = (self.epoch(step) + 1) * self.steps_per_epoch
 
     def known_until(self, step):
-        return self.known
+        return self.end
 
     def at(self, step):
-        assert step < self.known
+        assert step < self.end
         return super().at(step)
 
     def logged(self, batches: list[Batch]) -> dict[str, float]:

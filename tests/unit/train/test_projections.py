@@ -146,7 +146,7 @@ def test_an_exported_model_is_whole(folder: Path, tmp_path: Path):
     ("options", "message"),
     [
         ({"freeze": ["image_trunk"]}, "frozen trunks"),
-        ({"init": "random"}, "one trained model"),
+        ({"init": "random"}, "the same pretrained model"),
         ({"crop_scale_min": 0.5}, "crop_scale_min"),
         ({"knowledge": {}}, "knowledge"),
         ({"efficientcl": {}}, "efficientcl"),

@@ -32,7 +32,9 @@ def test_the_embedded_worlds_questions(world, tmp_path):
     keys = read_pairs(world, ["key"]).column("key").to_pylist()
     assert [row["image_key"] for row in rows] == [key for key in keys for _ in range(2)]
     asked = json.loads(questions.read_text())["questions"]
-    answered = {each["question_id"]: each for each in json.loads(annotations.read_text())["annotations"]}
+    answered = {
+        annotation["question_id"]: annotation for annotation in json.loads(annotations.read_text())["annotations"]
+    }
     for row, question in zip(rows, asked, strict=True):
         truth = answered[row["question_id"]]
         assert (row["question"], row["answer"]) == (question["question"], truth["multiple_choice_answer"])

@@ -89,9 +89,11 @@ def test_questions_about_one_picture_are_resampled_together():
         rows = _measure("s", chosen, asked, asked, Bootstrap(500, 0), VqaOptions())
         return next(row.as_dict() for row in rows if row.group == "")
 
-    one, five = measured(1), measured(5)
-    assert [one[end] for end in ("value", "ci_low", "ci_high")] == [five[end] for end in ("value", "ci_low", "ci_high")]
-    assert five["n"] == 200 and one["ci_high"] - one["ci_low"] > 0.2
+    single, five = measured(1), measured(5)
+    assert [single[end] for end in ("value", "ci_low", "ci_high")] == [
+        five[end] for end in ("value", "ci_low", "ci_high")
+    ]
+    assert five["n"] == 200 and single["ci_high"] - single["ci_low"] > 0.2
 
 
 def test_small_groups_get_no_number(folder: Path, tmp_path: Path):

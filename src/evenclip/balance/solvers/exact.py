@@ -4,11 +4,12 @@ Primal, over weights q of cells:  min 1/2 E[(q - eta u)^2] + V sum_j max(0, |E[q
 s.t. E[q] = eta, 0 <= q <= Q. Its dual maximises, over |lambda_j| <= V and mu,
 D = E[1/2 (q - eta u)^2 + (sum_j lambda_j a_j + mu) q] - eta mu - eta sum_j eps_j |lambda_j|
 with q = clip(eta u - sum_j lambda_j a_j - mu, 0, Q). Any multipliers bound the optimum from below, so
-(primal - D) / primal certifies the weights whatever way they were found.
+(primal - D) / primal certifies the weights regardless of how they were found.
 
-The result is exact when the rows of each cell share their utility (always so without a utility column). Otherwise
-rows get the weight of their bin's mean utility; as q is a projection of eta u, which does not expand distances, the
-weights are off by at most eta / 2^(utility_bits + 1) in root mean square, and the constraints hold all the same.
+The result is exact if all rows of a cell have the same utility, which is always so without a utility column. Otherwise
+rows get the weight of their bin's mean utility. Because q is a projection of eta u, and projections do not increase
+distances, the weights are then off by at most eta / 2^(utility_bits + 1) in root mean square. The constraints hold in
+both cases.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ from evenclip.balance.solvers.interior_point import Solution, interior_point
 from evenclip.balance.solvers.largest_retention import retention_bound
 from evenclip.balance.solvers.newton import newton_steps
 
-FEASIBLE_RESIDUAL = 1e-7  # how far, relative to a moment's size, a held constraint may be exceeded
+FEASIBLE_RESIDUAL = 1e-7  # a constraint counts as met up to this violation, relative to the moment's size
 GAP_TOLERANCE = 1e-8
-ERROR_FLOOR = 1e-11  # what double precision can be asked for
+ERROR_FLOOR = 1e-11  # what can be expected of double precision
 MAX_FINISHING_STEPS = 8
-PENALTY = 100.0  # V, where constraints cannot hold and none is given
-_SCALE_FLOOR = 1e-3  # a gap is relative to max(primal, this * eta^2): the primal of balanced data is 0
+PENALTY = 100.0  # default V if constraints cannot hold
+_SCALE_FLOOR = 1e-3  # gaps are relative to max(primal, _SCALE_FLOOR * eta^2), since the primal of balanced data is 0
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Weighting:
     retention : float
         eta = E[q].
     objective, dual_bound : float
-        Primal value (with penalties, if any) and the lower bound that its multipliers prove.
+        Primal value (with penalties, if any), and the lower bound that the multipliers prove.
     relative_gap : float
         (objective - dual_bound) / max(objective, eta^2 / 1000).
     multiplier : numpy.ndarray, shape (J,)
@@ -81,7 +82,7 @@ def solve(
     price : float
         V; infinite = hard constraints.
     start : Weighting, optional
-        The solution of a nearby problem with the same moments; saves the interior-point method where it is near enough.
+        Solution of a similar problem with the same moments; if close enough, the interior-point method is skipped.
     """
     if retention >= cap * (1 - 1e-9):
         return _everything(moments, cap, price)
@@ -103,7 +104,7 @@ def solve(
 def certify_multipliers(
     moments: Moments, retention: float, cap: float, price: float, multiplier: np.ndarray, mean_multiplier: float
 ) -> Weighting:
-    """The weights that given multipliers imply, with their certificate; whoever solution them."""
+    """The weights that multipliers imply, with their certificate, regardless of how the multipliers were found."""
     problem = _Problem(moments, retention, cap, price)
     return problem.certify(problem.implied(multiplier, mean_multiplier), multiplier, mean_multiplier, 0)
 
@@ -136,7 +137,7 @@ class _Problem:
         return Weighting(weight, self.retention, primal, dual, gap, multiplier, mean_multiplier, steps)
 
     def proved_infeasible(self, solution: Solution) -> bool:
-        """Whether the multipliers of an iterate, rescaled, bound the feasible retentions below this one."""
+        """Whether the rescaled multipliers of an iterate prove that this retention exceeds the largest feasible one."""
         if np.isfinite(self.price):
             return False
         nu = solution.multiplier
@@ -144,14 +145,14 @@ class _Problem:
         return scale > 0 and retention_bound(self.moments, self.cap, nu / scale) < self.retention * (1 - 1e-9)
 
     def error(self, weighting: Weighting) -> float:
-        """The largest of gap, missed mean and (with hard constraints) violation; infinite if not a number."""
+        """Largest of gap, error of the mean and (with hard constraints) violation; infinite if it is NaN."""
         missed = abs(self.moments.mean(weighting.weight) - self.retention)
         violation = 0.0 if np.isfinite(self.price) else excess(self.moments, weighting)
         worst = max(abs(weighting.relative_gap), missed, violation)
         return worst if np.isfinite(worst) else np.inf
 
     def finish(self, multiplier: np.ndarray, mean_multiplier: float, steps: int) -> Weighting:
-        """The best of the weights that the multipliers imply, and of those after a few Newton steps."""
+        """The best weights among those that the multipliers imply, before and after a few Newton steps."""
         best = self.certify(self.implied(multiplier, mean_multiplier), multiplier, mean_multiplier, steps)
         centre = self.retention * self.moments.utility
         proposals = newton_steps(
@@ -162,7 +163,7 @@ class _Problem:
                 break
             try:
                 nu, mu = next(proposals)
-            except LinAlgError:  # no cell strictly between 0 and Q pins these multipliers down
+            except LinAlgError:  # no cell is strictly between 0 and Q, so the multipliers are not determined
                 break
             steps += 1
             better = self.certify(self.implied(nu, mu), nu, mu, steps)
@@ -178,7 +179,7 @@ def excess(moments: Moments, weighting: Weighting) -> float:
 
 
 def _everything(moments: Moments, cap: float, price: float) -> Weighting:
-    """eta = Q leaves one choice: every weight is Q; the multipliers follow in closed form."""
+    """The only solution for eta = Q: every weight is Q, with multipliers in closed form."""
     weight = np.full(len(moments.weight), cap)
     moment = moments.expect(weight)
     violated = np.abs(moment) > cap * moments.tolerance

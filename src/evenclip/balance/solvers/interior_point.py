@@ -23,10 +23,10 @@ from evenclip.balance.moments import Moments
 MAX_STEPS = 150
 REFINEMENTS = 1
 _RIDGES = (1e-14, 1e-12, 1e-10)
-_SMALL_RETENTION = 0.01  # errors are relative to the retention down to here, absolute below
+_SMALL_RETENTION = 0.01  # errors are relative to larger retentions, and absolute for smaller ones
 _TO_BOUNDARY = 0.99
-_LEAST_CENTRING = 0.05  # greedier steps stall where many small cells turn at once
-_GIVEN_UP = 1e6  # rounding has won when the merit is this much above the best
+_LEAST_CENTRING = 0.05  # with less centring, steps stall if many small cells reach a bound at once
+_GIVEN_UP = 1e6  # stop, because of rounding errors, if the merit is this many times the best
 
 
 @dataclass
@@ -73,12 +73,12 @@ def interior_point(
     price : float
         V; infinite = hard constraints.
     tolerances : sequence of float
-        Falling; on the mean complementarity, relative to the objective, and on the violation of the constraints. The
-        last iterate yielded is the best one reached, even if it missed them.
+        In decreasing order; for the mean complementarity, relative to the objective, and for the violation of the
+        constraints. The last iterate yielded is the best one, even if it does not reach the last tolerance.
     stop : callable
-        Told each iterate; true = go no further.
+        Called with each iterate; true = stop.
     """
-    with np.errstate(all="ignore"):  # the last steps may overflow: the best iterate stands, and callers certify it
+    with np.errstate(all="ignore"):  # the last steps may overflow: the best iterate is kept, and callers certify it
         yield from _iterate(_State(moments, cap, retention, price), list(tolerances), stop)
 
 
@@ -110,10 +110,10 @@ def _next(state: "_State") -> "_State":
     length = min(state.largest_steps(affine, 1.0))
     reached = state.moved(affine, length, length).complementarity() / state.complementarity()
     centring = max(reached**3, _LEAST_CENTRING)
-    # a short predictor says little about the curvature ahead: its second-order terms count in proportion
+    # a short predictor step says little about the curvature ahead: its second-order terms are scaled by its length
     direction = system.direction(centring * state.complementarity(), affine.scaled(length))
     primal, dual = state.largest_steps(direction, _TO_BOUNDARY)
-    if state.h:  # the objective couples primal and dual; in a linear programme they step apart
+    if state.h:  # the objective couples primal and dual; in a linear programme their steps differ
         primal = dual = min(primal, dual)
     return state.moved(direction, primal, dual).dual_feasible()
 
@@ -145,8 +145,8 @@ class _State:
         self.eps = moments.tolerance
         self.soft = np.isfinite(price)
         self.q = np.full(len(moments.weight), self.eta)
-        self.room = cap - self.q  # Q - q, kept apart: the difference would lose its digits near the cap
-        # products of the barrier: between one per row (large cells count more) and one per cell
+        self.room = cap - self.q  # Q - q, stored separately: the difference would lose digits near the cap
+        # weights of the barrier: between one per row (large cells count more) and one per cell
         self.share = 1.0 / np.sqrt(moments.weight)
         self.share /= moments.mean(self.share)
         self.slack_share = 1.0 / (2 * len(self.eps))
@@ -158,7 +158,7 @@ class _State:
         self.z = np.maximum(-gap, 0) + size if self.soft else np.zeros_like(gap)
         self.p = np.maximum(gap + self.z, 0.1 * size)
         self.lam = np.minimum(start * self.slack_share / self.p, price / 2)
-        self.slope = price - self.lam  # V - lam, likewise kept apart
+        self.slope = price - self.lam  # V - lam, stored separately for the same reason
         self.mu = 0.0
         self.dual_feasible()
 
@@ -166,7 +166,7 @@ class _State:
         return Solution(self.q, self.lam[0] - self.lam[1], self.mu, self.eta, steps)
 
     def complementarity(self) -> float:
-        """Mean of the products that vanish at the optimum."""
+        """Mean of the complementarity products, which are 0 at the optimum."""
         cells = self.moments.mean(self.q * self.lower + self.room * self.upper)
         slacks = float((self.lam * self.p).sum())
         if self.soft:
@@ -178,7 +178,7 @@ class _State:
         return -(self.h * (self.q - self.t) + self.moments.combine(nu) + self.mu - self.lower + self.upper)
 
     def dual_feasible(self) -> "_State":
-        """Let the bounds' multipliers absorb the dual residual, which would otherwise collect rounding errors."""
+        """Add the dual residual to the bounds' multipliers, so that it does not accumulate rounding errors."""
         if self.free_retention:
             self.mu = -1.0 - float(self.eps @ self.lam.sum(0))
         residual = self.dual_residual()
@@ -199,7 +199,7 @@ class _State:
         return max(self.complementarity() / scale, float(violation) / retention, missed / retention)
 
     def largest_steps(self, d: _Direction, to_boundary: float) -> tuple[float, float]:
-        """Longest primal and dual steps, at most 1, that stay inside."""
+        """Longest primal and dual steps, at most 1, that stay strictly inside the bounds."""
         primal = [(self.q, d.q), (self.room, -d.q), (self.p, d.p)] + ([(self.z, d.z)] if self.soft else [])
         dual = [(self.lower, d.lower), (self.upper, d.upper), (self.lam, d.lam)]
         dual += [(self.slope, -d.lam)] if self.soft else []
@@ -227,7 +227,7 @@ def _longest(pairs: list[tuple[np.ndarray, np.ndarray]], to_boundary: float) -> 
 
 
 def _factor(matrix: np.ndarray) -> tuple:
-    """Cholesky factors of a matrix with unit diagonal, with as small a ridge as rounding demands."""
+    """Cholesky factors of a matrix with unit diagonal, with the smallest ridge that rounding errors allow."""
     for ridge in _RIDGES:
         try:
             return linalg.cho_factor(matrix + ridge * np.eye(len(matrix)), lower=True, check_finite=False)
@@ -259,7 +259,7 @@ class _NewtonSystem:
         self.corner = -float((s.eps**2 * 4.0 / self.gamma.sum(0)).sum())
 
     def _solve(self, right: np.ndarray) -> np.ndarray:
-        """Solve the condensed system; refined against the operators, as the factors have lost digits to the ridge."""
+        """Solve the condensed system, refined against the operators, because the ridge costs digits."""
         x = np.zeros_like(right)
         for _ in range(1 + REFINEMENTS):
             spread = self.d * (self.state.moments.combine(x[:-1]) + x[-1])
@@ -293,7 +293,7 @@ class _NewtonSystem:
         return _Direction(dq, lower, upper, d_lam, dp, dz, float(x[-1]), d_eta)
 
     def _bordered(self, b: np.ndarray, k1: np.ndarray, k2: np.ndarray) -> tuple[np.ndarray, float]:
-        """Multipliers' direction and, where the retention is free, the retention's."""
+        """Direction of the multipliers, and of the retention if it is free (else 0)."""
         s = self.state
         x = self._solve(b)
         if not s.free_retention:

@@ -8,20 +8,20 @@ from evenclip.balance.moments import Moments
 from evenclip.balance.solvers.interior_point import Solution, interior_point
 
 RETENTION_TOLERANCE = 1e-5  # the largest feasible retention is bracketed this closely
-STALLED_STEPS = 5  # without a closer bracket of the largest retention
-AUTO_MARGIN = 1e-3  # `retention: auto` stays below the largest feasible one by this factor
+STALLED_STEPS = 5  # steps without a closer bracket of the largest retention
+AUTO_MARGIN = 1e-3  # `retention: auto` stays below the largest feasible retention by this share of it
 
 
 @dataclass(frozen=True)
 class RetentionBound:
-    """The largest feasible retention, bracketed.
+    """Bracket of the largest feasible retention.
 
     Attributes
     ----------
     lower, upper : float
         A retention that is feasible, and a proven bound above which none is.
     multiplier : numpy.ndarray, shape (J,)
-        The proof; its largest entries (times the moments' size) are what blocks more retention.
+        Proof of ``upper``; its largest entries (times the moments' size) belong to the limiting constraints.
     """
 
     lower: float
@@ -45,7 +45,7 @@ def largest_retention(moments: Moments, cap: float) -> RetentionBound:
 
 
 class _Stalled:
-    """Whether rounding keeps the bracket from closing further, once it is as close as it is asked for."""
+    """Stopping rule: the bracket is narrow enough and, because of rounding, does not get narrower."""
 
     def __init__(self, moments: Moments, cap: float):
         self.moments, self.cap = moments, cap
@@ -60,7 +60,7 @@ class _Stalled:
 
 
 def _bracket(moments: Moments, cap: float, solution: Solution) -> tuple[float, float]:
-    """A feasible retention, 0 where nothing was shown to be feasible, and a bound above which none is."""
+    """A feasible retention (0 if none was shown to be feasible), and a bound above which none is feasible."""
     lower = moments.mean(solution.weight)
     over = moments.expect(solution.weight) / lower
     violation = (np.abs(over) - moments.tolerance) / np.maximum(moments.size, 1e-12)

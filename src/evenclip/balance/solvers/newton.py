@@ -2,7 +2,8 @@
 
 The dual's gradient is piecewise linear, so once the right cells are strictly between 0 and Q, and the right moments
 are at their tolerance, one step lands on the optimum to the last digits. It has no safeguards of its own: callers
-certify what it yields. It ends the interior-point method, and starts from a nearby problem's multipliers.
+certify what it yields. It finishes what the interior-point method began, or starts from the multipliers of a similar
+problem.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ def newton_steps(
         theta = centre - moments.combine(nu) - mu
         weight = np.clip(theta, 0, cap)
         moment = moments.expect(weight)
-        # the optimum is the fixed point of a proximal step, which tells the moments at a tolerance or at the price
+        # the optimum is the fixed point of a proximal step, which shows the moments at their tolerance or at the price
         towards = nu + step * moment
         side = np.sign(towards) * (np.abs(towards) > step * limit)
         priced = np.abs(towards) - step * limit >= price
@@ -45,12 +46,12 @@ def newton_steps(
 
 
 def _solve(moments: Moments, inside: np.ndarray, at: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Newton's system on the moments ``at`` their tolerance and the mean."""
+    """Solve Newton's system for the moments ``at`` their tolerance and the mean."""
     matrix = np.empty((len(at) + 1, len(at) + 1))
     matrix[:-1, :-1] = moments.gram(inside)[np.ix_(at, at)]
     matrix[:-1, -1] = matrix[-1, :-1] = moments.expect(inside)[at]
     matrix[-1, -1] = moments.mean(inside)
-    floor = _NO_CURVATURE * np.append(moments.size[at] ** 2, 1.0)  # moments whose cells are all at 0 or Q
+    floor = _NO_CURVATURE * np.append(moments.size[at] ** 2, 1.0)  # for moments whose cells are all at 0 or Q
     scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), floor))
     matrix *= scale[:, None] * scale
     matrix[np.diag_indices_from(matrix)] += _RIDGE

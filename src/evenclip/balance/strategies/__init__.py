@@ -1,4 +1,4 @@
-"""The strategies of balancing, a family found by existing: each module weighs cells in its own way.
+"""Balancing strategies: one module each, discovered automatically.
 
 See `evenclip.balance.strategies.base` for what a strategy is given and returns.
 """

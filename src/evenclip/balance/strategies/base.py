@@ -40,7 +40,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class Balanced:
-    """A solved problem: all that a report tells."""
+    """A solved problem, with everything that the report contains."""
 
     problem: Problem
     solution: Solution

@@ -72,7 +72,7 @@ class Cells:
         """Shape (n_cells,) bool: the column is true (null counts as false)."""
         return self._bit(self.columns.boolean.index(column))
 
-    def known(self, column: str) -> np.ndarray:
+    def is_known(self, column: str) -> np.ndarray:
         """Shape (n_cells,) bool: the sensitive column is not null."""
         return self._bit(len(self.columns.boolean) + self.columns.sensitive.index(column))
 
@@ -82,10 +82,10 @@ class Cells:
         return self.utility_sum / (self.count * float(UTILITY_ONE))
 
     def table(self) -> pa.Table:
-        """The cells as a labels table without keys, with `count` and `utility_sum`: what `count_cells` adds up."""
+        """The cells as a labels table without keys, with `count` and `utility_sum`, as `add_cells` reads it."""
         data: dict[str, pa.Array] = {}
         for column in self.columns.boolean:
-            unknown = ~self.known(column) if column in self.columns.sensitive else None
+            unknown = ~self.is_known(column) if column in self.columns.sensitive else None
             data[column] = pa.array(self.value(column), mask=unknown)
         if self.columns.utility:
             lowest = self._utility_bin().astype(float) / (1 << self.utility_bits)
@@ -99,10 +99,10 @@ class Cells:
 
     def find(self, codes: pa.Array) -> np.ndarray:
         """Shape (len(codes),) int64: the cell of each code; raises KeyError for a code that was not counted."""
-        if pa.types.is_uint64(codes.type):  # sorted: no hash table of all cells for every few codes
-            known, wanted = as_numpy(self.codes), as_numpy(codes)
-            cell = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-            missing = bool((known[cell] != wanted).any())
+        if pa.types.is_uint64(codes.type):  # codes are sorted: a binary search needs no hash table of all cells
+            counted, wanted = as_numpy(self.codes), as_numpy(codes)
+            cell = np.minimum(np.searchsorted(counted, wanted), len(counted) - 1)
+            missing = bool((counted[cell] != wanted).any())
         else:
             index = pc.index_in(codes, value_set=self.codes)
             missing = index.null_count > 0
@@ -131,7 +131,7 @@ class CellCounter:
         codes, *values = zip(*self._parts, strict=True)
         encoded = pa.concat_arrays(codes).dictionary_encode()
         totals = []
-        for parts in values:  # in integers: sums of 2**29 utilities are more than a float holds
+        for parts in values:  # in integers: sums of 2**29 utilities exceed the precision of a float
             total = np.zeros(len(encoded.dictionary), np.int64)
             np.add.at(total, as_numpy(encoded.indices), np.concatenate(parts))
             totals.append(total)
@@ -166,7 +166,7 @@ def code_rows(source: Source, utility_bits: int) -> Iterator[tuple[CodedBatch, n
 
 
 def count_cells(source: Source, utility_bits: int, rows: CodedRows | None = None) -> Cells:
-    """Count the cells of a labels table, and keep its coded batches in ``rows``."""
+    """Count the cells of a labels table; if ``rows`` is given, its coded batches are appended to it."""
     counter = CellCounter(Columns.of(source.schema, source.name), utility_bits)
     for batch, utility_sum in code_rows(source, utility_bits):
         counter.add(batch.codes, batch.total(), utility_sum)
@@ -176,7 +176,7 @@ def count_cells(source: Source, utility_bits: int, rows: CodedRows | None = None
 
 
 def add_cells(source: Source, utility_bits: int) -> Cells:
-    """Add up cells files: tables that `Cells.table` made."""
+    """Add up cells files, which are tables made by `Cells.table`."""
     columns = Columns.of(source.schema, source.name)
     coder, counter = RowCoder(columns, utility_bits), CellCounter(columns, utility_bits)
     names = [name for name in ("count", "utility_sum") if name in source.schema.names]

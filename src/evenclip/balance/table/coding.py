@@ -36,9 +36,9 @@ class Columns:
 
     @classmethod
     def of(cls, schema: pa.Schema, where: str) -> "Columns":
-        """Read the roles off a schema; `InputError` for missing or doubled columns."""
+        """Find the roles in a schema; `InputError` for missing or duplicate columns."""
         if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
-            raise InputError(f"column {twice[0]} is there more than once", where, "give each column its own name")
+            raise InputError(f"column {twice[0]} occurs more than once", where, "give each column its own name")
         for role, example, option in (
             ("sensitive", "sensitive.gender.woman", "a column of group names with --attribute"),
             ("target", "target.nurse", "a column of labels with --label"),
@@ -80,7 +80,7 @@ UTILITY_ONE = 1 << UTILITY_BITS
 
 
 class RowCoder:
-    """Turns rows into codes; the same columns and bits give the same codes everywhere."""
+    """Encoder of rows; the same columns and bits always give the same codes."""
 
     def __init__(self, columns: Columns, utility_bits: int):
         self.columns, self.utility_bits = columns, utility_bits
@@ -92,16 +92,16 @@ class RowCoder:
     def encode(self, batch: pa.RecordBatch, where: str, first_row: int = 0) -> tuple[pa.Array, np.ndarray | None]:
         """Codes of the rows, and their utilities as integers (None without a utility column).
 
-        ``first_row`` is where the batch starts in the table, for errors.
+        ``first_row`` is the number of the batch's first row in the table, for errors.
         """
         n = len(batch)
         columns = [batch.column(name) for name in self.columns.boolean]
         sensitive = columns[: len(self.columns.sensitive)]
-        known = [_validity_bits(column) for column in sensitive]
+        valid = [_validity_bits(column) for column in sensitive]
         values = [_value_bits(column) for column in columns]
-        values[: len(known)] = [bits & mask for bits, mask in zip(values, known, strict=False)]
+        values[: len(valid)] = [bits & mask for bits, mask in zip(values, valid, strict=False)]
         code = np.zeros((-(-n // 8) * 8, self.width), np.uint8)
-        planes = values + known
+        planes = values + valid
         for byte in range(self._flag_bytes):
             code[:, byte] = _transpose_bits(planes[8 * byte : 8 * byte + 8])
         code = code[:n]
@@ -128,7 +128,7 @@ class RowCoder:
 
 
 def _bits(buffer: pa.Buffer, offset: int, n: int) -> np.ndarray:
-    """Bit-packed bytes that start at bit ``offset``; bits after the n-th are arbitrary."""
+    """Bit-packed bytes from bit ``offset`` on; bits after the n-th are arbitrary."""
     packed = np.frombuffer(buffer, np.uint8)
     if offset % 8 == 0:
         return packed[offset // 8 : offset // 8 + -(-n // 8)]
@@ -162,18 +162,18 @@ IN_MEMORY = 512 << 20
 
 @dataclass(frozen=True)
 class CodedBatch:
-    """Rows of a batch as places among the batch's distinct codes.
+    """Rows of a batch as indices into the batch's distinct codes.
 
     Attributes
     ----------
     codes : pyarrow.Array, shape (n_codes,)
         Distinct; see `RowCoder`.
-    place : numpy.ndarray, shape (n_rows,), uint16
-        Of each row's code in ``codes``.
+    index : numpy.ndarray, shape (n_rows,), uint16
+        Index of each row's code in ``codes``.
     """
 
     codes: pa.Array
-    place: np.ndarray
+    index: np.ndarray
 
     @classmethod
     def of(cls, codes: pa.Array) -> Self:
@@ -183,11 +183,11 @@ class CodedBatch:
 
     def total(self, value: np.ndarray | None = None) -> np.ndarray:
         """Shape (n_codes,) int64: rows of each code, or the sum of their values (integers; exact below 2**53)."""
-        return np.bincount(self.place, value, len(self.codes)).astype(np.int64)
+        return np.bincount(self.index, value, len(self.codes)).astype(np.int64)
 
 
 class CodedRows:
-    """Coded batches in order; a context manager, which forgets them at its end."""
+    """Coded batches in order, in memory or a temporary file; a context manager that deletes them at its end."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by __exit__
@@ -204,13 +204,13 @@ class CodedRows:
         codes = batch.codes
         width = codes.type.bit_width // 8
         data = np.frombuffer(codes.buffers()[1], np.uint8)[codes.offset * width :][: len(codes) * width]
-        for array in (data, batch.place):
+        for array in (data, batch.index):
             np.save(self._file, array)
         self._kinds.append(codes.type)
 
     def __iter__(self) -> Iterator[CodedBatch]:
         self._file.seek(0)
         for kind in self._kinds:
-            data, place = np.load(self._file), np.load(self._file)
+            data, index = np.load(self._file), np.load(self._file)
             n_codes = len(data) // (kind.bit_width // 8)
-            yield CodedBatch(pa.Array.from_buffers(kind, n_codes, [None, pa.py_buffer(data)]), place)
+            yield CodedBatch(pa.Array.from_buffers(kind, n_codes, [None, pa.py_buffer(data)]), index)

@@ -65,14 +65,16 @@ def read_delimited(path: Path, text_columns: Collection[str]) -> pa.Table:
     try:
         return pacsv.read_csv(
             pa.BufferReader(text.encode()),
-            read_options=pacsv.ReadOptions(use_threads=False),  # its threads abort a process that ends in an error
+            read_options=pacsv.ReadOptions(use_threads=False),  # its threads abort a process that ends with an error
             parse_options=pacsv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(text_columns, pa.string()), strings_can_be_null=True
             ),
         )
     except pa.ArrowInvalid as error:
-        raise InputError(f"not a readable table ({error})", str(path), "mend that row, or write it again") from None
+        raise InputError(
+            f"not a readable table ({error})", str(path), "correct that row, or write the file again"
+        ) from None
 
 
 def _check_quotes(text: str, separator: str, path: Path) -> None:

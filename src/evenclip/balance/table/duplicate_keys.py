@@ -1,4 +1,4 @@
-"""Find duplicate keys in tables that do not fit in memory: 8 bytes per row, and a second look only if needed."""
+"""Find duplicate keys in tables that do not fit in memory: 8 bytes per row, and a second pass only if needed."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from evenclip.balance.table.source import ahead
 from evenclip.errors import InputError
 
-_RANGES = 16  # of hashes, looked through one by one: bounds the memory of sorting them
+_RANGES = 16  # ranges of hashes that are searched one after the other, which bounds the memory for sorting
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -43,7 +43,7 @@ class KeyCheck:
         self.where, self._runs = where, []
 
     def add(self, keys: pa.Array, hashes: np.ndarray) -> None:
-        """Note the keys of a batch and their `hash_strings`, sorted; `InputError` for null keys."""
+        """Add the keys of a batch and their sorted `hash_strings`; `InputError` for null keys."""
         if keys.null_count:
             raise InputError(f"{keys.null_count} keys are null", f"{self.where}, column key", "give every row a key")
         self._runs.append(hashes)
@@ -69,5 +69,5 @@ class KeyCheck:
         first, last = np.uint64(part * width), np.uint64((part + 1) * width - 1)
         pieces = [run[np.searchsorted(run, first) : np.searchsorted(run, last, "right")] for run in self._runs]
         hashes = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
-        hashes.sort(kind="stable")  # it merges what is sorted already
+        hashes.sort(kind="stable")  # merges the runs, which are sorted
         return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])

@@ -17,7 +17,7 @@ from evenclip.label_columns import ROLES, LabelColumn
 from evenclip.tables import as_flags, as_keys
 
 MOST_GROUPS = 100
-"""A column with more different values than this is not taken for one of group names."""
+"""A column with more distinct values than this is not accepted as a column of group names."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TableForm:
     labels : tuple of str
         Columns of true and false.
     key : str, optional
-        Column that names the rows. Default: `key`, and where there is none, the number of the row.
+        Column that names the rows. Default: `key`; without such a column, rows are named by their number.
     """
 
     attributes: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class WideColumns:
         Of the table.
     form : TableForm
     values : callable
-        Gives all arrays of a column, file by file: how groups are found.
+        Returns all arrays of a column, file by file, in which the groups are found.
     where : str
         Name of the table, for errors.
 
@@ -77,7 +77,7 @@ class WideColumns:
         self._key = form.key or ("key" if "key" in names else None)
         if self._key is None and (near := _nearest("key", names)):
             raise InputError(f"column {near} looks like column key", where, f"rename it, or say --key {near}")
-        self._groups = {  # column of the labels table: the column it is made from, and the value that is true
+        self._groups = {  # column of the labels table -> the column it is made from, and the value that counts as true
             f"sensitive.{column}.{value}": (column, value)
             for column in form.attributes
             for value in _group_names(column, values(column), where)
@@ -125,7 +125,7 @@ def _check_named(column: str, names: Sequence[str], where: str) -> None:
         instead = f"did you mean {near}?" if near else f"the table has: {', '.join(names)}"
         raise InputError(f"there is no column {column}", where, instead)
     if LabelColumn.parse(column):
-        raise InputError(f"{column} is a column of a labels table already", where, "leave this option out")
+        raise InputError(f"{column} is already a column of a labels table", where, "leave this option out")
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
@@ -136,23 +136,23 @@ def _nearest(name: str, names: Sequence[str]) -> str | None:
 
 def _group_names(column: str, arrays: Iterable[pa.Array], where: str) -> list[str]:
     """Distinct values of a column of group names, in alphabetical order."""
-    place = f"{where}, column {column}"
+    location = f"{where}, column {column}"
     if "." in column:
-        raise InputError("the name of an attribute has no dot", place, "rename the column")
+        raise InputError("the name of an attribute cannot have a dot", location, "rename the column")
     values: set[str] = set()
     for array in arrays:
-        values.update(pc.unique(_as_names(array, place)).drop_null().to_pylist())
+        values.update(pc.unique(_as_names(array, location)).drop_null().to_pylist())
         if len(values) > MOST_GROUPS:
             what = f"it has more than {MOST_GROUPS} different values"
-            raise InputError(what, place, "name a column of groups, or bin its values first")
+            raise InputError(what, location, "name a column of groups, or bin its values first")
     if not values:
-        raise InputError("it has no value", place, "fill it in, or leave it out")
+        raise InputError("it has no value", location, "fill it in, or leave it out")
     spellings: dict[str, str] = {}
     for value in sorted(values):
         if "." in value:
-            raise InputError(f"the group {value!r} has a dot in its name", place, "rename the group")
+            raise InputError(f"the group {value!r} has a dot in its name", location, "rename the group")
         if (other := spellings.setdefault(value.casefold(), value)) != value:
-            raise InputError(f"{other!r} and {value!r} are two spellings of one group", place, "write one of them")
+            raise InputError(f"{other!r} and {value!r} are two spellings of one group", location, "write one of them")
     return sorted(values)
 
 
@@ -184,7 +184,7 @@ def check_names(names: Iterable[str], where: str) -> None:
             continue
         if near := _meant(name):
             instead = f"did you mean {near}? Otherwise rename the column, so that it cannot be mistaken"
-            raise InputError(f"column {name} looks like a label column, but is none", where, instead)
+            raise InputError(f"column {name} looks like a label column, but is not one", where, instead)
 
 
 def _meant(name: str) -> str | None:
@@ -196,7 +196,7 @@ def _meant(name: str) -> str | None:
 
 
 def _corrected_prefixes(name: str) -> Iterator[str]:
-    """``name`` with a dot after its side and role, each spelt as it should be."""
+    """``name`` with a dot after its side and role, with both spelt correctly."""
     for words in (("image", "text"), ROLES):
         match = _PREFIX.match(name)
         close = difflib.get_close_matches(match["word"].casefold(), words, n=1, cutoff=0.8) if match else []

@@ -19,8 +19,8 @@ from evenclip.tables import PARQUET_ERRORS, as_flags, check_key_type, open_parqu
 from evenclip.threads import map_in_order
 
 READ_ROWS = 1 << 20  # decoded at once
-BATCH_ROWS = 1 << 16  # worked on at once: in the processor's cache, and a place in a batch fits in 16 bits
-LONG_ROWS = 20_000_000  # from here on, reading takes long enough to be watched
+BATCH_ROWS = 1 << 16  # processed at once: they fit in the processor's cache, and an index into a batch in 16 bits
+LONG_ROWS = 20_000_000  # from here on, reading takes long enough to show its progress
 WORKERS = min(4, os.cpu_count() or 1)
 # 16 batches decoded but not yet used, so that threads have work while a million rows are decoded
 ahead = partial(map_in_order, workers=WORKERS, ahead=16)
@@ -108,7 +108,7 @@ class Source:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know about how the table is read."""
+        """Remarks for the user on how the table is read."""
         notes = []
         if self._wide is not None and self._wide.numbered:
             notes.append(f"{self.name} has no column key: rows are named by their number, from 0")
@@ -120,7 +120,7 @@ class Source:
         return notes
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """Batches of `BATCH_ROWS` rows, the last of each file shorter, so that they are cut alike for any columns.
+        """Batches of `BATCH_ROWS` rows (the last of each file is shorter), with the same boundaries for all columns.
 
         Long reads show their progress; `InputError` if a file is damaged.
         """
@@ -155,7 +155,7 @@ class Source:
                 else:
                     batches = file.iter_batches(READ_ROWS, columns=columns)
                 for batch in _cut(batches):
-                    batch.validate(full=True)  # else bytes that are no text are found much later
+                    batch.validate(full=True)  # otherwise bytes that are not text would be noticed much later
                     yield batch, str(path)
             except PARQUET_ERRORS as error:
                 raise unreadable_parquet(error, path) from None
@@ -165,15 +165,15 @@ class Source:
 
 
 def _cast(batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
-    """The batch with labels as bool and utilities as floats; the very batch where they are so already."""
+    """The batch with labels as bool and utilities as floats; the same object if they already are."""
     columns = batch.columns
     arrays = list(columns)
     for i, name in enumerate(batch.schema.names):
-        place = f"{where}, column {name}"
+        location = f"{where}, column {name}"
         if name == "utility":
-            arrays[i] = _as_utilities(arrays[i], place)
+            arrays[i] = _as_utilities(arrays[i], location)
         elif (column := LabelColumn.parse(name)) is not None:
-            arrays[i] = as_flags(arrays[i], place, column.role == "sensitive")
+            arrays[i] = as_flags(arrays[i], location, column.role == "sensitive")
     if all(new is old for new, old in zip(arrays, columns, strict=True)):
         return batch
     return pa.record_batch(arrays, names=batch.schema.names)
@@ -189,7 +189,7 @@ def _as_utilities(values: pa.Array, where: str) -> pa.Array:
 
 
 def as_table(table: Any) -> pa.Table:
-    """A pyarrow, pandas or polars table, or anything else that pyarrow takes, as pyarrow's; else `InputError`."""
+    """Convert a pandas or polars table, or what else pyarrow accepts, to a pyarrow table; `InputError` otherwise."""
     if isinstance(table, pa.Table):
         return table
     try:
@@ -204,7 +204,7 @@ def as_table(table: Any) -> pa.Table:
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `BATCH_ROWS`, the last one shorter, wherever the reader cut them."""
+    """The same rows in batches of `BATCH_ROWS` (the last one is shorter), whatever batches the reader yields."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)

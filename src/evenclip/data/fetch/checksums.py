@@ -1,4 +1,4 @@
-"""What is known of a file before it is fetched and was recorded when it first was; whether a fetched file is whole."""
+"""Expected checksums of files, the record of files already fetched, and checks that a fetched file is complete."""
 
 import bz2
 import gzip

@@ -66,7 +66,7 @@ def _check_present(file: RawFile, to: Path, expected: Expected, record: FetchRec
 
 
 def _check_room(files: list[RawFile], to: Path, expected: dict[str, Expected], options: FetchOptions) -> None:
-    """Before anything is fetched, as far as sizes are known; each file is checked again when its server tells its."""
+    """Check the disk space for all files of known size, before the first fetch; each file is checked again."""
     _reserve(sum((expected[file.path].bytes or 0) - Part(to / file.path).size for file in files), to, options)
 
 
@@ -74,7 +74,7 @@ def _reserve(n_bytes: int, to: Path, options: FetchOptions) -> None:
     existing = next(folder for folder in (to, *to.absolute().parents) if folder.exists())
     room = shutil.disk_usage(existing).free - options.keep_free_gb * 1e9
     if n_bytes > room:
-        what = f"{n_bytes / 1e9:.1f} GB are still to come, there is room for {max(room, 0) / 1e9:.1f} GB"
+        what = f"{n_bytes / 1e9:.1f} GB are still to be fetched, but there is room for {max(room, 0) / 1e9:.1f} GB"
         raise InputError(what, str(to), "make room, choose another --to, or lower keep_free_gb")
 
 

@@ -35,12 +35,12 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Number of bytes fetched so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
     def origin(self) -> Origin | None:
-        """Where they come from; None if that is not recorded: then the part cannot be continued."""
+        """Origin of these bytes; None if it is not recorded, so that the part cannot be continued."""
         try:
             return Origin(**json.loads(self._origin_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -48,7 +48,7 @@ class Part:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all bytes are here that its origin announced."""
+        """Whether all bytes that the server announced are there."""
         origin = self.origin
         return origin is not None and self.size > 0 and self.size == origin.total
 
@@ -75,7 +75,9 @@ class Part:
             totals = {stated_total, total, self.origin.total if self.origin else None} - {None}
             if start != offset or len(totals) > 1:
                 self.discard()
-                raise FetchError("bad_range", "the answer does not continue the part that is here", transient=True)
+                raise FetchError(
+                    "bad_range", "the response does not continue the part that was fetched", transient=True
+                )
         else:
             self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +174,7 @@ class Download:
         raise InputError(f"cannot be fetched; {'; '.join(failures)}", str(self.target), hint)
 
     def _from_one(self, url: str) -> str:
-        """Fetch from one address, however often it takes; return the SHA-256 sum."""
+        """Fetch from one address, with retries; return the SHA-256 sum."""
         failures = 0
         while True:
             before = self.part.size
@@ -228,7 +230,7 @@ class Download:
         return self.target.suffix.lower() in PAGES
 
     def _finish(self, resumed: bool) -> str:
-        """Check the whole part and rename it to the file's name; a wrong one is removed: more bytes cannot mend it."""
+        """Check the whole part and rename it to the file's name; a wrong one is removed."""
         sha256, differs = check_content(self.part.path, self.expected)
         if not differs and self.expected.bytes is None and not self.expected.has_checksum:
             try:

@@ -29,7 +29,7 @@ class Hosts:
     def __init__(self, at_once: int, delay_s: float):
         self._at_once, self._delay_s = at_once, delay_s
         self._guard = threading.Lock()
-        self._places: dict[str, threading.Semaphore] = {}
+        self._semaphores: dict[str, threading.Semaphore] = {}
         self._next_start: dict[str, float] = {}
 
     @contextmanager
@@ -37,20 +37,20 @@ class Hosts:
         """Wait until the host of ``url`` may be asked; it counts as busy until the block ends."""
         host = _host(url)
         with self._guard:
-            places = self._places.setdefault(host, threading.Semaphore(self._at_once))
-        with places:
+            semaphore = self._semaphores.setdefault(host, threading.Semaphore(self._at_once))
+        with semaphore:
             while (wait := self._wait_s(host)) > 0:
                 time.sleep(wait)
             yield
 
     def hold(self, url: str, seconds: float) -> None:
-        """Start no turn for the host of ``url`` for this time."""
+        """Send no request to the host of ``url`` for this time."""
         with self._guard:
             until = time.monotonic() + seconds
             self._next_start[_host(url)] = max(until, self._next_start.get(_host(url), 0.0))
 
     def _wait_s(self, host: str) -> float:
-        """How long to wait still; 0 takes the turn."""
+        """Remaining waiting time; 0 = the turn is taken."""
         with self._guard:
             now = time.monotonic()
             wait = self._next_start.get(host, 0.0) - now
@@ -177,14 +177,16 @@ def content_length(response: urllib3.BaseHTTPResponse) -> int | None:
 
 
 def _check_address(url: str, base: str = "") -> str:
-    """The address, taken from ``base`` where it is relative; `FetchError` unless it is one of the web."""
+    """The address, taken from ``base`` where it is relative; `FetchError` unless it is a web address."""
     try:
         url = urljoin(base, url)
         if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname:
             return url
     except ValueError:
         pass
-    raise FetchError("bad_url", "not a web address" if not base else "redirected to what is no web address")
+    raise FetchError(
+        "bad_url", "not a web address" if not base else "redirected to something that is not a web address"
+    )
 
 
 def _check_status(response: urllib3.BaseHTTPResponse) -> None:
@@ -215,11 +217,11 @@ def _retry_after_s(text: str) -> float:
 
 def _as_fetch_error(error: Exception, when: str) -> FetchError:
     if isinstance(error, urllib3.exceptions.SSLError):
-        return FetchError("tls", f"the certificate or the encryption is not in order, {when}")
+        return FetchError("tls", f"the certificate or the encryption is invalid, {when}")
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return FetchError("no_such_host", "the host's name is not known", transient=True)
     if isinstance(error, urllib3.exceptions.NewConnectionError):  # which urllib3 counts among the timeouts
-        return FetchError("connection", "nobody answers there", transient=True)
+        return FetchError("connection", "no server answers there", transient=True)
     if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
         return FetchError("timeout", f"no answer, {when}", transient=True)
     if isinstance(error, ValueError):  # so are all of urllib3's errors about addresses

@@ -1,4 +1,4 @@
-"""Options of fetching: how patient to be, and how polite."""
+"""Options of fetching: retries, waits and limits."""
 
 from typing import Annotated
 

@@ -1,6 +1,6 @@
-"""The registry of known data sets, `config/datasets.yaml`: what to fetch, how to tell it is right, and on what terms.
+"""The registry of known data sets, `config/datasets.yaml`: files, checksums, counts and terms of use.
 
-Read by `evenclip data fetch NAME` and `evenclip data verify NAME --root DIR`; docs/datasets.md is written from it.
+Read by `evenclip data fetch NAME` and `evenclip data verify NAME --root DIR`; docs/datasets.md is generated from it.
 """
 
 import difflib
@@ -48,17 +48,17 @@ class RawFile(Options):
     """One file as its publisher gives it."""
 
     path: RelativePath
-    """Where it lies below the data set's folder."""
+    """Path below the data set's folder."""
     url: Url | None = None
-    """Where the publisher serves it; none = it has to be put there by hand."""
+    """Address at the publisher; none = the file has to be downloaded by hand."""
     mirrors: list[Url] = []
-    """Other addresses of the same bytes, tried in this order after `url`."""
+    """Other addresses of the same file, tried in this order after `url`."""
     bytes: Size | Unknown
-    """Its size; `unknown` is recorded at the first fetch."""
+    """Size; if `unknown`, it is recorded at the first fetch."""
     sha256: Sha256 | Unknown
-    """Its SHA-256 sum; `unknown` is recorded at the first fetch."""
+    """SHA-256 sum; if `unknown`, it is recorded at the first fetch."""
     md5: Md5 | None = None
-    """The MD5 sum, where that is what the publisher states."""
+    """MD5 sum, if the publisher states that instead."""
     checksum_from: str | None = None
     """Who states the checksum: the publisher, or another project that fetched the file."""
 
@@ -69,34 +69,34 @@ class RawFile(Options):
 
     @model_validator(mode="after")
     def _sources_are_named(self) -> Self:
-        known = self.sha256 != "unknown" or self.md5 is not None
-        if known != (self.checksum_from is not None):
-            raise ValueError("checksum_from goes with a checksum, and only with one")
+        has_checksum = self.sha256 != "unknown" or self.md5 is not None
+        if has_checksum != (self.checksum_from is not None):
+            raise ValueError("give checksum_from if, and only if, there is a checksum")
         if self.mirrors and self.url is None:
             raise ValueError("mirrors without url")
         return self
 
 
 class Count(Options):
-    """How many of something a whole data set has."""
+    """Number of items of one kind in a complete data set."""
 
     n: Size
     """The number, as the publisher states it."""
     files: str | None = None
-    """Pattern of file names that are counted, in folders and in archives; none = it cannot be counted in raw files."""
+    """Pattern of the file names to count, in folders and archives; none = cannot be counted in the raw files."""
     lines: bool = False
     """Count the lines of those files instead."""
 
 
 class Terms(Options):
-    """On what terms a data set may be used."""
+    """Terms of use of a data set."""
 
     licence: str
     """Name of the licence, or `none stated`."""
     summary: str
-    """What it allows and asks for, in a sentence or two."""
+    """What the licence allows and requires, in a sentence or two."""
     accept: bool = False
-    """Whether `evenclip data fetch` asks for --accept-terms: the publisher restricts who may use it, or what for."""
+    """Whether `evenclip data fetch` needs --accept-terms: the publisher restricts who may use it, or for what."""
 
 
 class DatasetEntry(Options):
@@ -109,7 +109,7 @@ class DatasetEntry(Options):
     homepage: Url
     """The publisher's page."""
     terms: Terms
-    """On what terms it may be used."""
+    """Terms of use."""
     citation: str
     """The paper to cite."""
     files: Annotated[list[RawFile], Field(min_length=1)]
@@ -117,17 +117,17 @@ class DatasetEntry(Options):
     by_hand: str | None = None
     """For files without url: what to do to get them."""
     counts: dict[str, Count]
-    """What a whole data set has, by what is counted."""
+    """Counts of the complete data set, by kind of item."""
     layout: Layout | OtherReader
-    """Who reads the files: a layout of `evenclip data import`, a source of `evenclip graph`, or another command."""
+    """Reader of the files: a layout of `evenclip data import`, a source of `evenclip graph`, or another command."""
     notes: str | None = None
-    """What is known to be odd about the files."""
+    """Known peculiarities of the files."""
 
     @model_validator(mode="after")
     def _files_can_be_had(self) -> Self:
         paths = [file.path for file in self.files]
         if doubled := sorted({path for path in paths if paths.count(path) > 1}):
-            raise ValueError(f"the path {doubled[0]} stands twice")
+            raise ValueError(f"the path {doubled[0]} occurs twice")
         if (self.by_hand is None) != all(file.urls for file in self.files):
             raise ValueError("by_hand says what to do for files without url, and only for those")
         return self

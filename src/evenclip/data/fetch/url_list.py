@@ -1,8 +1,8 @@
 """Fetch the images of a url list (`evenclip.data.fetch.url_rows`) into image-text shards.
 
-Command: `evenclip data fetch-images LIST --out FOLDER`. Links rot: every address that gives no image is counted
-under its reason and stands in the quarantine table, and the manifest says how many were expected and obtained. Shards
-that are done are kept in `.<folder>.partial` until all are, so that a fetch that was interrupted goes on there.
+Command: `evenclip data fetch-images LIST --out FOLDER`. Links rot: every address that gives no image is
+listed in the quarantine table with the reason, and the manifest says how many images were expected and obtained.
+Finished shards are kept in `.<folder>.partial` until all are finished, so that an interrupted fetch continues there.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ from evenclip.provenance import Manifest, atomic_folder
 from evenclip.tables import QUARANTINE_SCHEMA, read_table, write_table
 from evenclip.threads import map_in_order
 
-LONGEST_S = 120.0  # no image is worth more
-OPT_OUT = frozenset(("noai", "noimageai", "noindex", "noimageindex"))  # what img2dataset respects too
+LONGEST_S = 120.0  # longest time for one image
+OPT_OUT = frozenset(("noai", "noimageai", "noindex", "noimageindex"))  # img2dataset respects the same ones
 
 
 def fetch_image(url: str, client: Client, max_bytes: int, max_px: int | None) -> tuple[JpegImage, str]:
-    """The image at ``url`` as JPEG, and the SHA-256 sum of the bytes that came; raise `FetchError` if there is none."""
+    """The image at ``url`` as JPEG, and the SHA-256 sum of the bytes received; raises `FetchError` if there is none."""
     failures = 0
     while True:
         try:
@@ -75,19 +75,19 @@ def _check_offer(response: urllib3.BaseHTTPResponse, max_bytes: int) -> None:
         raise FetchError("image_too_large", f"{content_length(response)} bytes")
 
 
-AHEAD = 2048  # images fetched before the first of them is written: one slow server must not hold up the others
-CONTENT_OPTIONS = ("columns", "max_image_mb", "max_px", "shard_size")  # those that decide what is in a shard
+AHEAD = 2048  # images fetched ahead of the one to be written: a slow server must not hold up the others
+CONTENT_OPTIONS = ("columns", "max_image_mb", "max_px", "shard_size")  # options that decide what is in a shard
 
 
 def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: UrlListOptions) -> dict[str, Any]:
     """Fetch the images of ``url_list`` into the data folder ``out``.
 
-    Keys are row numbers, so that lists keep their order and a link that comes back alters no other pair.
+    Keys are row numbers, so the order of the list is kept, and a link that works again changes no other pair.
 
     Returns
     -------
     dict
-        ``expected`` rows, ``obtained`` pairs, and how many were ``lost`` by reason; the manifest has it as ``links``.
+        Numbers of ``expected`` rows, ``obtained`` pairs and, by reason, ``lost`` ones; the manifest's entry ``links``.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: U
         shutil.rmtree(partial)
         lost = sum((Counter(shard["quarantined"]) for shard in manifests), Counter())
         counts = ", ".join(f"{reason} {n}" for reason, n in sorted(lost.items()))
-        instead = "check its columns, and that the network is there"
+        instead = "check its columns, and whether the network is available"
         raise InputError(f"none of {n_rows} rows gave an image ({counts})", str(url_list), instead)
     links = _assemble(folders, out, manifest, n_rows)
     shutil.rmtree(partial)
@@ -124,18 +124,18 @@ def fetch_images(url_list: str | os.PathLike, out: str | os.PathLike, options: U
 
 
 def _fetch_shard(folder: Path, batch: list[Row], manifest: Manifest, client: Client, options: UrlListOptions) -> None:
-    """Fetch one shard's rows, unless an earlier run did so from the same list."""
+    """Fetch the rows of one shard, unless an earlier run has fetched them from the same list."""
     content = {name: value for name, value in manifest.options.items() if name in CONTENT_OPTIONS}
     content |= {"list": manifest.inputs["list"]["sha256"], "rows": [batch[0].number, batch[-1].number]}
     own = Manifest("data", content, inputs={})
     if (folder / "manifest.json").exists() and read_manifest(folder)["fingerprint"] == own.fingerprint:
         return
-    shown = f"fetch images of rows {batch[0].number}-{batch[-1].number}"
+    title = f"fetch images of rows {batch[0].number}-{batch[-1].number}"
     with write_shards(folder, own, options.shard_size) as writer:
         fetched = map_in_order(
             lambda row: _fetch_row(row, client, options), batch, options.at_once, AHEAD, on_abort=client.stop
         )
-        for row, result in zip(batch, track(fetched, shown, len(batch)), strict=True):
+        for row, result in zip(batch, track(fetched, title, len(batch)), strict=True):
             if isinstance(result, FetchError):
                 writer.quarantine(row.values["url"], result.reason, result.detail)
                 continue
@@ -160,7 +160,7 @@ def _fetch_row(row: Row, client: Client, options: UrlListOptions) -> tuple[JpegI
 
 
 def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -> dict[str, Any]:
-    """Put the shards of all folders into one data folder; what is lost in any stands in its quarantine table."""
+    """Put the shards of all folders into one data folder, with a quarantine table of everything that was lost."""
     shards: list[dict[str, Any]] = []
     quarantine = [QUARANTINE_SCHEMA.empty_table()]
     with atomic_folder(out) as together:
@@ -187,7 +187,7 @@ def _assemble(folders: list[Path], out: Path, manifest: Manifest, n_rows: int) -
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under a second name, so that a kill in between loses nothing; a copy where disks know no links."""
+    """Give a file a second name, so that an interruption loses nothing; copies it if the disk has no hard links."""
     try:
         os.link(source, target)
     except OSError:

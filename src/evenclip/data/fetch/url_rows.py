@@ -19,7 +19,7 @@ CAPTION_NAMES = ("caption", "text")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the list; ``wrong`` says why it is not one."""
+    """A row of the list; ``wrong`` says why it cannot be used, if so."""
 
     number: int
     values: dict[str, str]
@@ -92,7 +92,7 @@ def _as_text(value: Any) -> str:
 
 
 def _pair_names(header: list[str], where: str) -> list[str | None]:
-    """What the columns of a list are called in pairs; None for those that pairs have of their own."""
+    """Names of a list's columns in the pairs; None for names that pairs already have."""
     lowered = [name.lower() for name in header]
     caption = next((name for name in CAPTION_NAMES if name in lowered), None)
     if caption is None or lowered.count("url") != 1 or lowered.count(caption) != 1:

@@ -53,7 +53,7 @@ def _check_file(file: RawFile, root: Path, record: FetchRecord) -> tuple[list[st
 
 
 def _check_counts(counts: dict[str, Count], root: Path) -> list[str]:
-    """Each count that can be made in raw files, as text; `InputError` where one does not come out."""
+    """Each count that can be made in raw files, as text; `InputError` if one differs."""
     countable = {what: count for what, count in counts.items() if count.files}
     if not countable:
         return []
@@ -64,7 +64,7 @@ def _check_counts(counts: dict[str, Count], root: Path) -> list[str]:
         f"{counted[what]} {what} instead of {count.n}" for what, count in countable.items() if counted[what] != count.n
     ]
     if wrong:
-        raise InputError("; ".join(wrong), str(root), "the files are not those of this version, or not whole")
+        raise InputError("; ".join(wrong), str(root), "the files are of another version, or incomplete")
     return [f"{n} {what}" for what, n in counted.items()]
 
 

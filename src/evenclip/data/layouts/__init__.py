@@ -1,4 +1,4 @@
-"""Layouts of data sets: each module of this package reads one official format, and is found by existing.
+"""Layouts of data sets: one module per official format, discovered automatically.
 
 A layout has a function ``find_pairs(source, split, options)``, which yields `Candidate` and `Reject` records of
 `evenclip.data.layouts.base`, and a `Description` called ``DESCRIPTION``, from which docs/data.md is written.

@@ -64,7 +64,7 @@ class Reject:
 
 
 def with_value_names(item: Candidate | Reject, values: Mapping[str, Mapping[str, str]]) -> Candidate | Reject:
-    """Names for the values of columns; a value that has none is as stray as a file's name that fits no pattern."""
+    """Replace values of columns by their names in ``values``; reject an item with a value that has no name there."""
     if isinstance(item, Reject):
         return item
     columns = dict(item.columns)
@@ -150,7 +150,7 @@ def read_items(source: Source, file: File) -> Iterator[tuple[str, Any]]:
 
 
 class MalformedItem(Exception):
-    """An item that is not as its format promises; `or_reject` makes a record for the quarantine of it."""
+    """An item that breaks the rules of its format; `or_reject` turns it into a record for the quarantine."""
 
 
 def member(item: Any, name: str, kind: type) -> Any:
@@ -161,7 +161,7 @@ def member(item: Any, name: str, kind: type) -> Any:
 
 
 def or_reject(read: Callable[[], T], name: str) -> T | Reject:
-    """What ``read`` finds in an item; one bad item among many costs no more than itself."""
+    """Read an item, or reject it if it is malformed, so that one bad item does not stop the others."""
     try:
         return read()
     except MalformedItem as error:

@@ -57,7 +57,7 @@ def _captions_file(source: Source, split: str, options: ImportOptions) -> File:
     chosen = [file for file in files if split == "all" or stem(file) == f"{PREFIX}{split}"]
     if len(chosen) != 1:
         splits = ", ".join(stem(file).removeprefix(PREFIX) for file in files) or "none"
-        raise InputError(f"{len(chosen)} files {PREFIX}{split}.json", str(source.root), f"splits there: {splits}")
+        raise InputError(f"{len(chosen)} files {PREFIX}{split}.json", str(source.root), f"available splits: {splits}")
     return chosen[0]
 
 

@@ -46,7 +46,7 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
 
 
 def _table(source: Source, file: File, records: list[Candidate | Reject]) -> dict[str, str]:
-    """A table of two columns; lines of one are added to what was ``records``."""
+    """Read a table of two columns; lines with only one are added to ``records`` as rejects."""
     rows: dict[str, str] = {}
     for number, line in enumerate(source.read_lines(file), start=1):
         fields = line.split(maxsplit=1)

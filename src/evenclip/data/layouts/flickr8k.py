@@ -66,6 +66,6 @@ def _listed(source: Source, texts: dict[str, File], split: str) -> list[str]:
     lists = {match[1]: file for name, file in texts.items() if (match := SPLIT_LIST.fullmatch(name))}
     if split not in lists:
         splits = ", ".join([*sorted(lists), "all"])
-        raise InputError(f"Flickr_8k.{split}Images.txt is missing", str(source.root), f"splits there: {splits}")
+        raise InputError(f"Flickr_8k.{split}Images.txt is missing", str(source.root), f"available splits: {splits}")
     names = (line.strip() for line in source.read_lines(lists[split]))
     return list(dict.fromkeys(name for name in names if name))

@@ -75,9 +75,11 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     files = source.files()
     images = [file for file in files if file.is_image]
     if not images:
-        raise InputError("no image is there", str(source.root), f"images end in {', '.join(IMAGE_ENDINGS)}")
+        raise InputError("there are no images", str(source.root), f"images end in {', '.join(IMAGE_ENDINGS)}")
     others = [file for file in files if not file.is_image and file.name != options.captions]
-    rejects: list[Candidate | Reject] = [Reject(file.name, "other_file", "not an image's ending") for file in others]
+    rejects: list[Candidate | Reject] = [
+        Reject(file.name, "other_file", "not the ending of an image file") for file in others
+    ]
     top = commonpath([PurePosixPath("/", file.name).parent for file in images])
     paths = [f"/{file.name}".removeprefix(top).lstrip("/") for file in images]
     times = Counter(map(key_of, paths))

@@ -50,7 +50,7 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         if split == "all" or its_split in wanted:
             records.append(or_reject(partial(_pair, item, images), where))
     if split != "all" and (missing := wanted - splits):
-        raise InputError(f"no split '{min(missing)}'", files[0].name, f"splits there: {', '.join(sorted(splits))}")
+        raise InputError(f"no split '{min(missing)}'", files[0].name, f"available splits: {', '.join(sorted(splits))}")
     return records
 
 

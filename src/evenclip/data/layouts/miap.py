@@ -73,5 +73,5 @@ def _common_value(values: Iterable[str | None]) -> str:
 
 
 def _with_empty(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """An empty value keeps being empty, whatever names the others get."""
+    """Keep empty values empty, whatever names the others get."""
     return {column: {"": "", **names} for column, names in values.items()}

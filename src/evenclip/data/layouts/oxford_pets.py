@@ -27,7 +27,7 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
     chosen_lists = SPLITS if split == "all" else (split,)
     if missing := [name for name in chosen_lists if name not in lists]:
         splits = ", ".join([*sorted(lists), "all"])
-        raise InputError(f"{missing[0]}.txt is missing", str(source.root), f"splits there: {splits}")
+        raise InputError(f"{missing[0]}.txt is missing", str(source.root), f"available splits: {splits}")
     images = ImageIndex(files)
     records: list[Candidate | Reject] = []
     for name in chosen_lists:

@@ -110,9 +110,9 @@ def write_entities(folder: Path, scenes: Sequence[Scene], keys: Sequence[str]) -
             if len(images[name]) < _IMAGES_PER_ENTITY:
                 images[name].append(key)
     tuples: dict[str, list[dict[str, str]]] = {}
-    known = [(h, _VISUALSEM_RELATIONS[r], t) for h, r, t in common_sense() if r in _VISUALSEM_RELATIONS]
-    known += [(tool, "used-by", occupation) for occupation, tool in TOOLS.items()]
-    for number, (head, relation, tail) in enumerate((h, r, t) for h, r, t in known if h in ids and t in ids):
+    facts = [(h, _VISUALSEM_RELATIONS[r], t) for h, r, t in common_sense() if r in _VISUALSEM_RELATIONS]
+    facts += [(tool, "used-by", occupation) for occupation, tool in TOOLS.items()]
+    for number, (head, relation, tail) in enumerate((h, r, t) for h, r, t in facts if h in ids and t in ids):
         entry = {"s": ids[head], "r": relation, "r_id": str(number)}
         tuples.setdefault(ids[tail], []).append(entry)
     nodes = {ids[name]: {"ms": name, "se": name, "ims": images[name]} for name in glosses}

@@ -89,9 +89,9 @@ def _figure_name(figure: Figure) -> str:
 
 
 def _negation(scene: Scene, rng: np.random.Generator) -> _Asked:
-    shown = tuple(thing.name for thing in scene.things)
+    present = tuple(thing.name for thing in scene.things)
     absent = rng.random() < 0.5
-    asked = pick(rng, _without(OBJECT_CLASSES, *shown) if absent else shown)
+    asked = pick(rng, _without(OBJECT_CLASSES, *present) if absent else present)
     return _yes_no("is there no", f"Is there no {asked}?", absent)
 
 

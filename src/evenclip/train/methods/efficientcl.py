@@ -48,8 +48,8 @@ def draw_spans(n_free: torch.Tensor, length: int, rate: float) -> torch.Tensor:
     """
     n_cut = (rate * n_free + torch.rand(n_free.shape, device=n_free.device)).floor()
     start = 1 + (torch.rand(n_free.shape, device=n_free.device) * (n_free - n_cut + 1)).floor()
-    place = torch.arange(length, device=n_free.device)
-    return (place >= start[:, None]) & (place < (start + n_cut)[:, None])
+    position = torch.arange(length, device=n_free.device)
+    return (position >= start[:, None]) & (position < (start + n_cut)[:, None])
 
 
 def pca_jitter(hidden: torch.Tensor, valid: torch.Tensor, rate: float) -> torch.Tensor:
@@ -131,8 +131,8 @@ def _augmented(blocks: nn.ModuleList, rate: float, n_free: LengthsOf) -> Iterato
         hidden, *rest = arguments
         free = n_free(hidden)
         cut = draw_spans(free, hidden.shape[1], rate)
-        place = torch.arange(hidden.shape[1], device=hidden.device)
-        valid = (place >= 1) & (place <= free[:, None]) & ~cut
+        position = torch.arange(hidden.shape[1], device=hidden.device)
+        valid = (position >= 1) & (position <= free[:, None]) & ~cut
         masks[:] = [_attention_mask(cut, named.get("attn_mask"), block.attn.num_heads)]
         hidden = pca_jitter(hidden.masked_fill(cut.unsqueeze(2), 0), valid, rate)
         return (hidden, *rest), named | {"attn_mask": masks[0]}

@@ -52,8 +52,8 @@ class StagedBatches(Batches):
 
     def known_until(self, step: int) -> float:
         """As the stage of ``step`` says; no batch of the second stage is known before it begins."""
-        known = self._stage(step).known_until(step)
-        return min(known, self._switch) if step < self._switch else known
+        end = self._stage(step).known_until(step)
+        return min(end, self._switch) if step < self._switch else end
 
     def state(self) -> dict[str, Any]:
         """The states of both stages."""

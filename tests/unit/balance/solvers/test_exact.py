@@ -112,14 +112,14 @@ def test_agrees_with_an_independent_solver(seed, n, n_attributes, n_labels, util
     assert bound.lower == pytest.approx(reference.largest_retention(cap), abs=2e-5)
     retention = share * bound.lower
     assume(retention > 0.01)
-    found = solve(moments, retention, cap)
+    solution = solve(moments, retention, cap)
     objective, weight = reference.solve(retention, cap)
-    assert found.relative_gap == pytest.approx(0, abs=1e-8) and found.converged
-    assert found.objective == pytest.approx(objective, rel=1e-6, abs=1e-9)
-    assert excess(moments, found) < 1e-9
-    assert (found.weight >= 0).all() and (found.weight <= cap).all()
+    assert solution.relative_gap == pytest.approx(0, abs=1e-8) and solution.converged
+    assert solution.objective == pytest.approx(objective, rel=1e-6, abs=1e-9)
+    assert excess(moments, solution) < 1e-9
+    assert (solution.weight >= 0).all() and (solution.weight <= cap).all()
     owner = cells.find(_codes(cells, table))
-    assert np.abs(found.weight[owner] - weight).max() < 1e-4
+    assert np.abs(solution.weight[owner] - weight).max() < 1e-4
 
 
 def _codes(cells, table):
@@ -148,10 +148,10 @@ def test_penalised_optimum_agrees_when_constraints_cannot_hold(seed):
     table = random_table(seed, 300, 2, 4, True)
     _, moments = moments_of(table, options)
     for price in (0.05, 1.0, PENALTY):
-        found = solve(moments, 0.97, 1.0, price)
+        solution = solve(moments, 0.97, 1.0, price)
         objective, _ = Reference(table, options).solve(0.97, 1.0, price)
-        assert found.converged
-        assert found.objective == pytest.approx(objective, rel=1e-6)
+        assert solution.converged
+        assert solution.objective == pytest.approx(objective, rel=1e-6)
 
 
 @pytest.mark.parametrize(("n", "n_attributes", "n_labels", "cap"), [(1000, 6, 8, 2.0), (5000, 1, 40, 1.0)])
@@ -160,9 +160,9 @@ def test_agrees_at_the_largest_sizes(n, n_attributes, n_labels, cap):
     table = random_table(3, n, n_attributes, n_labels, True)
     _, moments = moments_of(table, options)
     retention = 0.8 * largest_retention(moments, cap).lower
-    found = solve(moments, retention, cap)
-    assert found.converged and excess(moments, found) < 1e-9
-    assert found.objective == pytest.approx(Reference(table, options).solve(retention, cap)[0], rel=1e-6)
+    solution = solve(moments, retention, cap)
+    assert solution.converged and excess(moments, solution) < 1e-9
+    assert solution.objective == pytest.approx(Reference(table, options).solve(retention, cap)[0], rel=1e-6)
 
 
 def test_any_multipliers_bound_the_optimum_from_below():
@@ -201,8 +201,8 @@ def test_data_that_are_balanced_keep_every_weight():
     _, moments = moments_of(table, BalanceOptions())
     bound = largest_retention(moments, 1.0)
     assert bound.lower == bound.upper == 1.0
-    found = solve(moments, 1.0, 1.0)
-    assert found.objective == 0 and (found.weight == 1).all()
+    solution = solve(moments, 1.0, 1.0)
+    assert solution.objective == 0 and (solution.weight == 1).all()
 
 
 def test_a_label_that_only_one_group_has_costs_exactly_its_rows():
@@ -217,8 +217,8 @@ def test_a_label_that_only_one_group_has_costs_exactly_its_rows():
 
 def test_tolerance_zero_is_met_to_a_millionth():
     _, moments = moments_of(random_table(11, 400, 2, 4, True), BalanceOptions(eps_rep=0.0, eps_rel=0.0))
-    found = solve(moments, 0.9 * largest_retention(moments, 1.0).lower, 1.0)
-    assert moments.residual(found.weight, found.retention).max() <= 1.001e-6
+    solution = solve(moments, 0.9 * largest_retention(moments, 1.0).lower, 1.0)
+    assert moments.residual(solution.weight, solution.retention).max() <= 1.001e-6
 
 
 def test_a_warm_start_reaches_the_same_optimum_with_fewer_steps():

@@ -29,8 +29,8 @@ def tidy_frame() -> pd.DataFrame:
 
 def wide_frame() -> pd.DataFrame:
     frame = tidy_frame()
-    known = frame["gender"].notna()
-    groups = {f"sensitive.gender.{g}": (frame["gender"] == g).where(known) for g in ("man", "woman")}
+    has_gender = frame["gender"].notna()
+    groups = {f"sensitive.gender.{g}": (frame["gender"] == g).where(has_gender) for g in ("man", "woman")}
     labels = {f"target.{name}": frame[name] for name in ("nurse", "pilot")}
     return pd.DataFrame({"key": frame["photo"], **groups, **labels})
 

@@ -67,8 +67,10 @@ def test_flags_of_any_type_give_the_weights_of_bool(form, column, first, expecte
     shards = write_shards(tmp_path / "labels", table, column, values, first)
     balance(tmp_path / "labels", tmp_path / "out", BalanceOptions())
     assert pq.read_table(tmp_path / "out" / "weights.parquet").equals(expected)
-    found, wanted = (audit(source, tmp_path / "out" / "weights.parquet", n_bootstrap=5) for source in (shards, table))
-    assert found == wanted
+    of_shards, wanted = (
+        audit(source, tmp_path / "out" / "weights.parquet", n_bootstrap=5) for source in (shards, table)
+    )
+    assert of_shards == wanted
     assert read_labels(shards[0 if first else 1])[column].type == pa.bool_()
 
 

@@ -52,7 +52,7 @@ def server(monkeypatch):
         yield running
 
 
-def known(content: bytes, *names: str) -> Expected:
+def expected_file(content: bytes, *names: str) -> Expected:
     facts = {
         "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "md5": hashlib.md5(content).hexdigest()
     }  # fmt: skip
@@ -64,7 +64,7 @@ def fetch(server: HostileServer, folder: Path, *behaviours: str, name: str = "da
     target = folder / name
     urls = [server.url(f"{behaviour}/{name}") for behaviour in behaviours]
     try:
-        _, sha256 = Download(target, known(FILES[name], *facts), Client(QUICK)).fetch(urls)
+        _, sha256 = Download(target, expected_file(FILES[name], *facts), Client(QUICK)).fetch(urls)
     except InputError as error:
         assert not target.exists()
         return str(error)
@@ -204,7 +204,7 @@ def test_death_before_the_check_costs_no_second_download(server, tmp_path, facts
 def test_tries_that_bring_much_do_not_use_up_the_attempts(server, tmp_path, monkeypatch):
     content = CONTENT * 3
     server.files = {"data.bin": content}
-    expected = known(content, "bytes", "sha256")
+    expected = expected_file(content, "bytes", "sha256")
     with pytest.raises(InputError, match="connection"):
         Download(tmp_path / "data.bin", expected, Client(QUICK)).fetch([server.url("resets/data.bin")])
     monkeypatch.setattr(download_module, "PROGRESS", 50_000)
@@ -228,7 +228,7 @@ def test_nobody_listens(tmp_path, monkeypatch):
     with HostileServer({}) as server:
         url = server.url("honest/data.bin")
     with pytest.raises(InputError, match=r"\(connection\)"):
-        Download(tmp_path / "data.bin", known(CONTENT), Client(QUICK)).fetch([url])
+        Download(tmp_path / "data.bin", expected_file(CONTENT), Client(QUICK)).fetch([url])
 
 
 # --- data sets of the registry -------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ def test_counts_that_do_not_come_out_are_named(server, tmp_path, count, message)
 
 def test_the_disk_is_asked_first(server, tmp_path, monkeypatch):
     registry = registry_of(tmp_path, server, "honest")
-    with pytest.raises(InputError, match="GB are still to come, there is room for 0.0 GB"):
+    with pytest.raises(InputError, match="GB are still to be fetched, but there is room for 0.0 GB"):
         fetch_dataset("tiny", tmp_path / "raw", QUICK.model_copy(update={"keep_free_gb": 1e9}), registry=registry)
     assert server.asked == []
     monkeypatch.setattr(dataset_module, "_check_room", lambda *arguments: None)  # sizes that only the server tells
@@ -399,14 +399,16 @@ def test_verify_on_the_command_line_tells_raw_files_from_shards(server, tmp_path
 
 def test_proxies_of_the_environment_are_asked(server, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url(""))
-    Download(tmp_path / "data.bin", known(CONTENT, "sha256"), Client(QUICK)).fetch(
+    Download(tmp_path / "data.bin", expected_file(CONTENT, "sha256"), Client(QUICK)).fetch(
         ["http://far.invalid/resets/data.bin"]
     )
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
     monkeypatch.setenv("no_proxy", "far.invalid,127.0.0.1")
     monkeypatch.setattr("socket.getaddrinfo", no_names)
     with pytest.raises(InputError, match="no_such_host"):
-        Download(tmp_path / "again.bin", known(CONTENT), Client(QUICK)).fetch(["http://far.invalid/honest/data.bin"])
+        Download(tmp_path / "again.bin", expected_file(CONTENT), Client(QUICK)).fetch(
+            ["http://far.invalid/honest/data.bin"]
+        )
 
 
 def no_names(*arguments, **more):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evenclip.card.metrics import known_metrics
+from evenclip.metrics import known_metrics
 from support.evaluate_example import arrays, truth_rows, write_data
 from support.project import ROOT
 
@@ -41,7 +41,7 @@ class Sharpness(Measurement):
 SHOW = """
 import importlib.util, json, sys
 from evenclip.study.schema import StudyConfig
-from evenclip.card.metrics import not_measured
+from evenclip.metrics import not_measured
 spec = importlib.util.spec_from_file_location("generate", sys.argv[1])
 generate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(generate)
@@ -84,7 +84,7 @@ def test_a_new_metric_stands_in_schema_documents_and_gaps(with_toy: dict[str, st
 
 
 def test_the_most_specific_definition_describes_a_metric():
-    names = {known.name: re.sub(r"\{[^}]*\}", "5", known.name) for known in known_metrics().metrics}
+    names = {metric.name: re.sub(r"\{[^}]*\}", "5", metric.name) for metric in known_metrics().metrics}
     for name, example in names.items():
         if "{bias metric}" not in name:
             family, measure = example.split("/")

@@ -22,9 +22,9 @@ def labelled(n: int, noise: float, seed: int = 0, n_classes: int = 4) -> Embedde
 
 
 def test_separable_classes_are_found_and_random_ones_are_not():
-    found = measure(LinearProbe(column="c"), labelled(400, 0.1))
-    assert found["acc1", ""].value == found["mean_per_class_recall", ""].value == 1
-    assert found["acc1", ""].n == 120 and found["acc1", ""].random == 0.25
+    metrics = measure(LinearProbe(column="c"), labelled(400, 0.1))
+    assert metrics["acc1", ""].value == metrics["mean_per_class_recall", ""].value == 1
+    assert metrics["acc1", ""].n == 120 and metrics["acc1", ""].random == 0.25
     noise = labelled(400, 0.1)
     shuffled = np.random.default_rng(1).permutation(noise.truth["c"])
     noise = replace(noise, truth=noise.truth | {"c": shuffled})
@@ -48,8 +48,8 @@ def test_linear_probe_equals_scikit_learn_on_the_train_split(monkeypatch):
     data = replace(test, train=train)
     fitted = LogisticRegression(C=10.0, max_iter=1000).fit(train.image, train.truth["c"])
     expected = fitted.score(test.image, test.truth["c"])
-    found = measure(LinearProbe(column="c", train_split="train"), data)
-    assert found["acc1", ""].value == pytest.approx(expected, abs=0.011) and found["acc1", ""].n == 200
+    metrics = measure(LinearProbe(column="c", train_split="train"), data)
+    assert metrics["acc1", ""].value == pytest.approx(expected, abs=0.011) and metrics["acc1", ""].n == 200
 
 
 def test_test_images_take_no_part_in_the_training():
@@ -96,5 +96,5 @@ def test_what_cannot_be_probed_is_one_clear_error(task, change, message):
 def test_a_test_class_without_training_images_is_an_error():
     test, train = labelled(80, 0.5), labelled(80, 0.5)
     train = replace(train, truth=train.truth | {"c": np.where(train.truth["c"] == "c3", "", train.truth["c"])})
-    with pytest.raises(InputError, match="the value 'c3' is no class"):
+    with pytest.raises(InputError, match="the value 'c3' is not a class"):
         measure(LinearProbe(column="c", train_split="train"), replace(test, train=train))

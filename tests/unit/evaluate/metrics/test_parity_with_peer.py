@@ -59,18 +59,18 @@ def ours(root: Path, task, *columns: str) -> dict[str, float]:
 @needs_old_numpy
 def test_zero_shot_of_one_model_on_the_same_images(root):
     theirs = peer_zeroshot(root / "run", root / "data", root / "names.yaml", "name")
-    found = ours(root, ZeroShot(column="name", prompts="names"), "name")
+    metrics = ours(root, ZeroShot(column="name", prompts="names"), "name")
     for metric in ("acc1", "acc5", "mean_per_class_recall"):
-        assert found[metric] == pytest.approx(theirs[metric], abs=1e-6)
-    assert 0 < found["acc5"] < 1
+        assert metrics[metric] == pytest.approx(theirs[metric], abs=1e-6)
+    assert 0 < metrics["acc5"] < 1
 
 
 def test_retrieval_of_one_model_on_the_same_images_and_captions(root):
-    theirs, found = peer_retrieval(root / "run", root / "data"), ours(root, Retrieval())
+    theirs, metrics = peer_retrieval(root / "run", root / "data"), ours(root, Retrieval())
     for k in (1, 5, 10):
-        assert found[f"text_to_image_recall_at_{k}"] == pytest.approx(theirs[f"image_retrieval_recall@{k}"], abs=1e-6)
-        assert found[f"image_to_text_recall_at_{k}"] == pytest.approx(theirs[f"text_retrieval_recall@{k}"], abs=1e-6)
-    assert 0 < found["image_to_text_recall_at_10"] < 1
+        assert metrics[f"text_to_image_recall_at_{k}"] == pytest.approx(theirs[f"image_retrieval_recall@{k}"], abs=1e-6)
+        assert metrics[f"image_to_text_recall_at_{k}"] == pytest.approx(theirs[f"text_retrieval_recall@{k}"], abs=1e-6)
+    assert 0 < metrics["image_to_text_recall_at_10"] < 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -79,15 +79,15 @@ def test_random_embeddings_of_any_number_of_captions(seed):
     image = unit(rng.normal(size=(80, 10)))
     text_image = np.repeat(np.arange(80), rng.integers(1, 6, size=80))
     text = unit(image[text_image] + rng.normal(size=(len(text_image), 10)))
-    found = measure(Retrieval(), make_set(image, text=text, text_image=text_image))
+    metrics = measure(Retrieval(), make_set(image, text=text, text_image=text_image))
     scores = torch.from_numpy(text) @ torch.from_numpy(image).T
     right = torch.zeros_like(scores, dtype=torch.bool)
     right[torch.arange(len(text)), torch.from_numpy(text_image)] = True
     for k in (1, 5, 10):
         to_image = (recall_at_k(scores, right, k) > 0).float().mean().item()
         to_text = (recall_at_k(scores.T, right.T, k) > 0).float().mean().item()
-        assert found[f"text_to_image_recall_at_{k}", ""].value == pytest.approx(to_image, abs=1e-6)
-        assert found[f"image_to_text_recall_at_{k}", ""].value == pytest.approx(to_text, abs=1e-6)
+        assert metrics[f"text_to_image_recall_at_{k}", ""].value == pytest.approx(to_image, abs=1e-6)
+        assert metrics[f"image_to_text_recall_at_{k}", ""].value == pytest.approx(to_text, abs=1e-6)
 
 
 @needs_old_numpy

@@ -32,10 +32,10 @@ def test_mean_parity_by_hand():
     # scale ln 3: an image on an axis has f = (3/4, 1/4), on the diagonal (1/2, 1/2)
     data = make_set(np.array([[1, 0], [1, 0], [1, 1], [0, 1]]), truth={"job": ["x", "x", "y", "y"]},
                     prompts={"g": AXES}, logit_scale=math.log(3))  # fmt: skip
-    found = measure(Parity(prompts="g", values=["a", "b"], column="job"), data)
-    assert found["mean_parity", ""].value == pytest.approx((0.5 + 0.5 + 0 - 0.5) / 4)
-    assert found["mean_parity", "x"].value == pytest.approx(0.5) and found["mean_parity", "x"].n == 2
-    assert found["mean_parity", "y"].value == pytest.approx(-0.25)
+    metrics = measure(Parity(prompts="g", values=["a", "b"], column="job"), data)
+    assert metrics["mean_parity", ""].value == pytest.approx((0.5 + 0.5 + 0 - 0.5) / 4)
+    assert metrics["mean_parity", "x"].value == pytest.approx(0.5) and metrics["mean_parity", "x"].n == 2
+    assert metrics["mean_parity", "y"].value == pytest.approx(-0.25)
     turned = measure(Parity(prompts="g", values=["b", "a"]), data)
     assert turned["mean_parity", ""].value == pytest.approx(-0.125) and set(turned) == {("mean_parity", "")}
 
@@ -45,12 +45,12 @@ def test_pairwise_preference_by_hand():
     image = np.array([[1, 0], [1, 1], [1, 0], [0, 1], [0, 1]])
     data = make_set(image, truth={"g": list("xxyyy")}, prompts={"jobs": AXES | {"c": [-1, -0.5]}})
     pairs = [["a", "b"], ["c", "a"]]
-    found = measure(Pairwise(prompts="jobs", column="g", values=["x", "y"], pairs=pairs), data)
-    assert found["pairwise_ab", "a/b"].value == pytest.approx(1.5 / 2 - 1 / 3)
-    assert found["pairwise_ab", "c/a"].value == 0
-    assert found["pairwise_ab_max", ""].value == pytest.approx(1.5 / 2 - 1 / 3)
-    assert found["pairwise_ab_mean", ""].value == pytest.approx((1.5 / 2 - 1 / 3) / 2)
-    assert found["pairwise_ab_max", ""].random > 0 == found["pairwise_ab", "a/b"].random
+    metrics = measure(Pairwise(prompts="jobs", column="g", values=["x", "y"], pairs=pairs), data)
+    assert metrics["pairwise_ab", "a/b"].value == pytest.approx(1.5 / 2 - 1 / 3)
+    assert metrics["pairwise_ab", "c/a"].value == 0
+    assert metrics["pairwise_ab_max", ""].value == pytest.approx(1.5 / 2 - 1 / 3)
+    assert metrics["pairwise_ab_mean", ""].value == pytest.approx((1.5 / 2 - 1 / 3) / 2)
+    assert metrics["pairwise_ab_max", ""].random > 0 == metrics["pairwise_ab", "a/b"].random
 
 
 def test_the_public_pairs_are_classes_of_the_occupations_file():
@@ -65,13 +65,13 @@ def test_harm_by_hand():
     data = make_set(
         image, truth={"g": list("xxyyy")}, prompts={"h": {"person": [1, 0, 0], "thief": [0, 1, 0], "ape": [0, 0, 1]}}
     )
-    found = measure(Harm(prompts="h", column="g", harmful={"crime": ["thief"], "animal": ["ape"]}), data)
-    assert found["harm_crime", "x"].value == 1 / 2 and found["harm_crime", "x"].n == 2
-    assert found["harm_crime", "y"].value == pytest.approx(0.5 / 3)  # the tie counts half
-    assert found["harm_crime", ""].value == pytest.approx(1.5 / 5)
-    assert found["harm_crime_gap", ""].value == pytest.approx(1 / 2 - 0.5 / 3)
-    assert found["harm_animal", "y"].value == pytest.approx(1.5 / 3)
-    assert found["harm_animal", ""].random == pytest.approx(1 / 3)
+    metrics = measure(Harm(prompts="h", column="g", harmful={"crime": ["thief"], "animal": ["ape"]}), data)
+    assert metrics["harm_crime", "x"].value == 1 / 2 and metrics["harm_crime", "x"].n == 2
+    assert metrics["harm_crime", "y"].value == pytest.approx(0.5 / 3)  # the tie counts half
+    assert metrics["harm_crime", ""].value == pytest.approx(1.5 / 5)
+    assert metrics["harm_crime_gap", ""].value == pytest.approx(1 / 2 - 0.5 / 3)
+    assert metrics["harm_animal", "y"].value == pytest.approx(1.5 / 3)
+    assert metrics["harm_animal", ""].random == pytest.approx(1 / 3)
 
 
 def test_the_harm_probe_finds_its_classes_in_its_prompt_file():
@@ -93,17 +93,17 @@ def classified_people() -> tuple[EmbeddedSet, np.ndarray, np.ndarray, np.ndarray
 
 def test_group_fairness_of_two_classes_is_that_of_fairlearn():
     data, label, chosen, group = classified_people()
-    found = measure(Fairness(prompts="p", target="y", column="g"), data)
+    metrics = measure(Fairness(prompts="p", target="y", column="g"), data)
     frame = MetricFrame(metrics=accuracy_score, y_true=label, y_pred=chosen, sensitive_features=group)
-    assert found["worst_group_accuracy", ""].value == pytest.approx(frame.group_min())
+    assert metrics["worst_group_accuracy", ""].value == pytest.approx(frame.group_min())
     parity = demographic_parity_difference(label, chosen, sensitive_features=group)
-    assert found["demographic_parity_difference", ""].value == pytest.approx(parity)
+    assert metrics["demographic_parity_difference", ""].value == pytest.approx(parity)
     of_each_class = [
         equal_opportunity_difference(label == c, chosen == c, sensitive_features=group) for c in (0, 1)
     ]  # fairlearn's is that of the class 1
-    row = found["equal_opportunity_difference", ""]
+    row = metrics["equal_opportunity_difference", ""]
     assert row.value == pytest.approx(max(of_each_class)) and row.n == 300
-    for row in found.values():
+    for row in metrics.values():
         assert row.ci_low <= row.value <= row.ci_high and 0 < row.random < 1
 
 
@@ -113,8 +113,8 @@ def test_the_fairness_intervals_are_of_the_same_statistic():
     rng, drawn = np.random.default_rng(0), []
     members = [np.flatnonzero(group == name) for name in "xyz"]
     for _ in range(2000):
-        rows = [each[rng.integers(len(each), size=len(each))] for each in members]
-        drawn.append(min((label == chosen)[each].mean() for each in rows))
+        rows = [member[rng.integers(len(member), size=len(member))] for member in members]
+        drawn.append(min((label == chosen)[member].mean() for member in rows))
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert row.ci_low == pytest.approx(low, abs=0.02)
     assert high < row.ci_high < high + 0.1  # a minimum is biased downwards: the upper end is that of all groups at once
@@ -129,10 +129,10 @@ def test_groups_are_dealt_in_all_classes_at_once():
     both = measure(Fairness(prompts="p", target="y", column="g"), make_set(image, truth=truth, prompts={"p": AXES}))
     alone = []
     for name in "ab":
-        one = truth | {"y": [value if value == name else "" for value in truth["y"]]}
-        data = make_set(image, truth=one, prompts={"p": AXES})
-        found = measure(Fairness(prompts="p", target="y", column="g"), data)
-        alone.append(found["equal_opportunity_difference", ""].random)
+        columns = truth | {"y": [value if value == name else "" for value in truth["y"]]}
+        data = make_set(image, truth=columns, prompts={"p": AXES})
+        metrics = measure(Fairness(prompts="p", target="y", column="g"), data)
+        alone.append(metrics["equal_opportunity_difference", ""].random)
     assert both["equal_opportunity_difference", ""].random > 1.1 * max(alone)
     hit = (image[:, 1] > image[:, 0]) == label
     assert both["worst_group_accuracy", ""].random < hit.mean()
@@ -140,9 +140,9 @@ def test_groups_are_dealt_in_all_classes_at_once():
 
 def test_equal_opportunity_needs_enough_images_of_the_class():
     data, *_ = classified_people()
-    found = measure(Fairness(prompts="p", target="y", column="g"), data, minimum_group=80)
-    row = found["equal_opportunity_difference", "all classes (insufficient)"]
-    assert row.value is None and found["worst_group_accuracy", ""].value > 0
+    metrics = measure(Fairness(prompts="p", target="y", column="g"), data, minimum_group=80)
+    row = metrics["equal_opportunity_difference", "all classes (insufficient)"]
+    assert row.value is None and metrics["worst_group_accuracy", ""].value > 0
 
 
 def test_prompt_sensitivity_is_mean_and_range_over_templates(people):
@@ -158,8 +158,8 @@ def test_prompt_sensitivity_is_mean_and_range_over_templates(people):
     rows = {row.metric: row for row in over_templates(task, data, 0, EvaluateOptions())}
     single = []
     for template in data.prompts["groups"].templates:
-        one = make_set(people.image, prompts={"groups": dict(zip(classes.names, template, strict=True))})
-        single.append(measure(task, one)["rb", ""].value)
+        with_template = make_set(people.image, prompts={"groups": dict(zip(classes.names, template, strict=True))})
+        single.append(measure(task, with_template)["rb", ""].value)
     assert rows["bias/s/rb_prompt_mean"].value == pytest.approx(np.mean(single))
     assert rows["bias/s/rb_prompt_range"].value == pytest.approx(max(single) - min(single)) and max(single) > 0.1
     assert rows["bias/s/rb_prompt_mean"].n == 3 and set(rows) == {
@@ -182,7 +182,7 @@ def test_chance_over_templates_is_the_mean_of_their_chances(people):
     (Parity(prompts="groups", values=["ravi", "nobody"]), "'nobody' is not a class of groups"),
     (Pairwise(prompts="labels", column="group", values=["ravi", "tolo"]), "'librarian' is not a class of labels"),
     (Harm(prompts="labels", column="group"), "'thief' is not a class of labels"),
-    (Fairness(prompts="labels", target="group", column="group"), "the value 'ravi' is no class"),
+    (Fairness(prompts="labels", target="group", column="group"), "the value 'ravi' is not a class"),
 ])  # fmt: skip
 def test_unknown_names_are_one_clear_error(people, task, message):
     with pytest.raises(InputError, match=message):
@@ -199,8 +199,8 @@ def test_unknown_names_are_one_clear_error(people, task, message):
 def test_small_groups_get_a_mark_instead_of_a_number(people, task, metrics):
     groups = np.where(np.arange(200) < 29, "tolo", "ravi")
     few = make_set(people.image, truth={"group": list(groups)}, prompts=vectors(people))
-    found = measure(task, few, minimum_group=30)
+    measured = measure(task, few, minimum_group=30)
     for metric in metrics:
-        row = found[metric, "tolo (insufficient)"]
+        row = measured[metric, "tolo (insufficient)"]
         assert (row.value, row.ci_low, row.ci_high, row.n) == (None, None, None, 29)
-    assert not any(group == "tolo" for _, group in found)
+    assert not any(group == "tolo" for _, group in measured)

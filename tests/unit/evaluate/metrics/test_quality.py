@@ -24,9 +24,9 @@ BOOTSTRAP = Bootstrap(100, 0)
 
 def measure(task: Measurement, data: EmbeddedSet, **options: int) -> dict:
     rows = list(task.measure(data, BOOTSTRAP, EvaluateOptions(**options)))
-    found = {(row.metric.removeprefix("zeroshot/s/").removeprefix("retrieval/s/"), row.group): row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_name = {(row.metric.removeprefix("zeroshot/s/").removeprefix("retrieval/s/"), row.group): row for row in rows}
+    assert len(by_name) == len(rows)
+    return by_name
 
 
 def values(task: Measurement, data: EmbeddedSet, **options: int) -> dict[str, float]:
@@ -39,8 +39,8 @@ def test_hit_probability_without_ties_counts_who_is_ahead():
 
 @given(st.integers(1, 6), st.integers(0, 7), st.integers(1, 4), st.integers(0, 8))
 def test_hit_probability_is_hypergeometric(k, ahead, own, tied):
-    places = min(max(k - ahead, 0), own + tied)
-    expected = 1 - math.comb(tied, places) / math.comb(own + tied, places)
+    free = min(max(k - ahead, 0), own + tied)
+    expected = 1 - math.comb(tied, free) / math.comb(own + tied, free)
     assert hit_probability(k, np.array(ahead), own, tied) == pytest.approx(expected)
 
 
@@ -64,20 +64,20 @@ def classified() -> EmbeddedSet:
 
 
 def test_zero_shot_agrees_with_scikit_learn(classified):
-    found = values(ZeroShot(column="object", prompts="objects"), classified)
+    metrics = values(ZeroShot(column="object", prompts="objects"), classified)
     scores = classified.similarity("objects")
     names = classified.classes("objects").names
     truth = np.array([names.index(name) for name in classified.truth["object"]])
-    assert 0.2 < found["acc1"] < 0.95
-    assert found["acc1"] == pytest.approx(top_k_accuracy_score(truth, scores, k=1))
-    assert found["acc5"] == pytest.approx(top_k_accuracy_score(truth, scores, k=5))
-    assert found["mean_per_class_recall"] == pytest.approx(balanced_accuracy_score(truth, scores.argmax(axis=1)))
+    assert 0.2 < metrics["acc1"] < 0.95
+    assert metrics["acc1"] == pytest.approx(top_k_accuracy_score(truth, scores, k=1))
+    assert metrics["acc5"] == pytest.approx(top_k_accuracy_score(truth, scores, k=5))
+    assert metrics["mean_per_class_recall"] == pytest.approx(balanced_accuracy_score(truth, scores.argmax(axis=1)))
 
 
 def test_zero_shot_rows_have_chance_n_and_interval(classified):
-    found = measure(ZeroShot(column="object", prompts="objects"), classified)
-    assert found["acc1", ""].random == pytest.approx(1 / 9) and found["acc5", ""].random == pytest.approx(5 / 9)
-    for row in found.values():
+    metrics = measure(ZeroShot(column="object", prompts="objects"), classified)
+    assert metrics["acc1", ""].random == pytest.approx(1 / 9) and metrics["acc5", ""].random == pytest.approx(5 / 9)
+    for row in metrics.values():
         assert row.n == 300 and row.ci_low < row.value < row.ci_high
 
 
@@ -87,8 +87,8 @@ def test_only_a_distractor_class_may_lack_images():
     )
     with pytest.raises(InputError, match="1 of the classes of p have no image, e.g. 'c'"):
         measure(ZeroShot(column="object", prompts="p"), data)
-    found = measure(ZeroShot(column="object", prompts="p", distractors=True), data)
-    assert found["acc1", ""].value == 1 and found["acc1", ""].random == pytest.approx(1 / 3)
+    metrics = measure(ZeroShot(column="object", prompts="p", distractors=True), data)
+    assert metrics["acc1", ""].value == 1 and metrics["acc1", ""].random == pytest.approx(1 / 3)
 
 
 def test_zero_shot_skips_unlabelled_images_and_trivial_acc5():
@@ -97,10 +97,10 @@ def test_zero_shot_skips_unlabelled_images_and_trivial_acc5():
         truth={"object": ["a", "b", "b", ""]},
         prompts={"p": {"a": [1, 0], "b": [0, 1]}},
     )
-    found = measure(ZeroShot(column="object", prompts="p"), data)
-    assert set(found) == {("acc1", ""), ("mean_per_class_recall", "")}
-    assert found["acc1", ""].value == pytest.approx(2 / 3) and found["acc1", ""].n == 3
-    assert found["mean_per_class_recall", ""].value == pytest.approx((1 + 1 / 2) / 2)
+    metrics = measure(ZeroShot(column="object", prompts="p"), data)
+    assert set(metrics) == {("acc1", ""), ("mean_per_class_recall", "")}
+    assert metrics["acc1", ""].value == pytest.approx(2 / 3) and metrics["acc1", ""].n == 3
+    assert metrics["mean_per_class_recall", ""].value == pytest.approx((1 + 1 / 2) / 2)
 
 
 def test_a_collapsed_model_scores_chance_not_one():
@@ -139,19 +139,19 @@ def captioned() -> EmbeddedSet:
 
 
 def test_recall_agrees_with_plain_sorting(captioned):
-    found = values(Retrieval(), captioned)
+    metrics = values(Retrieval(), captioned)
     for k in (1, 5, 10):
         to_text, to_image = plain_recall(captioned.image, captioned.text, captioned.text_image, k)
-        assert found[f"image_to_text_recall_at_{k}"] == pytest.approx(to_text)
-        assert found[f"text_to_image_recall_at_{k}"] == pytest.approx(to_image)
-    assert 0 < found["image_to_text_recall_at_1"] < found["image_to_text_recall_at_10"] < 1
+        assert metrics[f"image_to_text_recall_at_{k}"] == pytest.approx(to_text)
+        assert metrics[f"text_to_image_recall_at_{k}"] == pytest.approx(to_image)
+    assert 0 < metrics["image_to_text_recall_at_1"] < metrics["image_to_text_recall_at_10"] < 1
 
 
 def test_recall_counts_images_one_way_and_captions_the_other(captioned):
-    found = measure(Retrieval(), captioned)
-    assert found["image_to_text_recall_at_1", ""].n == len(set(captioned.text_image.tolist()))
-    assert found["text_to_image_recall_at_1", ""].n == len(captioned.text)
-    assert found["text_to_image_recall_at_5", ""].random == pytest.approx(5 / 40)
+    metrics = measure(Retrieval(), captioned)
+    assert metrics["image_to_text_recall_at_1", ""].n == len(set(captioned.text_image.tolist()))
+    assert metrics["text_to_image_recall_at_1", ""].n == len(captioned.text)
+    assert metrics["text_to_image_recall_at_5", ""].random == pytest.approx(5 / 40)
 
 
 def test_recall_chance_level_is_that_of_random_scores(captioned):
@@ -168,9 +168,9 @@ def test_recall_by_hand():
     axes = np.eye(10)
     image = axes.copy()
     image[0] = axes[1] + 0.5 * axes[0]
-    found = values(Retrieval(), make_set(image, text=axes, text_image=np.arange(10)))
-    assert found["image_to_text_recall_at_1"] == 0.9 and found["image_to_text_recall_at_5"] == 1.0
-    assert found["text_to_image_recall_at_1"] == 1.0
+    metrics = values(Retrieval(), make_set(image, text=axes, text_image=np.arange(10)))
+    assert metrics["image_to_text_recall_at_1"] == 0.9 and metrics["image_to_text_recall_at_5"] == 1.0
+    assert metrics["text_to_image_recall_at_1"] == 1.0
 
 
 def test_recall_does_not_depend_on_the_chunks(captioned, monkeypatch):
@@ -222,11 +222,11 @@ def test_compositional_choice_by_hand():
     foil = np.array([[0, 1], [1, 1], [1, 0], [0, 1], [0, 1], [0, 1]])
     truth = {"probe": ["color", "color", "color", "size", "size", ""]}
     data = make_set(image, truth=truth, text=text, text_image=np.arange(6), foil=foil)
-    found = measure(Compositional(), data, minimum_group=2)
-    assert found["compositional/s/color", ""].value == pytest.approx((1 + 0.5 + 0) / 3)
-    assert found["compositional/s/color", ""].n == 3 and found["compositional/s/color", ""].random == 0.5
-    assert found["compositional/s/size", ""].value == 1.0
-    assert len(found) == 2
+    metrics = measure(Compositional(), data, minimum_group=2)
+    assert metrics["compositional/s/color", ""].value == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metrics["compositional/s/color", ""].n == 3 and metrics["compositional/s/color", ""].random == 0.5
+    assert metrics["compositional/s/size", ""].value == 1.0
+    assert len(metrics) == 2
 
 
 def test_images_without_probe_need_neither_caption_nor_foil():
@@ -246,8 +246,8 @@ def test_rows_of_one_picture_are_resampled_together():
     truth = {"probe": ["color"] * 60}
     files = {"sha256": [f"{i // 3}" for i in range(60)]}
     alone, together = (
-        measure(Compositional(), make_set(image, truth=each, **arguments))["compositional/s/color", ""]
-        for each in (truth, truth | files)
+        measure(Compositional(), make_set(image, truth=columns, **arguments))["compositional/s/color", ""]
+        for columns in (truth, truth | files)
     )
     assert alone.value == pytest.approx(together.value)
     assert together.ci_high - together.ci_low > 1.4 * (alone.ci_high - alone.ci_low)

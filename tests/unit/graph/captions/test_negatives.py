@@ -33,7 +33,7 @@ def world(tmp_path_factory) -> tuple[Path, WorldOptions]:
 
 
 def negatives_of(out: Path, data: Path, *sources: str, **options) -> list[dict[str, str]]:
-    build_graph([GraphSource.from_argument(each) for each in sources], out, data, GraphOptions(**options))
+    build_graph([GraphSource.from_argument(source) for source in sources], out, data, GraphOptions(**options))
     table = pq.read_table(out / "negatives.parquet")
     assert table.schema.equals(NEGATIVES_SCHEMA)
     return table.to_pylist()
@@ -56,7 +56,7 @@ def true_captions(scene: Scene) -> set[str]:
         sides = ("left" if thing.x < 0.5 else "right", "above" if thing.y < 0.5 else "below")
         scenes += [replace(scene, things=(thing,), figure=None, place=side) for side in sides]
     choices = [frozenset(parts) for n in range(len(PARTS) + 1) for parts in itertools.combinations(PARTS, n)]
-    return {compose(told, parts, first) for told in scenes for parts in choices for first in (False, True)}
+    return {compose(variant, parts, first) for variant in scenes for parts in choices for first in (False, True)}
 
 
 def is_true(caption: str, scene: Scene) -> bool:
@@ -144,8 +144,8 @@ def test_a_place_is_swapped_only_where_the_boxes_say_so(tmp_path):
     boxes = {1: [(0, 0, 4, 4)], 2: [(6, 0, 4, 4)]}
     scenes = [
         {"image_id": image, "relationships": [], "objects": [
-            {"object_id": image, "names": ["star"], "x": x, "y": y, "w": w, "h": h} for x, y, w, h in found]}
-        for image, found in boxes.items()
+            {"object_id": image, "names": ["star"], "x": x, "y": y, "w": w, "h": h} for x, y, w, h in boxes_of_image]}
+        for image, boxes_of_image in boxes.items()
     ]  # fmt: skip
     (tmp_path / "scene_graphs.json").write_text(json.dumps(scenes))
     rows = negatives_of(tmp_path / "g", data, f"visual_genome={tmp_path / 'scene_graphs.json'}")

@@ -75,11 +75,11 @@ def test_any_text_is_parsed_to_the_end_and_to_its_own_words(words):
 
 
 def read_cases() -> dict[tuple[str, str], list[dict[str, str]]]:
-    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    cases: dict[tuple[str, str], list[dict[str, str]]] = {}
     with open(CASES, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            found.setdefault((row["source"], row["caption"]), []).append(row)
-    return found
+            cases.setdefault((row["source"], row["caption"]), []).append(row)
+    return cases
 
 
 def test_precision_on_real_captions():

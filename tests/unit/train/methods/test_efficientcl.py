@@ -21,10 +21,10 @@ def test_a_span_is_contiguous_and_within_the_free_tokens(free: list[int], rate, 
     cut = draw_spans(torch.tensor(free), 24, rate)
     assert not cut[:, 0].any()
     for n, row in zip(free, cut, strict=True):
-        places = torch.nonzero(row).flatten().tolist()
-        assert places == list(range(places[0], places[0] + len(places))) if places else True
-        assert not places or places[-1] <= n
-        assert abs(len(places) - rate * n) < 1
+        positions = torch.nonzero(row).flatten().tolist()
+        assert positions == list(range(positions[0], positions[0] + len(positions))) if positions else True
+        assert not positions or positions[-1] <= n
+        assert abs(len(positions) - rate * n) < 1
 
 
 def test_spans_have_the_rates_mean_length_and_lie_everywhere():

@@ -19,10 +19,10 @@ TEXTS = 5  # names the stream of random numbers that false captions are drawn fr
 
 @dataclass(frozen=True)
 class Texts:
-    """q texts: unit features ``text``, shape (q, d), and of each text, shape (q,), int64, on the same device:
+    """q texts: unit features ``text``, shape (q, d), and three int64 tensors, shape (q,), on the same device.
 
-    ``caption``: its number among all captions, the false ones after the others; ``row``: its pair; ``number``: which of
-    the pair's captions it is, or -1 - i for the i-th false caption of the training set.
+    ``caption``: number among all captions, the false ones after the others; ``row``: the pair; ``number``: position
+    among the pair's captions, or -1 - i for the i-th false caption of the training set.
     """
 
     text: torch.Tensor

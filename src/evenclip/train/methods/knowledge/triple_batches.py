@@ -97,9 +97,9 @@ class TripleBatches:
 
     def _batch(self, triples: np.ndarray, as_image: np.ndarray) -> TripleBatch:
         ends = np.stack([self._graph.head[triples], self._graph.tail[triples]])
-        shown = self._graph.content(ends, as_image)
-        contents, first, row = np.unique(shown, return_index=True, return_inverse=True)
-        head, tail = row.reshape(shown.shape)
+        contents_of_ends = self._graph.content(ends, as_image)
+        contents, first, row = np.unique(contents_of_ends, return_index=True, return_inverse=True)
+        head, tail = row.reshape(contents_of_ends.shape)
         entities, relation = ends.ravel()[first], self._graph.relation[triples]
         return TripleBatch(triples, as_image, contents, entities, head, relation, tail)
 

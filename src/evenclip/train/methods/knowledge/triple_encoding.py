@@ -19,24 +19,24 @@ SHORT = 8  # tokens; longer texts are encoded separately, because a call pads al
 class EncodedTriples:
     """t encoded triples with their c different contents.
 
-    ``shown``: the c contents, as in `TripleBatch.contents`; ``relations``: the t relations; ``node`` and ``edge``: unit
-    text features of the nodes of the neighbourhood (0 without text) and of the relations of its edges, shapes (n, d)
-    and (n_edges, d); None without a neighbourhood.
+    ``contents``: the c contents, as in `TripleBatch.contents`; ``relations``: the t relations; ``node`` and ``edge``:
+    unit text features of the nodes of the neighbourhood (0 without text) and of the relations of its edges, shapes
+    (n, d) and (n_edges, d); None without a neighbourhood.
     """
 
     batch: TripleBatch
-    shown: Slot
+    contents: Slot
     relations: Slot
     node: torch.Tensor | None
     edge: torch.Tensor | None
 
     def ends(self, slot: int) -> Slot:
         """The content at the slot `HEAD` or `TAIL` of each triple."""
-        return self.shown.rows(self.tensor(self.batch.head if slot == HEAD else self.batch.tail))
+        return self.contents.rows(self.tensor(self.batch.head if slot == HEAD else self.batch.tail))
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """An array as a tensor on the device of the features."""
-        return torch.from_numpy(array).to(self.shown.features.device)
+        return torch.from_numpy(array).to(self.contents.features.device)
 
 
 class TripleEncoding:
@@ -83,18 +83,18 @@ class TripleEncoding:
     def _encode_texts(self, step: Step, texts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Unit features (k, d), features of the last tokens (k, l, w) and their mask (k, l), short texts separately."""
         is_long = self._length[texts] > SHORT
-        pooled, kept, shown, order = [], [], [], []
+        pooled, kept, masks, order = [], [], [], []
         for group in (np.flatnonzero(~is_long), np.flatnonzero(is_long)):
             if len(group):
                 tokens = self._tokens[torch.from_numpy(texts[group])]
                 pooled.append(step.encode_text(tokens))
                 features, is_shown = last_text_tokens(step.module, tokens, self._tap.text, TEXT_TOKENS)
                 kept.append(F.pad(features, (0, 0, 0, TEXT_TOKENS - features.shape[1])))
-                shown.append(F.pad(is_shown, (0, TEXT_TOKENS - features.shape[1])))
+                masks.append(F.pad(is_shown, (0, TEXT_TOKENS - features.shape[1])))
                 order.append(group)
         self._tap.clear()
         back = torch.from_numpy(np.argsort(np.concatenate(order))).to(pooled[0].device)
-        return torch.cat(pooled)[back], torch.cat(kept)[back], torch.cat(shown)[back]
+        return torch.cat(pooled)[back], torch.cat(kept)[back], torch.cat(masks)[back]
 
     def _grid(self, step: Step) -> Grid:
         """Feature maps of the local images: those kept from the contrastive loss, or new ones after micro batches."""

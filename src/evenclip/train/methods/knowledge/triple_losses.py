@@ -111,7 +111,7 @@ class KnowledgeTerm(Term):
     def _keys(self, encoded: EncodedTriples) -> "tuple[_Keys, _Keys]":
         """The different heads and tails of a batch, each encoded with the two other slots masked."""
         distinct = [np.unique(rows, return_inverse=True) for rows in (encoded.batch.head, encoded.batch.tail)]
-        head, tail = (encoded.shown.rows(encoded.tensor(rows)) for rows, _ in distinct)
+        head, tail = (encoded.contents.rows(encoded.tensor(rows)) for rows, _ in distinct)
         read = self.encoder((head, None, None), (None, None, tail))
         return tuple(
             _Keys(slot, *rows_and_target, self.encoder.entity(features[:, slot]))

@@ -89,9 +89,9 @@ def test_a_step_shows_triples_of_its_images_and_of_texts(graph: MultiModalGraph)
         ends = np.stack([graph.head, graph.tail])[:, batch.triples]
         assert set(graph.entity_pair[ends[batch.as_image]]) <= set(rows)
         assert not graph.is_particular[ends[:, ~about]].any()
-        shown = np.stack([batch.contents[batch.head], batch.contents[batch.tail]])
-        np.testing.assert_array_equal(shown, graph.content(ends, batch.as_image))
-        assert (shown >= 0).all()
+        contents = np.stack([batch.contents[batch.head], batch.contents[batch.tail]])
+        np.testing.assert_array_equal(contents, graph.content(ends, batch.as_image))
+        assert (contents >= 0).all()
         np.testing.assert_array_equal(graph.relation[batch.triples], batch.relation)
 
 
@@ -134,10 +134,10 @@ def test_entities_that_look_alike_are_one_content(twins: MultiModalGraph):
 def test_facts_of_a_picture_hold_for_all_that_look_like_it(twins: MultiModalGraph):
     triples, has = KnownTriples(twins), np.array(twins.relations.index("has"))
     for entity in (1, N + 4 + 2):  # the first twin, and its region
-        shown = twins.content(np.array(entity), np.array(True))
-        assert triples.holds(shown, has, np.array(twins.texts.index("white")))
-        assert triples.holds(shown, has, np.array(twins.texts.index("green")))
-        assert not triples.holds(shown, has, np.array(twins.texts.index("red")))
+        content = twins.content(np.array(entity), np.array(True))
+        assert triples.holds(content, has, np.array(twins.texts.index("white")))
+        assert triples.holds(content, has, np.array(twins.texts.index("green")))
+        assert not triples.holds(content, has, np.array(twins.texts.index("red")))
 
 
 def test_a_picture_is_never_shown_at_both_ends(twins: MultiModalGraph):

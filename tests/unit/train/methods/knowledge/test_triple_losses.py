@@ -91,7 +91,9 @@ def test_e2e_e2r_and_g2e_are_their_definitions(folder: Path):
     (term,) = engine.terms
     step = first_step(engine)
     drawn = (term._batches.at(position, step.batch.rows) for position in range(100))
-    batch = next(one for one in drawn if len(set(one.entities)) < len(one.entities))  # one as its word and as its image
+    batch = next(
+        drawn_batch for drawn_batch in drawn if len(set(drawn_batch.entities)) < len(drawn_batch.entities)
+    )  # one as its word and as its image
     around = term._neighbours.around(np.unique(batch.entities), step.position)
     encoded = term._encoding.encode(step, term.encoder, batch, around)
     with torch.no_grad():
@@ -99,9 +101,9 @@ def test_e2e_e2r_and_g2e_are_their_definitions(folder: Path):
     graph, encoder = term._graph, term.encoder.double()
     scale = 1 / 0.07
 
-    def one(slot, row: int):
+    def row_of(slot, row: int):
         picked = slot.rows(torch.tensor([row]))
-        return type(picked)(picked.features.double(), picked.shown)
+        return type(picked)(picked.features.double(), picked.is_shown)
 
     def read(head, relation, tail, at: int) -> torch.Tensor:
         return encoder((head, relation, tail))[0][0, at]
@@ -117,12 +119,14 @@ def test_e2e_e2r_and_g2e_are_their_definitions(folder: Path):
     def unit(vector):
         return F.normalize(encoder.to_entity(vector), dim=-1)
 
-    contents, n = batch.contents, len(batch.triples)
+    contents = batch.contents
     heads, tails = np.unique(batch.head), np.unique(batch.tail)
-    head_keys = torch.stack([unit(read(one(encoded.shown, i), None, None, HEAD)) for i in heads])
-    tail_keys = torch.stack([unit(read(None, None, one(encoded.shown, i), TAIL)) for i in tails])
-    given = [(one(encoded.shown, batch.head[i]), one(encoded.relations, i), one(encoded.shown, batch.tail[i]))
-             for i in range(n)]  # fmt: skip
+    head_keys = torch.stack([unit(read(row_of(encoded.contents, i), None, None, HEAD)) for i in heads])
+    tail_keys = torch.stack([unit(read(None, None, row_of(encoded.contents, i), TAIL)) for i in tails])
+    given = [
+        (row_of(encoded.contents, head), row_of(encoded.relations, i), row_of(encoded.contents, tail))
+        for i, (head, tail) in enumerate(zip(batch.head, batch.tail, strict=True))
+    ]
     tail_query = torch.stack([unit(read(h, r, None, TAIL)) for h, r, _ in given])
     head_query = torch.stack([unit(read(None, r, t, HEAD)) for _, r, t in given])
     h, t = contents[batch.head], contents[batch.tail]
@@ -306,8 +310,8 @@ def test_a_training_resumes_bit_by_bit(folder: Path, knowledge: dict):
     second.restore(first.state())
     for _ in range(2):
         second.step()
-    for one, other in ((straight.module, second.module), (straight.terms, second.terms)):
-        assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    for trained, other in ((straight.module, second.module), (straight.terms, second.terms)):
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in trained.state_dict().items())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

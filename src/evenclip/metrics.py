@@ -43,7 +43,7 @@ class KnownMetrics:
 
     def of(self, metric: str) -> KnownMetric | None:
         """Definition of the metric `<family>/<set>/<measure>`; None if it is unknown."""
-        family, _, measure = metric.split("/", 2)
+        family, _, measure = (*metric.split("/", 2), "", "")[:3]
         return next((entry for pattern, entry in self._patterns if pattern.fullmatch(f"{family}/{measure}")), None)
 
 

@@ -1,0 +1,140 @@
+"""The slurm profile on a real cluster of two nodes: a study, and all that befalls a job there."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from support.slurm_cluster import SlurmCluster, wait_for
+from support.workflow_project import Project, copy_project
+
+pytestmark = pytest.mark.platform
+PROFILE = ["--workflow-profile", "profiles/slurm", "--jobs", "4", "--latency-wait", "5"]
+PROFILE += ["--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3"]
+ON_GPU = {"train", "embed", "vqa"}
+"""Rules of the smoke study whose options have a device."""
+MODEL = "results/smoke/train/m4/seed0/model.safetensors"
+FAILS_ONCE = """\
+import pathlib, sys
+flag = pathlib.Path("failed")
+if not flag.exists() and "label" in sys.argv:
+    flag.touch()
+    sys.exit("too little memory")
+"""
+WAIT_S = 600
+
+
+@pytest.fixture(scope="module")
+def cluster(needed, tmp_path_factory):
+    for program in ("munged", "slurmctld", "slurmd", "sbatch", "pgrep"):
+        needed(program)
+    with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as cluster, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def finished(cluster: SlurmCluster, tmp_path_factory) -> Project:
+    """The smoke study, run by the cluster."""
+    project = copy_project(tmp_path_factory.mktemp("study") / "project")
+    project.snakemake(*PROFILE, timeout=3600)
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished study, to change."""
+    shutil.copytree(finished.folder, tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+def jobs_of(cluster: SlurmCluster, project: Project, rule: str = "") -> list[dict[str, str]]:
+    """The jobs of a project, of all rules or one, in their order."""
+    mine = [job for job in cluster.jobs() if job["WorkDir"] == str(project.folder)]
+    return [job for job in mine if rule in ("", rule_of(job))]
+
+
+def rule_of(job: dict[str, str]) -> str:
+    return re.match(r"rule_(.+?)(?:_wildcards_|$)", job["Comment"])[1]
+
+
+def start(project: Project, *arguments: str) -> subprocess.Popen:
+    """Start Snakemake in a group of its own, as a shell does."""
+    with open(project.folder / "snakemake.out", "w") as log:
+        command = project.command(*arguments, *PROFILE)
+        return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def training(cluster: SlurmCluster, project: Project, restarts: int = 0) -> dict[str, str]:
+    """The training's job, once it runs and has saved a state."""
+    log = project.folder / "logs/smoke/train/m4_seed0.log"
+    begun = time.time()
+
+    def runs() -> bool:
+        jobs = jobs_of(cluster, project, "train")
+        if not jobs or jobs[-1]["JobState"] != "RUNNING" or int(jobs[-1]["Restarts"]) < restarts:
+            return False
+        states = [path for path in (project.folder / ".state").rglob("*") if path.is_file()]
+        return log.exists() and any(path.stat().st_mtime > begun for path in states)
+
+    wait_for(runs, "the training runs and has saved its state", WAIT_S)
+    return jobs_of(cluster, project, "train")[-1]
+
+
+def make_long(project: Project) -> None:
+    """Let the training take a minute, and save its state every second."""
+    project.edit("tests/workflow/smoke.yaml", "samples_seen: 800", "samples_seen: 40000\n  save_every_s: 1")
+
+
+def test_the_study_runs_and_jobs_say_what_they_are(cluster: SlurmCluster, finished: Project):
+    assert (finished.folder / "results/smoke/report.html").is_file()
+    jobs = jobs_of(cluster, finished)
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    assert {rule_of(job) for job in jobs if "gpu:1" in job.get("TresPerNode", "")} == ON_GPU
+    comments = {job["Comment"] for job in jobs}
+    assert "rule_train_wildcards_m4_0" in comments, comments  # run and seed
+    assert finished.planned() == {}
+
+
+def test_a_training_outlives_its_node_and_a_cancellation(cluster: SlurmCluster, project: Project):
+    make_long(project)
+    snakemake = start(project, MODEL)
+    node = training(cluster, project)["NodeList"]
+    cluster.kill_node(node)
+    job = training(cluster, project, restarts=1)
+    assert job["NodeList"] != node
+    cluster.start_node(node)
+    log = project.folder / "logs/smoke/train/m4_seed0.log"
+    assert "continuing at step" in log.read_text()
+    cluster.run("scancel", job["JobId"])
+    wait_for(lambda: len(jobs_of(cluster, project, "train")) == 2, "the training is tried again", WAIT_S)
+    assert snakemake.wait(WAIT_S) == 0, (project.folder / "snakemake.out").read_text()[-3000:]
+    assert "continuing at step" in log.read_text() and (project.folder / MODEL).is_file()
+    cancelled, completed = jobs_of(cluster, project, "train")
+    assert (cancelled["JobState"], completed["JobState"]) == ("CANCELLED", "COMPLETED")
+
+
+def test_a_failed_job_is_tried_again_with_more_memory(cluster: SlurmCluster, project: Project):
+    module = project.folder / "src/evenclip/label/__init__.py"
+    module.write_text(FAILS_ONCE + module.read_text())
+    before = {job["JobId"] for job in jobs_of(cluster, project)}
+    done = project.snakemake(*PROFILE, "--forcerun", "label", "--until", "label")
+    first, second = (job for job in jobs_of(cluster, project, "label") if job["JobId"] not in before)
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED"), done.stdout
+    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("4000M", "8000M")
+    assert "too little memory" in done.stdout
+
+
+def test_ctrl_c_cancels_the_jobs(cluster: SlurmCluster, project: Project):
+    make_long(project)
+    snakemake = start(project, MODEL)
+    job = training(cluster, project)
+    os.killpg(snakemake.pid, signal.SIGINT)
+    assert snakemake.wait(120) != 0
+    wait_for(lambda: jobs_of(cluster, project, "train")[-1]["JobState"] == "CANCELLED", "the training is cancelled")
+    assert not [job for job in jobs_of(cluster, project) if job["JobState"] in ("RUNNING", "PENDING")], job

@@ -1,0 +1,169 @@
+"""A SLURM cluster of this machine's user in a folder: munged, slurmctld and two nodes, without accounting."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+START_S = 60
+CONF = """\
+ClusterName=evenclip
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
+SlurmdParameters=config_overrides
+GresTypes=gpu
+ReturnToService=2
+SlurmdTimeout=10
+MessageTimeout=30
+KillWait=5
+MinJobAge=3600
+MpiDefault=none
+MailProg=/bin/true
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=24000 Gres=gpu:1
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=24000 Gres=gpu:1
+PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class SlurmCluster:
+    """The cluster while the context lasts; commands find it by `environment`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        self._daemons: dict[str, subprocess.Popen] = {}
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            stack.callback(self._stop)
+            self._start()
+            stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        for name in ("munge", "state"):
+            (self.folder / name).mkdir(parents=True, mode=0o755)
+        key = self.folder / "munge/key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o600)
+        user = subprocess.check_output(["id", "-un"], text=True).strip()
+        values = {"host": socket.gethostname(), "ports": free_ports(3), "user": user, "folder": self.folder}
+        (self.folder / "slurm.conf").write_text(CONF.format(**values))
+        (self.folder / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
+        munge = [f"--{name}={self.folder}/munge/{file}" for name, file in
+                 (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("seed-file", "seed"),
+                  ("log-file", "log"))]  # fmt: skip
+        self._daemon("munged", "munged", "--foreground", "--force", *munge)
+        wait_for(lambda: (self.folder / "munge/socket").exists(), "munged answers")
+        self._daemon("slurmctld", "slurmctld", "-D", "-f", self.environment["SLURM_CONF"])
+        for node in ("node1", "node2"):
+            self.start_node(node)
+        wait_for(lambda: self.run("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == "2", "both nodes are idle")
+
+    def _daemon(self, name: str, *command: str) -> None:
+        log = open(self.folder / f"{name}.out", "wb")  # noqa: SIM115 - the daemon's, closed below
+        quiet = {"stdout": log, "stderr": subprocess.STDOUT, "env": self.environment}
+        self._daemons[name] = subprocess.Popen(command, start_new_session=True, **quiet)
+        log.close()
+
+    def start_node(self, node: str) -> None:
+        """Start a node's daemon."""
+        self._daemon(node, "slurmd", "-D", "-N", node, "-f", self.environment["SLURM_CONF"])
+
+    def kill_node(self, node: str) -> None:
+        """Kill a node's daemon and all that runs on it, as a machine that loses its power does."""
+        daemon = self._daemons.pop(node)
+        trees = [[pid, *descendants(pid)] for pid in pids_of("^slurmstepd: ")]
+        mine = [tree for tree in trees if any(f"{self.folder}/spool-{node}/" in command_of(pid) for pid in tree)]
+        for pid in [daemon.pid, *(pid for tree in mine for pid in tree)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        daemon.wait()
+
+    def run(self, *command: str) -> str:
+        """Output of a SLURM command."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        return done.stdout
+
+    def jobs(self) -> list[dict[str, str]]:
+        """Every job that the controller knows of, ended ones too, by its fields."""
+        lines = self.run("scontrol", "-o", "show", "jobs").splitlines()
+        return [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines if "=" in line]
+
+    def _stop(self) -> None:
+        """Cancel what runs and end every daemon."""
+        if "slurmctld" in self._daemons:
+            self.run("scancel", "--state=RUNNING,PENDING", "--partition=main")
+            time.sleep(2)
+        for daemon in reversed(self._daemons.values()):
+            daemon.terminate()
+        for daemon in self._daemons.values():
+            try:
+                daemon.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+
+def pids_of(pattern: str) -> list[int]:
+    """Processes that `pgrep -f` finds."""
+    matching = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout
+    return [int(pid) for pid in matching.split()]
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that a process started, and theirs."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    return [below for child in map(int, children) for below in [child, *descendants(child)]]
+
+
+def command_of(pid: int) -> str:
+    """Command line of a process; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def free_ports(n: int) -> list[int]:
+    """Ports of this machine that nobody listens at."""
+    sockets = [socket.socket() for _ in range(n)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def wait_for(is_so: Callable[[], bool], what: str, seconds: float = START_S) -> None:
+    """Wait until something is so; fail after some time."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"{seconds:.0f} s and not yet: {what}"
+        time.sleep(0.3)
