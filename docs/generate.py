@@ -220,7 +220,7 @@ def differences_tables(study: str) -> str:
             lines.append(f"| {pair[0]} - {pair[1]} | {' | '.join(cells)} |")
         text.append("\n".join(lines))
     about = _about(study)
-    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval]; bold = decided with Holm's correction"
+    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval]; bold = p below 0.05 with Holm's correction"
     return "\n\n".join([*text, f"{note} over all pairs of runs. {_made(about)}"])
 
 
