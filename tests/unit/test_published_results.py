@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -29,7 +30,7 @@ def missing_values(study: Path) -> list[str]:
         own = values[row["run"], row["metric"], row["group"]]
         same = row["mean"] and all(own) and len(own) == int(row["n_seeds"])
         if row["mean"] and not row["metric"].startswith("data/") and not (
-            same and abs(statistics.mean(map(float, own)) - float(row["mean"])) < 1e-6
+            same and math.isclose(statistics.mean(map(float, own)), float(row["mean"]), rel_tol=1e-6, abs_tol=1e-6)
         ):  # fmt: skip
             wrong.append(f"{row['run']} {row['metric']} {row['group']}")
     return wrong
