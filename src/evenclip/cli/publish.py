@@ -78,6 +78,26 @@ def card(
         write_evaluation_card(evaluations, out)
 
 
+@app.command(
+    rich_help_panel=STUDY,
+    epilog="Example: evenclip plan config/config.yaml",
+)
+def plan(
+    study: Annotated[Path, typer.Argument(help="Study file whose first seeds have been summarized.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
+) -> None:
+    """Say how many seeds each claim needs for a verdict at 80 % power, and how long that takes on this machine."""
+    import json
+    from dataclasses import asdict
+
+    from evenclip.study.study import load_study
+    from evenclip.summarize.seed_plan import as_table, plan_seeds
+
+    needs = plan_seeds(Path(load_study(study).config.results))
+    rows = [{key: None if value != value else value for key, value in asdict(need).items()} for need in needs]
+    print(json.dumps(rows, indent=1) if as_json else as_table(needs))
+
+
 @track_app.command("sync")
 def track_sync(
     results: Results,

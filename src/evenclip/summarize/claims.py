@@ -71,6 +71,8 @@ class Claim(Options):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.kind in ("not_lower", "not_higher", "equivalent") and self.margin == 0:
+            raise ValueError(f"{self.kind} needs a `margin` above 0: no data can show a difference of exactly 0")
         if self.not_tested_because:
             return self
         if not self.run:
@@ -79,8 +81,6 @@ class Claim(Options):
             raise ValueError("kind pareto needs `against`; other kinds do not take it")
         if (self.kind in ("pareto", "above_floor")) != (self.reference is None):
             raise ValueError("give a `reference`, except for pareto, which compares with all runs, and above_floor")
-        if self.kind in ("not_lower", "not_higher", "equivalent") and self.margin == 0:
-            raise ValueError(f"{self.kind} needs a `margin` above 0: no data can show a difference of exactly 0")
         if self.kind == "pareto" and self.margin:
             raise ValueError("pareto takes no margin")
         if self.equivalence and (self.kind not in ("lower", "higher") or self.margin):

@@ -24,13 +24,17 @@ from evenclip.errors import InputError
 from evenclip.report.claims import described
 from evenclip.report.samples import without_samples
 from evenclip.results import RunResult, StudyResults
+from evenclip.train.options import TrainOptions
 from evenclip.unique_names import one_to_one
 
 MAX_CURVE_POINTS = 200
+INTERVALS = "intervals.csv"
 BALANCE_FILES, CARD_FILES = ("report.json", "manifest.json"), ("card.html", "card.json", "card.md")
-ENDS = ("", ".ci_low", ".ci_high")
+TRAINING_PARAMS = ("model", "init", "objective", "lr", "batch_size", "samples_seen", "mask_true")
+BALANCE_PARAMS = ("retention", "cap", "preserve", "preserve_tolerance", "eps_rep", "eps_rel", "proxies")
+"""Options that are parameters of every run, because people filter by them, beside those that differ between runs."""
 CURVES = ("loss", "lr", "logit_scale", "samples_per_second", "realised_rb", "realised_ab")
-MetricNames = dict[tuple[str, str, str], str]  # of (metric, group, end of the interval)
+MetricNames = dict[tuple[str, str], str]  # of (metric, group)
 
 
 @dataclass(frozen=True)
@@ -99,16 +103,15 @@ def plan_study(study: StudyResults) -> list[PlannedRun]:
     return [*planned, _plan_report(study, planned)]
 
 
-def metric_name(metric: str, group: str = "", end: str = "") -> str:
+def metric_name(metric: str, group: str = "") -> str:
     """Metric name that MLflow accepts: ``bias/people/accuracy`` of group ``a&b`` -> ``bias/people/accuracy/a_b``."""
     name = re.sub(r"[^\w./: -]", "_", f"{metric}/{group}" if group else metric)
-    return "/".join("_" if part in ("", ".", "..") else part for part in name.split("/")) + end
+    return "/".join("_" if part in ("", ".", "..") else part for part in name.split("/"))
 
 
 def metric_names(cells: Iterable[tuple[str, str]]) -> MetricNames:
-    """Unique MLflow names for each (metric, group) and for the ends of its interval."""
-    keys = [(metric, group, end) for metric, group in dict.fromkeys(cells) for end in ENDS]
-    return one_to_one(keys, lambda key: metric_name(*key))
+    """Unique MLflow names for each (metric, group)."""
+    return one_to_one(dict.fromkeys(cells), lambda key: metric_name(*key))
 
 
 def _metric_names(study: StudyResults) -> MetricNames:
@@ -125,24 +128,23 @@ def thin(n: int, most: int = MAX_CURVE_POINTS) -> np.ndarray:
 
 def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun], names: MetricNames) -> PlannedRun:
     rows = study.summary[study.summary["run"] == run.name]
-    metrics = _value_and_interval(
-        ((row.metric, row.group, row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()), names
-    )
+    metrics = _values(((row.metric, row.group, row.mean) for row in rows.itertuples()), names)
     commits = {seed.tags.get("mlflow.source.git.commit") for seed in seeds}
     tags = _tags(commits.pop() if len(commits) == 1 else None)
     tags["mlflow.note.content"] = (
-        f"Strategy `{run.strategy}`: means over {len(run.seeds)} seeds, with the interval's ends as "
-        "`<metric>.ci_low` and `<metric>.ci_high`. The runs below are the seeds; the run `report` has the figures."
+        f"Strategy `{run.strategy}`: means over {len(run.seeds)} seeds; the artifact "
+        "`{INTERVALS}` has their 95 % intervals. The runs below are the seeds; the run `report` has the figures."
     )
     return PlannedRun(
         key=run.name,
         name=run.name,
-        params=_params(run),
+        params=_params(study, run),
         metrics=metrics,
         tags=tags,
         data=list(dict.fromkeys(entry for seed in seeds for entry in seed.data)),
         artifacts={f"balance/{name}": study.content(f"balance/{run.strategy}/{name}") for name in BALANCE_FILES}
-        | {f"card/{name}": study.content(f"card/{run.name}/{name}") for name in CARD_FILES},
+        | {f"card/{name}": study.content(f"card/{run.name}/{name}") for name in CARD_FILES}
+        | {INTERVALS: rows[["metric", "group", "mean", "ci_low", "ci_high", "n_seeds"]].to_csv(index=False).encode()},
         started_ms=min((seed.started_ms for seed in seeds), default=0),
         ended_ms=max((seed.ended_ms for seed in seeds), default=0),
         model=_plan_model(study, run),
@@ -158,9 +160,7 @@ def _plan_model(study: StudyResults, run: RunResult) -> PlannedModel:
 def _plan_seed(study: StudyResults, run: RunResult, seed: int, names: MetricNames) -> PlannedRun:
     training, evaluations = study.training(run.name, seed), study.evaluations(run.name, seed)
     rows = (
-        (row["metric"], row["group"], row["value"], row["ci_low"], row["ci_high"])
-        for document in evaluations.values()
-        for row in document["metrics"]
+        (row["metric"], row["group"], row["value"]) for document in evaluations.values() for row in document["metrics"]
     )
     folder = f"{run.name}/seed{seed}"
     data = [_data_input(training, "data", "training")]
@@ -169,10 +169,10 @@ def _plan_seed(study: StudyResults, run: RunResult, seed: int, names: MetricName
     tags |= {f"evenclip.training_{name}": str(training[name]) for name in ("fingerprint", "device") if name in training}
     return PlannedRun(
         key=f"{run.name}/seed{seed}",
-        name=f"{run.name} seed {seed}",
+        name=f"{run.name} · seed {seed}",
         parent=run.name,
-        params=_params(run) | {"seed": str(seed)},
-        metrics=_value_and_interval(rows, names) + _curves(study, run.name, seed),
+        params=_params(study, run) | {"seed": str(seed)},
+        metrics=_values(rows, names) + _curves(study, run.name, seed),
         tags=tags,
         data=list(dict.fromkeys(data)),
         artifacts={"train/manifest.json": study.content(f"train/{folder}/manifest.json")}
@@ -206,8 +206,14 @@ def _claim_tags(entries: list[dict[str, Any]]) -> dict[str, str]:
     return {name: text.removesuffix(";") for name, text in tags.items()}
 
 
-def _params(run: RunResult) -> dict[str, str]:
-    return {"strategy": run.strategy} | {name: _text(value) for name, value in run.options.items()}
+def _params(study: StudyResults, run: RunResult) -> dict[str, str]:
+    """Strategy, methods and the options that people filter by; then the options that differ between the runs."""
+    training = study.training(run.name, run.seeds[0])["options"]
+    balancing = study.balance_manifest(run.strategy)["options"]
+    params = {f"train.{name}": training[name] for name in TRAINING_PARAMS if name in training}
+    params |= {f"method.{name}": bool(training[name]) for name in TrainOptions.method_classes() if name in training}
+    params |= {f"balance.{name}": balancing[name] for name in BALANCE_PARAMS if name in balancing}
+    return {"strategy": run.strategy} | {name: _text(value) for name, value in (params | run.options).items()}
 
 
 def _text(value: Any) -> str:
@@ -218,12 +224,11 @@ def _tags(commit: str | None) -> dict[str, str]:
     return {"mlflow.source.name": "evenclip"} | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
-def _value_and_interval(rows: Iterable[tuple], names: MetricNames) -> list[MetricPoint]:
-    """Points ``metric``, ``metric.ci_low``, ``metric.ci_high``; values that are not finite are left out."""
+def _values(rows: Iterable[tuple[str, str, float | None]], names: MetricNames) -> list[MetricPoint]:
+    """One point for each metric and group; values that are not finite are left out."""
     return [
-        MetricPoint(names[metric, group, end], float(value))
-        for metric, group, *values in rows
-        for end, value in zip(ENDS, values, strict=True)
+        MetricPoint(names[metric, group], float(value))
+        for metric, group, value in rows
         if value is not None and math.isfinite(value)
     ]
 
