@@ -220,8 +220,8 @@ def differences_tables(study: str) -> str:
             lines.append(f"| {pair[0]} - {pair[1]} | {' | '.join(cells)} |")
         text.append("\n".join(lines))
     about = _about(study)
-    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval]; bold = p below 0.05 with Holm's correction"
-    return "\n\n".join([*text, f"{note} over all pairs of runs. {_made(about)}"])
+    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval]; bold = p below 0.05"
+    return "\n\n".join([*text, f"{note} with Holm's correction over all pairs of runs. {_made(about)}"])
 
 
 def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str, run: str, reference: str) -> str:
