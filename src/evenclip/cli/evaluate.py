@@ -55,10 +55,12 @@ def embed(
 )
 def evaluate(
     out: SeedFile,
-    dataset: Annotated[str, typer.Option(help="A data set of the suites, or a folder of image-text shards.")],
-    model: Annotated[
-        str | None, typer.Option(help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")
-    ] = None,
+    datasets: Annotated[
+        list[str], typer.Option("--dataset", help="A data set of the suites, or a folder of image-text shards.")
+    ],
+    models: Annotated[
+        list[str], typer.Option("--model", help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")
+    ] = [],  # noqa: B006
     embeddings: Annotated[
         list[str], typer.Option(help="Instead of a model: .npz files of `evenclip embed`, or of your own; repeat.")
     ] = [],  # noqa: B006
@@ -100,6 +102,7 @@ def evaluate(
     from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
     from evenclip.evaluate.suites import Suites, find_set, read_suites
 
+    dataset, model = _single(datasets, "--dataset"), _single(models, "--model")
     if (model is None) == (not embeddings):
         raise InputError("neither or both of --model and --embeddings are given", "evaluate", "give one of them")
     if model:
@@ -136,6 +139,14 @@ def evaluate(
                 cached, evaluated_set.folder, name, tasks, folders[1], Path(path), number, options, lexicon
             )
         print(json.dumps(document, indent=1) if as_json else evaluation_table(document))
+
+
+def _single(values: list[str], flag: str) -> str | None:
+    """The only value of a flag; None without one, and `InputError` for several, of which none may be lost."""
+    if len(values) > 1:
+        what = f"{flag} is given {len(values)} times"
+        raise InputError(what, "evaluate", "evaluate one after the other, each with its own --out")
+    return values[0] if values else None
 
 
 def _refuse(given: dict[str, Any], beside: str) -> None:

@@ -116,6 +116,8 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--dataset", "things"], "give one of them"),
     (["--dataset", "things", "--model", "run", "--embeddings", "s.npz"], "give one of them"),
+    (["--dataset", "things", "--model", "run", "--model", "other"], "--model is given 2 times"),
+    (["--dataset", "things", "--dataset", "faces", "--model", "run"], "--dataset is given 2 times"),
     (["--dataset", "things", "--embeddings", "s.npz", "--embed-option", "precision=bf16"], "--embed-option has no eff"),
     (["--dataset", "things", "--embeddings", "s.npz", "--prompts", "config/prompts"], "--prompts has no effect"),
     (["--dataset", "things", "--embeddings", "s.npz", "--cache", "here"], "--cache has no effect"),
