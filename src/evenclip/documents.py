@@ -238,6 +238,7 @@ class StudyRun(Document):
     samples_seen: Count
     sets: list[str]
     rows: Count
+    mark: str | None = None
 
 
 class Study(Document):

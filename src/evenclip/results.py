@@ -39,6 +39,8 @@ class RunResult:
     seeds: tuple[int, ...]
     options: dict[str, Any]
     sets: tuple[str, ...]
+    mark: str | None = None
+    """Warning that the run's association bias is lowered by not knowing the labels (`evenclip.summarize`)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class StudyResults:
         self._digests = document["files"]
         self._n_rows = {run["run"]: run["rows"] for run in document["runs"]}
         self.runs = [
-            RunResult(run["run"], run["strategy"], tuple(run["seeds"]), run["options"], tuple(run["sets"]))
+            RunResult(
+                run["run"], run["strategy"], tuple(run["seeds"]), run["options"], tuple(run["sets"]), run.get("mark")
+            )
             for run in document["runs"]
         ]
 

@@ -127,7 +127,9 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
         insufficient=insufficient,
         missing=not_measured(values),
         data=[_data(name, document["manifest"]) for name, document in documents.items()],
-        facts=_training_facts(trainings) | _balance_facts(study.strategies[run.strategy]),
+        facts=({"warning": run.mark} if run.mark else {})
+        | _training_facts(trainings)
+        | _balance_facts(study.strategies[run.strategy]),
         reference=first if run.name != first else "",
         kept=_kept(study.strategies[run.strategy]),
         warnings=study.strategies[run.strategy]["warnings"],

@@ -106,6 +106,8 @@ def _test(entry: dict[str, Any]) -> dict[str, str]:
     if entry["runs"] is None:
         return line | {"detail": entry["reason"]}
     detail = described(entry)
+    if entry["mark"]:
+        detail += f"; {entry['mark']}"
     if entry["reason"]:
         detail += f"; {entry['reason']}"
     if entry["verdict"] == "undecided" and entry["detectable"] is not None:

@@ -22,6 +22,7 @@ from evenclip.summarize.claims import read_claims
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds
 from evenclip.summarize.evidence import Scale
 from evenclip.summarize.inference import OWN_VARIANCE, RunsBySeeds
+from evenclip.summarize.knowing_less import mark
 from evenclip.summarize.reading import (
     LINKS,
     Measured,
@@ -121,6 +122,7 @@ def summarize_study(
                 "strategy": trained[run]["strategy"],
                 "seeds": seeds,
                 "options": differing[run],
+                "mark": mark(run, runs[0], compared, people),
                 "samples_seen": measured[run][0]["train/loss", ""].n,
                 "sets": sets_of[run],
                 "rows": sum(row["run"] == run for row in summary),

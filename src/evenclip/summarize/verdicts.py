@@ -8,6 +8,7 @@ largest p of equivalence. Primary claims are adjusted by Holm's method, the othe
 No verdict falls below 8 seeds. A claim whose baseline is at its floor or ceiling is not testable here.
 """
 
+import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import Any
 from evenclip.summarize.claims import Claim
 from evenclip.summarize.evidence import Evidence, Looks, Scale, tests_of
 from evenclip.summarize.inference import LEVEL, OWN_VARIANCE, Contrast, RunsBySeeds
+from evenclip.summarize.knowing_less import BIAS, mark
 from evenclip.summarize.multiplicity import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from evenclip.summarize.roles import RunFacts
 from evenclip.summarize.sequential import boundaries, conditional_power, nominal_level
@@ -90,8 +92,18 @@ def judge(
         rows = [_entry(one, result, plan, *places.get(one.claim.id, (None, None))) for result in one.results]
         verdict = combined_verdict({row["verdict"] for row in rows})
         stopping = _stopping(one, verdict, plan, places[one.claim.id][1]) if one.tests else None
-        entries += [row | {"claim_verdict": verdict, "stopping": stopping} for row in rows]
+        entries += [
+            row | {"claim_verdict": verdict, "stopping": stopping, "mark": _mark(row, by_metric, people)}
+            for row in rows
+        ]
     return entries
+
+
+def _mark(entry: dict[str, Any], by_metric: Mapping[str, RunsBySeeds], people: Collection[str]) -> str | None:
+    """Mark of a test of lower association bias whose run also knows the labels less."""
+    if entry["runs"] is None or entry["against"] or not fnmatch.fnmatchcase(entry["metric"], BIAS):
+        return None
+    return mark(entry["runs"]["run"], entry["runs"]["reference"], by_metric, people)
 
 
 def combined_verdict(verdicts: set[str]) -> str:

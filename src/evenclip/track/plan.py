@@ -135,6 +135,9 @@ def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun], n
         f"Strategy `{run.strategy}`: means over {len(run.seeds)} seeds; the artifact "
         "`{INTERVALS}` has their 95 % intervals. The runs below are the seeds; the run `report` has the figures."
     )
+    if run.mark:
+        tags["mlflow.note.content"] += f" Warning: {run.mark}."
+        tags["evenclip.warning"] = run.mark
     return PlannedRun(
         key=run.name,
         name=run.name,

@@ -9,7 +9,7 @@ def entry_of(**changes) -> dict:
              "metric": "bias/s/rb", "runs": {"run": "a", "reference": "b"}, "estimate": 0.01, "ci_low": -0.01,
              "ci_high": 0.03, "df": 8, "against": None, "n": 8, "p": 0.3, "p_adjusted": 0.6, "level": 0.01,
              "adjusted_low": -0.02, "adjusted_high": 0.04, "detectable": 0.04, "primary": False, "stopping": None,
-             "verdict": "undecided", "reason": None, "claim_verdict": "undecided"}  # fmt: skip
+             "mark": None, "verdict": "undecided", "reason": None, "claim_verdict": "undecided"}  # fmt: skip
     return entry | changes
 
 

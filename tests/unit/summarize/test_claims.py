@@ -180,6 +180,14 @@ def test_a_bias_is_there_if_it_is_above_the_floor():
     assert "no floor is known" in judge([one], RUNS, metrics, looks=ONE_LOOK)[0]["reason"]
 
 
+def test_lower_bias_of_a_run_that_knows_less_is_marked():
+    metrics = {"bias/s/ab_max": RunsBySeeds(table(0, base=0.5, even=0.2))}
+    metrics["zeroshot/s/acc1"] = RunsBySeeds(table(1, base=0.6, even=0.3))
+    for people, marked in (([*metrics], True), ([], False)):
+        (found,) = judge([claim(metric="bias/*/ab_max")], RUNS, metrics, people, looks=ONE_LOOK)
+        assert found["verdict"] == "supported" and bool(found["mark"]) == marked
+
+
 def test_what_no_study_can_test_says_why():
     one = claim(run={}, reference=None, not_tested_because="all runs train on the same pairs")
     (found,) = judge([one], RUNS, {})
