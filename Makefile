@@ -59,7 +59,9 @@ reproduce: $(VENV)/.ready  ## what a reviewer runs after `dvc pull`
 mlflow: $(VENV)/.ready
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
+.SILENT: demo $(VENV)/.ready
 $(VENV)/.ready: requirements.txt pyproject.toml
+	echo "Installing the locked versions into $(VENV)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenclip needs Python 3.11 or newer: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt

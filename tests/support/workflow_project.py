@@ -16,8 +16,9 @@ SMOKE = "tests/workflow/smoke.yaml"
 class Project:
     """A project folder and what Snakemake does, or would do, in it."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, first_output: str = ""):
         self.folder = folder
+        self.first_output = first_output
 
     def command(self, *arguments: str) -> list[str]:
         """The command line that runs Snakemake on the smoke study, or on another that the arguments name."""

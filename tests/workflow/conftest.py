@@ -14,8 +14,7 @@ HOSTILE = 'a finished study; $(touch pwned) `touch pwned` "quoted" ü'  # no apo
 def finished(tmp_path_factory) -> Project:
     """The smoke study, run once; read only: tests that change something take `project`."""
     project = copy_project(tmp_path_factory.mktemp(HOSTILE))
-    project.snakemake()
-    return project
+    return Project(project.folder, project.snakemake().stdout)
 
 
 @pytest.fixture

@@ -28,8 +28,11 @@ def _first(paths):
 
 
 def evenclip(arguments):
-    """A shell line, in which every field ends in `:q` so that no path is taken for shell code."""
-    return f"python -m evenclip {arguments} 2>&1 | tee {{log:q}}"
+    """A shell line, in which every field ends in `:q` so that no path is taken for shell code.
+
+    All output goes to the job's log, which Snakemake shows in full if the job fails.
+    """
+    return f"python -m evenclip {arguments} > {{log:q}} 2>&1"
 
 
 def memory(mb):
@@ -92,7 +95,7 @@ def one_of(names):
 with_conda = "conda" in {str(method) for method in workflow.deployment_settings.deployment_method}
 interpreter = "" if with_conda else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 shell.prefix(
-    # set replaces the prefix that Snakemake itself gives bash; without pipefail, tee would hide a failed command
+    # set replaces the prefix that Snakemake itself gives bash
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(SOURCE))}; {interpreter}"
 )
 
