@@ -125,7 +125,7 @@ def test_cards_of_all_suites_list_their_truth_columns(example_root: Path, tmp_pa
         tasks = [task for suite in dataset.suites.values() for task in suite]
         options = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], "resamples": 9}
         path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps({"manifest": other["manifest"] | {"options": options}, "metrics": []}))
+        path.write_text(json.dumps(with_digest({"manifest": other["manifest"] | {"options": options}, "metrics": []})))
         write_evaluation_card([path], tmp_path / name)
         (data,) = read_card(tmp_path / name)["data"]
         columns = {column for task in tasks for column in task.root.columns} - {"sha256"}
@@ -143,7 +143,7 @@ def test_answered_questions_stand_on_a_card_too(example_root: Path, tmp_path: Pa
     row = {"metric": "vqa/asked/accuracy", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 55, "group": "",
            "random": 0.3, "people": False}  # fmt: skip
     path = tmp_path / "asked.json"
-    path.write_text(json.dumps({"manifest": manifest, "metrics": [row]}))
+    path.write_text(json.dumps(with_digest({"manifest": manifest, "metrics": [row]})))
     write_evaluation_card([path], tmp_path / "card")
     (data,) = read_card(tmp_path / "card")["data"]
     assert data["data"] == "world/mixed" and data["examples"] == "55 questions"

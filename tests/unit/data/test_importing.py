@@ -493,7 +493,10 @@ def test_too_many_bad_records_are_an_error_that_shows_them(tmp_path, imported):
     with pytest.raises(InputError) as error:
         imported(files, max_quarantined_share=0.1)
     message = str(error.value)
-    assert "3 of 21 records cannot be used (14.3%, allowed are 10.0%): unreadable_image 2, duplicate_image 1" in message
+    assert (
+        "3 of 21 records cannot be used (14.3%, at most 10.0% are allowed): unreadable_image 2, duplicate_image 1"
+        in message
+    )
     assert "unreadable_image: x.jpg" in message and "duplicate_image: z.jpg the same bytes as 1" in message
     assert read_manifest(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]

@@ -82,7 +82,7 @@ def with_file(**changes) -> dict:
     (with_file(url=None), "by_hand says what to do"),
     (with_file(url=None, mirrors=["https://example.org/b"]), "mirrors without url"),
     ({"by_hand": "Ask."}, "by_hand says what to do"),
-    ({"files": [FILE, FILE]}, "the path a.zip stands twice"),
+    ({"files": [FILE, FILE]}, "the path a.zip occurs twice"),
     ({"files": []}, "files"),
     ({"counts": {"images": {"n": 0}}}, "images"),
     ({"licence": "CC0"}, "unknown key"),
