@@ -288,7 +288,7 @@ def test_audit_intervals_hold_the_truth_as_often_as_they_say():
     assert 0.90 < np.mean(held) < 0.985
 
 
-def test_figures_are_written_as_png_and_one_page(tmp_path):
+def test_figures_are_written_as_png_and_html(tmp_path):
     table = tilted_table(500)
     balancer = M4Balancer(retention=0.4).fit(table)
     weights = pa.table({"key": table.column("key"), "weight": balancer.weight_, "copies": balancer.copies_})

@@ -55,7 +55,7 @@ def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, ex
     assert card["facts"]["methods"] == "none" and card["facts"]["seeds"] == "0, 1"
 
 
-def test_what_was_not_measured_and_what_was_too_small_is_said(cards: Path):
+def test_missing_metrics_and_small_groups_are_listed(cards: Path):
     card = read_card(cards / "m4")
     assert card["insufficient"] == ["recognition/people/acc1 of tamlet & co (n = 3)"]
     missing = {metric["kind"] for metric in card["missing"]}
@@ -266,7 +266,7 @@ def test_faults_are_one_clear_error_and_write_nothing(study_folder: Path, tmp_pa
     assert not (tmp_path / "card").exists()
 
 
-def test_nothing_to_make_a_card_of_is_an_error(tmp_path: Path):
+def test_a_card_without_any_evaluation_is_an_error(tmp_path: Path):
     with pytest.raises(InputError, match="no evaluation"):
         write_evaluation_card([], tmp_path / "card")
 

@@ -114,7 +114,7 @@ def test_a_set_without_captions_has_no_text(folder: Path, tmp_path: Path):
     assert embeddings["image"].shape == (1, 16)
 
 
-def test_arguments_name_sets():
+def test_a_set_is_given_as_an_argument():
     assert EmbedSet.from_argument("a=data/x") == EmbedSet("a", Path("data/x"))
     assert EmbedSet.from_argument("a=data/x:p.yaml,q.yaml").prompts == (Path("p.yaml"), Path("q.yaml"))
     for wrong in ("data/x", "=data", "a=", "a b=data"):

@@ -123,7 +123,7 @@ def test_insufficient_groups_stay_without_a_number(tmp_path):
     assert (row["mean"], row["sd"], row["ci_low"], row["interval"], row["n"]) == ("", "", "", "", "12")
 
 
-def test_a_number_missing_in_one_seed_is_not_averaged_away(tmp_path):
+def test_a_value_missing_in_one_seed_gives_no_mean(tmp_path):
     def rows(value):
         return [MetricRow("bias/objects/rb", None if value == 0.5 else value, None, None, 200)]
 
@@ -199,7 +199,7 @@ def test_only_the_named_runs_and_seeds_are_read(tmp_path):
     assert read_rows(results / "tests.csv") == []
 
 
-def test_twice_gives_equal_bytes(tmp_path):
+def test_summarizing_twice_gives_equal_bytes(tmp_path):
     results = write_study(tmp_path, [0, 1])
     names = ("summary.csv", "seeds.csv", "tests.csv", "claims.json", "study.json", "metrics.json")
     summarize_study(results, list(RUNS), [0, 1])
@@ -306,7 +306,7 @@ def test_sets_that_left_the_study_are_not_gathered(tmp_path):
     assert [run["sets"] for run in runs] == [every[:1]] * len(RUNS)
 
 
-def test_links_are_of_the_runs_that_have_them(tmp_path):
+def test_links_are_read_for_runs_that_have_them(tmp_path):
     results = write_study(tmp_path, [0, 1])
     row = MetricRow("link_prediction/tiny/text_to_text_mrr", 0.5, 0.4, 0.6, 200)
     for seed in (0, 1):

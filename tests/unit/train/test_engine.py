@@ -128,7 +128,7 @@ def test_a_term_is_trained_with_its_own_rate_and_logged(folder: Path, parts: lis
     assert torch.allclose(moved, torch.full((16,), 1e-2), rtol=0.05)  # AdamW's first step is the learning rate
 
 
-def test_the_batches_see_all_pairs_as_the_model_is_now(folder: Path, parts: list[Parts]):
+def test_batch_sampling_uses_embeddings_of_the_current_model(folder: Path, parts: list[Parts]):
     trained = make_engine(folder)
     for _ in range(4):
         trained.step()
@@ -141,7 +141,7 @@ def test_the_batches_see_all_pairs_as_the_model_is_now(folder: Path, parts: list
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_some_pairs_embedded_are_rows_of_all(folder: Path, parts: list[Parts], modality: str):
+def test_embedding_a_subset_gives_the_rows_of_the_whole(folder: Path, parts: list[Parts], modality: str):
     trained, some = make_engine(folder), np.array([5, 2, 31, 5])
     np.testing.assert_allclose(trained.embed(modality, some), trained.embed(modality, np.arange(N))[some], atol=1e-6)
 

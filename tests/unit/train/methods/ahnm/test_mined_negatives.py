@@ -59,7 +59,7 @@ def make(
 
 
 @pytest.mark.parametrize("objective", ["clip", "siglip"])
-def test_wide_open_the_loss_and_its_gradients_are_plain_exactly(objective: str):
+def test_without_sharpness_and_focus_the_loss_is_the_plain_one(objective: str):
     results = []
     for mined in (False, True):
         step = make_step()
@@ -72,7 +72,7 @@ def test_wide_open_the_loss_and_its_gradients_are_plain_exactly(objective: str):
         torch.testing.assert_close(mined, plain, rtol=1e-5, atol=1e-8)
 
 
-def test_wide_open_every_weight_is_one():
+def test_without_sharpness_and_focus_every_weight_is_one():
     mined = make(make_step())
     assert torch.equal(mined.log_weight(slice(0, B)), torch.zeros(B, B))
     assert torch.equal(mined.log_weight_text(slice(0, B)), torch.zeros(B, B))

@@ -23,7 +23,7 @@ def groups_of(c: int, seed: int) -> torch.Tensor:
     return torch.stack([group < 2, group == 2])[None]
 
 
-def test_without_sharpness_every_allowed_negative_counts_one():
+def test_without_sharpness_every_allowed_negative_has_weight_one():
     inputs = example(20, 50)
     assert torch.equal(negative_weights(**inputs, mining=Mining(0, 0, 10)), inputs["allowed"].float())
 
@@ -106,7 +106,7 @@ def test_a_group_without_candidates_changes_nothing():
                                negative_weights(**inputs, mining=mining))  # fmt: skip
 
 
-def test_where_nothing_is_allowed_nothing_counts():
+def test_without_allowed_negatives_all_weights_are_zero():
     nothing = torch.zeros(2, 5, dtype=torch.bool)
     weight = negative_weights(torch.zeros(2, 5), torch.zeros(2), nothing, 5, Mining(1, 1, 10))
     assert torch.equal(weight, torch.zeros(2, 5))

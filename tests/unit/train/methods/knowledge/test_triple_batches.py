@@ -210,7 +210,7 @@ def test_equal_descriptions_have_equal_signatures():
     ("change", "message"),
     [({"crop": 0.5}, "crops move"), ({"graph": Path("nowhere")}, "nowhere")],
 )
-def test_what_a_graph_needs_is_said(context: MethodContext, change: dict, message: str):
+def test_an_unusable_graph_or_option_is_an_error(context: MethodContext, change: dict, message: str):
     options = context.options.model_copy(update={"crop_scale_min": change.get("crop", 1.0)})
     graph = change.get("graph", context.graph)
     arguments = (options, context.clip, context.pairs, 0, context.clock, context.device, context.data, None, graph)
