@@ -146,14 +146,14 @@ def test_embedding_a_subset_gives_the_rows_of_the_whole(folder: Path, parts: lis
     np.testing.assert_allclose(trained.embed(modality, some), trained.embed(modality, np.arange(N))[some], atol=1e-6)
 
 
-def test_the_augmentation_surrounds_each_encoding_by_the_clock(folder: Path, parts: list[Parts]):
+def test_the_augmentation_gets_step_and_progress(folder: Path, parts: list[Parts]):
     trained = make_engine(folder)
     for _ in range(3):
         trained.step()
     assert parts[0].augmentation.seen == [(0, 0.0), (1, 0.2), (2, 0.4)]
 
 
-def test_the_state_holds_what_the_parts_remember(folder: Path, parts: list[Parts]):
+def test_the_saved_state_restores_what_the_parts_remember(folder: Path, parts: list[Parts]):
     straight, broken, restored = (make_engine(folder) for _ in range(3))
     losses = [straight.step().loss.item() for _ in range(4)]
     for _ in range(2):

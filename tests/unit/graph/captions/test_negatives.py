@@ -184,5 +184,5 @@ def test_kinds_and_words_take_turns():
         ("a big red car", (6, 9), "orange", "a big orange car"),
     ],
 )
-def test_the_article_follows(caption, span, replacement, text):
+def test_substitution_adapts_the_article(caption, span, replacement, text):
     assert substitute(caption, Swap("attribute", span, replacement)) == text

@@ -77,7 +77,7 @@ def test_texts_from_outside_the_batch_do_not_change_what_is_fair():
     torch.testing.assert_close(mass[:, 0] / mass.sum(1), plain[:, 0] / plain.sum(1))
 
 
-def test_several_contrasts_are_fair_together():
+def test_fair_shares_hold_for_overlapping_contrasts():
     inputs = example(8, 200, 1)
     member = torch.cat([groups_of(200, 1), groups_of(200, 2)])
     weight = negative_weights(**inputs, mining=Mining(0.5, 1.0, 1e6), member=member)
