@@ -71,9 +71,22 @@ def with_digest(document: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"digest": fingerprint(rest)}
 
 
+def _is_ours(document: Mapping[str, Any]) -> bool:
+    """Whether a document looks like a manifest or a document of metrics, even if one of its keys was damaged."""
+    return len(document.keys() & {"stage", "fingerprint", "inputs", "manifest", "metrics"}) >= 2
+
+
 def check_digest(document: Any, where: str | os.PathLike) -> None:
-    """Raise `InputError` if a document that has a "digest" is not the one that was written."""
-    if isinstance(document, dict) and "digest" in document and document != with_digest(document):
+    """Raise `InputError` if a document is not the one that was written.
+
+    A manifest and a document of metrics must have a "digest", other documents may.
+    """
+    if not isinstance(document, dict):
+        return
+    if "digest" not in document:
+        if _is_ours(document):
+            raise InputError("it has no digest: it has changed, or another version wrote it", str(where), AGAIN)
+    elif document != with_digest(document):
         raise InputError("it has changed since it was written: its digest is another one", str(where), AGAIN)
 
 
@@ -117,7 +130,7 @@ def read_manifest_file(path: Path) -> dict[str, Any] | None:
         return None
     except OSError:
         return None
-    if not isinstance(manifest, dict) or "stage" not in manifest:
+    if not isinstance(manifest, dict) or not _is_ours(manifest):
         return None
     check_digest(manifest, path)
     try:

@@ -55,8 +55,8 @@ def project(finished: Project, tmp_path: Path) -> Project:
 
 def jobs_of(cluster: SlurmCluster, project: Project, rule: str = "") -> list[dict[str, str]]:
     """The jobs of a project, of all rules or one, in their order."""
-    mine = [job for job in cluster.jobs() if job["WorkDir"] == str(project.folder)]
-    return [job for job in mine if rule in ("", rule_of(job))]
+    project_jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(project.folder)]
+    return [job for job in project_jobs if rule in ("", rule_of(job))]
 
 
 def rule_of(job: dict[str, str]) -> str:

@@ -61,7 +61,7 @@ def ours(run: Path, data: Path, task, columns: list[str], prompts: list[Path]) -
     return {row.metric.rpartition("/")[2]: row.value for row in rows}
 
 
-def test_retrieval(run: Path, data: dict[str, Path]):
+def test_retrieval_agrees_with_the_peer_on_flickr8k(run: Path, data: dict[str, Path]):
     theirs, measured = peer_retrieval(run, data["flickr8k"]), ours(run, data["flickr8k"], Retrieval(), [], [])
     for k in (1, 5, 10):
         assert measured[f"text_to_image_recall_at_{k}"] == pytest.approx(
@@ -72,7 +72,9 @@ def test_retrieval(run: Path, data: dict[str, Path]):
 
 @needs_old_numpy
 @pytest.mark.parametrize(("name", "column"), [("idenprof", "profession"), ("imagenet", "synset")])
-def test_zero_shot(run: Path, data: dict[str, Path], tmp_path: Path, name: str, column: str):
+def test_zero_shot_agrees_with_the_peer_on_real_sets(
+    run: Path, data: dict[str, Path], tmp_path: Path, name: str, column: str
+):
     """With one text for each class, as CLIP_benchmark has it, and without classes that have no image."""
     there = set(read_pairs(data[name], [column])[column].to_pylist())
     prompts = read_prompts(Path("config/prompts") / f"{name}.yaml")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real
         ("mkg", "mkg/MKG-W", 34_196, 168),  # of 169 relations one is not in the training triples
     ],
 )
-def test_every_triple_enters_or_says_nothing_new(format, path, n, n_relations, real_data, tmp_path):
+def test_every_triple_is_kept_or_redundant(format, path, n, n_relations, real_data, tmp_path):
     build_graph([GraphSource(format, real_data / path)], tmp_path / "graph", None, GraphOptions())
     report = json.loads((tmp_path / "graph" / "graph.json").read_text())
     counts = report["sources"][format]

@@ -47,7 +47,7 @@ def test_flickr8k_splits(split, n, real_data, tmp_path):
     assert manifest["quarantined"]["stray_name"] == 1
 
 
-def test_the_captions_file_and_our_own_shards_say_the_same(flickr8k, real_data, tmp_path):
+def test_the_captions_file_and_our_shards_agree(flickr8k, real_data, tmp_path):
     import_dataset(real_data / "flickr8k", tmp_path / "csv", "all", ImportOptions(captions="captions.txt"))
     import_dataset(flickr8k, tmp_path / "tars", "all", ImportOptions(layout="webdataset"))
     content = read_manifest(flickr8k)["content"]

@@ -99,8 +99,8 @@ class SlurmCluster:
         """Kill a node's daemon and all that runs on it, as a machine that loses its power does."""
         daemon = self._daemons.pop(node)
         trees = [[pid, *descendants(pid)] for pid in pids_of("^slurmstepd: ")]
-        mine = [tree for tree in trees if any(f"{self.folder}/spool-{node}/" in command_of(pid) for pid in tree)]
-        for pid in [daemon.pid, *(pid for tree in mine for pid in tree)]:
+        node_trees = [tree for tree in trees if any(f"{self.folder}/spool-{node}/" in command_of(pid) for pid in tree)]
+        for pid in [daemon.pid, *(pid for tree in node_trees for pid in tree)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         daemon.wait()
@@ -153,11 +153,11 @@ def command_of(pid: int) -> str:
 def free_ports(n: int) -> list[int]:
     """Ports of this machine that nobody listens at."""
     sockets = [socket.socket() for _ in range(n)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    for listener in sockets:
+        listener.bind(("127.0.0.1", 0))
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 

@@ -41,7 +41,7 @@ def test_recipes_have_the_same_base_of_the_locked_python():
     assert base.startswith(f"python:{python}-")
 
 
-def test_recipes_run_make_install_on_debian_packages_that_suffice():
+def test_recipes_have_the_debian_packages_of_make_install():
     (debian,) = re.findall(r"apt-get install --yes --no-install-recommends (.+?)(?: \\)?$", DOCKERFILE, re.MULTILINE)
     assert debian == "make" and f"apt-get install --yes --no-install-recommends {debian}\n" in APPTAINER
     assert f"WORKDIR {HOME}" in DOCKERFILE and "RUN make install" in DOCKERFILE

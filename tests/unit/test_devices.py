@@ -101,7 +101,7 @@ def test_every_method_is_among_the_trainings():
     assert set(TrainOptions.method_classes()) <= {key for options in TRAININGS.values() for key in options}
 
 
-def test_what_follows_a_training_stays_on_one_device(folder: Path, tmp_path: Path, monkeypatch):
+def test_stages_after_a_training_stay_on_one_device(folder: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(folder)
     with Gpu():
         run = train(tmp_path, "run", **TRAININGS["all at once"])

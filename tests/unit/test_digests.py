@@ -6,7 +6,7 @@ import os
 import pyarrow as pa
 import pytest
 
-from evenclip.digests import check_output, manifest_beside, sha256_file, sha256_once
+from evenclip.digests import check_digest, check_output, manifest_beside, sha256_file, sha256_once, with_digest
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_folder, input_digest, only_writer
 from evenclip.tables import read_table, write_table
@@ -138,7 +138,7 @@ def test_keys_that_are_no_text_are_refused(tmp_path):
 ])  # fmt: skip
 def test_a_manifest_of_another_form_is_named(changes, tmp_path):
     (tmp_path / "w.parquet").write_bytes(b"w")
-    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "balance"} | changes))
+    (tmp_path / "manifest.json").write_text(json.dumps(with_digest({"stage": "balance", "fingerprint": "0"} | changes)))
     with pytest.raises(InputError, match="manifest.json: not a whole manifest"):
         check_output(tmp_path / "w.parquet")
 
@@ -147,3 +147,12 @@ def test_a_manifest_never_overwrites_its_output():
     assert manifest_beside("labels.parquet").name == "labels.json"
     with pytest.raises(InputError, match="its manifest would be written there"):
         manifest_beside("labels.json")
+
+
+@pytest.mark.parametrize("lost", ["digest", "metrics"])
+def test_a_lost_digest_does_not_hide_another_change(tmp_path, lost):
+    document = with_digest({"manifest": {"stage": "evaluate"}, "metrics": {"acc1": 0.5}})
+    check_digest(document, "people.json")
+    renamed = {"x" + key if key == lost else key: value for key, value in document.items()}
+    with pytest.raises(InputError, match="digest"):
+        check_digest(renamed, "people.json")

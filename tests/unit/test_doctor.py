@@ -10,7 +10,7 @@ def test_this_installation_is_fine():
     assert [sentence for fine, sentence in doctor.examine(ROOT) if not fine] == []
 
 
-def test_what_is_missing_or_old_is_said(monkeypatch, tmp_path):
+def test_missing_and_old_packages_are_reported(monkeypatch, tmp_path):
     def version(name):
         if name == "mlflow":
             raise importlib.metadata.PackageNotFoundError(name)

@@ -38,7 +38,7 @@ def test_a_missing_library_names_its_extra(metadata, module, extra):
 
 
 @pytest.mark.parametrize("module", ["numpy", "evenclip.nosuch", "nosuch", None])
-def test_what_no_extra_brings_is_a_fault_of_ours(metadata, module):
+def test_a_library_of_no_extra_names_no_extra(metadata, module):
     assert extras.missing_extra(ModuleNotFoundError(name=module)) is None
 
 

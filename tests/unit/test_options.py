@@ -64,7 +64,7 @@ def test_wrong_type_names_the_key():
 @pytest.mark.parametrize(
     ("text", "value"), [("1e-3", 0.001), ("-2E5", -2e5), ("true", True), ("{a: 1}", {"a": 1}), ("[", "[")]
 )
-def test_parse_value(text, value):
+def test_values_of_the_command_line_are_parsed_as_yaml(text, value):
     assert parse_value(text) == value
 
 
@@ -73,7 +73,7 @@ def test_argument_without_equals_sign():
         Outer.from_arguments(["lr"])
 
 
-def test_variables(monkeypatch):
+def test_environment_variables_are_expanded(monkeypatch):
     monkeypatch.setenv("EVENCLIP_TEST_ROOT", "/somewhere")
     monkeypatch.delenv("EVENCLIP_TEST_UNSET", raising=False)
     assert expand_variables("${EVENCLIP_TEST_ROOT}/x", "key") == "/somewhere/x"

@@ -48,7 +48,7 @@ def test_manifest_identity_is_content_not_place(tmp_path):
     assert written["n"] == 3 and written["seed"] == 0 and written["packages"]["numpy"]
 
 
-def test_a_missing_input_is_said(tmp_path):
+def test_a_missing_input_is_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         Manifest("label", {}, {"data": tmp_path / "nowhere"})
 

@@ -1,7 +1,9 @@
 """Two commands on one output, in processes of their own: the second is refused in one line, and nothing is mixed."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ from evenclip.train.checkpoint import only_training
 from evenclip.verify import verify
 from support.example_study import LEXICON
 from support.tiny_training import square_jpeg, write_model, write_squares, write_weights
+from support.workflow_project import SMOKE, copy_project
 
 pytestmark = pytest.mark.workflow
 N = 40
@@ -90,3 +93,22 @@ def test_two_commands_at_once_leave_one_whole_output(command: str, folder: Path,
         assert "Traceback" not in message and (status == 0) == ("error: " not in message), message
     verify(out)
     assert [path.name for path in tmp_path.iterdir() if path.suffix in (".tmp", ".old", ".lock")] == []
+
+
+def test_a_second_study_in_one_checkout_is_refused(tmp_path: Path):
+    project = copy_project(tmp_path)
+    (tmp_path / "other.yaml").write_text((tmp_path / SMOKE).read_text().replace("study: smoke", "study: other"))
+    target = "data/world/train/manifest.json"
+    first = subprocess.Popen(project.command(target), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob(".snakemake/locks/*")) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGSTOP)  # so that it cannot end before the second begins
+    try:
+        second = project.snakemake(target, "--configfile", "other.yaml", check=False)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    text = first.communicate(timeout=300)[0].decode()
+    assert second.returncode == 1 and "LockException" in second.stdout, second.stdout
+    assert first.returncode == 0, text
+    verify(tmp_path / "data/world/train")

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 MAX_PIXELS = 80_000_000  # below Pillow's own limit; a decoded RGB image of 240 MB
 MAX_BYTES = 256 * 2**20
 QUALITY = 95
+MAX_COMMENT = 16_000  # characters of up to 4 bytes: what fits into a JPEG; a PNG may hold more
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # no others: some (EPS) would start programs
 # EXIF orientation -> what turns the image upright; Pillow's own exif_transpose fails on EXIF blocks that are damaged
 TURNS = {
@@ -107,6 +108,8 @@ def _normalised(image: Image.Image, content: bytes, max_px: int | None) -> JpegI
         rgb = rgb.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0)  # as sharp as bicubic, a third cheaper
     if turn is not None:
         rgb = rgb.transpose(turn)
+    if len(rgb.info.get("comment", "")) > MAX_COMMENT:
+        del rgb.info["comment"]
     buffer = io.BytesIO()
     rgb.save(buffer, "JPEG", quality=QUALITY)
     return JpegImage(buffer.getvalue(), *rgb.size)

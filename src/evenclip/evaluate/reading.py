@@ -110,6 +110,6 @@ def _named_groups(dataset: Path, columns: list[str], lexicon: Path) -> dict[str,
     groups = {}
     for attribute in attributes:
         values = np.array([*words.sensitive[attribute], ""])
-        shown = labels[:, [matcher.columns.index(f"sensitive.{attribute}.{value}") for value in values[:-1]]]
-        groups[attribute] = values[np.where(shown.sum(axis=1) == 1, shown.argmax(axis=1), len(values) - 1)]
+        mentions = labels[:, [matcher.columns.index(f"sensitive.{attribute}.{value}") for value in values[:-1]]]
+        groups[attribute] = values[np.where(mentions.sum(axis=1) == 1, mentions.argmax(axis=1), len(values) - 1)]
     return groups

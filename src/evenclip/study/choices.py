@@ -138,8 +138,8 @@ def _visible_labels(survey: Survey, groups: Mapping[str, Mapping[str, int]]) -> 
     """Columns of true and false, and the first column of labels, that are no groups."""
     values = {name: survey.values(name) for name in survey.columns if name not in groups}
     flags = [name for name in values if len(values[name]) == 2 and is_flag_column(values[name])]
-    several = [name for name in COLUMNS_OF_LABELS if 2 <= len(values.get(name, ())) <= LONGEST_LIST]
-    return flags + [name for name in several if name not in flags][:1]
+    label_columns = [name for name in COLUMNS_OF_LABELS if 2 <= len(values.get(name, ())) <= LONGEST_LIST]
+    return flags + [name for name in label_columns if name not in flags][:1]
 
 
 def _words(name: str) -> Words:

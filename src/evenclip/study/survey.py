@@ -80,15 +80,15 @@ class Survey:
         groups = labels[:, [i for i, column in enumerate(matcher.columns) if column.startswith(prefixes)]]
         groups = groups[:, groups.any(axis=0)]
         texts = [" ".join(captions) for captions in self.captions]
-        known = {word for phrase in lexicon.phrases() for word in phrase.split()} | set(lexicon.function_words)
-        stop_words = [*ENGLISH_STOP_WORDS | known | {f"{word}s" for word in known}]
+        lexicon_words = {word for phrase in lexicon.phrases() for word in phrase.split()} | set(lexicon.function_words)
+        stop_words = [*ENGLISH_STOP_WORDS | lexicon_words | {f"{word}s" for word in lexicon_words}]
         counter = CountVectorizer(binary=True, stop_words=stop_words, token_pattern=r"[^\W\d_]{4,}", min_df=fewest)
         try:
-            shown = counter.fit_transform(texts)
+            occurrences = counter.fit_transform(texts)
         except ValueError:  # no word is left
             return []
-        shares = [np.asarray(shown[rows].mean(axis=0)).ravel() for rows in groups.T]
-        gap = np.ptp(np.vstack(shares), axis=0) if shares else np.zeros(shown.shape[1])
+        shares = [np.asarray(occurrences[rows].mean(axis=0)).ravel() for rows in groups.T]
+        gap = np.ptp(np.vstack(shares), axis=0) if shares else np.zeros(occurrences.shape[1])
         words = counter.get_feature_names_out()[np.argsort(-gap, kind="stable")]
         return [str(word) for word in words if f"{word}s" not in words][:n]
 

@@ -1,7 +1,7 @@
 """Group-sequential looks at a study that grows by seeds: how much of the error rate each look may spend.
 
 Results are looked at after 8, 16 and 24 seeds, say, and a verdict may fall at any look. Each look spends a part of the
-error rate, few at first (O'Brien-Fleming type): at the share t of all planned seeds, a one-sided test at level a has
+error rate, little at first (O'Brien-Fleming type): at the share t of all planned seeds, a one-sided test at level a has
 spent 2 - 2 Phi(z(a/2) / sqrt(t)) in all. Number and time of looks need not be fixed beforehand, as long as results do
 not decide when one looks. P values are compared with the nominal level of each look.
 

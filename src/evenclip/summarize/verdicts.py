@@ -86,12 +86,15 @@ def judge(
     """
     plan = Looks(tuple(looks))
     judged = [Judged(claim, list(tests_of(claim, runs, by_metric, people, scales, plan))) for claim in claims]
-    places = _places_in_family(judged)
+    adjustments = _family_adjustments(judged)
     entries = []
-    for one in judged:
-        rows = [_entry(one, result, plan, *places.get(one.claim.id, (None, None))) for result in one.results]
+    for outcome in judged:
+        rows = [
+            _entry(outcome, result, plan, *adjustments.get(outcome.claim.id, (None, None)))
+            for result in outcome.results
+        ]
         verdict = combined_verdict({row["verdict"] for row in rows})
-        stopping = _stopping(one, verdict, plan, places[one.claim.id][1]) if one.tests else None
+        stopping = _stopping(outcome, verdict, plan, adjustments[outcome.claim.id][1]) if outcome.tests else None
         entries += [
             row | {"claim_verdict": verdict, "stopping": stopping, "mark": _mark(row, by_metric, people)}
             for row in rows
@@ -121,20 +124,20 @@ def _combined(verdict: str, p: Sequence[float]) -> float:
     return min(1.0, len(p) * min(p)) if verdict == "refuted" else max(p)
 
 
-def _places_in_family(judged: list[Judged]) -> dict[str, tuple[float, float]]:
+def _family_adjustments(judged: list[Judged]) -> dict[str, tuple[float, float]]:
     """Adjusted p and level of each claim that counts, by id.
 
     Claims that are not testable for their baseline's level count with p = 1, since the data say so.
     """
-    places = {}
+    adjustments = {}
     for primary in (True, False):
-        family = [one for one in judged if one.claim.primary == primary and one.counts]
-        p = [one.p() for one in family]
+        family = [outcome for outcome in judged if outcome.claim.primary == primary and outcome.counts]
+        p = [outcome.p() for outcome in family]
         adjusted, levels = (holm, holm_levels) if primary else (benjamini_hochberg, benjamini_hochberg_levels)
         if family:
             numbers = zip(family, adjusted(p), levels(p, LEVEL), strict=True)
-            places |= {one.claim.id: (p_adjusted, level) for one, p_adjusted, level in numbers}
-    return places
+            adjustments |= {outcome.claim.id: (p_adjusted, level) for outcome, p_adjusted, level in numbers}
+    return adjustments
 
 
 def _stopping(judged: Judged, verdict: str, looks: Looks, level: float) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _plan_parent(study: StudyResults, run: RunResult, seeds: list[PlannedRun], n
     tags = _tags(commits.pop() if len(commits) == 1 else None)
     tags["mlflow.note.content"] = (
         f"Strategy `{run.strategy}`: means over {len(run.seeds)} seeds; the artifact "
-        "`{INTERVALS}` has their 95 % intervals. The runs below are the seeds; the run `report` has the figures."
+        f"`{INTERVALS}` has their 95 % intervals. The runs below are the seeds; the run `report` has the figures."
     )
     if run.mark:
         tags["mlflow.note.content"] += f" Warning: {run.mark}."

@@ -112,7 +112,7 @@ def test_what_cannot_be_corrected_is_undefined(truth, perceived, reason):
     assert "correction undefined" in line
 
 
-def test_a_chance_classifier_is_found_out_in_small_samples():
+def test_a_chance_classifier_is_detected_in_small_samples():
     rng, undefined = np.random.default_rng(3), 0
     table, _, _ = draw(rng)
     for _ in range(40):
@@ -123,7 +123,7 @@ def test_a_chance_classifier_is_found_out_in_small_samples():
     assert undefined >= 37
 
 
-def test_the_text_says_what_the_correction_rests_on():
+def test_the_text_states_the_assumptions_of_the_correction():
     table, calibration, _ = draw(np.random.default_rng(2))
     text = as_text(audit(table, n_bootstrap=50, calibration=calibration))
     (line,) = [line for line in text.splitlines() if "calibrated rows" in line]

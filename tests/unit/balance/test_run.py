@@ -89,7 +89,7 @@ def test_random_subsample_keeps_m4_rows_and_the_bias(labels, tmp_path):
     assert report["ab_after"] > 0.7 * report["ab_before"]
 
 
-def test_proxies_are_matched_too_when_asked_for(labels, tmp_path):
+def test_proxies_are_balanced_too_when_requested(labels, tmp_path):
     with_proxies = balance(labels, tmp_path / "p", BalanceOptions(proxies=True))
     table = pq.read_table(labels)
     weights = pq.read_table(tmp_path / "p/weights.parquet").column("weight").to_numpy()
@@ -176,7 +176,7 @@ def test_infeasible_request_names_pairs_and_what_helps(labels, tmp_path):
     assert not report["feasible"] and report["converged"] and report["rb_after"] < report["rb_before"]
 
 
-def test_the_pair_that_leans_is_named_as_the_one_that_blocks():
+def test_an_infeasible_request_names_the_unbalanced_pair():
     rng = np.random.default_rng(0)
     group = rng.random(2000) < 0.5
     fair = {f"target.fair{r}": rng.random(2000) < 0.2 for r in range(5)}

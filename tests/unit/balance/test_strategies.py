@@ -134,7 +134,7 @@ def test_cap_that_raking_exceeds_names_the_retention_that_fits():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 50), min_size=1, max_size=40).filter(lambda x: sum(x) > 1), st.floats(0, 0.999))
-def test_integers_along_sum_up_and_stay_within_one(expected, start):
+def test_rounded_cumulative_sums_stay_within_one(expected, start):
     expected = np.array(expected)
     total = round(expected.sum())
     integers = integers_along(expected, total, start)
@@ -288,7 +288,7 @@ def test_audit_intervals_hold_the_truth_as_often_as_they_say():
     assert 0.90 < np.mean(held) < 0.985
 
 
-def test_figures_are_written_as_png_and_one_page(tmp_path):
+def test_figures_are_written_as_png_and_html(tmp_path):
     table = tilted_table(500)
     balancer = M4Balancer(retention=0.4).fit(table)
     weights = pa.table({"key": table.column("key"), "weight": balancer.weight_, "copies": balancer.copies_})

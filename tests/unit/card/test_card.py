@@ -55,7 +55,7 @@ def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, ex
     assert card["facts"]["methods"] == "none" and card["facts"]["seeds"] == "0, 1"
 
 
-def test_what_was_not_measured_and_what_was_too_small_is_said(cards: Path):
+def test_missing_metrics_and_small_groups_are_listed(cards: Path):
     card = read_card(cards / "m4")
     assert card["insufficient"] == ["recognition/people/acc1 of tamlet & co (n = 3)"]
     missing = {metric["kind"] for metric in card["missing"]}
@@ -125,7 +125,7 @@ def test_cards_of_all_suites_list_their_truth_columns(example_root: Path, tmp_pa
         tasks = [task for suite in dataset.suites.values() for task in suite]
         options = {"name": name, "tasks": [task.model_dump(mode="json") for task in tasks], "resamples": 9}
         path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps({"manifest": other["manifest"] | {"options": options}, "metrics": []}))
+        path.write_text(json.dumps(with_digest({"manifest": other["manifest"] | {"options": options}, "metrics": []})))
         write_evaluation_card([path], tmp_path / name)
         (data,) = read_card(tmp_path / name)["data"]
         columns = {column for task in tasks for column in task.root.columns} - {"sha256"}
@@ -143,7 +143,7 @@ def test_answered_questions_stand_on_a_card_too(example_root: Path, tmp_path: Pa
     row = {"metric": "vqa/asked/accuracy", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 55, "group": "",
            "random": 0.3, "people": False}  # fmt: skip
     path = tmp_path / "asked.json"
-    path.write_text(json.dumps({"manifest": manifest, "metrics": [row]}))
+    path.write_text(json.dumps(with_digest({"manifest": manifest, "metrics": [row]})))
     write_evaluation_card([path], tmp_path / "card")
     (data,) = read_card(tmp_path / "card")["data"]
     assert data["data"] == "world/mixed" and data["examples"] == "55 questions"
@@ -266,7 +266,7 @@ def test_faults_are_one_clear_error_and_write_nothing(study_folder: Path, tmp_pa
     assert not (tmp_path / "card").exists()
 
 
-def test_nothing_to_make_a_card_of_is_an_error(tmp_path: Path):
+def test_a_card_without_any_evaluation_is_an_error(tmp_path: Path):
     with pytest.raises(InputError, match="no evaluation"):
         write_evaluation_card([], tmp_path / "card")
 

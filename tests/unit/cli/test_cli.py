@@ -198,7 +198,7 @@ def test_a_vanished_folder_is_one_line(tmp_path):
         (folder / "x").write_text("1")
 
 
-def test_other_errors_stay_faults_of_ours(tmp_path):
+def test_other_errors_are_not_taken_for_writing_errors(tmp_path):
     assert writing_error(FileNotFoundError(errno.ENOENT, "no", "/elsewhere"), tmp_path / "out") is None
     assert writing_error(ValueError("a fault")) is None
     assert "No space left" in str(writing_error(RuntimeError("Os { message: No space left on device }")))

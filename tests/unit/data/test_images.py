@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from evenclip.data import images
 from evenclip.data.images import BadImage, quiet_decoding, to_jpeg
@@ -148,6 +148,15 @@ def test_animation_gives_its_first_frame(kind):
 def test_colour_profile_does_not_stop_it():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert close(decoded(encoded(halves(), "PNG", icc_profile=profile))[10, 5], RED)
+
+
+def test_long_text_costs_no_pixels_unless_it_is_a_bomb():
+    long, bomb = PngImagePlugin.PngInfo(), PngImagePlugin.PngInfo()
+    long.add_text("comment", "x" * 3_000_000)
+    bomb.add_text("comment", "x" * 3_000_000, zip=True)
+    assert close(decoded(encoded(halves(), "PNG", pnginfo=long))[10, 5], RED)
+    with pytest.raises(BadImage, match="MAX_TEXT_CHUNK"):
+        to_jpeg(encoded(halves(), "PNG", pnginfo=bomb))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])

@@ -106,7 +106,7 @@ def test_nothing_is_written_beside_the_out_folder(tmp_path, imported):
 
 
 @pytest.mark.parametrize("make", [make_tar, make_zip])
-def test_members_that_lead_outside_are_stray(make, tmp_path, imported):
+def test_members_outside_the_folder_are_stray(make, tmp_path, imported):
     path = tmp_path / ("in.tar" if make is make_tar else "in.zip")
     pairs, quarantine = imported(make(path, {"a.jpg": photo(1), "x/../../b.jpg": photo(2), "/c.jpg": photo(3)}))
     assert list(pairs) == ["a"]
@@ -193,7 +193,7 @@ def test_hidden_files_and_links_to_parents_are_skipped(tmp_path, imported):
 
 
 @pytest.mark.parametrize(("name", "content"), [("no", None), ("a.txt", b"x"), ("a.tar", b"x"), ("a.zip", b"x")])
-def test_a_source_that_is_none_is_an_input_error(name, content, tmp_path, imported):
+def test_a_source_of_unknown_kind_is_an_input_error(name, content, tmp_path, imported):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
@@ -493,7 +493,10 @@ def test_too_many_bad_records_are_an_error_that_shows_them(tmp_path, imported):
     with pytest.raises(InputError) as error:
         imported(files, max_quarantined_share=0.1)
     message = str(error.value)
-    assert "3 of 21 records cannot be used (14.3%, allowed are 10.0%): unreadable_image 2, duplicate_image 1" in message
+    assert (
+        "3 of 21 records cannot be used (14.3%, at most 10.0% are allowed): unreadable_image 2, duplicate_image 1"
+        in message
+    )
     assert "unreadable_image: x.jpg" in message and "duplicate_image: z.jpg the same bytes as 1" in message
     assert read_manifest(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
@@ -541,7 +544,7 @@ def test_keys_fit_have_no_dot_and_are_stable(first, second):
 
 @settings(deadline=None)
 @given(st.text())
-def test_one_line_is_one_line_of_unicode(text):
+def test_one_line_removes_every_line_break_of_unicode(text):
     line = one_line(text)
     assert len(line.splitlines()) <= 1 and line == line.strip()
     line.encode()

@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +116,7 @@ def test_a_set_without_captions_has_no_text(folder: Path, tmp_path: Path):
     assert embeddings["image"].shape == (1, 16)
 
 
-def test_arguments_name_sets():
+def test_a_set_is_given_as_an_argument():
     assert EmbedSet.from_argument("a=data/x") == EmbedSet("a", Path("data/x"))
     assert EmbedSet.from_argument("a=data/x:p.yaml,q.yaml").prompts == (Path("p.yaml"), Path("q.yaml"))
     for wrong in ("data/x", "=data", "a=", "a b=data"):
@@ -140,6 +142,37 @@ def test_a_prompt_file_that_names_no_class_is_an_error(folder: Path, tmp_path: P
 def test_a_folder_that_is_no_data_folder_is_an_error(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match="not a data folder"):
         embed_sets({str(folder / "run"): tmp_path / "out"}, [EmbedSet("x", tmp_path / "none")], EmbedOptions())
+
+
+def test_a_shard_cut_between_two_pairs_is_never_embedded(folder: Path, tmp_path: Path):
+    data = tmp_path / "data"
+    shutil.copytree(folder / "plain", data)
+    tar = data / "00000.tar"
+    with tarfile.open(tar) as archive:
+        end = archive.getmembers()[len(archive.getmembers()) // N * (N // 2)].offset
+    content = tar.read_bytes()
+    for cut in (content[:end], content[:end] + bytes(1024), content[:end] + bytes(len(content) - end)):
+        tar.write_bytes(cut)
+        with pytest.raises(InputError, match=r"00000\.tar: it has"):
+            embed_sets({str(folder / "run"): tmp_path / "out"}, [EmbedSet("x", data)], EmbedOptions(device="cpu"))
+        assert not (tmp_path / "out").exists()
+
+
+STRANGE_CAPTIONS = [
+    "x" * 10_000, "word " * 3000, "nul \0 inside", "\U0001f600" * 200, "مرحبا بالعالم", "<start_of_text> a",
+    "a &amp;lt;b&amp;gt;", "\u202ertl override", "'", "0", "NaN", "None", "null", "\ufdfd" * 100, "e\u0301" * 50, "\n",
+]  # fmt: skip
+
+
+def test_captions_that_no_tokenizer_likes_are_embedded(folder: Path, tmp_path: Path):
+    jpeg = square_jpeg("red", np.random.default_rng(0))
+    with write_shards(tmp_path / "data", Manifest("data", {}, {})) as writer:
+        for i, caption in enumerate(STRANGE_CAPTIONS):
+            writer.add(f"{i:02d}", jpeg, [caption], {}, width=32, height=32, sha256="")
+    embed_sets({str(folder / "run"): tmp_path / "out"}, [EmbedSet("x", tmp_path / "data")], EmbedOptions(device="cpu"))
+    text = np.load(tmp_path / "out" / "x.npz")["text"]
+    assert text.shape == (len(STRANGE_CAPTIONS), 16)
+    np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
 
 
 def test_options_and_sets_load_without_torch():

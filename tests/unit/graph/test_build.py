@@ -239,7 +239,7 @@ def test_the_embedded_world_through_the_same_readers(tmp_path, built):
         ("visualsem={}", "x", "no nodes.json"),
     ],
 )
-def test_what_is_not_the_format_is_an_error_that_says_so(tmp_path, built, argument, content, message):
+def test_a_file_of_another_format_is_an_error(tmp_path, built, argument, content, message):
     path = tmp_path / "file"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError, match=message):

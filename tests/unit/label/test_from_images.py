@@ -66,7 +66,7 @@ def faces(tmp_path):
 # --- the classifier -------------------------------------------------------------------------------------------------
 
 
-def test_it_finds_what_the_embeddings_hold_and_says_how_well(faces, tmp_path):
+def test_perception_recovers_the_truth_and_reports_its_accuracy(faces, tmp_path):
     rng = np.random.default_rng(1)
     truth = rng.choice(VALUES, size=2000)
     images = read_embeddings(write_npz(tmp_path / "x.npz", features(truth, rng, strength=1.0)))
@@ -117,7 +117,7 @@ def test_nobody_is_a_class_of_its_own_where_the_set_shows_nobody(faces, tmp_path
     assert set(perceived.calibration["truth"].to_pylist()) == {"nobody", "man", "woman"}
 
 
-def test_the_same_seed_sees_the_same(faces, tmp_path):
+def test_equal_seeds_perceive_equal_labels(faces, tmp_path):
     images = read_embeddings(write_npz(tmp_path / "x.npz", np.random.default_rng(5).normal(size=(50, D))))
     first, second = (perceive("gender", faces(strength=1.0), images, 0.8, seed=7) for _ in range(2))
     assert np.array_equal(first.labels, second.labels) and first.held_out == second.held_out

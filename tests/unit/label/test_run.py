@@ -143,7 +143,7 @@ def test_pairs_pool_their_captions(groups, pool):
     assert np.array_equal(pooled(flat, [len(group) for group in groups], pool), expected)
 
 
-def test_counts_words_and_examples(matcher):
+def test_summaries_count_words_and_keep_examples(matcher):
     captions = [["a man", "men"], ["a woman and a man"], ["nothing"], []]
     labels, summaries = label_captions(captions, matcher, "any")
     man = summaries["sensitive.gender.man"]

@@ -208,7 +208,7 @@ def test_few_questions_get_no_number(folder: Path, tmp_path: Path):
     assert row["value"] is None and row["group"] == "all questions (insufficient)"
 
 
-def test_what_is_missing_is_said(folder: Path, tmp_path: Path):
+def test_wrong_inputs_of_link_prediction_are_named(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match="no triple of the split 'valid' is left"):
         run(folder, tmp_path / "links.json", split="valid")
     options = LinkOptions()

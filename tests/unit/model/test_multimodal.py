@@ -36,7 +36,7 @@ def test_permuting_triples_permutes_the_vectors_of_all_slots(encoder: MultiModal
     torch.testing.assert_close(permuted, read[order])
 
 
-def test_padding_and_company_change_nothing(encoder: MultiModalEncoder):
+def test_padding_and_other_rows_change_nothing(encoder: MultiModalEncoder):
     head, tail = slot(encoder, 2, 6, 3), slot(encoder, 2, 2, 2)
     (alone,) = encoder((Slot(head.features[:, :3], head.is_shown[:, :3]), None, tail))
     padded = Slot(torch.cat([head.features[:, :3], torch.randn_like(head.features[:, 3:])], 1), head.is_shown)
@@ -56,7 +56,7 @@ def test_a_masked_slot_is_a_zero_vector_with_its_type_embedding(encoder: MultiMo
     assert all((changed[:, at] - masked[:, at]).abs().max() > 1e-4 for at in (HEAD, RELATION, TAIL))
 
 
-def test_what_is_masked_cannot_be_seen(encoder: MultiModalEncoder):
+def test_masked_slots_have_no_influence(encoder: MultiModalEncoder):
     head = slot(encoder, 2, 3, 3)
     hidden = slot(encoder, 2, 4, 4)
     hidden.features.requires_grad_(True) if hidden.features.is_leaf else hidden.features.retain_grad()

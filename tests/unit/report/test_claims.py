@@ -23,7 +23,7 @@ def test_an_undecided_test_says_what_would_have_been_decided():
     assert "a true d 0.040 from the margin would" in row.tests[0]["detail"]
 
 
-def test_stopping_and_too_few_seeds_are_told():
+def test_stopping_and_too_few_seeds_are_reported():
     stopping = {"looks": [8, 16], "state": "undecided: add seeds", "decided_at": None, "conditional_power": 0.42}
     (row,) = claim_rows([entry_of(stopping=stopping, primary=True)])
     assert row.primary and row.stopping.startswith("Undecided: add seeds (looked at after 8, 16 seeds; 42 % chance")

@@ -164,7 +164,7 @@ def test_love_plots_show_each_label_before_and_as_shown(example_root: Path, page
         assert f"{entry['label']} {' to '.join(f'{value:.2f}' for value in values)}" in text
 
 
-def test_bias_curves_and_negatives_are_shown_where_recorded(study_folder: Path):
+def test_bias_curves_and_negatives_are_drawn_if_recorded(study_folder: Path):
     study = StudyResults(study_folder)
     assert bias_curves(study) == [] and negatives_tables(study) == []
     for seed in SEEDS:

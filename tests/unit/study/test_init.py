@@ -153,7 +153,7 @@ def test_annotated_columns_give_groups_and_labels(checkout):
     assert label.options.columns == {"gender": "gender"} and label.options.target_columns == ["nurse"]
 
 
-def test_labels_that_are_asked_for_are_words_of_the_lexicon_or_new(checkout):
+def test_labels_asked_for_come_from_the_lexicon_or_are_new(checkout):
     init(Path("photos"), **write_csv(Path("photos")), attributes=["gender"], labels=["nurse", "red scarf"])
     lexicon = read_lexicon("studies/photos/lexicon.yaml")
     assert "log" in lexicon.target["nurse"].not_before and lexicon.target["red scarf"].words == ["red scarf"]
@@ -177,9 +177,9 @@ def test_nothing_is_overwritten(checkout):
     ],
 )
 def test_what_cannot_be_understood_is_one_message(arguments, message, checkout):
-    known = write_csv(Path("photos"))
+    valid_arguments = write_csv(Path("photos"))
     with pytest.raises(InputError, match=message):
-        init(Path("photos"), **known | arguments)
+        init(Path("photos"), **valid_arguments | arguments)
     assert not Path("studies").exists()
 
 
@@ -189,7 +189,7 @@ def test_images_without_captions_or_classes_are_refused(checkout):
         init(Path("photos"))
 
 
-def test_records_that_cannot_be_used_raise_the_share_that_is_allowed(checkout):
+def test_unusable_records_raise_the_allowed_share(checkout):
     arguments = write_csv(Path("photos"))
     table = pd.read_csv("elsewhere.csv")
     table[:30].to_csv("elsewhere.csv", index=False)

@@ -153,7 +153,7 @@ def test_a_study_that_is_a_folder_is_one_message(tmp_path):
 
 
 @pytest.mark.parametrize("has_gpu", [False, True])
-def test_auto_takes_a_gpu_here_if_there_is_one_and_elsewhere_always(monkeypatch, tmp_path, has_gpu):
+def test_auto_takes_a_gpu_if_there_is_one_or_elsewhere(monkeypatch, tmp_path, has_gpu):
     monkeypatch.setattr(study, "Path", lambda _: tmp_path if has_gpu else tmp_path / "nothing")
     assert study.gpus("auto") == has_gpu
     assert study.gpus("auto", elsewhere=True) == 1

@@ -29,10 +29,10 @@ def table(seed: int, **means) -> dict[str, list[float]]:
     return {run: (mean + noise[i]).tolist() for i, (run, mean) in enumerate(means.items())}
 
 
-def verdict_of(one: Claim, **tables) -> dict:
+def verdict_of(stated_claim: Claim, **tables) -> dict:
     by_metric = {name.replace("__", "/"): RunsBySeeds(values) for name, values in tables.items()}
-    (found,) = judge([one], RUNS, by_metric, looks=ONE_LOOK)
-    return found
+    (entry,) = judge([stated_claim], RUNS, by_metric, looks=ONE_LOOK)
+    return entry
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def verdict_of(one: Claim, **tables) -> dict:
     ],
 )
 def test_each_kind_finds_the_truth(kind, margin, d, expected):
-    found = verdict_of(claim(kind=kind, margin=margin), bias__set__rb=table(4, base=0.5, even=0.5 + d, sig=0.4))
-    assert found["verdict"] == expected
-    assert found["runs"] == {"run": "even", "reference": "base"} and found["metric"] == "bias/set/rb"
-    assert found["ci_low"] < found["estimate"] < found["ci_high"]
-    assert (found["n"], found["df"], found["reason"]) == (8, 7, None)
+    entry = verdict_of(claim(kind=kind, margin=margin), bias__set__rb=table(4, base=0.5, even=0.5 + d, sig=0.4))
+    assert entry["verdict"] == expected
+    assert entry["runs"] == {"run": "even", "reference": "base"} and entry["metric"] == "bias/set/rb"
+    assert entry["ci_low"] < entry["estimate"] < entry["ci_high"]
+    assert (entry["n"], entry["df"], entry["reason"]) == (8, 7, None)
 
 
 def test_p_without_margin_is_that_of_the_two_sided_t_test():
     values = table(1, base=0.5, even=0.49)
-    found = verdict_of(claim(), bias__set__rb=values)
-    assert found["p"] == pytest.approx(stats.ttest_rel(values["even"], values["base"]).pvalue)
+    entry = verdict_of(claim(), bias__set__rb=values)
+    assert entry["p"] == pytest.approx(stats.ttest_rel(values["even"], values["base"]).pvalue)
 
 
 PARETO = {"kind": "pareto", "metric": "bias/*/ab_max", "against": "zeroshot/*/acc1", "reference": None}
@@ -78,31 +78,31 @@ PARETO = {"kind": "pareto", "metric": "bias/*/ab_max", "against": "zeroshot/*/ac
 def test_pareto_is_refuted_by_one_run_that_is_better_in_both(bias, quality, expected):
     low = table(2, base=0.5, sig=0.2, even=bias)
     high = table(3, base=0.7, sig=0.5, even=quality)
-    found = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
-    assert found["verdict"] == expected
-    assert found["runs"]["run"] == "even"
-    assert (found["metric"], found["against"]["metric"]) == ("bias/set/ab_max", "zeroshot/set/acc1")
+    entry = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
+    assert entry["verdict"] == expected
+    assert entry["runs"]["run"] == "even"
+    assert (entry["metric"], entry["against"]["metric"]) == ("bias/set/ab_max", "zeroshot/set/acc1")
 
 
 def test_pareto_reports_the_deciding_rival_in_both_metrics():
     """Refuted: the run that is better in both, though another is better in one by far."""
     low = table(2, base=0.01, sig=0.2, even=0.4)
     high = table(3, base=0.1, sig=0.5, even=0.3)
-    found = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
-    assert (found["verdict"], found["runs"]) == ("refuted", {"run": "even", "reference": "sig"})
-    assert found["estimate"] == pytest.approx(np.mean(low["even"]) - np.mean(low["sig"]))
-    assert found["against"]["estimate"] == pytest.approx(np.mean(high["even"]) - np.mean(high["sig"]))
-    assert found["against"]["ci_low"] < found["against"]["estimate"] < found["against"]["ci_high"]
+    entry = verdict_of(claim(**PARETO), bias__set__ab_max=low, zeroshot__set__acc1=high)
+    assert (entry["verdict"], entry["runs"]) == ("refuted", {"run": "even", "reference": "sig"})
+    assert entry["estimate"] == pytest.approx(np.mean(low["even"]) - np.mean(low["sig"]))
+    assert entry["against"]["estimate"] == pytest.approx(np.mean(high["even"]) - np.mean(high["sig"]))
+    assert entry["against"]["ci_low"] < entry["against"]["estimate"] < entry["against"]["ci_high"]
 
 
 def test_a_claim_may_leave_out_what_is_about_people():
     metrics = {f"zeroshot/{name}/acc1": RunsBySeeds(table(0, base=0.5, even=0.6)) for name in ("objects", "people")}
-    one = claim(kind="higher", metric="zeroshot/*/acc1", people=False)
-    (found,) = judge([one], RUNS, metrics, ["zeroshot/people/acc1"])
-    assert found["metric"] == "zeroshot/objects/acc1"
+    stated_claim = claim(kind="higher", metric="zeroshot/*/acc1", people=False)
+    (entry,) = judge([stated_claim], RUNS, metrics, ["zeroshot/people/acc1"])
+    assert entry["metric"] == "zeroshot/objects/acc1"
     metrics["bias/s/ab_max"] = RunsBySeeds(table(1, base=0.5, even=0.2))
-    (found,) = judge([claim(**PARETO, people=True)], RUNS, metrics, ["zeroshot/people/acc1"])
-    assert (found["metric"], found["against"]["metric"]) == ("bias/s/ab_max", "zeroshot/people/acc1")
+    (entry,) = judge([claim(**PARETO, people=True)], RUNS, metrics, ["zeroshot/people/acc1"])
+    assert (entry["metric"], entry["against"]["metric"]) == ("bias/s/ab_max", "zeroshot/people/acc1")
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_a_claim_may_leave_out_what_is_about_people():
 def test_a_claim_speaks_of_all_its_metrics(differences, expected):
     metrics = {f"bias/s{i}/rb": RunsBySeeds(table(7, base=0.5, even=0.5 + d)) for i, d in enumerate(differences)}
     saturated = {"bias/full/rb": RunsBySeeds({"base": [1.0] * 8, "even": [1.0] * 8})}  # no test, and does not count
-    found = judge([claim()], RUNS, metrics | saturated, looks=ONE_LOOK)
-    assert {entry["claim_verdict"] for entry in found} == {expected}
-    assert [entry["verdict"] for entry in found][-1] == "not tested here"
+    entries = judge([claim()], RUNS, metrics | saturated, looks=ONE_LOOK)
+    assert {entry["claim_verdict"] for entry in entries} == {expected}
+    assert [entry["verdict"] for entry in entries][-1] == "not tested here"
 
 
 def test_detectable_is_that_of_the_claims_level():
@@ -128,18 +128,18 @@ def test_detectable_is_that_of_the_claims_level():
 
 @pytest.mark.parametrize("kind", ["lower", "equivalent", "pareto"])
 def test_verdicts_err_in_at_most_5_percent_under_the_null(kind):
-    one = claim(**PARETO) if kind == "pareto" else claim(kind=kind, margin=0 if kind == "lower" else 0.001)
+    stated_claim = claim(**PARETO) if kind == "pareto" else claim(kind=kind, margin=0 if kind == "lower" else 0.001)
     rng, wrong = np.random.default_rng(5), 0
     for _ in range(400):
         values = {name: {run: rng.normal(0.5, 0.01, 8).tolist() for run in ("base", "even", "sig")} for name in "ab"}
         metrics = {"bias/s/rb": RunsBySeeds(values["a"]), "bias/s/ab_max": RunsBySeeds(values["a"])}
         metrics["zeroshot/s/acc1"] = RunsBySeeds(values["b"])
-        (found,) = judge([one], RUNS, metrics, looks=ONE_LOOK)
-        wrong += found["verdict"] != "undecided"
+        (entry,) = judge([stated_claim], RUNS, metrics, looks=ONE_LOOK)
+        wrong += entry["verdict"] != "undecided"
     assert wrong / 400 <= 0.08
 
 
-def several(primary: bool) -> tuple[list[Claim], dict[str, RunsBySeeds]]:
+def claims_with_effects(primary: bool) -> tuple[list[Claim], dict[str, RunsBySeeds]]:
     """Claims of one test each, with effects from none to large."""
     claims = [claim(id=f"c{i}", metric=f"bias/s{i}/rb", primary=primary) for i in range(5)]
     return claims, {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.5 - 0.006 * i)) for i in range(5)}
@@ -147,14 +147,14 @@ def several(primary: bool) -> tuple[list[Claim], dict[str, RunsBySeeds]]:
 
 @pytest.mark.parametrize(("primary", "adjust"), [(True, holm), (False, benjamini_hochberg)])
 def test_each_family_has_its_own_adjustment(primary, adjust):
-    claims, metrics = several(primary)
-    others, _ = several(not primary)
-    found = judge([*claims, *(one.model_copy(update={"id": f"{one.id}x"}) for one in others)], RUNS, metrics,
+    claims, metrics = claims_with_effects(primary)
+    others, _ = claims_with_effects(not primary)
+    entries = judge([*claims, *(other.model_copy(update={"id": f"{other.id}x"}) for other in others)], RUNS, metrics,
                   looks=ONE_LOOK)[:5]  # fmt: skip
-    p = [entry["p"] for entry in found]
-    assert [entry["p_adjusted"] for entry in found] == pytest.approx(adjust(p))
-    assert {entry["verdict"] for entry in found} == {"supported", "undecided"}
-    for entry in found:
+    p = [entry["p"] for entry in entries]
+    assert [entry["p_adjusted"] for entry in entries] == pytest.approx(adjust(p))
+    assert {entry["verdict"] for entry in entries} == {"supported", "undecided"}
+    for entry in entries:
         assert (entry["p_adjusted"] <= 0.05) == (entry["p"] <= entry["level"]) == (entry["verdict"] == "supported")
         assert (entry["adjusted_high"] < 0) == (entry["verdict"] == "supported")  # the interval agrees with the verdict
 
@@ -162,50 +162,50 @@ def test_each_family_has_its_own_adjustment(primary, adjust):
 def test_a_claim_of_many_metrics_counts_once():
     """Supported by all tests (intersection-union), refuted by any (Bonferroni among its tests)."""
     metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.49)) for i in range(3)}
-    found = judge([claim(primary=True)], RUNS, metrics, looks=ONE_LOOK)
-    assert found[0]["p_adjusted"] == pytest.approx(max(entry["p"] for entry in found))
+    entries = judge([claim(primary=True)], RUNS, metrics, looks=ONE_LOOK)
+    assert entries[0]["p_adjusted"] == pytest.approx(max(entry["p"] for entry in entries))
     risen = {name: RunsBySeeds(table(i, base=0.49, even=0.5)) for i, name in enumerate(metrics)}
-    found = judge([claim(primary=True)], RUNS, risen, looks=ONE_LOOK)
-    assert found[0]["p_adjusted"] == pytest.approx(min(1, 3 * min(entry["p"] for entry in found)))
+    entries = judge([claim(primary=True)], RUNS, risen, looks=ONE_LOOK)
+    assert entries[0]["p_adjusted"] == pytest.approx(min(1, 3 * min(entry["p"] for entry in entries)))
 
 
 def test_a_bias_is_there_if_it_is_above_the_floor():
     metrics = {"bias/s/rb": RunsBySeeds(table(0, base=0.5, even=0.2))}
-    one = claim(kind="above_floor", run=NONE, reference=None)
+    stated_claim = claim(kind="above_floor", run=NONE, reference=None)
     for floor, verdict in ((0.4, "supported"), (0.6, "refuted")):
         scales = {"bias/s/rb": Scale(floor, "the null study's")}
-        (found,) = judge([one], RUNS, metrics, scales=scales, looks=ONE_LOOK)
-        assert found["verdict"] == verdict and found["runs"]["reference"] == "floor (the null study's)"
-        assert found["estimate"] == pytest.approx(np.mean(metrics["bias/s/rb"].values[0]) - floor)
-    assert "no floor is known" in judge([one], RUNS, metrics, looks=ONE_LOOK)[0]["reason"]
+        (entry,) = judge([stated_claim], RUNS, metrics, scales=scales, looks=ONE_LOOK)
+        assert entry["verdict"] == verdict and entry["runs"]["reference"] == "floor (the null study's)"
+        assert entry["estimate"] == pytest.approx(np.mean(metrics["bias/s/rb"].values[0]) - floor)
+    assert "no floor is known" in judge([stated_claim], RUNS, metrics, looks=ONE_LOOK)[0]["reason"]
 
 
 def test_lower_bias_of_a_run_that_knows_less_is_marked():
     metrics = {"bias/s/ab_max": RunsBySeeds(table(0, base=0.5, even=0.2))}
     metrics["zeroshot/s/acc1"] = RunsBySeeds(table(1, base=0.6, even=0.3))
     for people, marked in (([*metrics], True), ([], False)):
-        (found,) = judge([claim(metric="bias/*/ab_max")], RUNS, metrics, people, looks=ONE_LOOK)
-        assert found["verdict"] == "supported" and bool(found["mark"]) == marked
+        (entry,) = judge([claim(metric="bias/*/ab_max")], RUNS, metrics, people, looks=ONE_LOOK)
+        assert entry["verdict"] == "supported" and bool(entry["mark"]) == marked
 
 
 def test_what_no_study_can_test_says_why():
-    one = claim(run={}, reference=None, not_tested_because="all runs train on the same pairs")
-    (found,) = judge([one], RUNS, {})
-    assert (found["verdict"], found["reason"]) == ("not tested here", "all runs train on the same pairs")
+    stated_claim = claim(run={}, reference=None, not_tested_because="all runs train on the same pairs")
+    (entry,) = judge([stated_claim], RUNS, {})
+    assert (entry["verdict"], entry["reason"]) == ("not tested here", "all runs train on the same pairs")
 
 
 def test_below_8_seeds_there_is_no_verdict():
     values = {"base": [0.5, 0.51, 0.5, 0.49, 0.5, 0.5, 0.51], "even": [0.1, 0.1, 0.11, 0.1, 0.09, 0.1, 0.1]}
-    found = verdict_of(claim(), bias__set__rb=values)
-    assert (found["verdict"], found["claim_verdict"]) == ("undecided", "undecided")
-    assert found["reason"] == "7 seeds, at least 8 needed"
-    assert found["p"] < 1e-6 and found["p_adjusted"] is None and found["stopping"] is None
+    entry = verdict_of(claim(), bias__set__rb=values)
+    assert (entry["verdict"], entry["claim_verdict"]) == ("undecided", "undecided")
+    assert entry["reason"] == "7 seeds, at least 8 needed"
+    assert entry["p"] < 1e-6 and entry["p_adjusted"] is None and entry["stopping"] is None
 
 
 def test_a_difference_too_small_to_matter_is_equivalent():
-    found = verdict_of(claim(equivalence=0.05), bias__set__rb=table(4, base=0.5, even=0.5))
-    assert (found["verdict"], found["claim_verdict"]) == ("equivalent", "equivalent")
-    assert -0.05 < found["adjusted_low"] < 0 < found["adjusted_high"] < 0.05
+    entry = verdict_of(claim(equivalence=0.05), bias__set__rb=table(4, base=0.5, even=0.5))
+    assert (entry["verdict"], entry["claim_verdict"]) == ("equivalent", "equivalent")
+    assert -0.05 < entry["adjusted_low"] < 0 < entry["adjusted_high"] < 0.05
     assert verdict_of(claim(equivalence=0.05), bias__set__rb=table(0, base=0.5, even=0.3))["verdict"] == "supported"
 
 
@@ -223,26 +223,26 @@ def test_a_difference_too_small_to_matter_is_equivalent():
 )
 def test_a_baseline_at_its_floor_or_ceiling_is_not_testable(kind, scale, reason):
     metrics = {"bias/s/rb": RunsBySeeds(table(0, base=0.5, even=0.1))}
-    one = claim(kind=kind, margin=0.02 if kind.startswith("not") else 0)
-    (found,) = judge([one], RUNS, metrics, scales={"bias/s/rb": scale}, looks=ONE_LOOK)
+    stated_claim = claim(kind=kind, margin=0.02 if kind.startswith("not") else 0)
+    (entry,) = judge([stated_claim], RUNS, metrics, scales={"bias/s/rb": scale}, looks=ONE_LOOK)
     if reason is None:
-        assert found["verdict"] in ("supported", "refuted")
+        assert entry["verdict"] in ("supported", "refuted")
     else:
-        assert found["verdict"] == found["claim_verdict"] == "not testable here"
-        assert f"not testable here: {reason}" in found["reason"]
+        assert entry["verdict"] == entry["claim_verdict"] == "not testable here"
+        assert f"not testable here: {reason}" in entry["reason"]
 
 
 def test_a_claim_decided_at_a_look_stays_decided():
     values = {run: row + [0.5] * 8 for run, row in table(0, base=0.5, even=0.2).items()}
     values["even"][8:] = [0.6, 0.4, 0.7, 0.5, 0.45, 0.55, 0.8, 0.9]
     metrics = {"bias/s/rb": RunsBySeeds(values)}
-    (found,) = judge([claim()], RUNS, metrics, looks=(8, 16, 24))
-    assert found["verdict"] == "supported"
-    assert found["stopping"] == {
+    (entry,) = judge([claim()], RUNS, metrics, looks=(8, 16, 24))
+    assert entry["verdict"] == "supported"
+    assert entry["stopping"] == {
         "looks": (8, 16), "state": "stopped for success", "decided_at": 8, "conditional_power": None,
     }  # fmt: skip
-    (found,) = judge([claim()], RUNS, metrics, looks=(16,))
-    assert found["verdict"] == "undecided"
+    (entry,) = judge([claim()], RUNS, metrics, looks=(16,))
+    assert entry["verdict"] == "undecided"
 
 
 def test_seeds_beyond_the_last_look_do_not_count():
@@ -257,11 +257,11 @@ def test_seeds_beyond_the_last_look_do_not_count():
 def test_without_an_effect_more_seeds_are_futile():
     noise = np.random.default_rng(3).normal(0, 0.01, size=(2, 16))
     values = {"base": (0.5 + noise[0]).tolist(), "even": (0.5 + noise[1] - (noise[1] - noise[0]).mean()).tolist()}
-    (found,) = judge([claim()], RUNS, {"bias/s/rb": RunsBySeeds(values)})
-    assert found["stopping"]["state"].startswith("futile") and found["stopping"]["conditional_power"] < 0.1
+    (entry,) = judge([claim()], RUNS, {"bias/s/rb": RunsBySeeds(values)})
+    assert entry["stopping"]["state"].startswith("futile") and entry["stopping"]["conditional_power"] < 0.1
     values["even"] = [value - 0.006 for value in values["even"]]
-    (found,) = judge([claim(), claim(id="d")], RUNS, {"bias/s/rb": RunsBySeeds(values)})[:1]
-    assert found["verdict"] == "supported" or found["stopping"]["state"] == "undecided: add seeds"
+    (entry,) = judge([claim(), claim(id="d")], RUNS, {"bias/s/rb": RunsBySeeds(values)})[:1]
+    assert entry["verdict"] == "supported" or entry["stopping"]["state"] == "undecided: add seeds"
 
 
 def test_what_cannot_be_tested_is_listed_with_the_reason():
@@ -270,10 +270,10 @@ def test_what_cannot_be_tested_is_listed_with_the_reason():
         "even and base: no vqa/*/accuracy": claim(metric="vqa/*/accuracy"),
         "even: no zeroshot/*/acc1": claim(**PARETO | {"metric": "bias/*/rb"}),
     }
-    found = judge(list(reasons.values()), RUNS, {"bias/set/rb": RunsBySeeds(table(0, base=0.5, even=0.1))})
-    assert [entry["reason"] for entry in found] == list(reasons)
-    assert {entry["verdict"] for entry in found} == {"not tested here"}
-    assert {entry["p"] for entry in found} == {None}
+    entries = judge(list(reasons.values()), RUNS, {"bias/set/rb": RunsBySeeds(table(0, base=0.5, even=0.1))})
+    assert [entry["reason"] for entry in entries] == list(reasons)
+    assert {entry["verdict"] for entry in entries} == {"not tested here"}
+    assert {entry["p"] for entry in entries} == {None}
     one_seed = verdict_of(claim(), bias__set__rb={"base": [0.5], "even": [0.1]})
     assert one_seed["reason"] == "bias/set/rb of even and base: a single seed gives no test"
     equal = verdict_of(claim(), bias__set__rb={"base": [0.5, 0.5], "even": [0.1, 0.1]})
@@ -281,9 +281,9 @@ def test_what_cannot_be_tested_is_listed_with_the_reason():
 
 
 def test_a_study_writes_its_claims_as_the_contract_says(example_root):
-    found = json.loads((example_root / "results" / "demo" / "claims.json").read_text())
+    entries = json.loads((example_root / "results" / "demo" / "claims.json").read_text())
     stated = read_claims(ROOT / "config/claims.yaml")
-    assert list(dict.fromkeys(entry["id"] for entry in found)) == [one.id for one in stated]
+    assert list(dict.fromkeys(entry["id"] for entry in entries)) == [stated_claim.id for stated_claim in stated]
     fields = {
         "id",
         "name",
@@ -298,10 +298,10 @@ def test_a_study_writes_its_claims_as_the_contract_says(example_root):
         "p",
         "verdict",
     }
-    assert all(fields <= set(entry) for entry in found)
-    tested = {entry["id"]: entry for entry in found if entry["verdict"] != "not tested here"}
+    assert all(fields <= set(entry) for entry in entries)
+    tested = {entry["id"]: entry for entry in entries if entry["verdict"] != "not tested here"}
     assert tested["m4_lowers_ab"]["runs"] == {"run": "m4", "reference": "none"}
-    assert "no run has balance.strategy m4 and balance.proxies on" in {entry["reason"] for entry in found}
+    assert "no run has balance.strategy m4 and balance.proxies on" in {entry["reason"] for entry in entries}
 
 
 def test_without_a_file_of_claims_the_list_is_empty(study_folder):
@@ -315,9 +315,9 @@ def test_the_labels_of_a_claim_are_those_that_were_balanced(study_folder):
     labels = json.loads(path.read_text())
     write_json({"options": labels["options"] | {"drop_lowest_similarity": 0.3}}, path.with_name("z_stale.json"))
     summarize_study(study_folder, list(STRATEGIES), list(SEEDS), claims=ROOT / "config/claims.yaml")
-    found = {entry["id"]: entry for entry in json.loads((study_folder / "claims.json").read_text())}
+    entries = {entry["id"]: entry for entry in json.loads((study_folder / "claims.json").read_text())}
     reason = "no run has balance.strategy m4 and label.drop_lowest_similarity on"
-    assert found["quality_filter_undoes_loss"]["reason"] == reason
+    assert entries["quality_filter_undoes_loss"]["reason"] == reason
 
 
 def test_a_strategy_solved_in_parts_has_the_studys_only_labels(study_folder):

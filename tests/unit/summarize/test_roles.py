@@ -15,8 +15,8 @@ STAGE_OPTIONS = {"balance": BalanceOptions, "train": TrainOptions, "label": Labe
 
 
 def pair(**changes) -> tuple[str, str] | str:
-    found = find_pair(claim(**changes), RUNS)
-    return found if isinstance(found, str) else (found[0].name, found[1].name)
+    chosen_pair = find_pair(claim(**changes), RUNS)
+    return chosen_pair if isinstance(chosen_pair, str) else (chosen_pair[0].name, chosen_pair[1].name)
 
 
 def test_runs_are_found_by_what_they_have_switched_on():
@@ -47,8 +47,8 @@ def test_a_block_in_both_runs_must_agree_in_unnamed_options():
 
 
 def test_a_block_in_one_run_alone_may_differ_as_a_whole():
-    one = claim(run={"train.knowledge.as_captions": False, "train.knowledge": True}, reference={"train.lr": 1e-3})
-    assert find_pair(one, [RUNS[0], KNOWN]) == (KNOWN, RUNS[0])
+    own_block = claim(run={"train.knowledge.as_captions": False, "train.knowledge": True}, reference={"train.lr": 1e-3})
+    assert find_pair(own_block, [RUNS[0], KNOWN]) == (KNOWN, RUNS[0])
 
 
 def test_ties_go_to_the_fewest_differences_then_run_order():
@@ -66,8 +66,8 @@ def test_ties_go_to_the_fewest_differences_then_run_order():
 
 
 def test_a_first_stage_goes_by_the_name_of_its_strategy():
-    found = facts("two", stages={"first": "results/claims/balance/m4/weights.parquet", "share": 0.9})
-    assert found.has("train.stages.first", "m4")
+    two_stages = facts("two", stages={"first": "results/claims/balance/m4/weights.parquet", "share": 0.9})
+    assert two_stages.has("train.stages.first", "m4")
     elsewhere = facts("two", stages={"first": "weights/mine.parquet", "share": 0.9})
     assert elsewhere.has("train.stages.first", "weights/mine.parquet")
 
@@ -84,13 +84,13 @@ def test_missing_runs_are_named():
 
 
 def test_the_claims_name_options_that_there_are():
-    for one in read_claims(ROOT / "config/claims.yaml"):
-        for key in {**one.run, **(one.reference or {})}:
+    for stated_claim in read_claims(ROOT / "config/claims.yaml"):
+        for key in {**stated_claim.run, **(stated_claim.reference or {})}:
             stage, _, rest = key.partition(".")
             schema = STAGE_OPTIONS[stage].model_json_schema()
             properties = schema["properties"]
             for part in rest.split("."):
-                assert part in properties, f"claim {one.id}: {key}"
+                assert part in properties, f"claim {stated_claim.id}: {key}"
                 blocks = [choice.get("$ref", "") for choice in properties[part].get("anyOf", [])]
                 properties = {
                     name: field
@@ -151,28 +151,31 @@ def facts_of_study(name: str) -> tuple[list[RunFacts], list[Claim]]:
     return runs, read_claims(Path(study.config.claims[0]))
 
 
-def chosen(one: Claim, runs: list[RunFacts]) -> tuple[str, str] | str:
+def chosen(stated: Claim, runs: list[RunFacts]) -> tuple[str, str] | str:
     """Names of what a claim is tested on; or, why it is not."""
-    found = find_run(one.run, runs) if one.reference is None else find_pair(one, runs)
-    if isinstance(found, str):
-        return found
-    return found.name if isinstance(found, RunFacts) else (found[0].name, found[1].name)
+    chosen_runs = find_run(stated.run, runs) if stated.reference is None else find_pair(stated, runs)
+    if isinstance(chosen_runs, str):
+        return chosen_runs
+    return chosen_runs.name if isinstance(chosen_runs, RunFacts) else (chosen_runs[0].name, chosen_runs[1].name)
 
 
 def test_each_claim_is_tested_on_its_intended_pair_of_runs():
     runs, claims = facts_of_study("claims")
-    pairs = {one.id: chosen(one, runs) for one in claims if not one.not_tested_because}
+    pairs = {stated.id: chosen(stated, runs) for stated in claims if not stated.not_tested_because}
     untested = {name for name, pair in pairs.items() if isinstance(pair, str) and " " in pair} - PAIRS.keys()
     assert {name: pair for name, pair in pairs.items() if name not in untested} == PAIRS
 
 
 def test_the_study_of_filtered_data_has_the_pair_of_its_claim():
     runs, claims = facts_of_study("claims_filtered")
-    assert chosen(next(one for one in claims if one.id == "quality_filter_undoes_loss"), runs) == ("m4", "baseline")
+    assert chosen(next(stated for stated in claims if stated.id == "quality_filter_undoes_loss"), runs) == (
+        "m4",
+        "baseline",
+    )
 
 
 def test_knowledge_study_compares_the_method_with_its_control():
     runs, claims = facts_of_study("knowledge")
-    by_id = {one.id: chosen(one, runs) for one in claims}
+    by_id = {stated.id: chosen(stated, runs) for stated in claims}
     assert by_id["knowledge_over_captions"] == ("knowledge", "triples_as_captions")
     assert by_id["knowledge_color"] == ("knowledge", "clip")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from evenclip.digests import sha256_file
+from evenclip.digests import sha256_file, with_digest
 from evenclip.errors import InputError
 from evenclip.provenance import write_json
 from evenclip.summarize import summarize_study
@@ -39,7 +39,7 @@ def write_study(root, seeds, metric_rows=None):
                 MetricRow("bias/objects/rb", None, None, None, 12, group="tolo (insufficient)"),
             ]  # fmt: skip
             document = {"manifest": {}, "metrics": [row.as_dict() for row in rows]}
-            write_json(document, results / "evaluate" / run / f"seed{seed}" / "objects.json")
+            write_json(with_digest(document), results / "evaluate" / run / f"seed{seed}" / "objects.json")
     return results
 
 
@@ -123,7 +123,7 @@ def test_insufficient_groups_stay_without_a_number(tmp_path):
     assert (row["mean"], row["sd"], row["ci_low"], row["interval"], row["n"]) == ("", "", "", "", "12")
 
 
-def test_a_number_missing_in_one_seed_is_not_averaged_away(tmp_path):
+def test_a_value_missing_in_one_seed_gives_no_mean(tmp_path):
     def rows(value):
         return [MetricRow("bias/objects/rb", None if value == 0.5 else value, None, None, 200)]
 
@@ -137,7 +137,7 @@ def test_a_metric_that_one_seed_lacks_has_no_mean(tmp_path):
     results = write_study(tmp_path, [0, 1])
     rows = [MetricRow("bias/objects/ab", 0.1, 0.0, 0.2, 200, group="baker")]
     path = results / "evaluate" / "base" / "seed1" / "objects.json"
-    write_json({"manifest": {}, "metrics": [row.as_dict() for row in rows]}, path)
+    write_json(with_digest({"manifest": {}, "metrics": [row.as_dict() for row in rows]}), path)
     summarize_study(results, list(RUNS), [0, 1])
     row = summary_of(results)["zeroshot/objects/acc1", ""]
     assert (row["mean"], row["n_seeds"]) == ("", "1")
@@ -199,7 +199,7 @@ def test_only_the_named_runs_and_seeds_are_read(tmp_path):
     assert read_rows(results / "tests.csv") == []
 
 
-def test_twice_gives_equal_bytes(tmp_path):
+def test_summarizing_twice_gives_equal_bytes(tmp_path):
     results = write_study(tmp_path, [0, 1])
     names = ("summary.csv", "seeds.csv", "tests.csv", "claims.json", "study.json", "metrics.json")
     summarize_study(results, list(RUNS), [0, 1])
@@ -273,13 +273,16 @@ def test_an_evaluation_of_another_run_is_an_error(tmp_path, recorded):
     for run in RUNS:
         path = results / "train" / run / "seed0" / "manifest.json"
         outputs = {"model.safetensors": {"bytes": 1, "sha256": f"{run} 0"}}
-        write_json(json.loads(path.read_text()) | {"stage": "train", "outputs": outputs}, path)
+        write_json(
+            with_digest(json.loads(path.read_text()) | {"stage": "train", "inputs": {}, "outputs": outputs}), path
+        )
     path = results / "evaluate" / "base" / "seed0" / "objects.json"
     document = json.loads(path.read_text()) | {"manifest": recorded}
-    write_json(document, path)
+    write_json(with_digest(document), path)
     summarize_study(results, [*RUNS], [0])
     other = next(run for run in RUNS if run != "base")
-    write_json(document, results / "evaluate" / other / "seed0" / "objects.json")  # copied into the wrong folder
+    copied = results / "evaluate" / other / "seed0" / "objects.json"  # into the wrong folder
+    write_json(with_digest(document), copied)
     with pytest.raises(InputError, match=f"{other}/seed0/objects.json: it measures another model"):
         summarize_study(results, [*RUNS], [0])
 
@@ -303,12 +306,12 @@ def test_sets_that_left_the_study_are_not_gathered(tmp_path):
     assert [run["sets"] for run in runs] == [every[:1]] * len(RUNS)
 
 
-def test_links_are_of_the_runs_that_have_them(tmp_path):
+def test_links_are_read_for_runs_that_have_them(tmp_path):
     results = write_study(tmp_path, [0, 1])
     row = MetricRow("link_prediction/tiny/text_to_text_mrr", 0.5, 0.4, 0.6, 200)
     for seed in (0, 1):
         path = results / "evaluate" / "even" / f"seed{seed}" / "links.json"
-        write_json({"manifest": {}, "metrics": [row.as_dict()]}, path)
+        write_json(with_digest({"manifest": {}, "metrics": [row.as_dict()]}), path)
     for sets in (None, ["objects"]):
         summarize_study(results, list(RUNS), [0, 1], sets, linking=["even"])
         runs = {run["run"]: run["sets"] for run in json.loads((results / "study.json").read_text())["runs"]}

@@ -23,7 +23,7 @@ def test_seeds_needed_agree_with_statsmodels(effect, level):
     assert seeds_needed(effect * 0.01, 0.01, level) == max(8, math.ceil(exact))
 
 
-def test_what_cannot_be_planned_is_none():
+def test_unreachable_verdicts_have_no_number_of_seeds():
     assert seeds_needed(0.1, math.nan, 0.05) is None
     assert seeds_needed(1e-6, 0.1, 0.05) is None
     assert seeds_needed(10.0, 0.1, 0.05) == 8

@@ -23,7 +23,7 @@ def test_boundaries_are_those_of_published_tables(n_looks):
     assert boundaries(shares, 0.025) == pytest.approx(PUBLISHED[n_looks], abs=1e-3)
 
 
-def test_all_is_spent_at_the_end_and_one_look_is_the_plain_test():
+def test_one_look_at_all_seeds_is_the_plain_test():
     assert spent(0.025, 1.0) == pytest.approx(0.025)
     assert nominal_level((1.0,), 0.01) == pytest.approx(0.01)
     assert sequential_p([0.03], [1.0]) == pytest.approx(0.03)

@@ -75,7 +75,7 @@ def test_rows_wait_while_the_store_is_down(fake: FakeStore, capsys: pytest.Captu
     assert said.count("does not answer (ConnectionError: refused); retrying") == 1 and "answers again" in said
 
 
-def test_a_store_that_never_answers_holds_nobody_up(
+def test_a_store_that_never_answers_delays_no_training(
     fake: FakeStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     monkeypatch.setattr(live, "MAX_CLOSING_S", 0.2)
@@ -98,6 +98,6 @@ def test_an_error_of_the_training_is_not_hidden(fake: FakeStore):
     assert len(fake.rows) == 2
 
 
-def test_without_a_store_there_is_nobody_to_watch():
+def test_without_a_store_there_is_no_live_log():
     with live_log(None, "run") as watch:
         assert watch is None

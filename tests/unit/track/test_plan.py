@@ -44,7 +44,7 @@ def test_groups_that_differ_in_signs_only_are_told_apart(study_folder: Path):
     assert set(planned["m4"]) & set(planned["none"]) >= {name for name in planned["m4"] if "/ab/" in name}
 
 
-def test_runs_say_what_people_filter_by_and_keep_intervals_off_charts(study_folder: Path):
+def test_runs_have_filter_params_and_no_intervals_as_metrics(study_folder: Path):
     planned = {run.key: run for run in plan_study(StudyResults(study_folder))}
     parent, child = planned["m4"], planned["m4/seed1"]
     assert child.name == "m4 · seed 1" and child.parent == "m4"
@@ -55,3 +55,9 @@ def test_runs_say_what_people_filter_by_and_keep_intervals_off_charts(study_fold
     lines = parent.artifacts["intervals.csv"].decode().splitlines()
     assert lines[0] == "metric,group,mean,ci_low,ci_high,n_seeds"
     assert any(line.startswith("bias/people/ab_max,,") for line in lines)
+
+
+def test_the_note_of_a_run_names_its_file_of_intervals(study_folder: Path):
+    parent = next(run for run in plan_study(StudyResults(study_folder)) if run.key == "m4")
+    note = parent.tags["mlflow.note.content"]
+    assert "`intervals.csv`" in note and "intervals.csv" in parent.artifacts and "{" not in note

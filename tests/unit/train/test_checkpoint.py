@@ -64,7 +64,7 @@ def test_a_damaged_state_starts_over_and_says_so(tmp_path: Path, capsys: pytest.
     assert "is damaged" in capsys.readouterr().err
 
 
-def test_nothing_is_left_once_the_state_is_removed(tmp_path: Path):
+def test_removing_the_state_leaves_no_files(tmp_path: Path):
     saved = SavedState(tmp_path, IDENTITY)
     saved.save(STATE)
     saved.remove()

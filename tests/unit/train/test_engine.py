@@ -128,7 +128,7 @@ def test_a_term_is_trained_with_its_own_rate_and_logged(folder: Path, parts: lis
     assert torch.allclose(moved, torch.full((16,), 1e-2), rtol=0.05)  # AdamW's first step is the learning rate
 
 
-def test_the_batches_see_all_pairs_as_the_model_is_now(folder: Path, parts: list[Parts]):
+def test_batch_sampling_uses_embeddings_of_the_current_model(folder: Path, parts: list[Parts]):
     trained = make_engine(folder)
     for _ in range(4):
         trained.step()
@@ -141,19 +141,19 @@ def test_the_batches_see_all_pairs_as_the_model_is_now(folder: Path, parts: list
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_some_pairs_embedded_are_rows_of_all(folder: Path, parts: list[Parts], modality: str):
+def test_embedding_a_subset_gives_the_rows_of_the_whole(folder: Path, parts: list[Parts], modality: str):
     trained, some = make_engine(folder), np.array([5, 2, 31, 5])
     np.testing.assert_allclose(trained.embed(modality, some), trained.embed(modality, np.arange(N))[some], atol=1e-6)
 
 
-def test_the_augmentation_surrounds_each_encoding_by_the_clock(folder: Path, parts: list[Parts]):
+def test_the_augmentation_gets_step_and_progress(folder: Path, parts: list[Parts]):
     trained = make_engine(folder)
     for _ in range(3):
         trained.step()
     assert parts[0].augmentation.seen == [(0, 0.0), (1, 0.2), (2, 0.4)]
 
 
-def test_the_state_holds_what_the_parts_remember(folder: Path, parts: list[Parts]):
+def test_the_saved_state_restores_what_the_parts_remember(folder: Path, parts: list[Parts]):
     straight, broken, restored = (make_engine(folder) for _ in range(3))
     losses = [straight.step().loss.item() for _ in range(4)]
     for _ in range(2):

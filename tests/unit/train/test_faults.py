@@ -137,7 +137,7 @@ def test_a_saved_state_never_holds_a_step_that_was_not_checked(engine, tmp_path:
     assert saved.load()["engine"]["position"] == 2
 
 
-def test_each_row_of_the_history_is_shown_to_who_watches(engine, tmp_path: Path):
+def test_each_row_of_the_history_is_passed_to_the_watcher(engine, tmp_path: Path):
     rows = []
     engine.options = engine.options.model_copy(update={"log_every": 2})
     history = _run(engine, SavedState(tmp_path, IDENTITY), rows.append)

@@ -122,7 +122,7 @@ def test_what_was_shown_is_remembered_over_a_stop():
         ("", ["00000", "stray"], "key 'stray' has no labels"),
     ],
 )
-def test_a_table_that_cannot_tell_is_an_error(tmp_path: Path, drop: str, keys: list[str], message: str):
+def test_a_table_without_needed_columns_or_keys_is_an_error(tmp_path: Path, drop: str, keys: list[str], message: str):
     table = write_labels(tmp_path / "labels.parquet")
     names = [name for name in table.column_names if not drop or not name.startswith(drop)]
     write_table(table.select(names), tmp_path / "labels.parquet")

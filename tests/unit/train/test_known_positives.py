@@ -65,7 +65,7 @@ def test_it_agrees_with_sets_of_words_and_neighbours(data: st.DataObject):
     assert positives.of(first, last).tolist() == [expected[0][-1:]]
 
 
-def test_silent_are_the_tokenizers_own_marks_and_articles(tmp_path):
+def test_special_tokens_and_articles_carry_no_meaning(tmp_path):
     tokenizer = create_clip(str(write_model(tmp_path / "model.json"))).tokenizer
     captions = ["a dog and the cat", "no dog"]
     links = (np.array([0]), np.array([0]))

@@ -38,7 +38,7 @@ def test_the_accuracy_is_the_mean_over_people_left_out(given_answers: list[str])
 
 
 @pytest.mark.parametrize(("n_right", "expected"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)])
-def test_the_known_values_for_ten_people(n_right: int, expected: float):
+def test_soft_accuracy_of_ten_people_has_the_known_values(n_right: int, expected: float):
     assert soft_accuracy("red", ["red"] * n_right + ["blue"] * (10 - n_right)) == pytest.approx(expected)
 
 

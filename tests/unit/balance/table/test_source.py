@@ -118,7 +118,7 @@ def test_unknown_groups_of_one_file_are_those_of_null_flags(values, first, tmp_p
         ("sensitive.gender.woman", pa.array([b"1", b"0"] * (N // 2)), "type is binary"),
     ],
 )
-def test_what_is_no_flag_is_refused_by_file_column_and_value(column, values, message, tmp_path):
+def test_values_that_are_not_flags_name_their_file_and_column(column, values, message, tmp_path):
     write_shards(tmp_path / "labels", labels_table(), column, values)
     for command in (lambda: balance(tmp_path / "labels", tmp_path / "out", BalanceOptions()),
                     lambda: audit(tmp_path / "labels")):  # fmt: skip
@@ -139,7 +139,7 @@ def test_bool_flags_are_passed_on_as_they_are():
     assert as_flags(flags, "here", nullable=True) is flags
 
 
-def test_gathering_refuses_what_are_no_weights(tmp_path):
+def test_gathering_refuses_files_that_are_not_weights(tmp_path):
     table = labels_table()
     pq.write_table(table, tmp_path / "labels.parquet")
     count_shard(tmp_path / "labels.parquet", tmp_path / "cells.parquet", BalanceOptions())
@@ -157,7 +157,7 @@ def test_gathering_refuses_what_are_no_weights(tmp_path):
             gather_weights([tmp_path / "weights.parquet"], tmp_path / "plan", tmp_path / "out")
 
 
-def test_what_was_not_compared_is_said(tmp_path):
+def test_a_table_without_a_manifest_gets_a_note(tmp_path):
     path = tmp_path / "photos.csv"
     path.write_text("key,sensitive.g.x,target.t\na,1,0\nb,0,1\n")
     (note,) = Source(path).notes

@@ -134,7 +134,7 @@ del BLIND_ENDS["wrong_byte"], BLIND_ENDS["wrong_byte_first"]
 
 
 @pytest.mark.parametrize("behaviour", BLIND_ENDS)
-def test_what_is_cut_is_noticed_without_size_and_checksum(server, tmp_path, behaviour):
+def test_truncation_is_noticed_without_size_and_checksum(server, tmp_path, behaviour):
     outcome = fetch(server, tmp_path, behaviour, name="data.zip", facts=())
     if BLIND_ENDS[behaviour] is None:
         assert outcome == FILES["data.zip"]
@@ -142,12 +142,12 @@ def test_what_is_cut_is_noticed_without_size_and_checksum(server, tmp_path, beha
         assert f"({BLIND_ENDS[behaviour]})" in outcome
 
 
-def test_a_server_that_stalls_is_left_and_asked_for_the_rest(server, tmp_path):
+def test_a_stalled_download_is_resumed(server, tmp_path):
     assert fetch(server, tmp_path, "stalls") == CONTENT
     assert [given for _, given in server.asked] == [None, "bytes=100000-", "bytes=200000-"]
 
 
-def test_what_came_is_kept_when_all_tries_fail(server, tmp_path):
+def test_a_partial_download_is_kept_when_all_tries_fail(server, tmp_path):
     part = tmp_path / "again/data.bin.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT[:100_000])
@@ -156,7 +156,7 @@ def test_what_came_is_kept_when_all_tries_fail(server, tmp_path):
     assert part.read_bytes() == CONTENT[:100_000]
 
 
-def test_resets_are_gone_on_from_not_fetched_again(server, tmp_path):
+def test_a_reset_download_is_resumed_not_started_over(server, tmp_path):
     assert fetch(server, tmp_path, "closes_early") == CONTENT
     assert server.asked == [("/closes_early/data.bin", None), ("/closes_early/data.bin", "bytes=150000-")]
     assert server.sent == len(CONTENT)
@@ -201,7 +201,7 @@ def test_death_before_the_check_costs_no_second_download(server, tmp_path, facts
     assert server.asked == []
 
 
-def test_tries_that_bring_much_do_not_use_up_the_attempts(server, tmp_path, monkeypatch):
+def test_tries_with_progress_do_not_use_up_the_attempts(server, tmp_path, monkeypatch):
     content = CONTENT * 3
     server.files = {"data.bin": content}
     expected = expected_file(content, "bytes", "sha256")
@@ -223,7 +223,7 @@ def test_two_processes_do_not_write_one_part(server, tmp_path):
     assert fetch(server, tmp_path, "honest") == CONTENT
 
 
-def test_nobody_listens(tmp_path, monkeypatch):
+def test_a_refused_connection_is_an_input_error(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HostileServer({}) as server:
         url = server.url("honest/data.bin")
@@ -289,7 +289,7 @@ def test_a_damaged_file_is_named_and_left_alone(server, tmp_path):
     assert (tmp_path / "raw/data.zip").read_bytes() == b"mine"
 
 
-def test_one_files_trouble_does_not_keep_the_others(server, tmp_path):
+def test_one_failing_file_does_not_stop_the_others(server, tmp_path):
     registry = registry_of(tmp_path, server, "wrong_byte")
     with pytest.raises(InputError, match=r"tiny: not complete\n.*data.zip: cannot be fetched"):
         fetch_dataset("tiny", tmp_path / "raw", QUICK, registry=registry)
@@ -325,7 +325,7 @@ def test_files_behind_a_form_are_asked_for_and_then_checked(server, tmp_path):
     ({"n": 3, "files": "images/*.bin"}, "2 images instead of 3"),
     ({"n": 9, "files": "text/*", "lines": True}, "3 images instead of 9"),
 ])  # fmt: skip
-def test_counts_that_do_not_come_out_are_named(server, tmp_path, count, message):
+def test_wrong_counts_of_files_are_named(server, tmp_path, count, message):
     registry = registry_of(tmp_path, server, "honest", counts={"images": count, "people": {"n": 5}})
     fetch_dataset("tiny", tmp_path / "raw", QUICK, registry=registry)
     (tmp_path / "raw/text").mkdir()
@@ -334,7 +334,7 @@ def test_counts_that_do_not_come_out_are_named(server, tmp_path, count, message)
         verify_raw("tiny", tmp_path / "raw", registry)
 
 
-def test_the_disk_is_asked_first(server, tmp_path, monkeypatch):
+def test_free_disk_space_is_checked_before_fetching(server, tmp_path, monkeypatch):
     registry = registry_of(tmp_path, server, "honest")
     with pytest.raises(InputError, match="GB are still to be fetched, but there is room for 0.0 GB"):
         fetch_dataset("tiny", tmp_path / "raw", QUICK.model_copy(update={"keep_free_gb": 1e9}), registry=registry)
@@ -397,7 +397,7 @@ def test_verify_on_the_command_line_tells_raw_files_from_shards(server, tmp_path
     assert "not a data folder" in capsys.readouterr().err
 
 
-def test_proxies_of_the_environment_are_asked(server, tmp_path, monkeypatch):
+def test_proxies_of_the_environment_are_used(server, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url(""))
     Download(tmp_path / "data.bin", expected_file(CONTENT, "sha256"), Client(QUICK)).fetch(
         ["http://far.invalid/resets/data.bin"]
@@ -418,7 +418,7 @@ def no_names(*arguments, **more):
 # --- politeness ----------------------------------------------------------------------------------------------------
 
 
-def test_one_host_is_not_asked_by_more_than_its_share(server):
+def test_concurrent_requests_to_one_host_are_limited(server):
     client = Client(QUICK.model_copy(update={"per_host": 2, "read_timeout_s": 2.0}))
     server.files = {f"{i}.bin": bytes(100_000) for i in range(6)}
 

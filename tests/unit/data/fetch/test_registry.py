@@ -34,7 +34,7 @@ def test_sets_behind_a_login_or_a_form_say_what_to_do(registry):
     assert research_only >= {"flickr8k", "flickr30k", "visualsem", "utkface", "imagenet_val"}
 
 
-def test_sums_that_publishers_state(registry):
+def test_checksums_are_those_that_publishers_state(registry):
     def md5(name: str) -> str | None:
         return registry.datasets[name].files[0].md5
 
@@ -42,7 +42,7 @@ def test_sums_that_publishers_state(registry):
     assert md5("imagenet_val") == "29b22e2961454d5413ddabcf34fc5622"
 
 
-def test_torchvision_states_the_same_sums(registry):
+def test_checksums_agree_with_torchvision(registry):
     folder = Path(importlib.util.find_spec("torchvision").origin).parent / "datasets"  # read, not imported: it is slow
     modules = {
         "oxford_pets": "oxford_iiit_pet",
@@ -82,7 +82,7 @@ def with_file(**changes) -> dict:
     (with_file(url=None), "by_hand says what to do"),
     (with_file(url=None, mirrors=["https://example.org/b"]), "mirrors without url"),
     ({"by_hand": "Ask."}, "by_hand says what to do"),
-    ({"files": [FILE, FILE]}, "the path a.zip stands twice"),
+    ({"files": [FILE, FILE]}, "the path a.zip occurs twice"),
     ({"files": []}, "files"),
     ({"counts": {"images": {"n": 0}}}, "images"),
     ({"licence": "CC0"}, "unknown key"),
@@ -111,7 +111,7 @@ def test_an_unknown_name_gets_the_nearest(registry):
         registry.entry("xyz")
 
 
-def test_unknown_is_visible_and_mirrors_come_last():
+def test_a_missing_sha256_is_unknown_and_mirrors_come_last():
     file = RawFile.model_validate(FILE | {"mirrors": ["https://example.net/a.zip"]})
     assert file.sha256 == "unknown"
     assert file.urls == ["https://example.org/a.zip", "https://example.net/a.zip"]

@@ -199,7 +199,7 @@ def test_wrong_columns_are_named(tmp_path, columns, message):
         fetch_images(written(tmp_path, "a\tb"), tmp_path / "out", QUICK.model_copy(update={"columns": columns}))
 
 
-def test_lists_that_are_none(tmp_path):
+def test_a_missing_or_empty_list_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         fetch_images(tmp_path / "none.tsv", tmp_path / "out", QUICK)
     with pytest.raises(InputError, match="no rows"):

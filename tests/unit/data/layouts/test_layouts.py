@@ -254,7 +254,7 @@ def test_cifar100(tmp_path, imported):
     assert len(imported(files, layout="cifar100")[0]) == 5
 
 
-def test_a_pickle_that_would_run_something_is_refused(tmp_path, imported):
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, imported):
     class Bomb:
         def __reduce__(self):
             return Path.touch, (tmp_path / "ran",)

@@ -70,7 +70,7 @@ def shares_of(scenes: list[Scene], options: WorldOptions) -> None:
 
 
 @pytest.mark.parametrize("bias", [1.0, 0.0])
-def test_training_scenes_follow_the_knobs(bias: float):
+def test_training_scenes_follow_the_options(bias: float):
     options = WorldOptions(bias=bias, twin_share=0)
     scenes = [sample.scene for sample in samples("train", 8000, options)]
     shares_of(scenes, options)
@@ -86,7 +86,7 @@ def test_training_scenes_follow_the_knobs(bias: float):
         assert measured == pytest.approx(list(expected), abs=0.05)
 
 
-def test_knobs_at_their_ends():
+def test_extreme_options_of_the_world_are_followed():
     plain = WorldOptions(person_share=1, group_share=1, marked_share=0, tool_share=0, association=1, setting_share=1)
     for sample in samples("train", 100, plain):
         figure = sample.scene.figure

@@ -87,7 +87,7 @@ def test_weighted_ab_is_that_of_repeated_images(people):
 
 
 @pytest.mark.parametrize(("weight", "message"), [("-1", "negative"), ("much", "much"), ("0", "no weight")])
-def test_weights_that_are_none_are_refused(people, weight, message):
+def test_invalid_weights_are_refused(people, weight, message):
     data = replace(people, truth=people.truth | {"w": np.full(people.n, weight)})
     with pytest.raises(InputError, match=message):
         measure(Association(prompts="labels", column="group", weights="w"), data)
@@ -114,7 +114,7 @@ def test_ab_changes_sign_with_the_order_of_two_groups(people):
     assert measure(Association(prompts="labels", column="group"), people) == metrics
 
 
-def test_ab_of_three_groups_sets_each_against_the_rest(people):
+def test_ab_of_three_groups_compares_each_with_the_rest(people):
     group = np.array([("x", "y", "z", "z")[i % 4] for i in range(200)])
     data = make_set(people.image, truth={"group": list(group)}, prompts=vectors(people))
     metrics = measure(Association(prompts="labels", column="group"), data)

@@ -33,7 +33,7 @@ def values(task: Measurement, data: EmbeddedSet, **options: int) -> dict[str, fl
     return {metric: row.value for (metric, _), row in measure(task, data, **options).items()}
 
 
-def test_hit_probability_without_ties_counts_who_is_ahead():
+def test_hit_probability_without_ties_counts_better_items():
     np.testing.assert_array_equal(hit_probability(5, np.array([0, 4, 5, 9]), 1, 0), [1, 1, 0, 0])
 
 

@@ -72,7 +72,7 @@ def test_all_swaps_are_false_by_the_worlds_truth(world, negatives):
     assert not [row for row in negatives if is_true(row["text"], scenes[row["key"]])]
 
 
-def test_the_truth_above_holds_what_the_world_says_itself(world):
+def test_own_captions_of_the_world_are_true_by_this_check(world):
     """But for captions of another picture, and those that leave the object out."""
     rows = read_pairs(world[0], ["key", "caption", "caption_of"]).to_pylist()
     own = [row for row in rows if row["caption_of"] == "own" and row["caption"].split(" in ")[0].count(" ") >= 4]
@@ -157,7 +157,7 @@ def test_captions_without_a_scene_graph_have_no_negatives(tmp_path):
     assert negatives_of(tmp_path / "g", data, f"pairs={data}") == []
 
 
-def test_at_most_so_many_and_the_same_every_time(world, tmp_path):
+def test_negatives_are_limited_per_caption_and_reproducible(world, tmp_path):
     knowledge = world[0] / "knowledge"
     rows = [negatives_of(tmp_path / name, world[0], f"visual_genome={knowledge}") for name in ("a", "b")]
     assert rows[0] == rows[1]
@@ -184,5 +184,5 @@ def test_kinds_and_words_take_turns():
         ("a big red car", (6, 9), "orange", "a big orange car"),
     ],
 )
-def test_the_article_follows(caption, span, replacement, text):
+def test_substitution_adapts_the_article(caption, span, replacement, text):
     assert substitute(caption, Swap("attribute", span, replacement)) == text

@@ -43,7 +43,7 @@ CASES = Path(__file__).with_name("scene_triple_cases.tsv")
         (", of and the", []),
     ],
 )  # fmt: skip
-def test_patterns(caption, triples):
+def test_captions_give_the_triples_of_the_patterns(caption, triples):
     assert parse_caption(caption).triples() == triples
 
 

@@ -134,7 +134,7 @@ def test_equal_seeds_draw_alike_and_the_rate_follows_the_clock(module: torch.nn.
     assert not torch.equal(encode(module, 0.89)[0], encode(module, 1)[0])
 
 
-def test_the_ends_are_never_cut_and_nothing_attends_to_what_is(module: torch.nn.Module):
+def test_end_tokens_are_kept_and_cut_tokens_get_no_attention(module: torch.nn.Module):
     seen = {}
 
     def watch(name: str):

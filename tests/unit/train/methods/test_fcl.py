@@ -49,7 +49,7 @@ def distribution(image: torch.Tensor) -> torch.Tensor:
     return torch.softmax(5 * image @ classes.T, dim=1)
 
 
-def test_without_memory_it_is_the_difference_of_the_batch(make):
+def test_without_memory_the_loss_is_the_batch_difference(make):
     rows, image = np.arange(20), torch.from_numpy(unit_rows(20, D))
     loss, logged = make(memory=0.0)(make_step(rows, image))
     f = distribution(image)
@@ -74,7 +74,7 @@ def test_a_group_that_was_never_seen_costs_nothing(make):
     assert loss.item() == logged["fcl_ab_max"].item() == 0
 
 
-def test_a_gradient_step_lowers_it_and_the_scale_gets_none(make):
+def test_a_gradient_step_lowers_the_loss(make):
     rows, image = np.arange(N), torch.from_numpy(unit_rows(N, D)).requires_grad_()
     step = make_step(rows, image)
     loss, _ = make(memory=0.0)(step)
@@ -84,7 +84,7 @@ def test_a_gradient_step_lowers_it_and_the_scale_gets_none(make):
     assert make(memory=0.0)(make_step(rows, moved))[0] < loss
 
 
-def test_its_memory_is_saved(make):
+def test_the_memory_is_saved_and_restored(make):
     first, second = make(), make()
     first(make_step(np.arange(20), torch.from_numpy(unit_rows(20, D))))
     second.load_state_dict(first.state_dict())

@@ -51,7 +51,7 @@ def test_a_method_learns_and_resumes_within_an_epoch(
     assert [restored.step().loss.item() for _ in range(N_STEPS - 5)] == losses[5:]
 
 
-def test_texts_beside_the_batch_are_augmented_with_gradients(folder: Path):
+def test_extra_texts_are_augmented_and_have_gradients(folder: Path):
     disturbing, plain = (
         make_methods_engine(folder, **({"efficientcl": {"text_end": 0.5}} if on else {})) for on in (1, 0)
     )

@@ -181,7 +181,7 @@ def test_neighbours_are_searched_half_an_epoch_ahead():
     assert set(model.seen) == {("image", 40)}
 
 
-def test_nothing_is_searched_for_an_epoch_that_does_not_come():
+def test_no_search_is_started_after_the_last_epoch():
     batches, model = start(end=7), Model()
     for step in range(7):
         batches.prepare(step, model.embed)
@@ -207,7 +207,7 @@ def test_one_search_serves_a_training_that_is_not_online():
     assert len(model.seen) == 1
 
 
-def test_batches_begun_in_the_middle_of_an_epoch_know_it():
+def test_batches_that_start_within_an_epoch_are_distinct():
     """A second stage does: both searches are among the same features."""
     batches, model = start(), Model()
     batches.prepare(5, model.embed)

@@ -22,7 +22,7 @@ def test_indexed_neighbours_are_nearly_all_found():
 
 
 @pytest.mark.parametrize("exact_below", [10, 1000])
-def test_nobody_is_its_own_neighbour_also_among_duplicates(exact_below: int):
+def test_no_pair_is_its_own_neighbour_even_among_duplicates(exact_below: int):
     features = np.repeat(unit_rows(100, 16), 3, axis=0)
     neighbours = Neighbours(features, 0, exact_below).search(np.arange(300), 4)
     assert (neighbours != np.arange(300)[:, None]).all()

@@ -58,7 +58,7 @@ def test_each_stage_gets_its_own_steps_and_none_in_advance(switch: int):
 
 
 @pytest.mark.parametrize("switch", [0, N_STEPS])
-def test_a_share_of_nothing_or_all_is_one_stage(switch: int):
+def test_a_share_of_0_or_1_is_one_stage(switch: int):
     plain = WeightedBatches(FIRST if switch else SECOND, 8 if switch else 4, 0)
     for step in (0, 7, N_STEPS - 1):
         np.testing.assert_array_equal(make(switch).at(step).rows, plain.at(step).rows)

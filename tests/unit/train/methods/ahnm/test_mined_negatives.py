@@ -59,7 +59,7 @@ def make(
 
 
 @pytest.mark.parametrize("objective", ["clip", "siglip"])
-def test_wide_open_the_loss_and_its_gradients_are_plain_exactly(objective: str):
+def test_without_sharpness_and_focus_the_loss_is_the_plain_one(objective: str):
     results = []
     for mined in (False, True):
         step = make_step()
@@ -72,13 +72,13 @@ def test_wide_open_the_loss_and_its_gradients_are_plain_exactly(objective: str):
         torch.testing.assert_close(mined, plain, rtol=1e-5, atol=1e-8)
 
 
-def test_wide_open_every_weight_is_one():
+def test_without_sharpness_and_focus_every_weight_is_one():
     mined = make(make_step())
     assert torch.equal(mined.log_weight(slice(0, B)), torch.zeros(B, B))
     assert torch.equal(mined.log_weight_text(slice(0, B)), torch.zeros(B, B))
 
 
-def test_rows_asked_for_in_parts_are_those_of_the_whole():
+def test_rows_computed_in_parts_equal_the_whole():
     step = make_step()
     whole, parts = (make(step, other_texts(step), sharpness_end=0.8) for _ in range(2))
     for name in ("log_weight", "log_weight_text", "extra_log_weight"):
@@ -149,7 +149,7 @@ def test_negatives_of_an_anchor_are_fair_and_their_bias_logged():
     assert unfair.logged()["negatives_rb"] > 0.005
 
 
-def test_mining_becomes_sharper_and_stronger_with_the_clock():
+def test_sharpness_and_strength_of_mining_rise_during_training():
     middle = mining_at(AhnmOptions(sharpness_end=0.4), 0.5)
     assert (middle.sharpness, middle.strength) == pytest.approx((0.2, 0.5))
     assert mining_at(AhnmOptions(strength_start=1.0), 0.5).strength == 1

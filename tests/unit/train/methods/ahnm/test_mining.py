@@ -23,7 +23,7 @@ def groups_of(c: int, seed: int) -> torch.Tensor:
     return torch.stack([group < 2, group == 2])[None]
 
 
-def test_without_sharpness_every_allowed_negative_counts_one():
+def test_without_sharpness_every_allowed_negative_has_weight_one():
     inputs = example(20, 50)
     assert torch.equal(negative_weights(**inputs, mining=Mining(0, 0, 10)), inputs["allowed"].float())
 
@@ -77,7 +77,7 @@ def test_texts_from_outside_the_batch_do_not_change_what_is_fair():
     torch.testing.assert_close(mass[:, 0] / mass.sum(1), plain[:, 0] / plain.sum(1))
 
 
-def test_several_contrasts_are_fair_together():
+def test_fair_shares_hold_for_overlapping_contrasts():
     inputs = example(8, 200, 1)
     member = torch.cat([groups_of(200, 1), groups_of(200, 2)])
     weight = negative_weights(**inputs, mining=Mining(0.5, 1.0, 1e6), member=member)
@@ -106,7 +106,7 @@ def test_a_group_without_candidates_changes_nothing():
                                negative_weights(**inputs, mining=mining))  # fmt: skip
 
 
-def test_where_nothing_is_allowed_nothing_counts():
+def test_without_allowed_negatives_all_weights_are_zero():
     nothing = torch.zeros(2, 5, dtype=torch.bool)
     weight = negative_weights(torch.zeros(2, 5), torch.zeros(2), nothing, 5, Mining(1, 1, 10))
     assert torch.equal(weight, torch.zeros(2, 5))

@@ -158,7 +158,7 @@ def test_equal_seeds_and_steps_draw_equal_triples(graph: MultiModalGraph):
     assert first.at(5, rows).triples.tolist() != other.at(5, rows).triples.tolist()
 
 
-def test_what_balancing_leaves_out_does_not_come_back(graph: MultiModalGraph):
+def test_pairs_left_out_by_balancing_are_in_no_triple(graph: MultiModalGraph):
     left_out = {4, 5}  # region and picture of the pair that is not shown
     batches = TripleBatches(graph, 40, 1.0, seed=0)
     ends = np.stack([graph.head, graph.tail])
@@ -187,7 +187,7 @@ def test_neighbours_are_drawn_from_the_graph_and_have_words(graph: MultiModalGra
     np.testing.assert_array_equal(around.source, again.source)
 
 
-def test_an_entity_with_few_neighbours_gets_all_of_them(graph: MultiModalGraph):
+def test_an_entity_with_few_neighbours_gets_them_all(graph: MultiModalGraph):
     around = NeighbourSampler(graph, 5, seed=0).around(np.array([7]), position=0)  # a picture: the region in it
     assert around.nodes.tolist() == [7, 6] and around.sign.tolist() == [1]
 
@@ -210,7 +210,7 @@ def test_equal_descriptions_have_equal_signatures():
     ("change", "message"),
     [({"crop": 0.5}, "crops move"), ({"graph": Path("nowhere")}, "nowhere")],
 )
-def test_what_a_graph_needs_is_said(context: MethodContext, change: dict, message: str):
+def test_an_unusable_graph_or_option_is_an_error(context: MethodContext, change: dict, message: str):
     options = context.options.model_copy(update={"crop_scale_min": change.get("crop", 1.0)})
     graph = change.get("graph", context.graph)
     arguments = (options, context.clip, context.pairs, 0, context.clock, context.device, context.data, None, graph)

@@ -253,7 +253,7 @@ def test_distillation_pulls_towards_the_starting_model(folder: Path):
         assert first == pytest.approx(0, abs=1e-6) if position == 0 else first > 1e-5
 
 
-def test_a_model_that_starts_at_random_has_nothing_to_keep(folder: Path):
+def test_distillation_needs_a_pretrained_start(folder: Path):
     with pytest.raises(InputError, match=r"knowledge\.kd"):
         make_engine(folder, knowledge={"kd": 1})
     assert not any(isinstance(term, Distillation) for term in make_engine(folder, knowledge={}).terms)
