@@ -1,5 +1,6 @@
 """A small version of the simulation of whole studies."""
 
+import csv
 import importlib.util
 import sys
 
@@ -26,3 +27,11 @@ def test_large_effects_are_found_as_seeds_are_added(simulation):
     rates = simulation.simulate(simulation.SCENARIOS[6], 8)
     assert rates[0].found <= rates[1].found <= rates[2].found
     assert rates[-1].found > 0.9 and rates[-1].wrong_side == 0
+
+
+def test_the_committed_table_keeps_the_promised_error_rate(simulation):
+    with open(ROOT / "benchmarks/results/statistics.csv", encoding="utf-8", newline="") as file:
+        rates = list(csv.DictReader(file))
+    assert {rate["scenario"] for rate in rates} == {scenario.name for scenario in simulation.SCENARIOS}
+    assert all(int(rate["studies"]) >= 2000 for rate in rates)
+    assert max(float(rate["any_false"]) for rate in rates) <= 0.05 + 3 * 0.005  # three standard errors
