@@ -50,6 +50,20 @@ def checkpoint_in(folder: Path) -> Path:
     raise InputError("no weights in it", str(folder), f"a model folder has one of {', '.join(CHECKPOINT_NAMES)}")
 
 
+def named_files(name: str, model: str) -> dict[str, str]:
+    """The files of a model that is named by a path: a file, or a folder, which another stage may have still to make.
+
+    Keys are ``name`` and, for a folder, "<name> configuration"; a tag of open_clip or of the Hub has none.
+    """
+    if model.endswith((".json", *CHECKPOINT_SUFFIXES)):
+        return {name: model}
+    if "/" not in model or model.startswith(HUB):
+        return {}
+    folder = Path(model.removeprefix(LOCAL))
+    present = [file for file in CHECKPOINT_NAMES if (folder / file).is_file()] or ["model.safetensors"]
+    return {name: str(folder / present[0]), f"{name} configuration": str(folder / OPEN_CLIP_CONFIG)}
+
+
 def model_files(model: str) -> dict[str, Path]:
     """The files that ``model`` (an argument of `load_clip`) is read from, by what they hold; none for an open_clip tag.
 

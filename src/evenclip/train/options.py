@@ -5,13 +5,12 @@ checks, bias cards and documents take names, titles and needs from there; `evenc
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field
 
 from evenclip.errors import InputError
-from evenclip.model.identity import CHECKPOINT_NAMES, CHECKPOINT_SUFFIXES, HUB, LOCAL, OPEN_CLIP_CONFIG
+from evenclip.model.identity import CHECKPOINT_SUFFIXES, named_files
 from evenclip.options import BatchSize, Count, NonNegative, Options, Positive, Share, Threads
 
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
@@ -48,6 +47,10 @@ class MethodOptions(ReadingOptions):
 
     def learns_links(self) -> bool:
         """Whether the training leaves an encoder that predicts links of the knowledge graph (`evenclip links`)."""
+        return False
+
+    def looks_inside_towers(self) -> bool:
+        """Whether the method needs more of a tower than its features of whole images and texts."""
         return False
 
     def with_weights_of(self, strategies: Mapping[str, str]) -> Self:
@@ -92,6 +95,10 @@ class EfficientClOptions(MethodOptions):
     """Rate in the image tower at the end."""
     text_end: Share = 0.3
     """Rate in the text tower at the end; lower it for short captions."""
+
+    def looks_inside_towers(self) -> bool:
+        """Yes: hidden states are cut and jittered."""
+        return True
 
 
 class FclOptions(MethodOptions):
@@ -151,6 +158,10 @@ class KnowledgeOptions(MethodOptions):
     def learns_links(self) -> bool:
         """Whether the entity-to-entity loss is on."""
         return self.e2e > 0 and not self.as_captions
+
+    def looks_inside_towers(self) -> bool:
+        """Whether entities are shown as parts of images."""
+        return not self.as_captions
 
 
 class SimClipOptions(MethodOptions):
@@ -342,12 +353,8 @@ class TrainOptions(Options):
             raise InputError(
                 "cached features need the same pretrained model for all seeds", "train.init", "name one for all seeds"
             )
-        refused = {
-            "crop_scale_min": self.crop_scale_min < 1,
-            "bias_probe": self.bias_probe is not None,
-            "efficientcl": self.efficientcl is not None,
-            "knowledge": self.knowledge is not None and not self.knowledge.as_captions,
-        }
+        refused = {"crop_scale_min": self.crop_scale_min < 1, "bias_probe": self.bias_probe is not None}
+        refused |= {name: method.looks_inside_towers() for name, method in self.methods().items()}
         for name, is_on in refused.items():
             if is_on:
                 what = "it looks inside the towers, or at other images than those whose features are cached"
@@ -355,7 +362,7 @@ class TrainOptions(Options):
 
     def files(self) -> dict[str, str]:
         """Files that the options name, by what they hold: their content changes the trained model too."""
-        own = {**_model_files("model", self.model), **_model_files("init", self.init)}
+        own = {**named_files("model", self.model), **named_files("init", self.init)}
         return own | {name: path for block in self._reading() for name, path in block.files().items()}
 
     def stage_outputs(self) -> dict[str, str]:
@@ -364,14 +371,3 @@ class TrainOptions(Options):
 
     def _reading(self) -> list[ReadingOptions]:
         return [*self.methods().values(), *([self.bias_probe] if self.bias_probe else [])]
-
-
-def _model_files(name: str, model: str) -> dict[str, str]:
-    """The files of a model that is named by a path: a file, or a folder, which another stage may have still to make."""
-    if model.endswith((".json", *CHECKPOINT_SUFFIXES)):
-        return {name: model}
-    if "/" not in model or model.startswith(HUB):
-        return {}
-    folder = Path(model.removeprefix(LOCAL))
-    names = [name for name in CHECKPOINT_NAMES if (folder / name).is_file()] or ["model.safetensors"]
-    return {name: str(folder / names[0]), f"{name} configuration": str(folder / OPEN_CLIP_CONFIG)}
