@@ -26,20 +26,10 @@ from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.data.source import Source, UnreadableFile
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest
+from support.archives import tar_of
 from support.fuzzing import damaged, main
 
 NAMES = ["a.txt", "b/c.jpg", "b/d.txt", "x" * 120 + ".txt", "é.txt"]
-
-
-def _tar() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for number, name in enumerate(NAMES):
-            info = tarfile.TarInfo(name)
-            content = f"content of {number}".encode() * 40
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def _zip() -> bytes:
@@ -50,7 +40,8 @@ def _zip() -> bytes:
     return buffer.getvalue()
 
 
-TAR, ZIP = _tar(), _zip()
+TAR = tar_of({name: f"content of {number}".encode() * 40 for number, name in enumerate(NAMES)})
+ZIP = _zip()
 
 
 def _listing(path: Path) -> dict[str, bytes]:

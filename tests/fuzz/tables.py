@@ -133,17 +133,24 @@ CONTENT = _bytes(_labels())
 CHECKED = _bytes(_labels(), write_page_checksum=True)
 
 
-def damaged_files_are_refused_or_read_as_pandas_does(data: st.DataObject) -> str:
-    """Somebody's file, without checksums: what is still valid Parquet says what it says."""
-    content = damaged(data, CONTENT)
+def _labels_of(content: bytes) -> pa.Table | None:
+    """The labels in the bytes of a file; None where they are refused."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels.parquet"
         path.write_bytes(content)
         try:
-            labels = read_labels(path)
+            return read_labels(path)
         except InputError:
-            return "refused"
-        other = pd.read_parquet(path)
+            return None
+
+
+def damaged_files_are_refused_or_read_as_pandas_does(data: st.DataObject) -> str:
+    """Somebody's file, without checksums: what is still valid Parquet says what it says."""
+    content = damaged(data, CONTENT)
+    labels = _labels_of(content)
+    if labels is None:
+        return "refused"
+    other = pd.read_parquet(io.BytesIO(content))
     assert len(labels) == len(other)
     for name in labels.column_names:
         expected = [None if pd.isna(value) else value for value in other[name]]
@@ -155,13 +162,9 @@ def damaged_files_are_refused_or_read_as_pandas_does(data: st.DataObject) -> str
 def page_checksums_keep_the_values(data: st.DataObject) -> str:
     """A damaged file with page checksums gives the same flags as the whole one, in columns of the same name."""
     content = damaged(data, CHECKED)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "labels.parquet"
-        path.write_bytes(content)
-        try:
-            labels = read_labels(path)
-        except InputError:
-            return "refused"
+    labels = _labels_of(content)
+    if labels is None:
+        return "refused"
     if labels.equals(read_table_of(CHECKED)):
         return "equal"
     return "other, as its footer says"

@@ -3,7 +3,6 @@
 import io
 import json
 import pickle
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from evenclip.data.layouts import load_layouts
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import read_manifest, read_pairs
 from evenclip.errors import InputError
+from support.archives import tar_of
 
 
 def photo(seed: int) -> bytes:
@@ -42,16 +42,6 @@ def as_json(value: Any) -> bytes:
 def three(pattern: str) -> dict[str, bytes]:
     """Photos 1 and 2, and 3, which is cut off."""
     return {pattern.format(n): content for n, content in ((1, GOOD), (2, ALSO_GOOD), (3, CUT))}
-
-
-def tar_of(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def parquet_of(images: list[bytes | None]) -> bytes:
