@@ -79,12 +79,12 @@ def simulate(scenario: Scenario, n_studies: int, seed: int = 0) -> list[Rates]:
             statement="t",
             kind="lower",
             metric=METRIC,
-            primary=True,
             run={"balance.strategy": f"s{i}"},
             reference={"balance.strategy": "none"},
         )
         for i in range(N_RUNS)
     ]
+    primary = {claim.id: METRIC for claim in claims}
     rng = np.random.default_rng([seed, SCENARIOS.index(scenario)])
     scale = np.where(np.arange(N_RUNS + 1) < N_RUNS, 1.0, scenario.noise)
     # of a difference: the seed's common part (half of the variance) cancels
@@ -98,7 +98,7 @@ def simulate(scenario: Scenario, n_studies: int, seed: int = 0) -> list[Rates]:
         values += scale[:, None] * rng.normal(0, SD * np.sqrt(0.5), (N_RUNS + 1, LOOKS[-1]))
         for look, n_seeds in enumerate(LOOKS):
             table = RunsBySeeds(dict(zip(strategies, values[:, :n_seeds].tolist(), strict=True)))
-            entries = judge(claims, runs, {METRIC: table}, (), {METRIC: Scale(scenario.floor)}, LOOKS)
+            entries = judge(claims, runs, {METRIC: table}, (), {METRIC: Scale(scenario.floor)}, LOOKS, primary)
             decided[study, look] = [entry["verdict"] for entry in entries]
     wrong = np.isin(decided, ["supported", "refuted"]) & ~true | (decided == "refuted") & true
     return [

@@ -32,14 +32,18 @@ def summarize(
     look: Annotated[
         list[int] | None, typer.Option("--look", help="Numbers of seeds after which claims are judged; repeat.")
     ] = None,
+    primary: Annotated[
+        list[str], typer.Option("--primary", metavar="CLAIM=METRIC", help="Primary claims, and what decides them.")
+    ] = [],  # noqa: B006
     null_seeds: Annotated[Path | None, typer.Option(help="seeds.csv of a study on data without bias.")] = None,
 ) -> None:
     """Summarize metrics over seeds, test differences and claims: summary.csv, seeds.csv, tests.csv, claims.json."""
     from evenclip.summarize import summarize_study
     from evenclip.summarize.options import SummarizeOptions
 
-    looks = SummarizeOptions.parse({"looks": look} if look else {}, "--look").looks
-    summarize_study(results, run, seed, evaluation_set, claims, linking, looks, null_seeds)
+    given = {"primary": dict(entry.partition("=")[::2] for entry in primary)} | ({"looks": look} if look else {})
+    options = SummarizeOptions.parse(given, "--look, --primary")
+    summarize_study(results, run, seed, evaluation_set, claims, linking, options.looks, null_seeds, options.primary)
 
 
 @app.command(

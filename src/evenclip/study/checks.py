@@ -13,7 +13,7 @@ from evenclip.options import read_text
 from evenclip.study.datasets import AnnotatedDataset, DerivedDataset
 from evenclip.study.runs import Run
 from evenclip.study.schema import PACKAGED_MODEL, StudyConfig
-from evenclip.summarize.claims import read_claims
+from evenclip.summarize.claims import narrowed, read_claims
 
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
 """What a model configuration in open_clip's format has."""
@@ -83,7 +83,7 @@ def _check_files(config: StudyConfig, where: str) -> None:
         _require_files(config.evaluate.lexicons(name), f"{where}, evaluate.sets.{name}.lexicon")
     _require_files(config.claims, f"{where}, summarize.claims")
     for path in config.claims:
-        read_claims(Path(path))  # now, not when everything is trained
+        narrowed(read_claims(Path(path)), config.summarize.primary)  # now, not when everything is trained
 
 
 def _check_runs(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:

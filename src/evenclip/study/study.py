@@ -41,7 +41,8 @@ class Study:
         config = self.config
         names = {"--run": self.runs, "--seed": config.seeds, "--set": [*config.evaluate.sets, *config.vqa]}
         names |= {"--claims": config.claims, "--linking": self.linking_runs()}
-        names |= {"--look": config.summarize.looks, "--null-seeds": config.null_seeds}
+        primary = [f"{claim}={metric}" for claim, metric in config.summarize.primary.items()]
+        names |= {"--look": config.summarize.looks, "--primary": primary, "--null-seeds": config.null_seeds}
         return [argument for flag, values in names.items() for argument in repeated(flag, values)]
 
 

@@ -5,6 +5,9 @@ with that strategy, `{train.simclip: true}` a run with that method switched on. 
 an option or for a method's whole block; any other value must match exactly.
 """
 
+import difflib
+import fnmatch
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,7 +17,6 @@ from evenclip.errors import InputError
 from evenclip.options import Options, read_yaml
 
 STAGES = ("balance", "train", "label")
-MOST_PRIMARY = 12
 
 
 def _check_role(role: dict[str, object]) -> dict[str, object]:
@@ -65,9 +67,6 @@ class Claim(Options):
     the verdict is `equivalent`."""
     gate: Annotated[float, Field(ge=0)] = 0.05
     """Least distance of the reference's mean from the metric's floor (null study, else chance) and from its ceiling."""
-    primary: bool = False
-    """Whether the claim is one of the few that the studies are made for: these are adjusted among themselves (Holm at
-    0.05). All others are exploratory (Benjamini-Hochberg)."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -105,6 +104,32 @@ def read_claims(path: Path) -> list[Claim]:
     duplicates = [name for name in ids if ids.count(name) > 1]
     if duplicates:
         raise InputError(f"two claims have the id '{duplicates[0]}'", str(path), "give each claim its own id")
-    if (primaries := sum(claim.primary for claim in claims)) > MOST_PRIMARY:
-        raise InputError(f"{primaries} claims are primary", str(path), f"mark at most {MOST_PRIMARY}")
     return claims
+
+
+def narrowed(claims: list[Claim], primary: Mapping[str, str]) -> list[Claim]:
+    """The claims, those that are ``primary`` about the one metric that they are judged on.
+
+    Parameters
+    ----------
+    claims : list of Claim
+    primary : mapping of str to str
+        Metric, or pattern of metrics, by the claim's id.
+
+    Raises
+    ------
+    InputError
+        There is no such claim, or it is not about this metric.
+    """
+    by_id = {claim.id: claim for claim in claims}
+    for name, metric in primary.items():
+        if name not in by_id:
+            near = difflib.get_close_matches(name, by_id, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "name one of the file's claims"
+            raise InputError(f"no claim has the id '{name[:100]}'", "summarize.primary", hint)
+        if not fnmatch.fnmatchcase(metric, by_id[name].metric):
+            what = f"the claim '{name}' is about {by_id[name].metric}, not {metric[:100]}"
+            raise InputError(what, "summarize.primary", "name one of its metrics, with the evaluation set")
+    return [
+        claim.model_copy(update={"metric": primary[claim.id]}) if claim.id in primary else claim for claim in claims
+    ]

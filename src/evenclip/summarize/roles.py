@@ -24,8 +24,11 @@ class RunFacts:
 
     @classmethod
     def of(cls, name: str, **stages: dict[str, Any]) -> "RunFacts":
-        """Create from each stage's options in the manifests; weights are replaced by the name of their strategy."""
-        return cls(name, {key: _strategy_of(value) for key, value in _flat(stages)})
+        """Create from each stage's options in the manifests.
+
+        Paths of weights are replaced by the name of their strategy, those of trained models by the name of their run.
+        """
+        return cls(name, {key: _named(value) for key, value in _flat(stages)})
 
     def has(self, key: str, setting: Any) -> bool:
         """Whether the run has this setting. True and False mean on and off, also for a method's whole block."""
@@ -106,10 +109,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def _strategy_of(value: Any) -> Any:
-    """Name of the strategy if a value is the path of its weights; any other value is returned unchanged."""
+def _named(value: Any) -> Any:
+    """Name of the strategy or run whose weights a path holds; any other value is returned unchanged."""
     parts = PurePath(value).parts if isinstance(value, str) else ()
-    return parts[-2] if parts[-3::2] == ("balance", "weights.parquet") else value
+    if parts[-3::2] == ("balance", "weights.parquet"):
+        return parts[-2]
+    return parts[-3] if parts[-4::3] == ("train", "model.safetensors") else value
 
 
 def _text(role: dict[str, Any]) -> str:

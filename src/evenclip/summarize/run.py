@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ SEEDS_COLUMNS = ("run", "seed", "metric", "group", "value", "chance", "n")
 def summarize_study(
     results: Path, runs: list[str], seeds: list[int], sets: list[str] | None = None, claims: Path | None = None,
     linking: Collection[str] = (), looks: Sequence[int] = PLANNED_LOOKS, null_seeds: Path | None = None,
+    primary: Mapping[str, str] = {},
 ) -> None:  # fmt: skip
     """Write summary.csv, seeds.csv, tests.csv, claims.json, study.json and metrics.json of one study.
 
@@ -85,6 +86,8 @@ def summarize_study(
         Numbers of seeds after which claims are judged.
     null_seeds : Path, optional
         seeds.csv of a null study, for the floors of bias metrics.
+    primary : mapping of str to str
+        Metric that decides each primary claim, by its id.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def summarize_study(
     compared = runs_by_seeds({run: [_overall(of_seed) for of_seed in measured[run]] for run in runs})
     people = {metric for of_run in measured.values() for (metric, _), row in of_run[0].items() if row.people}
     scales = _scales(measured[runs[0]], read_null_seeds(null_seeds) if null_seeds else {})
-    judged = judge(claim_list, _facts(results, trained), compared, people, scales, looks) if claim_list else []
+    judged = judge(claim_list, _facts(results, trained), compared, people, scales, looks, primary) if claim_list else []
     with only_writer(results / "study.json"):
         _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
         _write_csv(results / "seeds.csv", SEEDS_COLUMNS, _seed_rows(measured, seeds))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from evenclip.summarize.claims import Claim
+from evenclip.summarize.claims import Claim, narrowed
 from evenclip.summarize.evidence import Evidence, Looks, Scale, tests_of
 from evenclip.summarize.inference import LEVEL, OWN_VARIANCE, Contrast, RunsBySeeds
 from evenclip.summarize.knowing_less import BIAS, mark
@@ -34,6 +34,7 @@ class Judged:
 
     claim: Claim
     results: Sequence[Evidence | str]
+    is_primary: bool = False
 
     @cached_property
     def tests(self) -> list[Evidence]:
@@ -66,7 +67,7 @@ class Judged:
 
 def judge(
     claims: list[Claim], runs: list[RunFacts], by_metric: Mapping[str, RunsBySeeds], people: Collection[str] = (),
-    scales: Mapping[str, Scale] = {}, looks: Sequence[int] = PLANNED_LOOKS,
+    scales: Mapping[str, Scale] = {}, looks: Sequence[int] = PLANNED_LOOKS, primary: Mapping[str, str] = {},
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Test all claims; one entry of claims.json per test, or per reason why there is none, in the order of claims.
 
@@ -83,9 +84,14 @@ def judge(
         Floor and ceiling of each metric.
     looks : sequence of int
         Planned looks, as numbers of seeds.
+    primary : mapping of str to str
+        Metric that decides each primary claim, by its id.
     """
     plan = Looks(tuple(looks))
-    judged = [Judged(claim, list(tests_of(claim, runs, by_metric, people, scales, plan))) for claim in claims]
+    judged = [
+        Judged(claim, list(tests_of(claim, runs, by_metric, people, scales, plan)), claim.id in primary)
+        for claim in narrowed(claims, primary)
+    ]
     adjustments = _family_adjustments(judged)
     entries = []
     for outcome in judged:
@@ -131,7 +137,7 @@ def _family_adjustments(judged: list[Judged]) -> dict[str, tuple[float, float]]:
     """
     adjustments = {}
     for primary in (True, False):
-        family = [outcome for outcome in judged if outcome.claim.primary == primary and outcome.counts]
+        family = [outcome for outcome in judged if outcome.is_primary == primary and outcome.counts]
         p = [outcome.p() for outcome in family]
         adjusted, levels = (holm, holm_levels) if primary else (benjamini_hochberg, benjamini_hochberg_levels)
         if family:
@@ -165,7 +171,7 @@ def _entry(
     claim = judged.claim
     entry = {
         "id": claim.id, "name": claim.name, "source": claim.source, "statement": claim.statement, "kind": claim.kind,
-        "margin": claim.margin, "equivalence": claim.equivalence, "primary": claim.primary,
+        "margin": claim.margin, "equivalence": claim.equivalence, "primary": judged.is_primary,
         "metric": f"{claim.metric} against {claim.against}" if claim.against else claim.metric,
         "runs": None, "estimate": None, "ci_low": None, "ci_high": None, "df": None, "against": None, "n": None,
         "p": None, "p_adjusted": None, "level": None, "adjusted_low": None, "adjusted_high": None, "detectable": None,

@@ -15,6 +15,7 @@ from evenclip.summarize.claims import Claim, read_claims
 from evenclip.summarize.evidence import Scale
 from evenclip.summarize.inference import RunsBySeeds
 from evenclip.summarize.multiplicity import benjamini_hochberg, holm
+from evenclip.summarize.options import SummarizeOptions
 from evenclip.summarize.verdicts import judge
 from support.claims_example import M4, NONE, RUNS, claim
 from support.example_study import SEEDS, STRATEGIES
@@ -119,8 +120,8 @@ def test_a_claim_speaks_of_all_its_metrics(differences, expected):
 
 def test_detectable_is_that_of_the_claims_level():
     metrics = {"bias/s/rb": RunsBySeeds(table(3, base=0.5, even=0.5))}
-    claims = [claim(id=f"c{i}", primary=True) for i in range(4)]
-    for entry in judge(claims, RUNS, metrics, looks=ONE_LOOK):
+    claims = [claim(id=f"c{i}") for i in range(4)]
+    for entry in judge(claims, RUNS, metrics, looks=ONE_LOOK, primary={c.id: "bias/s/rb" for c in claims}):
         alone = metrics[entry["metric"]].difference("even", "base")
         assert entry["level"] == 0.05 / 4
         assert entry["detectable"] == pytest.approx(alone.detectable(0.05 / 4)) and entry["detectable"] > alone.se
@@ -139,18 +140,19 @@ def test_verdicts_err_in_at_most_5_percent_under_the_null(kind):
     assert wrong / 400 <= 0.08
 
 
-def claims_with_effects(primary: bool) -> tuple[list[Claim], dict[str, RunsBySeeds]]:
+def claims_with_effects() -> tuple[list[Claim], dict[str, RunsBySeeds]]:
     """Claims of one test each, with effects from none to large."""
-    claims = [claim(id=f"c{i}", metric=f"bias/s{i}/rb", primary=primary) for i in range(5)]
+    claims = [claim(id=f"c{i}", metric=f"bias/s{i}/rb") for i in range(5)]
     return claims, {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.5 - 0.006 * i)) for i in range(5)}
 
 
 @pytest.mark.parametrize(("primary", "adjust"), [(True, holm), (False, benjamini_hochberg)])
 def test_each_family_has_its_own_adjustment(primary, adjust):
-    claims, metrics = claims_with_effects(primary)
-    others, _ = claims_with_effects(not primary)
-    entries = judge([*claims, *(other.model_copy(update={"id": f"{other.id}x"}) for other in others)], RUNS, metrics,
-                  looks=ONE_LOOK)[:5]  # fmt: skip
+    claims, metrics = claims_with_effects()
+    others = [other.model_copy(update={"id": f"{other.id}x"}) for other in claims]
+    named = {entry.id: entry.metric for entry in (claims if primary else others)}
+    entries = judge([*claims, *others], RUNS, metrics, looks=ONE_LOOK, primary=named)[:5]
+    assert {entry["primary"] for entry in entries} == {primary}
     p = [entry["p"] for entry in entries]
     assert [entry["p_adjusted"] for entry in entries] == pytest.approx(adjust(p))
     assert {entry["verdict"] for entry in entries} == {"supported", "undecided"}
@@ -162,10 +164,10 @@ def test_each_family_has_its_own_adjustment(primary, adjust):
 def test_a_claim_of_many_metrics_counts_once():
     """Supported by all tests (intersection-union), refuted by any (Bonferroni among its tests)."""
     metrics = {f"bias/s{i}/rb": RunsBySeeds(table(i, base=0.5, even=0.49)) for i in range(3)}
-    entries = judge([claim(primary=True)], RUNS, metrics, looks=ONE_LOOK)
+    entries = judge([claim()], RUNS, metrics, looks=ONE_LOOK, primary={"c": "bias/*/rb"})
     assert entries[0]["p_adjusted"] == pytest.approx(max(entry["p"] for entry in entries))
     risen = {name: RunsBySeeds(table(i, base=0.49, even=0.5)) for i, name in enumerate(metrics)}
-    entries = judge([claim(primary=True)], RUNS, risen, looks=ONE_LOOK)
+    entries = judge([claim()], RUNS, risen, looks=ONE_LOOK, primary={"c": "bias/*/rb"})
     assert entries[0]["p_adjusted"] == pytest.approx(min(1, 3 * min(entry["p"] for entry in entries)))
 
 
@@ -334,11 +336,25 @@ def test_kinds_of_two_words_have_claims_too():
     assert claim(metric="linear_probe/*/acc1").metric == "linear_probe/*/acc1"
 
 
-def test_more_than_12_primary_claims_are_an_error(tmp_path):
-    path = tmp_path / "claims.yaml"
-    path.write_text(yaml.safe_dump({"claims": [FULL | {"id": f"c{i}", "primary": True} for i in range(13)]}))
-    with pytest.raises(InputError, match="13 claims are primary"):
-        read_claims(path)
+def test_more_than_12_primary_claims_are_an_error():
+    with pytest.raises(InputError, match="primary"):
+        SummarizeOptions.parse({"primary": {f"c{i}": "bias/s/rb" for i in range(13)}}, "summarize")
+
+
+def test_a_primary_claim_is_judged_on_its_own_metric():
+    metrics = {f"bias/s{i}/rb": RunsBySeeds(table(7, base=0.5, even=0.5 - 0.1 * i)) for i in range(2)}
+    assert {entry["claim_verdict"] for entry in judge([claim()], RUNS, metrics, looks=ONE_LOOK)} == {"undecided"}
+    (entry,) = judge([claim()], RUNS, metrics, looks=ONE_LOOK, primary={"c": "bias/s1/rb"})
+    assert (entry["metric"], entry["claim_verdict"]) == ("bias/s1/rb", "supported")
+
+
+UNFIT = [({"d": "bias/s/rb"}, "no claim has the id 'd'"), ({"c": "bias/s/ab_max"}, "is about bias/")]
+
+
+@pytest.mark.parametrize(("primary", "message"), UNFIT)
+def test_primary_claims_that_do_not_fit_are_an_error(primary, message):
+    with pytest.raises(InputError, match=message):
+        judge([claim()], RUNS, {}, primary=primary)
 
 
 FULL = {"id": "c", "name": "N", "source": "S", "statement": "T", "kind": "lower", "metric": "bias/*/rb",

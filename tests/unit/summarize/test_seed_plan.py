@@ -37,8 +37,9 @@ def pilot(tmp_path):
         writer.writerow(["run", "seed", "metric", "group", "value", "chance", "n"])
         writer.writerows([run, seed, "bias/s/rb", "", value, "", 100]
                          for run, row in values.items() for seed, value in enumerate(row))  # fmt: skip
-    claims = [claim(id="a", primary=True), claim(id="b", kind="not_lower", margin=0.02)]
-    (tmp_path / "claims.json").write_text(json.dumps(judge(claims, RUNS, {"bias/s/rb": RunsBySeeds(values)})))
+    claims = [claim(id="a"), claim(id="b", kind="not_lower", margin=0.02)]
+    judged = judge(claims, RUNS, {"bias/s/rb": RunsBySeeds(values)}, primary={"a": "bias/s/rb"})
+    (tmp_path / "claims.json").write_text(json.dumps(judged))
     for run, seconds in (("base", 3600), ("even", 7200)):
         for seed in range(3):
             path = tmp_path / "benchmark" / "train" / f"{run}_seed{seed}.tsv"
