@@ -11,6 +11,7 @@ from evenclip import documents
 from evenclip.digests import MANIFEST, read_manifest_file, recorded_outputs
 from evenclip.errors import InputError
 from evenclip.stage_outputs import balanced_labels, read_document, read_history
+from evenclip.summarize.knowing_less import per_skill
 from evenclip.tables import MetricRow
 
 LINKS = "links"  # the only set that some runs may lack
@@ -36,16 +37,19 @@ def read_measured(results: Path, run: str, seed: int, sets: list[str]) -> Measur
     """All metrics of one training: those of the evaluation sets, and final values of its curves as `train/...`."""
     measured: Measured = {}
     trained = recorded_model(results / "train" / run / f"seed{seed}")
+    tasks = {}
     for name in sets:
         path = results / "evaluate" / run / f"seed{seed}" / f"{name}.json"
         document = read_document(path, documents.Metrics)
         _check_model(document.get("manifest", {}), trained, path)
+        tasks[name] = document.get("manifest", {}).get("options", {}).get("tasks", [])
         for row in (MetricRow(**row) for row in document["metrics"]):
             if (row.metric, row.group) in measured:
                 what = f"{row.metric} {row.group}".strip()
                 hint = "give each set and each task its own metrics"
                 raise InputError(f"{what} was already measured on another set", str(path), hint)
             measured[row.metric, row.group] = row
+    measured |= {(row.metric, row.group): row for row in per_skill(tasks, measured)}
     path = results / "train" / run / f"seed{seed}" / "history.parquet"
     history = read_history(path).to_pydict()
     speeds = [speed for speed in history["samples_per_second"] if speed is not None and math.isfinite(speed)]

@@ -39,7 +39,7 @@ from evenclip.tables import MetricRow
 
 SUMMARY_COLUMNS = (
     "study", "run", "strategy", "metric", "group", "mean", "sd", "ci_low", "ci_high", "interval", "df",
-    "n_seeds", "n", "random", "people",
+    "n_seeds", "n", "random", "floor", "people",
 )  # fmt: skip
 SEEDS_COLUMNS = ("run", "seed", "metric", "group", "value", "chance", "n")
 
@@ -51,7 +51,9 @@ def summarize_study(
 ) -> None:  # fmt: skip
     """Write summary.csv, seeds.csv, tests.csv, claims.json, study.json and metrics.json of one study.
 
-    summary.csv has mean, standard deviation and 95 % interval of each metric of each run. Column ``interval``: `t` =
+    summary.csv has mean, standard deviation and 95 % interval of each metric of each run, what a model that guesses
+    scores (``random``), and what models of unbiased data show (``floor``: the mean of the null study, where one is
+    given). Column ``interval``: `t` =
     Student's t over seeds (degrees of freedom in ``df``); `moderated` = the same where the seeds are few and the run's
     variance is moderated by those of the other runs (`RunsBySeeds.mean`); `bootstrap` = over examples, for a single
     seed; empty = no interval. Intervals of metrics with a range stay in it (`Contrast.interval_within`). ``mean`` is
@@ -107,10 +109,11 @@ def summarize_study(
     sets_of = {run: [*shared, *([LINKS] if run in linking else [])] for run in runs}
     measured = {run: [read_measured(results, run, seed, sets_of[run]) for seed in seeds] for run in runs}
     reports = {training["strategy"]: read_report(results, training["strategy"]) for training in trained.values()}
-    summary = _summary(results.resolve().name, measured, trained, reports)
+    floors = read_null_seeds(null_seeds) if null_seeds else {}
+    summary = _summary(results.resolve().name, measured, trained, reports, floors)
     compared = runs_by_seeds({run: [_overall(of_seed) for of_seed in measured[run]] for run in runs})
     people = {metric for of_run in measured.values() for (metric, _), row in of_run[0].items() if row.people}
-    scales = _scales(measured[runs[0]], read_null_seeds(null_seeds) if null_seeds else {})
+    scales = _scales(measured[runs[0]], floors)
     judged = judge(claim_list, _facts(results, trained), compared, people, scales, looks, primary) if claim_list else []
     with only_writer(results / "study.json"):
         _write_csv(results / "summary.csv", SUMMARY_COLUMNS, summary)
@@ -143,14 +146,18 @@ def summarize_study(
 
 
 def _summary(
-    study: str, measured: dict[str, list[Measured]], trained: dict[str, dict[str, Any]], reports: dict[str, Any]
+    study: str,
+    measured: dict[str, list[Measured]],
+    trained: dict[str, dict[str, Any]],
+    reports: dict[str, Any],
+    floors: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Rows of summary.csv."""
     by_cell = _by_cell(measured)
     return [
         {"study": study, "run": run, "strategy": trained[run]["strategy"]} | row
         for run in measured
-        for row in [*_data_rows(reports[trained[run]["strategy"]]), *_over_seeds(run, measured[run], by_cell)]
+        for row in [*_data_rows(reports[trained[run]["strategy"]]), *_over_seeds(run, measured[run], by_cell, floors)]
     ]
 
 
@@ -210,7 +217,10 @@ def _overall(measured: Measured) -> dict[str, float]:
 
 
 def _over_seeds(
-    run: str, measured: list[Measured], by_cell: dict[tuple[str, str], RunsBySeeds]
+    run: str,
+    measured: list[Measured],
+    by_cell: dict[tuple[str, str], RunsBySeeds],
+    floors: Mapping[str, float],
 ) -> Iterable[dict[str, Any]]:
     for metric, group in dict.fromkeys(cell for of_seed in measured for cell in of_seed):
         rows = [of_seed[metric, group] for of_seed in measured if (metric, group) in of_seed]
@@ -222,6 +232,7 @@ def _over_seeds(
             "n_seeds": len(rows),
             "n": min(row.n for row in rows),
             "random": _mean_chance(rows),
+            "floor": floors.get(metric) if metric.startswith("bias/") and not group else None,
             "people": rows[0].people,
         }
 

@@ -67,7 +67,7 @@ def test_a_model_by_its_suite_writes_json_and_prints_a_table(evaluate, tmp_path)
     assert manifest["model"] == "run" and manifest["embedding"] == {"precision": "fp32", "device": "auto"}
     assert manifest["model_identity"] == model_identity("run") and "model" in manifest["model_identity"]
     assert {row["metric"] for row in document["metrics"] if not row["people"]} == {
-        f"zeroshot/things/{metric}" for metric in ("acc1", "acc5", "mean_per_class_recall")
+        f"zeroshot/things/{metric}" for metric in ("acc1", "acc5", "mean_per_class_recall", "true_class_probability")
     }
     about_people, things = printed.split("not about people")
     assert "bias/things/ab_max" in about_people and "zeroshot/things/acc1" in things

@@ -116,7 +116,7 @@ def test_the_file_has_manifest_and_metrics(folder, tmp_path):
     assert set(manifest["inputs"]) == {"dataset", "embeddings"}
     assert manifest["options"]["resamples"] == 100 and manifest["options"]["tasks"][0]["kind"] == "zeroshot"
     assert {row["metric"] for row in rows if not row["people"]} == {
-        *(f"zeroshot/s/{m}" for m in ("acc1", "acc5", "mean_per_class_recall")),
+        *(f"zeroshot/s/{m}" for m in ("acc1", "acc5", "mean_per_class_recall", "true_class_probability")),
         *(f"retrieval/s/{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
         *(f"compositional/s/{m}" for m in ("color", "size")),
         *(f"linear_probe/s/{m}" for m in ("acc1", "mean_per_class_recall")),

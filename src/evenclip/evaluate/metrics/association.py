@@ -29,6 +29,10 @@ class Association(GroupMeasurement):
                    "mean over permuted group labels", M4),
         Definition("bias/ab_mean", "mean absolute association of labels with groups", f"mean |ab_kr|, {AB}", "[0, 1]",
                    "mean over permuted group labels", M4),
+        Definition("bias/ab_per_skill", "association bias at equal knowledge of the labels: that of the model if it "
+                   "were mixed with guessing, extrapolated to full knowledge; by `evenclip summarize`",
+                   "ab_max / skill, skill = (E[f_y] - 1/R) / (1 - 1/R) of R labels", "[0, inf)",
+                   "none", "ours"),
         Definition("bias/ab", "signed association of one label with one group", AB, "[-1, 1]", "0", M4),
     )  # fmt: skip
 

@@ -19,24 +19,29 @@ class Compositional(Measurement):
     """Choice between caption and foil, for each kind of swap."""
 
     metrics: ClassVar = (
-        Definition("compositional/{probe}", "share of images that are more similar to their caption than to its foil",
-                   "P(cos(x, caption) > cos(x, foil)) + P(equal) / 2", "[0, 1]", "0.5",
+        Definition("compositional/{probe}", "share of images, or of pairs of twins, that are more similar to their "
+                   "caption than to its foil", "P(cos(x, caption) > cos(x, foil)) + P(equal) / 2; of twins: both are",
+                   "[0, 1]", "0.5; of twins 0.25",
                    "Yuksekgonul et al. 2023 (ARO), arXiv 2210.01936; Hsieh et al. 2023 (SugarCrepe), arXiv 2306.14610"),
     )  # fmt: skip
 
     kind: Literal["compositional"] = "compositional"
     """Compositional probe."""
+    twins: str | None = None
+    """Column whose value two pictures share whose captions are each other's foil, e.g. `twin` in the embedded world:
+    both must be right to count. null = every picture counts by itself."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns with the kind of swap and the digest that identifies copies of a picture."""
-        return ("probe", "sha256")
+        """Columns with the kind of swap, the digest that identifies copies of a picture, and its twin."""
+        return ("probe", "sha256", *([self.twins] if self.twins else []))
 
     def measure(self, data: EmbeddedSet, bootstrap: Bootstrap, options: EvaluateOptions) -> Iterator[MetricRow]:
         """Yield the share of images that are more similar to their caption than to their foil; ties count half.
 
         Chance is 0.5. If a picture occurs in several rows of a probe, the bootstrap resamples pictures with all their
-        rows.
+        rows. With ``twins`` the share is that of pairs of which both are right; chance is 0.25, and the number of
+        examples is that of pairs.
         """
         if data.text is None or data.foil is None:
             raise InputError("the set lacks caption or foil embeddings", data.where, "embed captions and foils")
@@ -57,6 +62,9 @@ class Compositional(Measurement):
         right = (np.sign(margin) + 1) / 2
         for name in sorted(set(probe) - {""}):
             metric, rows = f"compositional/{data.name}/{name}", probe == name
+            if self.twins:
+                yield _twins_row(metric, right[rows], data.truth[self.twins][rows], f"{data.where}, {name}", options)
+                continue
             hits, pictures = right[rows], data.truth["sha256"][rows]
             n_pictures = len(np.unique(pictures))
             if len(hits) < options.minimum_group:
@@ -65,3 +73,14 @@ class Compositional(Measurement):
                 yield share_row(metric, hits, random=0.5, independent=n_pictures)
             else:
                 yield clustered_row(metric, hits, pictures, bootstrap, random=0.5)
+
+
+def _twins_row(metric: str, right: np.ndarray, twins: np.ndarray, where: str, options: EvaluateOptions) -> MetricRow:
+    """Share of pairs of twins that are both right, from ``right`` in {0, 1/2, 1} of each picture, shape (n,)."""
+    _, pair, sizes = np.unique(twins, return_inverse=True, return_counts=True)
+    if (twins == "").any() or (sizes != 2).any():
+        raise InputError("a picture has no twin, or more than one", where, "name the column that two twins share")
+    if len(sizes) < options.minimum_group:
+        return insufficient(metric, "all images", len(sizes))
+    first, second = right[np.argsort(pair, kind="stable")].reshape(-1, 2).T
+    return share_row(metric, first * second, random=0.25)

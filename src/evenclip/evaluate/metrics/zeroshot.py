@@ -1,6 +1,7 @@
 """Zero-shot classification: each image is assigned to the class with the most similar prompts.
 
-Reads a truth column and the prompts of its classes; yields zeroshot/<set>/{acc1, acc5, mean_per_class_recall}.
+Reads a truth column and the prompts of its classes; yields zeroshot/<set>/{acc1, acc5, mean_per_class_recall,
+true_class_probability}.
 """
 
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ class ZeroShot(Measurement):
                    "[0, 1]", "5 / number of classes", CLIP),
         Definition("zeroshot/mean_per_class_recall", "mean over classes of the share of images recognised",
                    "mean_c P(y in top 1 | y = c)", "[0, 1]", "1 / number of classes", CLIP),
+        Definition("zeroshot/true_class_probability", "mean probability that is given to the true class", "E[f_y]",
+                   "[0, 1]", "1 / number of classes", "ours; f = softmax(logit scale * cosine)"),
     )  # fmt: skip
 
     kind: Literal["zeroshot"] = "zeroshot"
@@ -49,7 +52,8 @@ class ZeroShot(Measurement):
 
         mean_per_class_recall is the mean over the classes that have images (balanced accuracy). acc5 is omitted with
         five classes or fewer. A class is embedded as its prompt ensemble: the normalised mean of its normalised
-        template embeddings. Ties: see `evenclip.evaluate.ranking`.
+        template embeddings. Ties: see `evenclip.evaluate.ranking`. true_class_probability is the mean of f_y, the
+        probability that the distribution of association bias gives to the true class: how much of it is knowledge.
         """
         classes = data.classes(self.prompts)
         n_classes = len(classes.names)
@@ -67,3 +71,5 @@ class ZeroShot(Measurement):
             yield share_row(f"zeroshot/{data.name}/acc5", top_k_hits(5, scores, right), random=5 / n_classes)
         name = f"zeroshot/{data.name}/mean_per_class_recall"
         yield mean_recall_row(name, first, right, bootstrap, random=1 / n_classes)
+        probability = data.probabilities(self.prompts)[np.flatnonzero(rows), right]
+        yield share_row(f"zeroshot/{data.name}/true_class_probability", probability, random=1 / n_classes)

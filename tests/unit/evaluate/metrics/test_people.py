@@ -5,7 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fairlearn.metrics import MetricFrame, demographic_parity_difference, equal_opportunity_difference
+from fairlearn.metrics import (
+    MetricFrame,
+    demographic_parity_difference,
+    equal_opportunity_difference,
+    equalized_odds_difference,
+)
 from sklearn.metrics import accuracy_score
 
 from evenclip.errors import InputError
@@ -103,8 +108,28 @@ def test_group_fairness_of_two_classes_is_that_of_fairlearn():
     ]  # fairlearn's is that of the class 1
     row = metrics["equal_opportunity_difference", ""]
     assert row.value == pytest.approx(max(of_each_class)) and row.n == 300
-    for row in metrics.values():
-        assert row.ci_low <= row.value <= row.ci_high and 0 < row.random < 1
+    odds = [equalized_odds_difference(label == c, chosen == c, sensitive_features=group) for c in (0, 1)]
+    assert metrics["equalized_odds_difference", ""].value == pytest.approx(max(odds))
+    assert metrics["accuracy_gap", ""].value == pytest.approx(frame.difference(method="between_groups"))
+    for (metric, of_group), row in metrics.items():
+        assert row.ci_low <= row.value <= row.ci_high
+        if metric == "group_accuracy":
+            assert row.value == pytest.approx(frame.by_group[of_group])
+        else:
+            assert 0 < row.random < 1
+
+
+def test_equalized_odds_of_three_classes_are_fairlearns_largest():
+    rng = np.random.default_rng(8)
+    label, group = rng.integers(0, 3, 600), rng.choice(list("xy"), 600)
+    image = np.eye(3)[label] * np.where(group == "x", 1.5, 0.7)[:, None] + rng.normal(size=(600, 3)) * 0.5
+    truth = {"y": list(np.array(list("abc"))[label]), "g": list(group)}
+    prompts = {name: list(axis) for name, axis in zip("abc", np.eye(3), strict=True)}
+    data = make_set(image, truth=truth, prompts={"p": prompts})
+    row = measure(Fairness(prompts="p", target="y", column="g"), data)["equalized_odds_difference", ""]
+    chosen = data.similarity("p").argmax(axis=1)
+    odds = [equalized_odds_difference(label == c, chosen == c, sensitive_features=group) for c in range(3)]
+    assert row.value == pytest.approx(max(odds)) and row.ci_low <= row.value <= row.ci_high
 
 
 def test_the_fairness_intervals_are_of_the_same_statistic():

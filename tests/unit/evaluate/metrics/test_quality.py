@@ -98,8 +98,11 @@ def test_zero_shot_skips_unlabelled_images_and_trivial_acc5():
         prompts={"p": {"a": [1, 0], "b": [0, 1]}},
     )
     metrics = measure(ZeroShot(column="object", prompts="p"), data)
-    assert set(metrics) == {("acc1", ""), ("mean_per_class_recall", "")}
+    assert set(metrics) == {("acc1", ""), ("mean_per_class_recall", ""), ("true_class_probability", "")}
     assert metrics["acc1", ""].value == pytest.approx(2 / 3) and metrics["acc1", ""].n == 3
+    assert metrics["true_class_probability", ""].value == pytest.approx(
+        data.probabilities("p")[[0, 1, 2], [0, 1, 1]].mean()
+    )
     assert metrics["mean_per_class_recall", ""].value == pytest.approx((1 + 1 / 2) / 2)
 
 
@@ -227,6 +230,24 @@ def test_compositional_choice_by_hand():
     assert metrics["compositional/s/color", ""].n == 3 and metrics["compositional/s/color", ""].random == 0.5
     assert metrics["compositional/s/size", ""].value == 1.0
     assert len(metrics) == 2
+
+
+def test_twins_count_only_if_both_are_right():
+    image = np.eye(4)[[0, 1, 0, 1, 2, 3]]
+    text = np.eye(4)[[0, 1, 0, 0, 2, 3]]  # the second pair has one right, one wrong; in the third both are right
+    foil = np.eye(4)[[1, 0, 1, 1, 3, 2]]
+    truth = {"probe": ["color"] * 6, "twin": ["0", "0", "2", "2", "1", "1"]}
+    data = make_set(image, truth=truth, text=text, text_image=np.arange(6), foil=foil)
+    row = measure(Compositional(twins="twin"), data, minimum_group=2)["compositional/s/color", ""]
+    assert (row.value, row.n, row.random) == (pytest.approx(2 / 3), 3, 0.25)
+    assert values(Compositional(), data, minimum_group=2) == {"compositional/s/color": pytest.approx(5 / 6)}
+
+
+def test_a_picture_without_a_twin_is_an_error():
+    truth = {"probe": ["color"] * 3, "twin": ["0", "0", "1"]}
+    data = make_set(np.eye(3), truth=truth, text=np.eye(3), text_image=np.arange(3), foil=np.eye(3)[::-1])
+    with pytest.raises(InputError, match="has no twin, or more than one"):
+        measure(Compositional(twins="twin"), data, minimum_group=2)
 
 
 def test_images_without_probe_need_neither_caption_nor_foil():
