@@ -1,4 +1,4 @@
-"""Deliberate label noise: how far do results move when some labels of sensitive attributes are wrong?"""
+"""Labels that are wrong on purpose: some of the sensitive attributes (label noise), or all of them (shuffled)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +32,14 @@ def with_noise(columns: Mapping[str, Any], shards: list[dict[str, Any]], options
             labels[rows] = flip(labels[rows], options.flip_share, rng)
         noisy |= {name: pa.array(labels[:, k], mask=~is_labelled) for k, name in enumerate(names)}
     return noisy
+
+
+def shuffled(columns: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Label columns in which each pair has all labels of another pair, drawn at random (a permutation)."""
+    arrays = {name: pa.array(values) for name, values in columns.items()}
+    n = len(next(iter(arrays.values())))
+    order = pa.array(np.random.default_rng([seed, n]).permutation(n))
+    return {name: array.take(order) for name, array in arrays.items()}
 
 
 def flip(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -41,8 +41,11 @@ class LabelOptions(Options):
     flip_share: Share = 0.0
     """Label noise, for sensitivity studies: share of the rows with exactly one value of an attribute that get another
     value, separately for text and image."""
+    shuffle: bool = False
+    """Control: every pair gets all labels of another pair, drawn at random. What balance on such labels does to a model
+    is not due to the labels."""
     seed: int = 0
-    """Seed of the label noise, and of the split that tests the image classifier."""
+    """Seed of the label noise, of the shuffling, and of the split that tests the image classifier."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from evenclip.label.from_captions import label_captions
 from evenclip.label.from_columns import text_name, with_annotations
 from evenclip.label.lexicon import Lexicon, is_without_spaces, read_lexicon, readable
 from evenclip.label.matching import Matcher
-from evenclip.label.noise import with_noise
+from evenclip.label.noise import shuffled, with_noise
 from evenclip.label.options import AttributeSet, LabelOptions
 from evenclip.label.quality import captions_of, image_text_similarity, lowest, utility
 from evenclip.provenance import Manifest, only_writer
@@ -91,6 +91,8 @@ def label_dataset(
         summaries = {text_name(name, options): summary for name, summary in summaries.items()}
     if options.flip_share:
         columns = with_noise(columns, shards, options)
+    if options.shuffle:
+        columns = shuffled(columns, options.seed)
     similarity = None if embedded is None else _similarity_by_pair(embedded, pairs)
     if options.utility:
         columns["utility"] = utility(pairs, similarity, words.function_words, options)
@@ -151,6 +153,8 @@ def _check(
     if part != WHOLE and (options.columns or options.target_columns):
         what = "annotated columns need all pairs, not a part"
         raise InputError(what, "--part", "label the whole folder at once")
+    if part != WHOLE and options.shuffle:
+        raise InputError("shuffled labels need all pairs, not a part", "--part", "label the whole folder at once")
     if options.unseen and not (options.columns or options.target_columns):
         what = "what captions name and images do not show needs an image side from columns"
         raise InputError(what, "option unseen", "name the columns with `columns` and `target_columns`")

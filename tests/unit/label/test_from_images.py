@@ -18,7 +18,7 @@ from evenclip.errors import InputError
 from evenclip.label import AttributeSet, LabelOptions, label_dataset
 from evenclip.label.agreement import Side, agreement, share_with_interval
 from evenclip.label.from_images import perceive
-from evenclip.label.noise import flip
+from evenclip.label.noise import flip, shuffled
 from evenclip.label.quality import image_text_similarity, lowest, rank_share, utility
 from evenclip.provenance import Manifest
 from evenclip.tables import digest_of_keys
@@ -327,3 +327,18 @@ def test_the_filter_writes_what_it_leaves_out(labelled, tmp_path):
 
 def test_utility_without_parts_is_one():
     assert utility([1, 2], None, [], LabelOptions()).tolist() == [1, 1]
+
+
+def test_shuffled_labels_keep_their_rows_together_and_lose_their_pairs():
+    number = np.arange(200)
+    columns = {
+        "sensitive.g.a": number % 2 == 0,
+        "target.x": pa.array([None if i % 4 == 0 else i % 3 == 0 for i in number]),
+    }
+    rows = list(zip(columns["sensitive.g.a"].tolist(), columns["target.x"].to_pylist(), strict=True))
+    mixed = shuffled(columns, seed=3)
+    dealt = list(zip(*(mixed[name].to_pylist() for name in columns), strict=True))
+    assert sorted(map(str, dealt)) == sorted(map(str, rows)) and dealt != rows
+    assert {name: array.to_pylist() for name, array in shuffled(columns, seed=3).items()} == {
+        name: array.to_pylist() for name, array in mixed.items()
+    }
