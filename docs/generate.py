@@ -221,8 +221,8 @@ def differences_tables(study: str) -> str:
             lines.append(f"| {pair[0]} - {pair[1]} | {' | '.join(cells)} |")
         text.append("\n".join(lines))
     about = _about(study)
-    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval]; bold = p below 0.05"
-    return "\n\n".join([*text, f"{note} with Holm's correction over all pairs of runs. {_made(about)}"])
+    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval of this pair alone, not adjusted]"
+    return "\n\n".join([*text, f"{note}. Verdicts are on claims, and adjusted. {_made(about)}"])
 
 
 def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str, run: str, reference: str) -> str:
@@ -230,8 +230,7 @@ def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str,
     forward = (metric, reference, run) in tested
     sign, row = (1, tested[metric, reference, run]) if forward else (-1, tested[metric, run, reference])
     low, high = sorted(sign * float(row[end]) for end in ("ci_low", "ci_high"))
-    cell = f"{sign * float(row['effect']):+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"**{cell}**" if row["p_t_holm"] and float(row["p_t_holm"]) < 0.05 else cell
+    return f"{sign * float(row['effect']):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def claims_table(study: str) -> str:

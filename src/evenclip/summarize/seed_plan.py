@@ -9,6 +9,7 @@ import math
 import re
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def plan_seeds(results: Path) -> list[Need]:
     """
     entries = [entry for entry in read_document(results / "claims.json", documents.Claims) if entry["runs"]]
     values = _read_values(results / "seeds.csv")
-    seconds = seconds_per_seed(results)
+    seconds = seconds_per_seed(results, {run: len(of_seeds) for (run, _), of_seeds in values.items()})
     n_primary = max(len({entry["id"] for entry in entries if entry["primary"]}), 1)
     needs = []
     for entry in sorted(entries, key=lambda entry: not entry["primary"]):
@@ -90,19 +91,24 @@ def seeds_needed(distance: float, sd: float, level: float) -> int | None:
     return low
 
 
-def seconds_per_seed(results: Path) -> dict[str, float]:
-    """Recorded seconds of one seed of each run: training, embedding and measuring."""
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+def seconds_per_seed(results: Path, n_seeds: Mapping[str, int]) -> dict[str, float]:
+    """Recorded seconds of one seed of each run: training, embedding and measuring.
+
+    A job of one seed is named `<run>_seed<k>...`, a job of all seeds (`seeds_per_job: all`) `<run>...`: its time is
+    that of all ``n_seeds`` of the run.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    longest_first = sorted(n_seeds, key=len, reverse=True)  # `m4_siglip_people` is of m4_siglip, not of m4
     for stage in STAGES:
         for path in sorted((results / "benchmark" / stage).glob("**/*.tsv")):
-            if (name := re.search(r"(?:^|/)([a-z]\w*?)_seed(\d+)", path.relative_to(results).as_posix())) is None:
-                continue
-            with open(path, encoding="utf-8", newline="") as file:
-                seconds[name[1], name[2]] += [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
-    by_run: dict[str, list[float]] = defaultdict(list)
-    for (run, _), parts in seconds.items():
-        by_run[run].append(sum(parts))
-    return {run: statistics.mean(totals) for run, totals in by_run.items()}
+            stem = path.relative_to(results / "benchmark" / stage).with_suffix("").as_posix()
+            of_one_seed = re.match(r"([a-z]\w*?)_seed\d+", stem)
+            run = of_one_seed[1] if of_one_seed else next((name for name in longest_first if stem.startswith(name)), "")
+            if run in n_seeds:
+                with open(path, encoding="utf-8", newline="") as file:
+                    recorded = sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
+                seconds[run] += recorded / n_seeds[run]
+    return dict(seconds)
 
 
 def as_table(needs: list[Need]) -> str:

@@ -54,8 +54,23 @@ def test_pilot_seeds_say_how_many_more_and_how_long(pilot):
     assert first.effect == pytest.approx(0.13 / 3) and first.seeds >= 8
     assert first.hours == pytest.approx((first.seeds - 3) * 3)
     assert second.verdict == "refuted" and second.effect == pytest.approx(0.13 / 3 - 0.02)
-    assert seconds_per_seed(pilot) == {"base": 3600, "even": 7200}
+    assert seconds_per_seed(pilot, {"base": 3, "even": 3}) == pytest.approx({"base": 3600, "even": 7200})
     assert as_table([first]).splitlines()[1].startswith("a (primary)\tbias/s/rb\teven - base\t3\tsupported")
+
+
+def test_a_job_of_all_seeds_counts_for_each_of_them(tmp_path):
+    jobs = {
+        "train/m4": 80,
+        "train/m4_siglip": 160,
+        "embed/m4": 8,
+        "evaluate/m4_people": 8,
+        "evaluate/m4_siglip_people": 8,
+    }
+    for name, seconds in jobs.items():
+        path = tmp_path / "benchmark" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t1\n")
+    assert seconds_per_seed(tmp_path, {"m4": 8, "m4_siglip": 8}) == pytest.approx({"m4": 12, "m4_siglip": 21})
 
 
 def test_a_study_without_seeds_is_one_clear_error(pilot):
