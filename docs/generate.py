@@ -114,8 +114,11 @@ def _type_of(field: dict) -> str:
 
 def rule_graph() -> str:
     """The rule graph of the demo study as a Mermaid diagram."""
-    command = ["snakemake", "--rulegraph", "mermaid-js", "--forceall", "--quiet", "all"]
-    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js", "--forceall", "--quiet", "all"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"docs/generate.py needs a working Snakemake (pip install '.[all]'):\n{done.stderr[-2000:]}")
+    text = done.stdout
     edges = sorted(set(re.findall(r"^\s*(id\d+)\s*-->\s*(id\d+)", text, re.MULTILINE)))
     names = dict(re.findall(r"(id\d+)\[(\w+)", text))
     names |= {id: "graph_[graph]" for id, name in names.items() if name == "graph"}  # a word of Mermaid's own

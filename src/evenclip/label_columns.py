@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from evenclip.errors import InputError
+
 ROLES = ("sensitive", "target", "proxy")
 """Roles of label columns: a perceived group, what must not go with a group, a further variable that goes with it."""
 
@@ -70,3 +72,11 @@ def label_columns(names: Iterable[str], *roles: str) -> list[LabelColumn]:
     """Label columns among ``names``, of the given roles (default: all), ordered by role and then as in ``names``."""
     columns = [column for column in map(LabelColumn.parse, names) if column]
     return [column for role in roles or ROLES for column in columns if column.role == role]
+
+
+def check_spellings(values: Iterable[str], where: str) -> None:
+    """`InputError` if two names of groups differ in capital letters or surrounding spaces alone."""
+    spellings: dict[str, str] = {}
+    for value in sorted(values):
+        if (other := spellings.setdefault(value.strip().casefold(), value)) != value:
+            raise InputError(f"{other!r} and {value!r} are two spellings of one group", where, "write one of them")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from evenclip.errors import InputError
 from evenclip.label.options import LabelOptions
-from evenclip.label_columns import LabelColumn, label_columns
+from evenclip.label_columns import LabelColumn, check_spellings, label_columns
 from evenclip.tables import FALSE, TRUE
 
 MOST_VALUES = 100  # a column with more is no attribute, but a name or a caption
@@ -105,4 +105,5 @@ def _values(pairs: pa.Table, column: str) -> tuple[np.ndarray, dict[str, np.ndar
     if len(names) > MOST_VALUES:
         what = f"column '{column}' has {len(names)} values"
         raise InputError(what, "option columns", f"name one with at most {MOST_VALUES}")
+    check_spellings(names, f"column {column}")
     return is_known, {name.replace(".", "_"): values == name for name in names}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evenclip.errors import InputError
 from evenclip.label.from_columns import is_flag_column
 from evenclip.label.lexicon import Lexicon, Words
+from evenclip.label_columns import check_spellings
 from evenclip.study.survey import LONGEST_LIST, Survey
 
 FEWEST = 10
@@ -155,7 +156,15 @@ def _listed_values(survey: Survey, column: str, option: str) -> dict[str, int]:
     if len(values) > LONGEST_LIST:
         what = f"column '{column}' has {len(values)} values"
         raise InputError(what, option, f"name one with at most {LONGEST_LIST}")
+    check_spellings(values, f"column {column}")
     return values
+
+
+def likely_misspellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Rare values that are spelt almost as a frequent one: the rare -> the frequent one."""
+    rare, frequent = ([v for v, n in counts.items() if (n < FEWEST) == is_rare] for is_rare in (True, False))
+    near = {value: difflib.get_close_matches(value, frequent, n=1, cutoff=0.85) for value in rare}
+    return {value: matches[0] for value, matches in near.items() if matches}
 
 
 def _unknown(name: str, option: str, names: Sequence[str]) -> InputError:

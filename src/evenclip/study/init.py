@@ -15,7 +15,7 @@ import yaml
 from evenclip.errors import InputError
 from evenclip.label.lexicon import Lexicon, read_lexicon
 from evenclip.provenance import atomic_folder
-from evenclip.study.choices import Choice, choose
+from evenclip.study.choices import Choice, choose, likely_misspellings
 from evenclip.study.study import load_study
 from evenclip.study.survey import Survey, survey
 
@@ -112,7 +112,7 @@ def _files(name: str, source: Path, out: Path, seen: Survey, choice: Choice) -> 
 def _study(name: str, source: Path, out: Path, seen: Survey, choice: Choice) -> str:
     folder = out.as_posix()
     options = seen.options.model_dump(mode="json", exclude_defaults=True)
-    n_bad = sum(seen.rejects.values()) - seen.rejects["other_file"]
+    n_bad = sum(len(names) for reason, names in seen.rejects.items() if reason != "other_file")
     share = n_bad / max(1, n_bad + seen.n)
     if share > seen.options.max_quarantined_share:
         options["max_quarantined_share"] = min(1.0, round(1.5 * share + 0.05, 2))
@@ -231,13 +231,16 @@ def _what_was_seen(source: Path, seen: Survey, choice: Choice) -> list[str]:
     some = "" if seen.complete else "the first "
     per_pair, words = n_captions / seen.n, n_words / max(1, n_captions)
     lines.append(f"pairs: {some}{seen.n}, with {per_pair:.1f} captions of {words:.1f} words")
-    if bad := {reason: n for reason, n in seen.rejects.items() if reason != "other_file"}:
-        lines.append("left out: " + ", ".join(f"{reason} {n}" for reason, n in sorted(bad.items())))
+    if bad := {reason: names for reason, names in sorted(seen.rejects.items()) if reason != "other_file"}:
+        parts = [f"{reason} {len(names)} (such as {names[0]})" for reason, names in bad.items()]
+        lines.append("left out: " + ", ".join(parts))
     if seen.columns:
         lines.append(f"columns: {', '.join(seen.columns)}")
     for attribute, groups in choice.groups.items():
         origin = f"column {attribute}" if attribute in choice.group_columns else "captions"
         lines.append(f"perceived groups ({origin}): " + ", ".join(f"{attribute}.{g} {n}" for g, n in groups.items()))
+        for rare, frequent in likely_misspellings(groups).items():
+            lines.append(f"note: is {attribute}.{rare} ({groups[rare]} pairs) a misspelt {attribute}.{frequent}?")
     lines.append("labels: " + (", ".join(f"{label} {n}" for label, n in choice.labels.items()) or "none"))
     if seen.options.test_share:
         lines.append(f"splits: none; {seen.options.test_share:.0%} of the images are held out to measure on")

@@ -41,8 +41,8 @@ class Survey:
         Captions of each pair of the sample.
     columns : dict of str to list of str
         Values of each column, one per pair of the sample.
-    rejects : Counter
-        Records of the sample that cannot be used, by reason.
+    rejects : dict of str to list of str
+        Names of the records of the sample that cannot be used, by reason.
     complete : bool
         Whether the sample is the whole training split.
     """
@@ -52,7 +52,7 @@ class Survey:
     test: str
     captions: list[list[str]]
     columns: dict[str, list[str]]
-    rejects: Counter
+    rejects: dict[str, list[str]]
     complete: bool
 
     @property
@@ -119,7 +119,10 @@ def survey(root: Path, captions: str | None) -> Survey:
         records = load_layouts()[name].find_pairs(source, split, options)
         sample = list(islice(records, SAMPLE + 1))
     pairs = [record for record in sample[:SAMPLE] if isinstance(record, Candidate)]
-    rejects = Counter(record.reason for record in sample[:SAMPLE] if isinstance(record, Reject))
+    rejects: dict[str, list[str]] = {}
+    for record in sample[:SAMPLE]:
+        if isinstance(record, Reject):
+            rejects.setdefault(record.reason, []).append(record.name)
     if not any(pair.captions for pair in pairs) or any("foil" in pair.columns for pair in pairs):
         what = f"the layout is {name}, whose pairs are no captions to train on" if pairs else "no pair can be read"
         hint = "measure models on it: `evenclip data import`, then `evenclip evaluate` (docs/evaluate.md)"

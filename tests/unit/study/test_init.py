@@ -69,15 +69,13 @@ def write_json_lines(root: Path) -> dict:
 
 
 def write_shards(root: Path) -> dict:
-    (root / "shards").mkdir(parents=True)
+    """As img2dataset writes them."""
     for shard in range(2):
-        with tarfile.open(root / f"shards/{shard:05d}.tar", "w") as tar:
-            for i in range(shard * N // 2, (shard + 1) * N // 2):
-                record = json.dumps({"caption": CAPTIONS[i], "url": f"http://x/{i}", "status": "success"}).encode()
-                for ending, content in (("jpg", picture(i)), ("txt", CAPTIONS[i].encode()), ("json", record)):
-                    member = tarfile.TarInfo(f"{i:09d}.{ending}")
-                    member.size = len(content)
-                    tar.addfile(member, io.BytesIO(content))
+        samples = {}
+        for i in range(shard * N // 2, (shard + 1) * N // 2):
+            record = json.dumps({"caption": CAPTIONS[i], "url": f"http://x/{i}", "status": "success"}).encode()
+            samples[f"{i:09d}"] = {"jpg": picture(i), "txt": CAPTIONS[i].encode(), "json": record}
+        write_tar(root / f"shards/{shard:05d}.tar", samples)
         pq.write_table(pa.table({"url": ["x"], "caption": ["y"]}), root / f"shards/{shard:05d}.parquet")
     return {}
 
@@ -89,6 +87,34 @@ def write_parquet(root: Path) -> dict:
         table = pa.table({"image": images, "text": [CAPTIONS[i] for i in rows], "width": [16] * len(rows)})
         pq.write_table(table, root / f"{split}-00000-of-00001.parquet")
     return {}
+
+
+def write_class_shards(root: Path) -> dict:
+    """As CLIP_benchmark's `convert_dataset` writes them."""
+    for split, rows in (("train", range(N - 8)), ("test", range(N - 8, N))):
+        write_tar(root / split / "0.tar", {f"s{i:07d}": {"png": picture(i), "cls": str(i % 2).encode()} for i in rows})
+        (root / split / "nshards.txt").write_text("1\n")
+    (root / "classnames.txt").write_text("chef\npilot\n")
+    return {"labels": ["photo"]}
+
+
+def write_caption_shards(root: Path) -> dict:
+    """As CLIP_benchmark's `convert_retrieval_dataset` writes them: a caption a line."""
+    for split, rows in (("train", range(N - 8)), ("test", range(N - 8, N))):
+        texts = {i: f"{CAPTIONS[i]}\nsecond caption of {i}".encode() for i in rows}
+        write_tar(root / split / "0.tar", {f"s{i:07d}": {"png": picture(i), "txt": texts[i]} for i in rows})
+    (root / "dataset_type.txt").write_text("retrieval\n")
+    return {}
+
+
+def write_tar(path: Path, samples: dict[str, dict[str, bytes]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for key, parts in samples.items():
+            for ending, content in parts.items():
+                member = tarfile.TarInfo(f"{key}.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
 
 
 def write_classes(root: Path) -> dict:
@@ -106,6 +132,8 @@ KINDS = {  # what is written; the layout, what is held out, and the groups that 
     "shards": (write_shards, "webdataset", 0.2, "gender"),
     "parquet": (write_parquet, "parquet", None, "gender"),
     "classes": (write_classes, "folder", None, "class"),
+    "class_shards": (write_class_shards, "webdataset", None, "class"),
+    "caption_shards": (write_caption_shards, "webdataset", None, "gender"),
 }
 
 
@@ -153,6 +181,19 @@ def test_annotated_columns_give_groups_and_labels(checkout):
     assert label.options.columns == {"gender": "gender"} and label.options.target_columns == ["nurse"]
 
 
+def test_two_spellings_of_a_group_are_refused_and_likely_misspellings_noted(checkout):
+    names = write_pictures(Path("photos"))
+    table = pd.DataFrame({"image": names, "caption": CAPTIONS, "gender": ["woman", "man"] * (N // 2)})
+    table.loc[0, "gender"] = "womann"
+    table.to_csv("photos/c.csv", index=False)
+    lines = init(Path("photos"), labels=["scarf"], out=Path("first"))
+    assert "note: is gender.womann (1 pairs) a misspelt gender.woman?" in lines
+    table.loc[0, "gender"] = "Woman"
+    table.to_csv("photos/c.csv", index=False)
+    with pytest.raises(InputError, match="'Woman' and 'woman' are two spellings"):
+        init(Path("photos"), labels=["scarf"], out=Path("second"))
+
+
 def test_labels_asked_for_come_from_the_lexicon_or_are_new(checkout):
     init(Path("photos"), **write_csv(Path("photos")), attributes=["gender"], labels=["nurse", "red scarf"])
     lexicon = read_lexicon("studies/photos/lexicon.yaml")
@@ -195,4 +236,5 @@ def test_unusable_records_raise_the_allowed_share(checkout):
     table[:30].to_csv("elsewhere.csv", index=False)
     lines = init(Path("photos"), **arguments)
     options = read_yaml("studies/photos/study.yaml")["data"]["photos"]["options"]
-    assert options["max_quarantined_share"] >= 0.25 and "left out: missing_caption 10" in lines
+    assert options["max_quarantined_share"] >= 0.25
+    assert "left out: missing_caption 10 (such as pictures/IMG_030.PNG)" in lines

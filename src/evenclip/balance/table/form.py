@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenclip.errors import InputError
-from evenclip.label_columns import ROLES, LabelColumn
+from evenclip.label_columns import ROLES, LabelColumn, check_spellings
 from evenclip.tables import as_flags, as_keys
 
 MOST_GROUPS = 100
@@ -147,12 +147,9 @@ def _group_names(column: str, arrays: Iterable[pa.Array], where: str) -> list[st
             raise InputError(what, location, "name a column of groups, or bin its values first")
     if not values:
         raise InputError("it has no value", location, "fill it in, or leave it out")
-    spellings: dict[str, str] = {}
-    for value in sorted(values):
-        if "." in value:
-            raise InputError(f"the group {value!r} has a dot in its name", location, "rename the group")
-        if (other := spellings.setdefault(value.casefold(), value)) != value:
-            raise InputError(f"{other!r} and {value!r} are two spellings of one group", location, "write one of them")
+    if dotted := [value for value in sorted(values) if "." in value]:
+        raise InputError(f"the group {dotted[0]!r} has a dot in its name", location, "rename the group")
+    check_spellings(values, location)
     return sorted(values)
 
 

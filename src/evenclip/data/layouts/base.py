@@ -1,6 +1,7 @@
 """What layouts share: candidate pairs, rejected records with their reason, images by name, JSON items, keys."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -75,6 +76,18 @@ def with_value_names(item: Candidate | Reject, values: Mapping[str, Mapping[str,
     return replace(item, columns=columns)
 
 
+def with_caption(item: Candidate | Reject, template: str) -> Candidate | Reject:
+    """Give an item without captions that of the template, `a photo of a {class}`, filled from its columns."""
+    if isinstance(item, Reject) or item.captions:
+        return item
+    named = re.findall(r"\{(\w+)\}", template)
+    if unknown := [name for name in named if name not in item.columns]:
+        hint = f"columns: {', '.join(item.columns) or 'none'}"
+        raise InputError(f"no column '{unknown[0]}'", f"caption_template: {template}", hint)
+    caption = re.sub(r"\{(\w+)\}", lambda match: item.columns[match[1]].replace("_", " "), template)
+    return replace(item, captions=[one_line(caption)])
+
+
 def check_values(columns: set[str], values: Mapping[str, Mapping[str, str]]) -> None:
     """`InputError` if names are given for the values of a column that is not there."""
     if unknown := set(values) - columns:
@@ -105,18 +118,23 @@ T = TypeVar("T")
 
 
 class ImageIndex:
-    """Images by name, where tables spell more or less of the path than there is."""
+    """Images by name, where tables spell more or less of the path than there is, or its capital letters differently."""
 
     def __init__(self, files: Iterable[File]):
         self._by_base: dict[str, list[File]] = {}
         for file in files:
             if file.is_image:
-                self._by_base.setdefault(file.base, []).append(file)
+                self._by_base.setdefault(file.base.casefold(), []).append(file)
 
     def matching(self, name: str) -> list[File]:
-        """The image of that path; if there is none, all whose path ends as ``name`` does, or the other way round."""
-        same_end = [file for file in self._by_base.get(name.rpartition("/")[2], []) if _same_end(name, file)]
-        return [file for file in same_end if file.name == name] or same_end
+        """The image of that path; if there is none, all whose path ends as ``name`` does, or the other way round.
+
+        Capital and small letters are told apart only where that leaves an image.
+        """
+        same_base = self._by_base.get(name.rpartition("/")[2].casefold(), [])
+        same_end = [file for file in same_base if _same_end(name, file.name)]
+        folded = [file for file in same_base if _same_end(name.casefold(), file.name.casefold())]
+        return [file for file in same_end if file.name == name] or same_end or folded
 
     def find(self, name: str) -> File | Reject:
         """The only image that matches; else the record for the quarantine."""
@@ -126,8 +144,8 @@ class ImageIndex:
         return Reject(name, "missing_image", f"{len(files)} files of that name" if files else "")
 
 
-def _same_end(name: str, file: File) -> bool:
-    return f"/{file.name}".endswith(f"/{name}") or f"/{name}".endswith(f"/{file.name}")
+def _same_end(name: str, other: str) -> bool:
+    return f"/{other}".endswith(f"/{name}") or f"/{name}".endswith(f"/{other}")
 
 
 def annotation_files(source: Source, options: ImportOptions) -> list[File]:

@@ -22,7 +22,7 @@ from evenclip.data.layouts.base import (
     Reject,
     check_values,
     key_of,
-    one_line,
+    with_caption,
     with_value_names,
 )
 from evenclip.data.options import ImportOptions
@@ -94,7 +94,7 @@ def find_pairs(source: Source, split: str, options: ImportOptions) -> list[Candi
         pattern = _compiled(options.name_pattern)
         records = [_named(item, pattern) for item in records]
     if options.caption_template is not None:
-        records = [_with_caption(item, options.caption_template) for item in records]
+        records = [with_caption(item, options.caption_template) for item in records]
     columns = {name for item in records if isinstance(item, Candidate) for name in item.columns}
     _check(columns, split, options)
     return rejects + [with_value_names(item, options.values) for item in _of_split(records, split)]
@@ -145,17 +145,6 @@ def _named(item: Candidate | Reject, pattern: re.Pattern) -> Candidate | Reject:
     if match is None:
         return Reject(item.file.name, "stray_name", "does not match name_pattern")
     return replace(item, columns=item.columns | {name: value or "" for name, value in match.groupdict().items()})
-
-
-def _with_caption(item: Candidate | Reject, template: str) -> Candidate | Reject:
-    if isinstance(item, Reject) or item.captions:
-        return item
-    named = re.findall(r"\{(\w+)\}", template)
-    if unknown := [name for name in named if name not in item.columns]:
-        hint = f"columns: {', '.join(item.columns) or 'none'}"
-        raise InputError(f"no column '{unknown[0]}'", f"caption_template: {template}", hint)
-    caption = re.sub(r"\{(\w+)\}", lambda match: item.columns[match[1]].replace("_", " "), template)
-    return replace(item, captions=[one_line(caption)])
 
 
 def _check(columns: set[str], split: str, options: ImportOptions) -> None:

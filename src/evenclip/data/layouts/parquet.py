@@ -13,7 +13,17 @@ from typing import Any
 import pyarrow as pa
 
 from evenclip.data.captions_file import N_GUESSED, plain_columns, wordiest_column
-from evenclip.data.layouts.base import Candidate, Description, Recognition, Reject, key_of, one_line, short_key
+from evenclip.data.layouts.base import (
+    Candidate,
+    Description,
+    Recognition,
+    Reject,
+    check_values,
+    key_of,
+    one_line,
+    short_key,
+    with_value_names,
+)
 from evenclip.data.options import ImportOptions
 from evenclip.data.source import File, Source, UnreadableFile
 from evenclip.errors import InputError
@@ -97,10 +107,12 @@ def _pairs(source: Source, file: File, options: ImportOptions) -> Iterator[Candi
     if options.caption_column not in names:
         hint = f"set caption_column; it has: {', '.join(names)}"
         raise InputError(f"no column '{options.caption_column}'", file.name, hint)
+    plain = {field.name for field in table.schema_arrow if not pa.types.is_nested(field.type)}
+    check_values(plain - {image_column, options.caption_column}, options.values)
     number = 0
     for batch in table.iter_batches(ROWS_AT_ONCE):
         for row in batch.to_pylist():
-            yield _pair(row, file, number, image_column, options.caption_column)
+            yield with_value_names(_pair(row, file, number, image_column, options.caption_column), options.values)
             number += 1
 
 

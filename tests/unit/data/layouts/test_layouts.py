@@ -446,3 +446,65 @@ def test_broken_json_is_an_input_error_and_leaves_nothing(layout, tmp_path, impo
     with pytest.raises(InputError, match="not readable JSON"):
         imported({names.get(layout, "x.json"): '{"images": [', "1.jpg": photo(1)}, layout=layout)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+# --- WebDataset -----------------------------------------------------------------------------------------------------
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_class_numbers_of_clip_benchmark_get_their_names(imported):
+    tar = tar_of({"s0000000.jpg": photo(0), "s0000000.cls": b"1", "s0000001.jpg": photo(1), "s0000001.cls": b"0"})
+    files = {"test/0.tar": tar, "classnames.txt": "police officer\nchef\n"}
+    pairs, _ = imported(files, "test", layout="webdataset", caption_template="a photo of a {class}")
+    assert {key: (row["class"], row["captions"]) for key, row in pairs.items()} == {
+        "test/s0000000": ("chef", ["a photo of a chef"]),
+        "test/s0000001": ("police officer", ["a photo of a police officer"]),
+    }
+    pairs, _ = imported(files, "test", layout="webdataset")
+    assert pairs["test/s0000000"]["captions"] == []
+
+
+@pytest.mark.parametrize("names", ["police officer\n", None])
+def test_a_class_number_without_a_name_is_an_error(names, imported):
+    files = {"0.tar": tar_of({"a.jpg": photo(0), "a.cls": b"1"})} | ({"classnames.txt": names} if names else {})
+    with pytest.raises(InputError, match="class '1' has no name"):
+        imported(files, layout="webdataset")
+
+
+@pytest.mark.parametrize(("kind", "captions"), [("retrieval", ["a dog", "a cat"]), ("other", ["a dog a cat"])])
+def test_lines_are_captions_where_clip_benchmark_says_retrieval(kind, captions, imported):
+    files = {"0.tar": tar_of({"a.jpg": photo(0), "a.txt": b"a dog\na cat"}), "dataset_type.txt": kind}
+    pairs, _ = imported(files, layout="webdataset")
+    assert pairs["a"]["captions"] == captions
+
+
+@pytest.mark.parametrize(
+    ("values", "error"), [({"sex": {"f": "woman", "m": "man"}}, None), ({"sx": {}}, "no column 'sx'")]
+)
+def test_values_of_columns_are_named_in_webdataset_too(values, error, imported):
+    record = {"caption": "a person", "sex": "f"}
+    files = {"0.tar": tar_of({"a.jpg": photo(0), "a.json": json.dumps(record).encode()})}
+    if error:
+        with pytest.raises(InputError, match=error):
+            imported(files, layout="webdataset", values=values)
+    else:
+        assert imported(files, layout="webdataset", values=values)[0]["a"]["sex"] == "woman"
+
+
+# --- names of images --------------------------------------------------------------------------------------------------
+
+
+def test_names_may_differ_in_capital_letters_where_one_image_fits(imported):
+    table = "image,caption\nimg_1.jpg,one\nA.JPG,two\nb.Jpg,both fit\n"
+    files = {"IMG_1.JPG": photo(1), "a.jpg": photo(2), "A.JPG": photo(3), "b.jpg": photo(4), "B.jpg": photo(5)}
+    pairs, quarantine = imported(files | {"c.csv": table}, captions="c.csv")
+    assert {row["captions"][0] for row in pairs.values()} == {"one", "two"} and quarantine["b.Jpg"] == "missing_image"
