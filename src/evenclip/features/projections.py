@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from evenclip.code_fingerprint import code_fingerprint
 from evenclip.features.encoder import TrunkEncoder
@@ -56,16 +57,24 @@ class CachedProjections:
 class CachingTokenizer:
     """A tokenizer that makes sure that the trunk features of all texts it has seen are known.
 
-    Features that the tables lack (of prompts, of false captions) are computed when they are first asked for.
+    Features that the tables lack (of prompts, of false captions) are computed when they are first asked for. Lists of
+    texts are remembered: the training of each seed asks for the same ones.
     """
 
     def __init__(self, clip: Clip, tables: Sequence[FeatureTable], texts: KnownTexts, cache: "TextCache"):
         self._tokenize: Callable[[list[str]], torch.Tensor] = clip.tokenizer
         self.context_length = clip.tokenizer.context_length
         self._tables, self._texts, self._cache = tables, texts, cache
+        self._tokens: dict[tuple[str, ...], torch.Tensor] = {}
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
-        """Tokens, shape (n, context)."""
+        """Tokens, shape (n, context), not to be changed in place."""
+        asked = tuple(texts)
+        if asked not in self._tokens:
+            self._tokens[asked] = self._tokens_of_known(texts)
+        return self._tokens[asked]
+
+    def _tokens_of_known(self, texts: list[str]) -> torch.Tensor:
         tokens = self._tokenize(texts)
         rows = torch.nonzero(~self._texts.contains(tokens).cpu()).flatten()
         for table in self._tables:
@@ -102,9 +111,11 @@ class TextCache:
             return self._compute(texts)
         identity = [model_identity(self._trunks), str(self._dtype), code_fingerprint("evenclip.features.encoder")]
         path = self._folder / f"{fingerprint([identity, texts])}.npy"
-        if not path.is_file():
-            with atomic_file(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, self._compute(texts))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):  # runs that are trained at the same time ask for the same texts
+            if not path.is_file():
+                with atomic_file(path) as temporary, open(temporary, "wb") as file:
+                    np.save(file, self._compute(texts))
         return np.load(path)
 
     def _compute(self, texts: list[str]) -> np.ndarray:

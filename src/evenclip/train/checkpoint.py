@@ -4,11 +4,15 @@ It lies outside the outputs, because Snakemake deletes the outputs of a rule tha
 `identity.json` (everything that decides the final weights) and `state.pt` (how far the training has come). A training
 whose identity has changed starts over. It says why, because an identity names its output folder, and an older state
 for the same folder is compared and then removed.
+
+A command with several seeds keeps links to the models that it has finished (`FinishedModel`).
 """
 
 import json
+import os
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +22,9 @@ from typing import Any
 import filelock
 import torch
 
-from evenclip.digests import fingerprint
+from evenclip.digests import MANIFEST, check_output, fingerprint
 from evenclip.errors import InputError
-from evenclip.provenance import atomic_file, write_json
+from evenclip.provenance import atomic_file, atomic_folder, write_json
 
 
 @contextmanager
@@ -121,6 +125,70 @@ class SavedState:
                 changes = "; ".join(_changes(other, self._identity))
                 print(f"starting over: {changes} since the interrupted training", file=sys.stderr)
                 shutil.rmtree(path.parent)
+
+
+class FinishedModel:
+    """Hard links to the files of a finished run folder, from which the model is taken if it is asked for once more.
+
+    Snakemake removes all outputs of a job before the job runs again: if a study gets one more seed, those of all seeds
+    that share its job. The links keep these files, and take no space of their own while the run folder is there.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all states.
+    identity : Mapping
+        As for `SavedState`.
+    """
+
+    def __init__(self, root: Path, identity: Mapping[str, Any]):
+        self._identity = json.loads(json.dumps(identity))
+        self._out = Path(identity["out"])
+        self._folder = root / "finished" / fingerprint({"out": identity["out"]})
+
+    def keep(self) -> None:
+        """Keep the run folder's files, in place of an earlier model's."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder.parent) as temporary:
+            _link_files(self._out, Path(temporary) / "run")
+            write_json(self._identity, Path(temporary) / "identity.json")
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os.replace(temporary, self._folder)
+            os.mkdir(temporary)  # for the context to remove
+
+    def restore(self) -> bool:
+        """Write the run folder again, if the same model was kept whole; returns whether it was."""
+        run = self._folder / "run"
+        try:
+            if json.loads((self._folder / "identity.json").read_text(encoding="utf-8")) != self._identity:
+                return False
+            for path in run.rglob("*"):
+                check_output(path)
+        except (OSError, ValueError, InputError):  # none was kept, or a file was changed in the run folder
+            return False
+        with atomic_folder(self._out) as folder:
+            _link_files(run, folder)
+        return True
+
+
+def _link_files(source: Path, target: Path) -> None:
+    """Put the files of a folder into another one, as hard links where the file system has them."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            # a manifest is written once more when its folder is put in place
+            if path.name == MANIFEST or not _is_linked(path, copy):
+                shutil.copy2(path, copy)
+
+
+def _is_linked(path: Path, copy: Path) -> bool:
+    """Make a hard link; False where the file system has none."""
+    try:
+        os.link(path, copy)
+    except OSError:
+        return False
+    return True
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

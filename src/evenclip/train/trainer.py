@@ -27,7 +27,7 @@ from evenclip.model.trunks import draw_projections
 from evenclip.progress import track
 from evenclip.provenance import Manifest, atomic_folder, check_replaceable
 from evenclip.tables import read_table, write_table
-from evenclip.train.checkpoint import SavedState, only_training
+from evenclip.train.checkpoint import FinishedModel, SavedState, only_training
 from evenclip.train.data import Pairs, load_pairs
 from evenclip.train.distributed import Processes, check_shares, joined_processes
 from evenclip.train.engine import Engine
@@ -43,8 +43,8 @@ def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Pat
                  watch: Watch | None = None, features: Path | None = None) -> None:  # fmt: skip
     """Train a CLIP model with each of several seeds, on the same decoded images or features.
 
-    Every training is the same as one alone, bit by bit. If the command is interrupted, it continues: seeds that were
-    finished are not trained again.
+    Every training is the same as one alone, bit by bit. Seeds that were finished are not trained again, neither if the
+    command was interrupted nor if it is repeated with more seeds.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Pat
         Run folder of each seed, at least 0; replaced as a whole. A seed determines initial weights, batches, captions
         and crops.
     state : Path
-        Folder for the saved states of interrupted trainings, and for features of texts that ``features`` lack.
+        Folder for the saved states of interrupted trainings, for links to the models of several seeds, and for features
+        of texts that ``features`` lack.
     options : TrainOptions
     labels : Path, optional
         Labels table of this data, for methods that use perceived groups.
@@ -84,7 +85,6 @@ def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Pat
     inputs = {"data": data, "weights": weights, "labels": labels, "graph": graph, "features": features}
     inputs = {name: path for name, path in inputs.items() if path}
     source = _Source(data, weights, options, device, features, state)
-    finished: list[SavedState] = []
     with joined_processes(device) as processes:
         check_shares(options.batch_size, processes)
         for seed, out in outs.items():
@@ -92,22 +92,21 @@ def train_models(data: Path, weights: Path, outs: Mapping[int, Path], state: Pat
             with only_training(state, out) if processes.is_first else nullcontext():
                 identity = _identity(manifest, out, options.of_seed(seed), device, processes)
                 saved = SavedState(state, identity) if processes.is_first else None
+                finished = FinishedModel(state, identity) if processes.is_first and len(outs) > 1 else None
+                if processes.from_first(finished.restore() if finished else None):
+                    continue
                 clip, pairs = source.of_seed(seed)
                 clock = Clock(-(-options.samples_seen // options.batch_size))
                 paths = data, labels, graph, weights
                 context = MethodContext(options.of_seed(seed), clip, pairs, seed, clock, device, *paths)
                 engine = Engine(context, processes)
                 history = _run(engine, saved, watch)
-                if saved and len(outs) > 1:  # Snakemake removes what a failed job has written
-                    saved.save({"engine": engine.state(), "history": history})
-                    finished.append(saved)
                 engine.finish()
                 if saved:
                     _write(engine, history, out, manifest, weights)
-                    if len(outs) == 1:
-                        saved.remove()
-    for saved in finished:
-        saved.remove()
+                    if finished:
+                        finished.keep()
+                    saved.remove()
 
 
 def _manifest(options: TrainOptions, inputs: Mapping[str, Path], seed: int) -> Manifest:

@@ -92,7 +92,7 @@ def test_seeds_together_are_each_as_alone(folder: Path, tmp_path: Path, name: st
         alone = train(folder, tmp_path / f"alone{seed}", (seed,), cached, **METHODS[name])
         weights = [(out / str(seed) / "model.safetensors").read_bytes() for out in (together, alone)]
         assert weights[0] == weights[1]
-    assert {path.name for path in (tmp_path / "together" / "state").glob("*/")} <= {"texts"}
+    assert {path.name for path in (tmp_path / "together" / "state").glob("*/")} <= {"texts", "finished"}
 
 
 def test_finished_seeds_are_not_trained_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -168,7 +168,44 @@ def test_several_seeds_leave_no_saved_state(folder: Path, tmp_path: Path, monkey
     saved = []
     monkeypatch.setattr(SavedState, "save", lambda self, state: saved.append(state["engine"]["position"]))
     train(folder, tmp_path, (0, 1))
-    assert saved == [12, 12]
+    assert saved == [] and [path.name for path in (tmp_path / "state").iterdir()] == ["finished"]
+
+
+def steps_of_seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seed of every step of a training from now on."""
+    step, seeds = Engine.step, []
+    monkeypatch.setattr(Engine, "step", lambda self: (seeds.append(self.seed), step(self))[1])
+    return seeds
+
+
+def test_a_further_seed_trains_that_seed_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    runs = train(folder, tmp_path, (0, 1))
+    before = {path: path.read_bytes() for path in runs.glob("[01]/*")}
+    for path in before:  # as Snakemake does before a job
+        path.unlink()
+    seeds = steps_of_seeds(monkeypatch)
+    train(folder, tmp_path, (0, 1, 2))
+    assert set(seeds) == {2}
+    assert {path: path.read_bytes() for path in runs.glob("[01]/*")} == before
+
+
+def test_finished_seeds_of_other_options_are_trained_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    train(folder, tmp_path, (0, 1))
+    seeds = steps_of_seeds(monkeypatch)
+    train(folder, tmp_path, (0, 1), lr=1e-3)
+    assert set(seeds) == {0, 1}
+
+
+def test_a_changed_finished_model_is_trained_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = train(folder, tmp_path, (0, 1)) / "1" / "model.safetensors"
+    whole = path.read_bytes()
+    with open(path, "r+b") as file:  # in place, so that the link sees it too
+        file.write(b"x")
+    seeds = steps_of_seeds(monkeypatch)
+    train(folder, tmp_path, (0, 1))
+    assert set(seeds) == {1} and path.read_bytes() == whole
 
 
 def test_texts_that_the_features_lack_are_computed_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
