@@ -113,8 +113,9 @@ def _type_of(field: dict) -> str:
 
 
 def rule_graph() -> str:
-    """The rule graph of the demo study as a Mermaid diagram."""
-    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js", "--forceall", "--quiet", "all"]
+    """The rule graph of the claims study, which has a knowledge graph too, as a Mermaid diagram."""
+    study = ["--configfile", "config/studies/claims.yaml"]
+    command = [sys.executable, "-m", "snakemake", *study, "--rulegraph", "mermaid-js", "--forceall", "--quiet", "all"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"docs/generate.py needs a working Snakemake (pip install '.[all]'):\n{done.stderr[-2000:]}")
@@ -122,7 +123,7 @@ def rule_graph() -> str:
     edges = sorted(set(re.findall(r"^\s*(id\d+)\s*-->\s*(id\d+)", text, re.MULTILINE)))
     names = dict(re.findall(r"(id\d+)\[(\w+)", text))
     names |= {id: "graph_[graph]" for id, name in names.items() if name == "graph"}  # a word of Mermaid's own
-    lines = [f"  {names[a]} --> {names[b]}" for a, b in edges if names[b] not in ("all", "default")]
+    lines = [f"  {names[a]} --> {names[b]}" for a, b in edges if a != b and names[b] not in ("all", "default")]
     return "```mermaid\nflowchart LR\n" + "\n".join(sorted(lines)) + "\n```"
 
 

@@ -86,13 +86,13 @@ def test_a_study_may_use_every_added_part(package):
 from evenclip.options import read_yaml
 from evenclip.study.study import Study
 values = read_yaml("config/config.yaml")
-values["balance"]["m4"] = {"strategy": "halved"}
+values["balance"]["m4_preserve"] = {"strategy": "halved"}
 values["train"]["smoothing"] = {"weight": 0.5}
-values["graph"]["sources"] = {"pairs_of_words": "words.tsv"}
+values["graph"] = {"sources": {"pairs_of_words": "words.tsv"}}
 values["evaluate"]["sets"]["world_mixed"]["tasks"] = [{"kind": "set_size"}]
 values["data"]["mine"] = {"source": "import", "root": "x", "options": {"layout": "plain_list"}}
 study = Study.from_mapping(values, "study")
-assert study.runs["m4"].options.methods()["smoothing"].weight == 0.5
+assert study.runs["m4_preserve"].options.methods()["smoothing"].weight == 0.5
 """,
     )
 

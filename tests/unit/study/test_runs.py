@@ -59,14 +59,14 @@ def test_links_are_predicted_by_the_runs_with_an_encoder(tmp_path):
 
 def test_a_first_stage_is_another_strategys_weights():
     train = demo_values()["train"] | {"stages": {"first": "none", "share": 0.1}}
-    run = demo_with({"train": train}).runs["m4"]
+    run = demo_with({"train": train}).runs["m4_preserve"]
     assert run.stage_outputs() == ["results/demo/balance/none/weights.parquet"]
     assert run.files(0) == [run.options.model]
 
 
 def test_each_seed_may_start_from_a_checkpoint_of_its_own():
     train = demo_values()["train"] | {"init": "results/other/train/a/seed{seed}/model.safetensors"}
-    run = demo_with({"train": train}).runs["m4"]
+    run = demo_with({"train": train}).runs["m4_preserve"]
     for seed in (0, 1):
         assert run.files(seed) == [run.options.model, f"results/other/train/a/seed{seed}/model.safetensors"]
 
@@ -74,7 +74,7 @@ def test_each_seed_may_start_from_a_checkpoint_of_its_own():
 def test_the_bias_probes_data_and_prompts_are_inputs():
     prompts = {"groups": "config/prompts/world_groups.yaml", "labels": "config/prompts/world_occupations.yaml"}
     probe = {"images": "data/world/unmarked", "people": "data/world/people", "column": "group"} | prompts
-    run = demo_with({"train": demo_values()["train"] | {"bias_probe": probe}}).runs["m4"]
+    run = demo_with({"train": demo_values()["train"] | {"bias_probe": probe}}).runs["m4_preserve"]
     assert run.stage_outputs() == ["data/world/unmarked/manifest.json", "data/world/people/manifest.json"]
     assert run.files(0) == [run.options.model, *prompts.values()]
 
