@@ -8,6 +8,7 @@ only lists the files that are out of step.
 import csv
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from evenclip.evaluate.suites import read_suites
 from evenclip.graph.sources import FORMATS
 from evenclip.metrics import definitions
 from evenclip.study.schema import StudyConfig
-from evenclip.summarize.inference import OWN_VARIANCE
+from evenclip.summarize.inference import OWN_VARIANCE, RunsBySeeds
 from evenclip.train.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -237,6 +238,67 @@ def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str,
     return f"{sign * float(row['effect']):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
+CONTROL_METRICS = {
+    "AB where it is left open": "bias/world_ambiguous/ab_max",
+    "AB per skill": "bias/world_ambiguous/ab_per_skill",
+    "RB (+ = zubbin)": "bias/world_unmarked/rb_signed",
+    "occupations": "zeroshot/world_people/acc1",
+    "worse group": "bias/world_people/worst_group_accuracy",
+    "equalized odds": "bias/world_people/equalized_odds_difference",
+    "recall at 5": "retrieval/world_mixed/image_to_text_recall_at_5",
+}
+CONTROL_RUNS = ("baseline", "random_subsample", "thin", "m4_shuffled", "m4", "m4_proxies", "m4_preserve")
+
+
+def controls_table(study: str) -> str:
+    """Means of the balances of a study and of their controls, and what is left of M4's effects beyond each control.
+
+    The run on shuffled labels is of the study `<study>_shuffled`, with the same pairs and seeds; the floor is that of
+    preserve_null.
+    """
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for name in (study, f"{study}_shuffled"):
+        for row in _rows(name, "seeds.csv") if (RESULTS / name / "seeds.csv").exists() else []:
+            if not row["group"] and row["value"]:
+                values.setdefault((row["run"], row["metric"]), {})[row["seed"]] = float(row["value"])
+    floor = {row["metric"]: row["mean"] for row in _summary("preserve_null")}
+    runs = [run for run in CONTROL_RUNS if (run, CONTROL_METRICS["occupations"]) in values]
+    heads = [f"| {{}} | {' | '.join(CONTROL_METRICS)} |", "|---" * (len(CONTROL_METRICS) + 1) + "|"]
+    means = [
+        f"| {run} | {' | '.join(_mean_of(values.get((run, metric))) for metric in CONTROL_METRICS.values())} |"
+        for run in runs
+    ]
+    unbiased = " | ".join(f"{float(floor[m]):.3f}" if floor.get(m) else "-" for m in CONTROL_METRICS.values())
+    left = []
+    for run in (name for name in ("m4", "m4_preserve") if name in runs):
+        for control in (name for name in runs if name not in ("m4", "m4_preserve", "m4_proxies")):
+            cells = [
+                _paired(values.get((run, metric)), values.get((control, metric))) for metric in CONTROL_METRICS.values()
+            ]
+            left.append(f"| {run} - {control} | {' | '.join(cells)} |")
+    about = _about(study)
+    note = f"{about['seeds']} seeds; mean paired difference [95 % interval of this pair alone, not adjusted]."
+    return "\n".join([
+        heads[0].format("mean over seeds"), heads[1], f"| no bias in the data | {unbiased} |", *means, "",
+        heads[0].format("what is left beyond a control"), heads[1], *left, "", f"{note} {_made(about)}",
+    ])  # fmt: skip
+
+
+def _mean_of(of_seeds: dict[str, float] | None) -> str:
+    return f"{statistics.mean(of_seeds.values()):.3f}" if of_seeds else "-"
+
+
+def _paired(run: dict[str, float] | None, reference: dict[str, float] | None) -> str:
+    """Cell of a paired difference over the seeds that both runs have."""
+    seeds = sorted((run or {}).keys() & (reference or {}).keys())
+    if len(seeds) < OWN_VARIANCE:
+        return "-"
+    pair = RunsBySeeds({"run": [run[seed] for seed in seeds], "reference": [reference[seed] for seed in seeds]})
+    difference = pair.difference("run", "reference")
+    low, high = difference.interval()
+    return f"{difference.estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def claims_table(study: str) -> str:
     """What a committed study says of each claim, the negative answers too, and what it could not test."""
     entries = json.loads((RESULTS / study / "claims.json").read_text(encoding="utf-8"))
@@ -435,7 +497,8 @@ def methods_table() -> str:
 SECTIONS = {
     "graph_formats": graph_formats_table, "methods": methods_table, "headline": headline_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
-    "claims": claims_table, "statistics": statistics_table, "differences": differences_tables,
+    "claims": claims_table, "controls": controls_table, "statistics": statistics_table,
+    "differences": differences_tables,
     "layouts": layouts_table, "datasets": dataset_overview,
     "dataset_sections": dataset_sections,
 }  # fmt: skip

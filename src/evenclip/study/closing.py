@@ -1,6 +1,7 @@
 """The last lines that a finished study prints: its headline result, and where to look next."""
 
 import csv
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from evenclip.study.schema import StudyConfig
 
 HEADLINES = ("bias/{set}/ab_max", "bias/{set}/rb", "data/ab_max", "data/rb")
-"""Metrics, of which the first that was measured is the headline."""
+"""Metrics, of which the first that was measured is the headline where the study has no primary claim."""
 
 
 def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequence[str]) -> list[str]:
@@ -35,12 +36,19 @@ def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequenc
 
 
 def _headline(config: StudyConfig, runs: Sequence[str]) -> str:
-    """The largest bias that was measured, of the baseline and of the last run, with intervals."""
+    """Two runs compared, with intervals: those of the first primary claim and its verdict, or baseline and last run."""
     with Path(config.results, "summary.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["group"] and row["mean"]]
     by_metric: dict[str, dict[str, dict[str, str]]] = {}
     for row in rows:
         by_metric.setdefault(row["metric"], {})[row["run"]] = row
+    claims = json.loads(Path(config.results, "claims.json").read_text(encoding="utf-8"))
+    for entry in claims:
+        pair = [] if entry["runs"] is None else [entry["runs"]["reference"], entry["runs"]["run"]]
+        measured = by_metric.get(entry["metric"], {})
+        if entry["primary"] and pair and set(pair) <= set(measured):
+            values = "; ".join(f"{run} {_with_interval(measured[run])}" for run in pair)
+            return f"{entry['metric']}: {values} ({entry['name']}: {entry['claim_verdict']})"
     for template in HEADLINES:
         for name in config.evaluate.sets:
             measured = by_metric.get(template.format(set=name), {})
