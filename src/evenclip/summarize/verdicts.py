@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from evenclip.metrics import known_metrics
 from evenclip.summarize.claims import Claim, narrowed
 from evenclip.summarize.evidence import Evidence, Looks, Scale, tests_of
 from evenclip.summarize.inference import LEVEL, OWN_VARIANCE, Contrast, RunsBySeeds
@@ -180,14 +181,15 @@ def _entry(
     if isinstance(result, str):
         return entry | {"reason": result, "verdict": NOT_TESTABLE if NOT_TESTABLE in result else NOT_TESTED}
     entry |= {"metric": result.metric, "runs": {"run": result.run, "reference": result.reference}}
-    entry |= _described(result.difference) | {"n": result.n_seeds, "p": min(1.0, 2 * min(result.p.values()))}
+    entry |= _described(result.metric, result.difference)
+    entry |= {"n": result.n_seeds, "p": min(1.0, 2 * min(result.p.values()))}
     if result.difference_against is not None:
-        entry |= {"against": {"metric": result.against, **_described(result.difference_against)}}
+        entry |= {"against": {"metric": result.against, **_described(result.against, result.difference_against)}}
     if not result.sequential:
         reason = f"{result.n_seeds} seeds, at least {OWN_VARIANCE} needed"
         return entry | {"verdict": UNDECIDED, "reason": reason}
     at_look = 2 * nominal_level(looks.shares(result.n_seeds), level / 2)
-    low, high = _in_range(result.difference.interval(at_look))
+    low, high = _in_range(result.metric, result.difference.interval(at_look))
     detectable = result.difference.detectable(at_look) if result.difference_against is None else None
     return entry | {
         "p_adjusted": p_adjusted, "level": level, "adjusted_low": low, "adjusted_high": high, "detectable": detectable,
@@ -195,11 +197,15 @@ def _entry(
     }  # fmt: skip
 
 
-def _described(difference: Contrast) -> dict[str, float]:
-    low, high = _in_range(difference.interval())
+def _described(metric: str, difference: Contrast) -> dict[str, float]:
+    low, high = _in_range(metric, difference.interval())
     return {"estimate": difference.estimate, "ci_low": low, "ci_high": high, "df": difference.df}
 
 
-def _in_range(interval: tuple[float, float]) -> tuple[float, float]:
-    """Interval of a difference of two values in [0, 1], cut to its range."""
-    return max(interval[0], -1.0), min(interval[1], 1.0)
+def _in_range(metric: str, interval: tuple[float, float]) -> tuple[float, float]:
+    """Interval of a difference of two values of ``metric``, cut to its range, which is [-width, width]."""
+    definition = known_metrics().of(metric)
+    if definition is None or definition.high is None:
+        return interval
+    width = definition.high - definition.low
+    return max(interval[0], -width), min(interval[1], width)

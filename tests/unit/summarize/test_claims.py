@@ -392,3 +392,12 @@ def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_claims(path)
+
+
+@pytest.mark.parametrize(("measure", "is_cut"), [("ab_max", True), ("ab_per_skill", False)])
+def test_intervals_end_with_the_range_of_their_metric(measure, is_cut):
+    values = {"base": [2.0, 2.6] * 4, "even": [0.5, 0.4] * 4}
+    stated_claim = claim(metric=f"bias/*/{measure}")
+    (entry,) = judge([stated_claim], RUNS, {f"bias/s/{measure}": RunsBySeeds(values)}, looks=ONE_LOOK)
+    assert entry["estimate"] == pytest.approx(-1.85)
+    assert (entry["ci_low"] == -1) == is_cut and (is_cut or entry["ci_low"] < -1.85)
