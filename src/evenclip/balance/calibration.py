@@ -13,7 +13,6 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import chi2_contingency
 
 from evenclip.balance.table.delimited import is_delimited, read_delimited
 from evenclip.balance.table.source import as_table
@@ -75,6 +74,8 @@ class Confusion:
         perceived : sequence of str
             What the classifier perceived in the audited rows.
         """
+        from scipy.stats import chi2_contingency  # slow to import, and of use to audits with a calibration set alone
+
         counts = dict(zip(self.truths, self.count.sum(axis=0), strict=True))
         if few := [value for value in groups if counts.get(value, 0) < MIN_CALIBRATED]:
             return f"{counts.get(few[0], 0)} calibrated rows are truly '{few[0]}', {MIN_CALIBRATED} are needed"

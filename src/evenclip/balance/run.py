@@ -22,7 +22,7 @@ from evenclip.balance.report import describe
 from evenclip.balance.strategies import weigh
 from evenclip.balance.table.cells import Cells, count_cells
 from evenclip.balance.table.coding import CodedBatch, CodedRows
-from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
+from evenclip.balance.table.duplicate_keys import KeyCheck
 from evenclip.balance.table.source import Source, ahead
 from evenclip.digests import read_manifest_file
 from evenclip.provenance import Manifest, atomic_folder, peak_memory_mb, write_json
@@ -107,11 +107,9 @@ def write_weights(
     """
     check = KeyCheck(source.name)
 
-    def prepare(batch: tuple[pa.Array, _PlannedBatch]) -> tuple[pa.Array, np.ndarray, pa.RecordBatch]:
+    def prepare(batch: tuple[pa.Array, _PlannedBatch]) -> tuple[pa.Array, np.ndarray | None, pa.RecordBatch]:
         keys, planned = batch
-        hashes = hash_strings(keys)
-        hashes.sort()
-        return keys, hashes, weights_batch(keys, *planned.weigh(plan))
+        return keys, check.prepare(keys), weights_batch(keys, *planned.weigh(plan))
 
     with weights_writer(path) as writer:
         for keys, hashes, batch in ahead(prepare, zip(_keys(source), _planned(rows, cells, seen), strict=True)):

@@ -24,7 +24,7 @@ from evenclip.balance.report import describe
 from evenclip.balance.run import manifest_inputs, weights_writer, write_weights
 from evenclip.balance.strategies import weigh
 from evenclip.balance.table.cells import Cells, add_cells, code_rows, count_cells
-from evenclip.balance.table.duplicate_keys import KeyCheck, hash_strings
+from evenclip.balance.table.duplicate_keys import KeyCheck
 from evenclip.balance.table.source import Source
 from evenclip.digests import check_digest, check_output
 from evenclip.errors import InputError
@@ -129,7 +129,7 @@ def gather_weights(
             for batch in source.batches(WEIGHTS_SCHEMA.names):
                 key, weight, copies = (batch.column(name) for name in WEIGHTS_SCHEMA.names)
                 key = as_keys(key, source.name)
-                check.add(key, np.sort(hash_strings(key)))
+                check.add(key, check.prepare(key))
                 weight = as_weights(weight, f"{source.name}, column weight")
                 copies = as_weights(copies, f"{source.name}, column copies", whole=True)
                 writer.write_batch(pa.record_batch([key, weight, copies], WEIGHTS_SCHEMA.names).cast(WEIGHTS_SCHEMA))

@@ -1,6 +1,11 @@
-"""Find duplicate keys in tables that do not fit in memory: 8 bytes per row, and a second pass only if needed."""
+"""Find duplicate keys in tables that do not fit in memory.
+
+Keys that rise from row to row are distinct, which a comparison of neighbours shows. From the first batch that does not
+rise on, keys are hashed: 8 bytes per row, and a second pass only if hashes agree.
+"""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -36,20 +41,49 @@ def hash_strings(keys: pa.Array) -> np.ndarray:
     return result
 
 
+def rises(keys: pa.Array) -> bool:
+    """Whether each key is greater than the one before (as bytes of UTF-8); False if a key is null."""
+    return keys.null_count == 0 and pc.all(pc.less(keys[:-1], keys[1:])).as_py() is not False
+
+
 class KeyCheck:
-    """Collects hashes of keys batch by batch; `finish` raises `InputError` naming the first key that occurs twice."""
+    """Takes keys batch by batch; `finish` raises `InputError` naming the first key that occurs twice."""
 
     def __init__(self, where: str):
-        self.where, self._runs = where, []
+        self.where = where
+        self._n_rising = 0  # batches before the first that does not rise
+        self._rising, self._last = True, None
+        self._runs: list[np.ndarray] = []
 
-    def add(self, keys: pa.Array, hashes: np.ndarray) -> None:
-        """Add the keys of a batch and their sorted `hash_strings`; `InputError` for null keys."""
+    def prepare(self, keys: pa.Array) -> np.ndarray | None:
+        """What `add` needs to know of a batch; may be called in a thread, ahead of `add`.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            The sorted hashes of the keys; None if the keys rise and those before them were found to do so.
+        """
+        return None if self._rising and rises(keys) else _sorted_hashes(keys)
+
+    def add(self, keys: pa.Array, hashes: np.ndarray | None) -> None:
+        """Add the keys of a batch and what `prepare` said of them; `InputError` for null keys."""
         if keys.null_count:
             raise InputError(f"{keys.null_count} keys are null", f"{self.where}, column key", "give every row a key")
-        self._runs.append(hashes)
+        if len(keys) == 0:
+            return
+        follows = self._last is None or pc.less(self._last, keys[0]).as_py()
+        self._rising = self._rising and hashes is None and follows
+        if self._rising:
+            self._n_rising += 1
+            self._last = keys[-1]
+        else:
+            self._runs.append(_sorted_hashes(keys) if hashes is None else hashes)
 
     def finish(self, reread: Callable[[], Iterator[pa.Array]]) -> None:
         """Raise `InputError` if a key occurred twice; ``reread`` yields the same keys again."""
+        if self._rising:
+            return
+        self._runs += ahead(_sorted_hashes, islice((keys for keys in reread() if len(keys)), self._n_rising))
         suspects = np.concatenate(list(ahead(self._repeated, range(_RANGES))))
         self._runs = []
         if len(suspects) == 0:
@@ -71,3 +105,9 @@ class KeyCheck:
         hashes = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
         hashes.sort(kind="stable")  # merges the runs, which are sorted
         return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def _sorted_hashes(keys: pa.Array) -> np.ndarray:
+    hashes = hash_strings(keys)
+    hashes.sort()
+    return hashes
