@@ -1,9 +1,15 @@
-"""Match the phrases of a lexicon in captions, with one regular expression for each block of labels."""
+"""Match the phrases of a lexicon in captions: at each word, the longest phrase that begins there.
+
+The phrases of a block of labels and all their beginnings are in one dictionary, so that the time per word does not
+depend on the number of phrases.
+"""
 
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from typing import Self
 
 import numpy as np
 
@@ -13,6 +19,10 @@ _END = ""  # in the trie: a phrase may end here
 
 
 _WORD = re.compile(r"[\w']+")
+_LETTERS = re.compile(r"(\w+)")
+_CHARACTER = re.compile(".", re.DOTALL)
+_SPACES = re.compile("  +")
+_BEGINNING = -1  # in a dictionary of phrases: the beginning of a phrase, and none itself
 
 
 @dataclass(frozen=True)
@@ -35,15 +45,16 @@ class Matcher:
     def __init__(self, lexicon: Lexicon):
         self.columns = lexicon.columns()
         self._blocks = [_BlockMatcher(block, lexicon) for block in lexicon.blocks()]
-        self._negation = _NegationScope(lexicon.negation, lexicon.match == "words")
+        self._whole_words = lexicon.match == "words"
+        self._negation = _NegationScope(lexicon.negation, self._whole_words)
 
     def match(self, captions: Sequence[str]) -> Matches:
         """Label captions, each by itself."""
-        texts = [normalise(caption) for caption in captions]
-        starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
-        joined = "\n".join(texts)
+        joined = _SPACES.sub(" ", "\n".join(normalise(caption) for caption in captions))
+        starts = np.cumsum([0, *(len(text) + 1 for text in joined.split("\n"))] if captions else [0])
         negated = self._negation.positions(joined)
-        by_block = [block.match(joined, starts, negated) for block in self._blocks]
+        words = TextWords.of(joined, self._whole_words)
+        by_block = [block.match(joined, words, starts, negated) for block in self._blocks]
         phrases = {column: counts for matches in by_block for column, counts in matches.phrases.items()}
         return Matches(np.hstack([matches.labels for matches in by_block]), phrases)
 
@@ -80,6 +91,85 @@ class _NegationScope:
         return start
 
 
+@dataclass(frozen=True)
+class TextWords:
+    """The places of a text at which phrases may begin and end, in order: its words, or all its characters.
+
+    Attributes
+    ----------
+    words : list of str
+    starts, ends : list of int
+        Positions of the words in the text.
+    """
+
+    words: list[str]
+    starts: list[int]
+    ends: list[int]
+
+    @classmethod
+    def of(cls, text: str, whole_words: bool) -> Self:
+        """The words (runs of letters and digits) of a text, or its characters."""
+        if not whole_words:
+            return cls(list(text), list(range(len(text))), list(range(1, len(text) + 1)))
+        parts = _LETTERS.split(text)  # what is between words, and words, in turn
+        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
+        return cls(parts[1::2], ends[:-1:2].tolist(), ends[1::2].tolist())
+
+
+class PhraseFinder:
+    """Finder of phrases in texts; where they overlap, the first wins, and of those that begin there the longest.
+
+    Parameters
+    ----------
+    phrases : sequence of str
+        Normalised (`normalise`), each once, with single spaces.
+    whole_words : bool
+        Whether they match whole words alone.
+    """
+
+    def __init__(self, phrases: Sequence[str], whole_words: bool = True):
+        self._whole_words = whole_words
+        self._number = {phrase: number for number, phrase in enumerate(phrases)}
+        self._first_words: set[str] = set()
+        edges = _LETTERS if whole_words else _CHARACTER
+        for phrase in phrases:
+            ends = [match.end() for match in edges.finditer(phrase)]
+            self._first_words.add(phrase[: ends[0]])
+            for end in ends:
+                self._number.setdefault(phrase[:end], _BEGINNING)
+
+    def find(self, text: str, words: TextWords | None = None, ignored: int | None = None) -> np.ndarray:
+        """Start, end and number of the phrases in a text, shape (n, 3), int64.
+
+        Parameters
+        ----------
+        text : str
+            Normalised, with single spaces.
+        words : TextWords, optional
+            Those of the text, if they are at hand.
+        ignored : int, optional
+            Number of a phrase that does not count.
+        """
+        words = words or TextWords.of(text, self._whole_words)
+        number_of, starts, ends = self._number.get, words.starts, words.ends
+        n, free = len(ends), 0
+        phrases: list[tuple[int, int, int]] = []
+        for last in compress(range(n), map(self._first_words.__contains__, words.words)):
+            start, longest = starts[last], None
+            if start < free:
+                continue
+            number = number_of(words.words[last])
+            while number is not None:
+                if number >= 0 and number != ignored:
+                    longest = (start, ends[last], number)
+                last += 1
+                number = number_of(text[start : ends[last]]) if last < n else None
+            if longest is not None:
+                phrases.append(longest)
+                free = longest[1]
+        return np.array(phrases, dtype=np.int64).reshape(-1, 3)
+
+
 class _BlockMatcher:
     """The labels of one block; where phrases overlap, the longest wins."""
 
@@ -89,55 +179,58 @@ class _BlockMatcher:
         self.columns = list(labels)
         self._names: dict[str, set[str]] = {}  # phrase -> columns that it names
         self._excluded: dict[str, set[str]] = {}  # phrase -> columns that it does not name, whatever is in it
-        self._refuted_by: dict[str, re.Pattern] = {}  # column -> what must not follow its phrases
-        for column, words in labels.items():
+        self._refuted_by: dict[int, re.Pattern] = {}  # index of a column -> what must not follow its phrases
+        for c, (column, words) in enumerate(labels.items()):
             for phrases, columns in ((words.words, self._names), (words.exclude, self._excluded)):
                 for phrase in set().union(*map(forms, phrases)):
                     columns.setdefault(phrase, set()).add(column)
             gap = " +" if self._whole_words else " *"
             followers = {"": words.not_before, "'s?": words.not_owner_of}
             patterns = [
-                f"{ending}{gap}{self._pattern_of(set().union(*map(forms, phrases))).pattern}"
+                f"{ending}{gap}{phrase_pattern(set().union(*map(forms, phrases)), self._whole_words).pattern}"
                 for ending, phrases in followers.items()
                 if phrases
             ]
             if patterns:
-                self._refuted_by[column] = re.compile("|".join(patterns))
+                self._refuted_by[c] = re.compile("|".join(patterns))
         self._phrases = sorted({*self._names, *self._excluded})
-        self._index = {phrase: number for number, phrase in enumerate(self._phrases)}
-        self._pattern = self._pattern_of(self._phrases)
-        self._labels_of = np.zeros((len(self._phrases), len(self.columns)), dtype=bool)
-        for number, phrase in enumerate(self._phrases):
-            self._labels_of[number] = [column in self._named_by(phrase) for column in self.columns]
+        self._finder = PhraseFinder(self._phrases, self._whole_words)
+        index = {column: c for c, column in enumerate(self.columns)}
+        named = [sorted(index[column] for column in self._named_by(number)) for number in range(len(self._phrases))]
+        self._n_named = np.array([len(columns) for columns in named], dtype=np.int64)
+        self._first = np.cumsum(self._n_named) - self._n_named
+        self._columns_of = np.array([c for columns in named for c in columns], dtype=np.int64)
 
-    def match(self, text: str, starts: np.ndarray, negated: np.ndarray) -> Matches:
+    def match(self, text: str, words: TextWords, starts: np.ndarray, negated: np.ndarray) -> Matches:
         """Label captions joined into ``text``: caption i begins at starts[i], and the last entry is the end."""
-        spans = [(m.start(), m.end(), self._index[" ".join(m[0].split())]) for m in self._pattern.finditer(text)]
-        start, end, phrase = np.array(spans, dtype=np.int64).reshape(-1, 3).T
-        named = self._labels_of[phrase] & ~np.isin(start, negated)[:, None]
-        for column, pattern in self._refuted_by.items():
-            c = self.columns.index(column)
-            for i in np.flatnonzero(named[:, c]):
-                named[i, c] = not pattern.match(text, end[i])
-        caption = np.searchsorted(starts, start, side="right") - 1
+        matches = self._finder.find(text, words)
+        matches = matches[~np.isin(matches[:, 0], negated)]
+        n_named = self._n_named[matches[:, 2]]
+        position = np.arange(n_named.sum()) - np.repeat(np.cumsum(n_named) - n_named, n_named)
+        match = np.repeat(np.arange(len(matches)), n_named)  # a match for each column that it names
+        column = self._columns_of[self._first[matches[match, 2]] + position]
+        stands = np.ones(len(match), dtype=bool)
+        for c, pattern in self._refuted_by.items():
+            for i in np.flatnonzero(column == c):
+                stands[i] = not pattern.match(text, matches[match[i], 1])
+        match, column = match[stands], column[stands]
         labels = np.zeros((len(starts) - 1, len(self.columns)), dtype=bool)
-        phrases = {}
-        for c, column in enumerate(self.columns):
-            labels[caption[named[:, c]], c] = True
-            counts = np.bincount(phrase[named[:, c]], minlength=len(self._phrases))
-            phrases[column] = Counter({readable(self._phrases[p]): int(counts[p]) for p in np.flatnonzero(counts)})
+        labels[np.searchsorted(starts, matches[match, 0], side="right") - 1, column] = True
+        phrases = {name: Counter() for name in self.columns}
+        named, count = np.unique(column * len(self._phrases) + matches[match, 2], return_counts=True)
+        for code, n in zip(named.tolist(), count.tolist(), strict=True):
+            c, phrase = divmod(code, len(self._phrases))
+            phrases[self.columns[c]][readable(self._phrases[phrase])] = n
         return Matches(labels, phrases)
 
-    def _pattern_of(self, phrases: Collection[str]) -> re.Pattern:
-        return phrase_pattern(phrases, self._whole_words)
-
-    def _named_by(self, phrase: str) -> set[str]:
+    def _named_by(self, number: int) -> set[str]:
         """Columns that a phrase names; for a phrase that is only an exception, those named by the phrases in it."""
+        phrase = self._phrases[number]
         excluded = self._excluded.get(phrase, set())
         if phrase in self._names:
             return self._names[phrase] - excluded
-        shorter = self._pattern_of([other for other in self._phrases if other in phrase and other != phrase])
-        return set().union(*(self._named_by(match[0]) for match in shorter.finditer(phrase))) - excluded
+        shorter = self._finder.find(phrase, ignored=number)[:, 2]
+        return set().union(*(self._named_by(other) for other in shorter.tolist())) - excluded
 
 
 def phrase_pattern(phrases: Collection[str], whole_words: bool = True) -> re.Pattern:

@@ -1,6 +1,7 @@
 """Labels say what captions say: whole words, in any case and number, the longest phrase first."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from evenclip.label import LabelOptions, Lexicon, label_dataset, read_lexicon
 from evenclip.label.from_captions import label_captions, pooled
 from evenclip.label.gather import gather_labels
 from evenclip.label.lexicon import with_plurals
-from evenclip.label.matching import Matcher, phrase_pattern
+from evenclip.label.matching import Matcher, PhraseFinder, phrase_pattern
 from evenclip.provenance import Manifest
 
 LEXICON = {
@@ -119,16 +120,19 @@ def test_labels_of_many_captions_are_those_of_each(words):
 
 @settings(deadline=None)
 @given(
-    st.sets(st.text("ab c", min_size=1, max_size=6).map(lambda t: " ".join(t.split())).filter(bool), min_size=1),
-    st.text("ab c"),
+    st.sets(st.from_regex(r"[ab](?:[ab '.]{0,6}[ab])?", fullmatch=True).map(lambda t: " ".join(t.split())), min_size=1),
+    st.text("ab' .\n"),
+    st.booleans(),
 )
-def test_the_trie_finds_what_plain_alternatives_find(phrases, text):
-    text = " ".join(text.split())
-    longest_first = "|".join(sorted(phrases, key=lambda phrase: (-len(phrase), phrase)))
-    import re
-
-    expected = [match.span() for match in re.finditer(rf"\b(?:{longest_first})\b", text)]
-    assert [match.span() for match in phrase_pattern(phrases).finditer(text)] == expected
+def test_phrases_are_found_as_plain_alternatives_are(phrases, text, whole_words):
+    text, phrases = " ".join(text.split()), sorted(phrases)
+    longest_first = "|".join(sorted(map(re.escape, phrases), key=lambda phrase: (-len(phrase), phrase)))
+    edge = r"\b" if whole_words else ""
+    matches = list(re.finditer(rf"{edge}(?:{longest_first}){edge}", text))
+    spans = [match.span() for match in matches]
+    assert [match.span() for match in phrase_pattern(phrases, whole_words).finditer(text)] == spans
+    found = PhraseFinder(phrases, whole_words).find(text).tolist()
+    assert found == [[*match.span(), phrases.index(match[0])] for match in matches]
 
 
 @settings(deadline=None)
