@@ -34,7 +34,8 @@ def cluster(needed, tmp_path_factory):
     for program in ("munged", "slurmctld", "slurmd", "sbatch", "pgrep"):
         needed(program)
     with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as cluster, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+        for name in ("SLURM_CONF", "PATH"):
+            patch.setenv(name, cluster.environment[name])
         yield cluster
 
 

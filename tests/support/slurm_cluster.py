@@ -1,6 +1,7 @@
 """A SLURM cluster of this machine's user in a folder: munged, slurmctld and two nodes, without accounting."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -52,7 +53,10 @@ class SlurmCluster:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        self.environment = os.environ | {
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
+        }
         self._daemons: dict[str, subprocess.Popen] = {}
 
     def __enter__(self):
@@ -75,6 +79,11 @@ class SlurmCluster:
         values = {"host": socket.gethostname(), "ports": free_ports(3), "user": user, "folder": self.folder}
         (self.folder / "slurm.conf").write_text(CONF.format(**values))
         (self.folder / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
+        # Snakemake's plugin starts a job's step without SLURM_CONF; elsewhere srun finds /etc/slurm/slurm.conf
+        srun = self.folder / "bin/srun"
+        srun.parent.mkdir()
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+        srun.chmod(0o755)
         munge = [f"--{name}={self.folder}/munge/{file}" for name, file in
                  (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("seed-file", "seed"),
                   ("log-file", "log"))]  # fmt: skip

@@ -30,7 +30,8 @@ def test_scattered_labels_and_weights_are_those_of_the_whole(project):
     project.edit("tests/workflow/smoke.yaml", "seeds:", "scatter: 3\nseeds:")
     planned = project.planned(*TARGETS)
     assert planned == {
-        "label_part": 3, "label": 1, "balance_count": 3, "balance_solve": 2, "balance_apply": 6, "balance": 2
+        "label_part": 3, "label": 1, "balance_count": 3, "balance_add": 1, "balance_solve": 2, "balance_apply": 6,
+        "balance": 2,
     }  # fmt: skip
     project.snakemake(*TARGETS)
     for name, content in whole.items():

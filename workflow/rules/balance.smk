@@ -51,14 +51,39 @@ else:
                 "balance-count {input.labels:q} --out {output.cells:q} --option utility_bits={wildcards.bits:q}"
             )
 
+    rule balance_add:
+        input:
+            cells=expand(rules.balance_count.output.cells, part=PARTS, allow_missing=True),
+        output:
+            cells=f"{SCATTER}/counts/utility_bits{{bits}}/cells.parquet",
+            before=f"{SCATTER}/counts/utility_bits{{bits}}/before.parquet",
+            manifest=f"{SCATTER}/counts/utility_bits{{bits}}/manifest.json",
+        params:
+            cells=input_folder("cells"),
+            folder=output_folder("cells"),
+            parts=len(PARTS),
+            code=code_fingerprint("evenclip.balance.scatter"),
+        log:
+            log_of("balance/counts_{bits}"),
+        benchmark:
+            benchmark_of("balance/counts_{bits}")
+        resources:
+            mem_mb=memory(4000),
+            runtime=240,
+        conda:
+            "../envs/tables.yaml"
+        shell:
+            evenclip("balance-add {params.cells:q} --parts {params.parts:q} --out {params.folder:q}")
+
     rule balance_solve:
         input:
-            cells=lambda w: cells(w.strategy, PARTS),
+            counts=lambda w: counts(w.strategy),
         output:
             plan=f"{SCATTER}/plan/{{strategy}}/plan.parquet",
             report=f"{SCATTER}/plan/{{strategy}}/report.json",
             manifest=f"{SCATTER}/plan/{{strategy}}/manifest.json",
         params:
+            counts=input_folder("counts"),
             folder=output_folder("plan"),
             options=lambda w: STUDY.config.balance[w.strategy].to_flags(),
             code=code_fingerprint("evenclip.balance.scatter"),
@@ -72,18 +97,18 @@ else:
         conda:
             "../envs/tables.yaml"
         shell:
-            evenclip("balance-solve {input.cells:q} --out {params.folder:q} {params.options:q}")
+            evenclip("balance-solve {params.counts:q} --out {params.folder:q} {params.options:q}")
 
     rule balance_apply:
         input:
             labels=rules.label_part.output.labels,
+            counts=lambda w: counts(w.strategy),
             plan=rules.balance_solve.output.plan,
-            before=lambda w: cells(w.strategy, range(1, int(w.part))),
         output:
             weights=temp(f"{SCATTER}/weights/{{strategy}}/{{part}}.parquet"),
         params:
+            counts=input_folder("counts"),
             plan=input_folder("plan"),
-            before=lambda w, input: repeated("--before", input.before),
             code=code_fingerprint("evenclip.balance.scatter"),
         log:
             log_of("balance/{strategy}_{part}"),
@@ -96,7 +121,8 @@ else:
             "../envs/tables.yaml"
         shell:
             evenclip(
-                "balance-apply {input.labels:q} --plan {params.plan:q} {params.before:q} --out {output.weights:q}"
+                "balance-apply {input.labels:q} --number {wildcards.part:q} --counts {params.counts:q}"
+                " --plan {params.plan:q} --out {output.weights:q}"
             )
 
     rule balance:
@@ -106,6 +132,8 @@ else:
         output:
             **WEIGHTS,
         params:
+            parts_folder=input_folder("weights"),
+            parts=len(PARTS),
             plan=input_folder("plan"),
             folder=output_folder("weights"),
             code=code_fingerprint("evenclip.balance.scatter"),
@@ -119,4 +147,7 @@ else:
         conda:
             "../envs/tables.yaml"
         shell:
-            evenclip("balance-gather {input.weights:q} --plan {params.plan:q} --out {params.folder:q}")
+            evenclip(
+                "balance-gather {params.parts_folder:q} --parts {params.parts:q} --plan {params.plan:q}"
+                " --out {params.folder:q}"
+            )

@@ -45,9 +45,9 @@ def gpus_for(device):
     return lambda w: gpus(device(w), elsewhere=workflow.non_local_exec)
 
 
-def cells(strategy, parts):
-    """Cell counts of some parts; strategies that count utilities equally finely share them."""
-    return expand(rules.balance_count.output.cells, bits=STUDY.config.balance[strategy].utility_bits, part=parts)
+def counts(strategy):
+    """Counts of all parts' cells; strategies that count utilities equally finely share them."""
+    return expand(rules.balance_add.output, bits=STUDY.config.balance[strategy].utility_bits)
 
 
 TOGETHER = STUDY.config.seeds_per_job == "all"

@@ -106,6 +106,8 @@ else:
             labels=LABELS,
             manifest=LABELS_MANIFEST,
         params:
+            folder=input_folder("labels"),
+            parts=len(PARTS),
             code=code_fingerprint("evenclip.label.gather"),
         log:
             log_of("label"),
@@ -117,4 +119,4 @@ else:
         conda:
             "../envs/tables.yaml"
         shell:
-            evenclip("label-gather {input.labels:q} --out {output.labels:q}")
+            evenclip("label-gather {params.folder:q} --parts {params.parts:q} --out {output.labels:q}")

@@ -1,10 +1,15 @@
-"""Scattered balancing: count the cells of each shard, solve for their sum, apply the plan to each shard.
+"""Scattered balancing: count the cells of each part of the labels, weigh their sum, write each part's weights.
 
-`evenclip balance-count SHARD.parquet --out CELLS.parquet`, `evenclip balance-solve CELLS.parquet... --out DIR` (writes
-`plan.parquet`, `report.json`, `manifest.json`), `evenclip balance-apply SHARD.parquet --plan DIR --before
-CELLS.parquet ... --out WEIGHTS.parquet`, where --before names the cells of the shards that come first, and `evenclip
-balance-gather WEIGHTS.parquet... --plan DIR --out DIR`, which writes the folder that `evenclip balance` writes for all
-shards in that order, row for row.
+    evenclip balance-count PART.parquet --out CELLS.parquet         # each part
+    evenclip balance-add CELLS_DIR --parts N --out COUNTS           # CELLS_DIR/1.parquet ... N.parquet
+    evenclip balance-solve COUNTS --out PLAN
+    evenclip balance-apply PART.parquet --number I --counts COUNTS --plan PLAN --out WEIGHTS.parquet    # each part
+    evenclip balance-gather WEIGHTS_DIR --parts N --plan PLAN --out DIR
+
+COUNTS has `cells.parquet` (the cells of all parts), `before.parquet` (row group i: the rows of each cell of part i in
+the parts before it) and `manifest.json`; PLAN has `plan.parquet`, `report.json` and `manifest.json`; DIR is the folder
+that `evenclip balance` writes for all parts in that order, row for row. No job but the two that add up and join reads
+more than its own part, so N may be many thousands.
 """
 
 import json
@@ -29,25 +34,65 @@ from evenclip.balance.table.source import Source
 from evenclip.digests import check_digest, check_output
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest, atomic_file, atomic_folder, peak_memory_mb, write_json
-from evenclip.tables import WEIGHTS_SCHEMA, as_keys, as_weights, write_table
+from evenclip.tables import (
+    PARQUET_ERRORS,
+    WEIGHTS_SCHEMA,
+    as_keys,
+    as_weights,
+    open_parquet,
+    parquet_writer,
+    unreadable_parquet,
+    write_table,
+)
 
-_BITS = b"utility_bits"
+_BITS, _N_CELLS = b"utility_bits", b"n_cells"
+_BEFORE = pa.schema({"cell": pa.int64(), "before": pa.int64()})
 _PLAN = [field.name for field in fields(Plan)]
 
 
-def count_shard(labels: str | os.PathLike, out: str | os.PathLike, options: BalanceOptions) -> int:
-    """Count the cells of one shard into a cells file; return the number of cells."""
+def count_part(labels: str | os.PathLike, out: str | os.PathLike, options: BalanceOptions) -> int:
+    """Count the cells of one part into a cells file; return the number of cells."""
     cells = count_cells(Source(labels), options.utility_bits)
     write_table(_tagged(cells.table(), cells), out)
     return len(cells)
 
 
-def solve_cells(
-    cells_files: Sequence[str | os.PathLike], out: str | os.PathLike, options: BalanceOptions, seed: int = 0
-) -> dict[str, Any]:
-    """Add up cells files, weigh the cells and write the plan for `apply_plan`; return the content of report.json."""
-    started = time.perf_counter()
+def add_counts(cells_files: Sequence[str | os.PathLike], out: str | os.PathLike) -> int:
+    """Add up the cells files of all parts, in the parts' order, into the folder ``out``; return the number of cells."""
     source = Source(list(cells_files))
+    cells = _read_cells(source, _bits(source))
+    manifest = Manifest("balance", {"utility_bits": cells.utility_bits}, manifest_inputs(source, "cells"))
+    schema = _BEFORE.with_metadata({_N_CELLS: str(len(cells)).encode()})
+    seen = np.zeros(len(cells), np.int64)
+    with atomic_folder(out) as folder:
+        write_table(_tagged(cells.table(), cells), folder / "cells.parquet")
+        with parquet_writer(folder / "before.parquet", schema) as writer:
+            for path in source.paths:
+                part = _read_cells(Source(path), cells.utility_bits)
+                index = cells.find(part.codes)
+                writer.write_table(pa.table([index, seen[index]], schema=schema), row_group_size=len(index))
+                seen[index] += part.count
+        manifest.write(folder / "manifest.json", n=cells.n, n_cells=len(cells))
+    return len(cells)
+
+
+def solve_cells(
+    counts: str | os.PathLike, out: str | os.PathLike, options: BalanceOptions, seed: int = 0
+) -> dict[str, Any]:
+    """Weigh the cells of all parts and write the plan for `apply_plan`; return the content of report.json.
+
+    Parameters
+    ----------
+    counts : path
+        Folder written by `add_counts`.
+    out : path
+        Folder to write; replaced as a whole.
+    options : BalanceOptions
+    seed : int
+        Of the copies' starting points.
+    """
+    started = time.perf_counter()
+    source = Source(Path(counts) / "cells.parquet")
     manifest = Manifest("balance", options.model_dump(mode="json"), manifest_inputs(source, "cells"), seed)
     cells = _read_cells(source, options.utility_bits)
     balanced = weigh(cells, options, seed, source.name)
@@ -64,20 +109,22 @@ def solve_cells(
 
 
 def apply_plan(
-    labels: str | os.PathLike, plan: str | os.PathLike, before: Sequence[str | os.PathLike], out: str | os.PathLike
+    labels: str | os.PathLike, number: int, counts: str | os.PathLike, plan: str | os.PathLike, out: str | os.PathLike
 ) -> None:
-    """Write the weights of one shard.
+    """Write the weights of one part.
 
     Parameters
     ----------
     labels : path
-        The shard.
+        Labels of the part.
+    number : int
+        Its number, from 1.
+    counts : path
+        Folder written by `add_counts`.
     plan : path
-        Folder written by `solve_cells`.
-    before : sequence of paths
-        Cells files of all shards that come before this one.
+        Folder written by `solve_cells` from ``counts``.
     out : path
-        weights.parquet of the shard.
+        weights.parquet of the part.
     """
     source = Source(labels)
     source.require_key()
@@ -86,41 +133,56 @@ def apply_plan(
     cells = _read_cells(planned, bits)
     table = pa.Table.from_batches(planned.batches([f"plan.{name}" for name in _PLAN]))
     arrays = {name: table.column(f"plan.{name}").to_numpy() for name in _PLAN}
-    seen = np.zeros(len(cells), np.int64)
-    for path in before:
-        earlier = _read_cells(Source(path), bits)
-        seen[_find(cells, earlier.codes, path)] += earlier.count
+    seen = _rows_before(Path(counts) / "before.parquet", number, len(cells))
     with atomic_file(out) as temporary:
         try:
             rows = (batch for batch, _ in code_rows(source, bits))
             write_weights(source, rows, temporary, cells, Plan(**arrays), seen)
         except KeyError:
-            raise _not_counted(labels) from None
+            what = "it has rows that were not counted for this plan"
+            raise InputError(what, str(labels), "count all parts, add, then solve") from None
+
+
+def _rows_before(path: Path, number: int, n_cells: int) -> np.ndarray:
+    """Shape (n_cells,) int64: rows of each cell in the parts before part ``number``; 0 where that part has none."""
+    file = open_parquet(path)
+    if not 1 <= number <= file.num_row_groups:
+        raise InputError(f"there is no part {number} of {file.num_row_groups}", str(path), "give a part that was added")
+    if int(file.schema_arrow.metadata[_N_CELLS]) != n_cells:
+        what = f"it counts other cells than the plan's {n_cells}"
+        raise InputError(what, str(path), "give the counts that the plan was made from")
+    seen = np.zeros(n_cells, np.int64)
+    try:
+        part = file.read_row_group(number - 1)
+    except PARQUET_ERRORS as error:
+        raise unreadable_parquet(error, path) from None
+    seen[part.column("cell").to_numpy()] = part.column("before").to_numpy()
+    return seen
 
 
 def gather_weights(
     parts: Sequence[str | os.PathLike], plan: str | os.PathLike, out: str | os.PathLike
 ) -> dict[str, Any]:
-    """Join the weights of all shards, in order; write the folder ``out`` and return the content of report.json.
+    """Join the weights of all parts, in order; write the folder ``out`` and return the content of report.json.
 
     Parameters
     ----------
     parts : sequence of paths
-        Outputs of `apply_plan` for each shard.
+        Outputs of `apply_plan` for each part.
     plan : path
         Folder written by `solve_cells`.
 
     Raises
     ------
     InputError
-        If there are too few or too many rows, or a key occurs in two shards.
+        If there are too few or too many rows, or a key occurs in two parts.
     """
     source = Source(list(parts))
     if missing := [name for name in WEIGHTS_SCHEMA.names if name not in source.schema.names]:
         raise InputError(f"column {missing[0]} is missing", source.name, "write it with `evenclip balance-apply`")
     report, planned = (_read_json(Path(plan) / name) for name in ("report.json", "manifest.json"))
     if source.n_rows != report["n"]:
-        raise InputError(f"{source.n_rows} rows, the plan is for {report['n']}", source.name, "give every shard once")
+        raise InputError(f"{source.n_rows} rows, the plan is for {report['n']}", source.name, "give every part once")
     inputs = {"plan": plan} | manifest_inputs(source, "weights")
     manifest = Manifest("balance", planned["options"], inputs, planned["seed"])
     check = KeyCheck(source.name)
@@ -149,17 +211,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(
             f"cannot be read ({error})", str(path), "give the folder of `evenclip balance-solve`"
         ) from None
-
-
-def _find(cells: Cells, codes: pa.Array, where: str | os.PathLike) -> np.ndarray:
-    try:
-        return cells.find(codes)
-    except KeyError:
-        raise _not_counted(where) from None
-
-
-def _not_counted(where: str | os.PathLike) -> InputError:
-    return InputError("it has rows that were not counted for this plan", str(where), "count all shards, then solve")
 
 
 def _tagged(table: pa.Table, cells: Cells) -> pa.Table:

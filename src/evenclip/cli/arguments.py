@@ -22,6 +22,13 @@ Seeds = Annotated[
 ]
 SeedFolder = Annotated[str, typer.Option("--out", help="Folder to write, replaced as a whole; {seed} = the seed.")]
 SeedFile = Annotated[str, typer.Option("--out", help="File to write; {seed} = the seed.")]
+PartsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with 1.parquet, 2.parquet, ...")]
+NParts = Annotated[int, typer.Option("--parts", min=1, help="Number of parts, the files of DIR that are read.")]
+
+
+def part_files(folder: Path, n_parts: int) -> list[Path]:
+    """Files of a scattered stage's parts, by number: a command line could not hold the names of many thousands."""
+    return [folder / f"{number}.parquet" for number in range(1, n_parts + 1)]
 
 
 def of_seeds(template: str, seeds: list[int], where: str) -> dict[int, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evenclip.cli.arguments import OWN_DATA, OptionPairs, OutFile, OutFolder, Seed
+from evenclip.cli.arguments import OWN_DATA, NParts, OptionPairs, OutFile, OutFolder, PartsFolder, Seed, part_files
 from evenclip.errors import InputError
 from evenclip.plugins import summaries_of
 
@@ -102,58 +102,64 @@ def _target_option(target: list[str]) -> list[str]:
 
 @app.command("balance-count", hidden=True)
 def balance_count(
-    labels: Annotated[Path, typer.Argument(metavar="SHARD.parquet", help="One shard of a labels table.")],
+    labels: Annotated[Path, typer.Argument(metavar="PART.parquet", help="One part of a labels table.")],
     out: OutFile,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Count the cells of one shard, for balance-solve."""
+    """Count the cells of one part, for balance-add."""
     from evenclip.balance import BalanceOptions
-    from evenclip.balance.scatter import count_shard
+    from evenclip.balance.scatter import count_part
 
-    print(f"{count_shard(labels, out, BalanceOptions.from_arguments(option))} cells")
+    print(f"{count_part(labels, out, BalanceOptions.from_arguments(option))} cells")
+
+
+@app.command("balance-add", hidden=True)
+def balance_add(cells: PartsFolder, parts: NParts, out: OutFolder) -> None:
+    """Add up the cells of all parts, for balance-solve and balance-apply."""
+    from evenclip.balance.scatter import add_counts
+
+    print(f"{add_counts(part_files(cells, parts), out)} cells")
 
 
 @app.command("balance-solve", hidden=True)
 def balance_solve(
-    cells: Annotated[list[Path], typer.Argument(metavar="CELLS.parquet...", help="Cells of all shards.")],
+    counts: Annotated[Path, typer.Argument(metavar="DIR", help="Folder written by balance-add.")],
     out: OutFolder,
     seed: Seed = 0,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
-    """Weigh the added-up cells of all shards, for balance-apply."""
+    """Weigh the cells of all parts, for balance-apply."""
     from evenclip.balance import BalanceOptions
     from evenclip.balance.scatter import solve_cells
 
-    _print_report(solve_cells(cells, out, BalanceOptions.from_arguments(option), seed))
+    _print_report(solve_cells(counts, out, BalanceOptions.from_arguments(option), seed))
 
 
 @app.command("balance-apply", hidden=True)
 def balance_apply(
-    labels: Annotated[Path, typer.Argument(metavar="SHARD.parquet", help="One shard of a labels table.")],
+    labels: Annotated[Path, typer.Argument(metavar="PART.parquet", help="One part of a labels table.")],
+    number: Annotated[int, typer.Option(help="The part's number, from 1.")],
+    counts: Annotated[Path, typer.Option(help="Folder written by balance-add.")],
     plan: Annotated[Path, typer.Option(help="Folder written by balance-solve.")],
     out: OutFile,
-    before: Annotated[
-        list[Path], typer.Option("--before", metavar="CELLS.parquet", help="Cells of each earlier shard; repeat.")
-    ] = [],  # noqa: B006
 ) -> None:
-    """Write the weights of one shard."""
+    """Write the weights of one part."""
     from evenclip.balance.scatter import apply_plan
 
-    apply_plan(labels, plan, before, out)
+    apply_plan(labels, number, counts, plan, out)
 
 
 @app.command("balance-gather", hidden=True)
 def balance_gather(
-    weights: Annotated[
-        list[Path], typer.Argument(metavar="WEIGHTS.parquet...", help="Weights of all shards, in order.")
-    ],
+    weights: PartsFolder,
+    parts: NParts,
     plan: Annotated[Path, typer.Option(help="Folder written by balance-solve.")],
     out: OutFolder,
 ) -> None:
-    """Join the weights of all shards into what balance writes."""
+    """Join the weights of all parts into what balance writes."""
     from evenclip.balance.scatter import gather_weights
 
-    print(_balance_line(gather_weights(weights, plan, out)))
+    print(_balance_line(gather_weights(part_files(weights, parts), plan, out)))
 
 
 def _print_report(report: dict) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import OWN_DATA, OptionPairs, OutFile
+from evenclip.cli.arguments import OWN_DATA, NParts, OptionPairs, OutFile, PartsFolder, part_files
 from evenclip.errors import InputError
 
 app = typer.Typer()
@@ -50,14 +50,11 @@ def label(
 
 
 @app.command("label-gather", hidden=True)
-def label_gather(
-    parts: Annotated[list[Path], typer.Argument(metavar="PART.parquet...", help="The labels of all parts, in order.")],
-    out: OutFile,
-) -> None:
+def label_gather(labels: PartsFolder, parts: NParts, out: OutFile) -> None:
     """Join the labels of all parts of a data folder."""
     from evenclip.label.gather import gather_labels
 
-    print(f"{gather_labels(parts, out)} pairs")
+    print(f"{gather_labels(part_files(labels, parts), out)} pairs")
 
 
 @app.command(

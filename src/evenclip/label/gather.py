@@ -1,7 +1,8 @@
 """Join the labels of all parts of a data folder into those of the whole folder.
 
 Reads the tables that `evenclip label --part 1/8` ... `--part 8/8` wrote, with the manifests beside them; writes what
-`evenclip label` writes for all shards at once. `evenclip label-gather PART.parquet ... --out LABELS.parquet`.
+`evenclip label` writes for all shards at once. `evenclip label-gather DIR --parts 8 --out LABELS.parquet` reads
+DIR/1.parquet to DIR/8.parquet.
 """
 
 import json

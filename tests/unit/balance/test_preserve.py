@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evenclip.balance import BalanceOptions, M4Balancer, balance
 from evenclip.balance.moments import build_moments
 from evenclip.balance.problem import contrasts_of
-from evenclip.balance.scatter import apply_plan, count_shard, gather_weights, solve_cells
+from evenclip.balance.scatter import add_counts, apply_plan, count_part, gather_weights, solve_cells
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.source import Source
 from evenclip.errors import InputError
@@ -165,11 +165,12 @@ def test_scattered_form_writes_the_same_files(tmp_path):
     whole = balance(shards, tmp_path / "whole", options, seed=3)
     cells = [tmp_path / f"cells{i}.parquet" for i in range(2)]
     for shard, out in zip(shards, cells, strict=True):
-        count_shard(shard, out, options)
-    solve_cells(cells, tmp_path / "plan", options, seed=3)
+        count_part(shard, out, options)
+    add_counts(cells, tmp_path / "counts")
+    solve_cells(tmp_path / "counts", tmp_path / "plan", options, seed=3)
     parts = [tmp_path / f"weights{i}.parquet" for i in range(2)]
     for i, shard in enumerate(shards):
-        apply_plan(shard, tmp_path / "plan", cells[:i], parts[i])
+        apply_plan(shard, i + 1, tmp_path / "counts", tmp_path / "plan", parts[i])
     gather_weights(parts, tmp_path / "plan", tmp_path / "out")
     assert pq.read_table(tmp_path / "out/weights.parquet").equals(pq.read_table(tmp_path / "whole/weights.parquet"))
     gathered = json.loads((tmp_path / "out/report.json").read_text())

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenclip.balance import BalanceOptions, M4Balancer, audit, balance
-from evenclip.balance.scatter import apply_plan, count_shard, gather_weights, solve_cells
+from evenclip.balance.scatter import add_counts, apply_plan, count_part, gather_weights, solve_cells
 from evenclip.balance.table.cells import count_cells
 from evenclip.balance.table.coding import RowCoder
 from evenclip.balance.table.source import BATCH_ROWS, Source
@@ -302,11 +303,12 @@ def test_scatter_and_gather_equals_the_single_run(strategy, tmp_path):
     whole = balance(shards, tmp_path / "whole", options, seed=5)
     cells = [tmp_path / f"cells{i}.parquet" for i in range(3)]
     for shard, out in zip(shards, cells, strict=True):
-        count_shard(shard, out, options)
-    solved = solve_cells(cells[::-1], tmp_path / "plan", options, seed=5)
+        count_part(shard, out, options)
+    add_counts(cells, tmp_path / "counts")
+    solved = solve_cells(tmp_path / "counts", tmp_path / "plan", options, seed=5)
     parts = [tmp_path / f"w{i}.parquet" for i in range(3)]
     for i, shard in enumerate(shards):
-        apply_plan(shard, tmp_path / "plan", cells[:i], parts[i])
+        apply_plan(shard, i + 1, tmp_path / "counts", tmp_path / "plan", parts[i])
     gather_weights(parts, tmp_path / "plan", tmp_path / "gathered")
     written = pq.read_table(tmp_path / "whole/weights.parquet")
     assert pq.read_table(tmp_path / "gathered/weights.parquet").equals(written)
@@ -360,16 +362,43 @@ def test_batches_are_independent_of_row_groups_and_chunks(tmp_path):
 
 
 def test_plan_is_refused_for_rows_that_were_not_counted(labels, tmp_path):
-    options = BalanceOptions()
-    count_shard(labels, tmp_path / "cells.parquet", options)
-    solve_cells([tmp_path / "cells.parquet"], tmp_path / "plan", options)
+    options, counts, plan, out = BalanceOptions(), tmp_path / "counts", tmp_path / "plan", tmp_path / "w.parquet"
+    count_part(labels, tmp_path / "cells.parquet", options)
+    add_counts([tmp_path / "cells.parquet"], counts)
+    solve_cells(counts, plan, options)
     table = pq.read_table(labels)
     flipped = pa.array([True] * len(table))
     pq.write_table(table.set_column(1, "sensitive.gender.woman", flipped), tmp_path / "other.parquet")
     with pytest.raises(InputError, match="not counted"):
-        apply_plan(tmp_path / "other.parquet", tmp_path / "plan", [], tmp_path / "w.parquet")
+        apply_plan(tmp_path / "other.parquet", 1, counts, plan, out)
+    for number in (0, 2):
+        with pytest.raises(InputError, match=f"no part {number} of 1"):
+            apply_plan(labels, number, counts, plan, out)
+    count_part(tmp_path / "other.parquet", tmp_path / "cells.parquet", options)
+    add_counts([tmp_path / "cells.parquet"], tmp_path / "other_counts")
+    with pytest.raises(InputError, match="other cells than the plan"):
+        apply_plan(labels, 1, tmp_path / "other_counts", plan, out)
     with pytest.raises(InputError, match="no column count"):
-        solve_cells([labels], tmp_path / "plan2", options)
+        add_counts([labels], tmp_path / "counts2")
+    assert not out.exists()
+
+
+def test_parts_may_outnumber_the_files_a_process_may_open(labels, tmp_path):
+    cells = [tmp_path / f"{i}.parquet" for i in range(300)]
+    count_part(labels, cells[0], BalanceOptions())
+    for path in cells[1:]:
+        path.write_bytes(cells[0].read_bytes())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        assert add_counts(cells, tmp_path / "counts") == pq.read_metadata(cells[0]).num_rows
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    before = pq.ParquetFile(tmp_path / "counts/before.parquet")
+    assert before.num_row_groups == 300
+    assert before.read_row_group(299)["before"].to_pylist() == [
+        299 * n for n in pq.read_table(cells[0])["count"].to_pylist()
+    ]
 
 
 @settings(max_examples=25, deadline=None)

@@ -73,7 +73,7 @@ def test_help_lists_every_part_of_a_family(command, names):
 
 
 COMMAND = typer.main.get_command(app)
-PLUMBING = {"balance-count", "balance-solve", "balance-apply", "balance-gather", "label-gather"}
+PLUMBING = {"balance-count", "balance-add", "balance-solve", "balance-apply", "balance-gather", "label-gather"}
 
 
 def test_help_groups_the_commands_and_hides_plumbing():

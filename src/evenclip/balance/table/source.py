@@ -84,14 +84,18 @@ class Source:
         return (batch.column(name) for batch, _ in self._raw([name]))
 
     def _common_schema(self) -> pa.Schema:
-        files = {path: self._open(path) for path in self.paths}
-        n_rows = {path: f.num_rows if isinstance(f, pa.Table) else f.metadata.num_rows for path, f in files.items()}
+        n_rows = {}
+        self._schemas = {}
+        for path in self.paths:  # one open at a time: there may be more than the system allows
+            file = self._open(path)
+            if isinstance(file, pa.Table):
+                n_rows[path], self._schemas[str(path)] = file.num_rows, file.schema
+            else:
+                with file:
+                    n_rows[path], self._schemas[str(path)] = file.metadata.num_rows, file.schema_arrow
         self.n_rows = sum(n_rows[path] for path in self.paths)  # a file that is named twice counts twice
         if not self.n_rows:
             raise InputError("the table has no rows", self.name, "label some pairs first")
-        self._schemas = {
-            str(path): file.schema if isinstance(file, pa.Table) else file.schema_arrow for path, file in files.items()
-        }
         first = self._schemas[str(self.paths[0])]
         for path, schema in self._schemas.items():
             if set(schema.names) != set(first.names):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evenclip.balance import BalanceOptions, audit, balance
-from evenclip.balance.scatter import apply_plan, count_shard, gather_weights, solve_cells
+from evenclip.balance.scatter import add_counts, apply_plan, count_part, gather_weights, solve_cells
 from evenclip.balance.table.source import Source
 from evenclip.errors import InputError
 from evenclip.provenance import Manifest
@@ -81,11 +81,12 @@ def test_flags_of_any_type_go_through_the_scattered_form(expected, tmp_path):
     )
     cells = [tmp_path / f"cells{i}.parquet" for i in range(2)]
     for shard, out in zip(shards, cells, strict=True):
-        count_shard(shard, out, BalanceOptions())
-    solve_cells(cells, tmp_path / "plan", BalanceOptions())
+        count_part(shard, out, BalanceOptions())
+    add_counts(cells, tmp_path / "counts")
+    solve_cells(tmp_path / "counts", tmp_path / "plan", BalanceOptions())
     parts = [tmp_path / f"weights{i}.parquet" for i in range(2)]
     for i, shard in enumerate(shards):
-        apply_plan(shard, tmp_path / "plan", cells[:i], parts[i])
+        apply_plan(shard, i + 1, tmp_path / "counts", tmp_path / "plan", parts[i])
     gather_weights(parts, tmp_path / "plan", tmp_path / "out")
     assert pq.read_table(tmp_path / "out" / "weights.parquet").equals(expected)
 
@@ -142,8 +143,9 @@ def test_bool_flags_are_passed_on_as_they_are():
 def test_gathering_refuses_files_that_are_not_weights(tmp_path):
     table = labels_table()
     pq.write_table(table, tmp_path / "labels.parquet")
-    count_shard(tmp_path / "labels.parquet", tmp_path / "cells.parquet", BalanceOptions())
-    solve_cells([tmp_path / "cells.parquet"], tmp_path / "plan", BalanceOptions())
+    count_part(tmp_path / "labels.parquet", tmp_path / "cells.parquet", BalanceOptions())
+    add_counts([tmp_path / "cells.parquet"], tmp_path / "counts")
+    solve_cells(tmp_path / "counts", tmp_path / "plan", BalanceOptions())
     for weights, message in (
         ({"weight": [0.5] * N, "copies": [1.5] * N}, "1.5 is not a whole number"),
         ({"weight": [-0.5] * N, "copies": [1] * N}, "-0.5 is not a number from 0"),
