@@ -36,17 +36,23 @@ test-slurm: $(VENV)/.ready
 	pytest tests/platform/test_slurm.py -x
 
 # the servers' environment: the clients need nothing beside evenclip
-SERVICES := mlflow psycopg2-binary boto3 'moto[server]'
+SERVICES := mlflow 'psycopg[binary]' boto3 'moto[server]'
+OLDER := mlflow-skinny==2.14.3 'sqlalchemy<2.1' alembic sqlparse 'setuptools<81'
 POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
 $(VENV)/services/.ready: $(VENV)/.ready
 	$(UV) venv --quiet --clear $(VENV)/services
 	$(UV) pip install --quiet --python $(VENV)/services/bin/python $(SERVICES)
+	$(UV) venv --quiet --clear $(VENV)/older
+	$(UV) pip install --quiet --python $(VENV)/older/bin/python $(OLDER)
+	$(UV) venv --quiet --clear $(VENV)/dvc
+	$(UV) pip install --quiet --python $(VENV)/dvc/bin/python "dvc[s3,ssh]==$$(dvc --version)"
 	touch $@
 
 test-services: $(VENV)/services/.ready
-	EVENCLIP_SERVICES_PYTHON=$(CURDIR)/$(VENV)/services/bin/python EVENCLIP_POSTGRES=$(POSTGRES) \
-	  pytest tests/platform/test_services.py -x
+	EVENCLIP_SERVICES_PYTHON=$(CURDIR)/$(VENV)/services/bin/python \
+	  EVENCLIP_OLDER_PYTHON=$(CURDIR)/$(VENV)/older/bin/python EVENCLIP_POSTGRES=$(POSTGRES) \
+	  EVENCLIP_DVC=$(CURDIR)/$(VENV)/dvc/bin/dvc pytest tests/platform/test_services.py tests/platform/test_remotes.py -x
 
 lint: $(VENV)/.ready
 	ruff check .

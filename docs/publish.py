@@ -1,6 +1,7 @@
 """Copy a finished study's tables and main figures to docs/results/<study>/, with date, machine and commit.
 
-`make results STUDY=demo`, on the machine that ran the study.
+`make results STUDY=demo`, on the machine that ran the study. Beside them it writes `pins.sha256`, the sums of the
+study's data, labels, weights and models, for `sha256sum --check` in the project's folder.
 """
 
 import csv
@@ -13,11 +14,14 @@ import sys
 from pathlib import Path
 
 from evenclip.code_fingerprint import code_fingerprint
+from evenclip.digests import read_manifest_file, recorded_outputs
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("label", "balance", "train", "embed", "evaluate", "summarize")
 TABLES = ("summary.csv", "seeds.csv", "tests.csv", "claims.json")
 FIGURES = ("bias_quality-*.png", "stages-*.png")  # bias against quality; bias along trainings of two stages
+PINNED = re.compile(r"\.(tar|safetensors)$|(?<!history)\.parquet$")
+"""Files whose content follows from the study alone: no times are in them."""
 # the tables of docs/results/README.md show these; docs/results/<study>/summary.csv has all
 HEADLINES = re.compile(
     r"data/(rb|ab_max)|bias/\w+/(rb|ab_max)|zeroshot/\w+/acc1|retrieval/\w+/image_to_text_recall_at_5"
@@ -32,6 +36,24 @@ def machine() -> str:
         line = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         model = line.group(1) if line else model
     return f"{model}, {len(os.sched_getaffinity(0))} cores"
+
+
+def pins(results: Path) -> dict[str, str]:
+    """SHA-256 sum of each file that holds a study's data, labels, weights or models, by its path in the project."""
+    sums = {}
+    waiting = sorted(results.rglob("*.json"))
+    seen = set(waiting)
+    for path in waiting:
+        if (manifest := read_manifest_file(path)) is None:
+            continue
+        for name, recorded in recorded_outputs(manifest).items():
+            if PINNED.search(name):
+                sums[str((path.parent / name).relative_to(ROOT))] = recorded.sha256
+        folders = {ROOT / entry["path"] / "manifest.json" for entry in manifest.get("inputs", {}).values()}
+        data = [folder for folder in sorted(folders - seen) if folder.exists() and folder.is_relative_to(ROOT)]
+        waiting += data
+        seen.update(data)
+    return sums
 
 
 def publish(study: str) -> None:
@@ -58,6 +80,8 @@ def publish(study: str) -> None:
         "seeds": max(int(row["n_seeds"] or 0) for row in rows),
         "shown": list(dict.fromkeys(row["metric"] for row in rows if HEADLINES.fullmatch(row["metric"]))),
     }
+    lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(pins(source).items()))
+    (target / "pins.sha256").write_text(lines, encoding="utf-8")
     (target / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 

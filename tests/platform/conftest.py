@@ -1,10 +1,13 @@
 """Platforms that a machine may not have: their tests are run by name (`make test-conda`), never skipped."""
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from support.services import Services
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,11 @@ def needed() -> Callable[[str], Path]:
         return Path(path)
 
     return path_of
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """The servers, by the environments and the PostgreSQL that `make test-services` names."""
+    names = ("EVENCLIP_SERVICES_PYTHON", "EVENCLIP_OLDER_PYTHON", "EVENCLIP_POSTGRES")
+    with Services(*(Path(os.environ[name]) for name in names)) as services:
+        yield services

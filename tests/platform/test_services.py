@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,18 +18,13 @@ from mlflow import MlflowClient
 from evenclip.card import write_study_cards
 from evenclip.report import write_report
 from evenclip.summarize import summarize_study
+from evenclip.track import live
 from support.example_study import CLAIMS, SEEDS, STRATEGIES, write_example_study
+from support.live_training import check_live_training
 from support.services import Services
 
 pytestmark = pytest.mark.platform
 N_RUNS = 1 + len(STRATEGIES) * (1 + len(SEEDS))
-
-
-@pytest.fixture(scope="module")
-def services():
-    """The servers, by the environment and the PostgreSQL that `make test-services` names."""
-    with Services(Path(os.environ["EVENCLIP_SERVICES_PYTHON"]), Path(os.environ["EVENCLIP_POSTGRES"])) as services:
-        yield services
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +91,46 @@ def test_an_outage_in_the_middle_of_a_sync_is_mended_by_the_next(services: Servi
     again, _ = (sync := start_sync(results, services.uri)).communicate(timeout=900)
     assert sync.returncode == 0, again
     check_complete(services, "outage")
+
+
+def test_a_live_training_outlives_its_server(services: Services, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "RETRY_EVERY_S", 0.5)
+    monkeypatch.setattr(live, "MAX_CLOSING_S", 120.0)
+
+    def lose() -> None:
+        time.sleep(3)  # so that some points are there
+        services.kill_mlflow()
+
+    check_live_training(tmp_path, services.uri, lose, services.start_mlflow)
+
+
+def test_a_store_of_an_older_mlflow_is_migrated(services: Services, studies, tmp_path):
+    database = tmp_path / "older.db"
+    services.make_older_store(f"sqlite:///{database}")
+    before = schema_version(database)
+    sync = start_sync(studies("migrated"), f"sqlite:///{database}")
+    output, _ = sync.communicate(timeout=600)
+    assert sync.returncode == 0, output
+    assert schema_version(database) != before
+    names = [experiment.name for experiment in MlflowClient(f"sqlite:///{database}").search_experiments()]
+    assert {"older", "migrated"} <= set(names)
+
+
+def test_a_store_that_is_not_migrated_is_refused_by_name(services: Services, studies, tmp_path):
+    results, database = studies("refused"), tmp_path / "refused.db"
+    uri = f"sqlite:///{database}"
+    services.mlflow("db", "upgrade", uri)
+    with closing(sqlite3.connect(database)) as connection:
+        (current,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        connection.execute("UPDATE alembic_version SET version_num = ?", (services.version_before(current),))
+        connection.commit()
+    sync = start_sync(results, uri)
+    output, _ = sync.communicate(timeout=600)
+    assert sync.returncode == 2 and "Traceback" not in output, output
+    assert "another version of MLflow made it" in output and f"mlflow db upgrade {uri}" in output.replace("\n", " ")
+
+
+def schema_version(database: Path) -> str:
+    """Version of the tables of an SQLite store."""
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]

@@ -8,14 +8,20 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
-from support.slurm_cluster import SlurmCluster, wait_for
+from support.servers import wait_for
+from support.slurm_cluster import SlurmCluster, pids_of
 from support.workflow_project import Project, copy_project
 
 pytestmark = pytest.mark.platform
 PROFILE = ["--workflow-profile", "profiles/slurm", "--jobs", "4", "--latency-wait", "5"]
-PROFILE += ["--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3"]
+PROFILE += ["--slurm-init-seconds-before-status-checks", "3"]
+WITHOUT_ACCOUNTING = ["slurm-no-account: true", "slurm-status-command: squeue"]
+"""Keys of the profile that a user takes into use where the cluster has no accounting."""
 ON_GPU = {"train", "embed", "vqa"}
 """Rules of the smoke study whose options have a device."""
 MODEL = "results/smoke/train/m4/seed0/model.safetensors"
@@ -26,6 +32,15 @@ if not flag.exists() and "label" in sys.argv:
     flag.touch()
     sys.exit("too little memory")
 """
+IMPORTED = """data:
+  shards:
+    source: import
+    root: data/world
+    splits: [train]
+    options: {layout: webdataset, shard_size: 70}
+"""
+SCATTERED = {"label_part": 3, "balance_count": 3, "balance_apply": 6}
+"""Rule -> jobs of two strategies in three parts."""
 WAIT_S = 600
 
 
@@ -43,6 +58,8 @@ def cluster(needed, tmp_path_factory):
 def finished(cluster: SlurmCluster, tmp_path_factory) -> Project:
     """The smoke study, run by the cluster."""
     project = copy_project(tmp_path_factory.mktemp("study") / "project")
+    for key in WITHOUT_ACCOUNTING:
+        project.edit("profiles/slurm/config.yaml", f"# {key}", key)
     project.snakemake(*PROFILE, timeout=3600)
     return project
 
@@ -58,6 +75,12 @@ def jobs_of(cluster: SlurmCluster, project: Project, rule: str = "") -> list[dic
     """The jobs of a project, of all rules or one, in their order."""
     project_jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(project.folder)]
     return [job for job in project_jobs if rule in ("", rule_of(job))]
+
+
+def gpus_of(job: dict[str, str]) -> int:
+    """GPUs that a job asked for."""
+    asked = re.search(r"gpu:(\d+)", job.get("TresPerJob", ""))
+    return int(asked[1]) if asked else 0
 
 
 def rule_of(job: dict[str, str]) -> str:
@@ -87,6 +110,13 @@ def training(cluster: SlurmCluster, project: Project, restarts: int = 0) -> dict
     return jobs_of(cluster, project, "train")[-1]
 
 
+def ranks_in(folder: Path) -> set[str]:
+    """Ranks of torchrun's processes that run in a folder."""
+    pids = [pid for pid in pids_of("-m evenclip train") if folder == Path(f"/proc/{pid}/cwd").resolve()]
+    environments = [Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in pids]
+    return {entry[5:].decode() for environment in environments for entry in environment if entry.startswith(b"RANK=")}
+
+
 def make_long(project: Project) -> None:
     """Let the training take a minute, and save its state every second."""
     project.edit("tests/workflow/smoke.yaml", "samples_seen: 800", "samples_seen: 40000\n  save_every_s: 1")
@@ -96,9 +126,12 @@ def test_the_study_runs_and_jobs_say_what_they_are(cluster: SlurmCluster, finish
     assert (finished.folder / "results/smoke/report.html").is_file()
     jobs = jobs_of(cluster, finished)
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
-    assert {rule_of(job) for job in jobs if "gpu:1" in job.get("TresPerNode", "")} == ON_GPU
-    comments = {job["Comment"] for job in jobs}
+    assert {rule_of(job) for job in jobs if gpus_of(job)} == ON_GPU
+    assert {gpus_of(job) for job in jobs} == {0, 1}
+    comments = cluster.run("squeue", "--me", "--states=all", "--noheader", "--Format=JobID,State,Comment:60").split()
     assert "rule_train_wildcards_m4_0" in comments, comments  # run and seed
+    n_evaluations = len(list((finished.folder / "results/smoke/evaluate").glob("*/seed0/world_[!q]*.json")))
+    assert (n_evaluations, len(jobs_of(cluster, finished, "evaluate"))) == (6, 2)
     assert finished.planned() == {}
 
 
@@ -129,6 +162,49 @@ def test_a_failed_job_is_tried_again_with_more_memory(cluster: SlurmCluster, pro
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED"), done.stdout
     assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("4000M", "8000M")
     assert "too little memory" in done.stdout
+
+
+def test_two_processes_train_one_model(cluster: SlurmCluster, project: Project):
+    one = load_file(project.folder / MODEL)
+    project.edit("tests/workflow/smoke.yaml", "seeds: [0]", "seeds: [0]\nprocesses: 2")
+    make_long(project)
+    snakemake = start(project, MODEL)
+    job = training(cluster, project)
+    assert (gpus_of(job), job["NumCPUs"], job["NumNodes"]) == (2, "2", "1")
+    assert ranks_in(project.folder) == {"0", "1"}
+    cluster.run("scancel", job["JobId"])
+    snakemake.wait(WAIT_S)
+    project.edit("tests/workflow/smoke.yaml", "samples_seen: 40000", "samples_seen: 800")
+    project.snakemake(*PROFILE, MODEL)
+    by_two = load_file(project.folder / MODEL)
+    assert one.keys() == by_two.keys()
+    for name, weights in one.items():
+        np.testing.assert_allclose(by_two[name], weights, atol=1e-4, err_msg=name)
+
+
+def test_scattered_balancing_runs_as_arrays(cluster: SlurmCluster, project: Project):
+    project.edit("tests/workflow/smoke.yaml", "data:\n", IMPORTED)
+    project.edit("tests/workflow/smoke.yaml", "  dataset: world\n", "  dataset: shards\n")
+    weights = ["results/smoke/balance/m4/weights.parquet", "results/smoke/balance/none/weights.parquet"]
+    project.snakemake(*weights)
+    whole = [pq.read_table(project.folder / path) for path in weights]
+    project.edit("tests/workflow/smoke.yaml", "seeds:", "scatter: 3\nseeds:")
+    project.snakemake(*PROFILE, "--jobs", "20", "--slurm-array-jobs", ",".join(SCATTERED), *weights)
+    for path, expected in zip(weights, whole, strict=True):
+        assert pq.read_table(project.folder / path).equals(expected), path
+    for rule, n_tasks in SCATTERED.items():
+        tasks = jobs_of(cluster, project, rule)
+        assert len(tasks) == n_tasks and {job["JobState"] for job in tasks} == {"COMPLETED"}, rule
+        assert any("ArrayJobId" in job for job in tasks), rule
+
+
+def test_partition_and_account_are_keys_of_the_profile(cluster: SlurmCluster, project: Project):
+    for key, value in (("partition", "short"), ("account", "lab")):
+        project.edit("profiles/slurm/config.yaml", f"#  - slurm_{key}=NAME", f"  - slurm_{key}={value}")
+    project.edit("profiles/slurm/config.yaml", "slurm-no-account: true", "")
+    project.snakemake(*PROFILE, "--forcerun", "report", "--until", "report")
+    (job,) = jobs_of(cluster, project, "report")
+    assert (job["Partition"], job["Account"], job["NodeList"]) == ("short", "lab", "node2")
 
 
 def test_ctrl_c_cancels_the_jobs(cluster: SlurmCluster, project: Project):

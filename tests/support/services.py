@@ -6,32 +6,40 @@ import signal
 import subprocess
 import tempfile
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from support.slurm_cluster import free_ports, wait_for
+from support.servers import free_ports, wait_for
 
 START_S = 300
 BUCKET = "artifacts"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+OLDER = """\
+import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore(*sys.argv[1:]).create_experiment("older")
+"""
 
 
 class Services:
-    """The three servers while the context lasts; ``uri`` is MLflow's address.
+    """The three servers while the context lasts; ``uri`` is MLflow's address, ``s3`` the store's.
 
     Parameters
     ----------
     python : Path
-        Interpreter of an environment with mlflow, psycopg2, boto3 and moto.
+        Interpreter of an environment with mlflow, psycopg, boto3 and moto.
+    older : Path
+        Interpreter of an environment with an older mlflow.
     postgres : Path
         Folder of PostgreSQL's programs.
     """
 
-    def __init__(self, python: Path, postgres: Path):
-        self._python, self._postgres = python, postgres
+    def __init__(self, python: Path, older: Path, postgres: Path):
+        self._python, self._older, self._postgres = python, older, postgres
         self._ports = dict(zip(("mlflow", "postgres", "s3"), free_ports(3), strict=True))
         self.uri = f"http://127.0.0.1:{self._ports['mlflow']}"
-        self._s3 = f"http://127.0.0.1:{self._ports['s3']}"
+        self.s3 = f"http://127.0.0.1:{self._ports['s3']}"
         self._database = f"postgresql://mlflow@127.0.0.1:{self._ports['postgres']}/postgres"
         self._servers: dict[str, subprocess.Popen] = {}
 
@@ -41,8 +49,8 @@ class Services:
             stack.callback(self._stop)
             self._start_postgres()
             self._start("s3", [self._python, "-m", "moto.server", "-p", str(self._ports["s3"])])
-            wait_for(lambda: answers(self._s3 + "/moto-api/data.json"), "the S3 store answers", START_S)
-            self._in_s3(f"s3.create_bucket(Bucket='{BUCKET}')")
+            self._wait("s3", lambda: answers(self.s3 + "/moto-api/data.json"))
+            self.in_s3(f"s3.create_bucket(Bucket='{BUCKET}')")
             self.start_mlflow()
             stack.pop_all()
         return self
@@ -56,7 +64,7 @@ class Services:
             self._python, "-m", "mlflow", "server", "--backend-store-uri", self._database,
             "--artifacts-destination", f"s3://{BUCKET}", "--port", str(self._ports["mlflow"]), "--workers", "1",
         ])  # fmt: skip
-        wait_for(lambda: answers(self.uri + "/health"), "MLflow answers", START_S)
+        self._wait("mlflow", lambda: answers(self.uri + "/health"))
 
     def kill_mlflow(self) -> None:
         """Kill the server in the middle of whatever it does."""
@@ -64,9 +72,26 @@ class Services:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
+    def mlflow(self, *arguments: str) -> None:
+        """Run a command of the servers' MLflow."""
+        subprocess.run([self._python, "-m", "mlflow", *arguments], check=True, capture_output=True, cwd="/")
+
+    def make_older_store(self, uri: str) -> None:
+        """Make a store as an older MLflow does, with an experiment "older"."""
+        subprocess.run([self._older, "-c", OLDER, uri, str(self._folder)], check=True, capture_output=True, cwd="/")
+
+    def version_before(self, version: str) -> str:
+        """Version of MLflow's tables before ``version``."""
+        code = (
+            "import sys; from mlflow.store.db.utils import _get_alembic_config as config; "
+            "from alembic.script import ScriptDirectory as scripts; "
+            "print(scripts.from_config(config('')).get_revision(sys.argv[1]).down_revision)"
+        )
+        return subprocess.check_output([self._python, "-c", code, version], text=True, cwd="/").strip()
+
     def artifacts(self) -> int:
         """Number of objects in the S3 store."""
-        return int(self._in_s3(f"print(len(list(s3.Bucket('{BUCKET}').objects.all())))"))
+        return int(self.in_s3(f"print(len(list(s3.Bucket('{BUCKET}').objects.all())))"))
 
     def _start_postgres(self) -> None:
         # PostgreSQL refuses to run as root
@@ -79,22 +104,40 @@ class Services:
         options = ["-p", str(self._ports["postgres"]), "-k", str(self._folder), "-c", "fsync=off"]
         self._start("postgres", [*as_user, self._postgres / "postgres", "-D", data, *options])
         ready = [self._postgres / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._ports["postgres"])]
-        wait_for(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL answers", START_S)
+        self._wait("postgres", lambda: subprocess.run(ready).returncode == 0)
 
     def _start(self, name: str, command: list) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        environment |= KEYS | {"MLFLOW_S3_ENDPOINT_URL": self._s3}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._servers[name] = subprocess.Popen(command, env=environment, start_new_session=True, cwd="/", **quiet)
+        environment |= KEYS | {"MLFLOW_S3_ENDPOINT_URL": self.s3}
+        with open(self.log(name), "ab") as log:
+            logged = {"stdout": log, "stderr": subprocess.STDOUT}
+            self._servers[name] = subprocess.Popen(command, env=environment, start_new_session=True, cwd="/", **logged)
 
-    def _in_s3(self, code: str) -> str:
+    def log(self, name: str) -> Path:
+        """What a server said."""
+        return self._folder / f"{name}.log"
+
+    def _wait(self, name: str, is_ready: Callable[[], bool]) -> None:
+        """Wait until a server is ready; fail with the end of its log if it is not, or has ended."""
+
+        def ready_or_ended() -> bool:
+            return is_ready() or self._servers[name].poll() is not None
+
+        try:
+            wait_for(ready_or_ended, f"{name} is ready", START_S)
+            assert self._servers[name].poll() is None, f"{name} has ended"
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log(name).read_text()[-3000:]}") from None
+
+    def in_s3(self, code: str) -> str:
         """Output of Python code about the store ``s3``."""
-        begin = f"import boto3; s3 = boto3.resource('s3', endpoint_url='{self._s3}'); "
+        begin = f"import boto3; s3 = boto3.resource('s3', endpoint_url='{self.s3}'); "
         return subprocess.check_output([self._python, "-c", begin + code], text=True, env=os.environ | KEYS)
 
     def _stop(self) -> None:
         for server in self._servers.values():
-            os.killpg(server.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(server.pid, signal.SIGTERM)
         for server in self._servers.values():
             try:
                 server.wait(timeout=30)

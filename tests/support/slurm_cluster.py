@@ -6,11 +6,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-START_S = 60
+from support.servers import free_ports, wait_for
+
 CONF = """\
 ClusterName=evenclip
 SlurmctldHost={host}(127.0.0.1)
@@ -42,9 +42,10 @@ MpiDefault=none
 MailProg=/bin/true
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=24000 Gres=gpu:1
-NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=24000 Gres=gpu:1
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=24000 Gres=gpu:2
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=24000 Gres=gpu:2
 PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes=node2 MaxTime=INFINITE State=UP
 """
 
 
@@ -75,10 +76,10 @@ class SlurmCluster:
         key = self.folder / "munge/key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
-        user = subprocess.check_output(["id", "-un"], text=True).strip()
-        values = {"host": socket.gethostname(), "ports": free_ports(3), "user": user, "folder": self.folder}
+        self.user = subprocess.check_output(["id", "-un"], text=True).strip()
+        values = {"host": socket.gethostname(), "ports": free_ports(3), "user": self.user, "folder": self.folder}
         (self.folder / "slurm.conf").write_text(CONF.format(**values))
-        (self.folder / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
+        (self.folder / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         # Snakemake's plugin starts a job's step without SLURM_CONF; elsewhere srun finds /etc/slurm/slurm.conf
         srun = self.folder / "bin/srun"
         srun.parent.mkdir()
@@ -127,7 +128,7 @@ class SlurmCluster:
     def _stop(self) -> None:
         """Cancel what runs and end every daemon."""
         if "slurmctld" in self._daemons:
-            self.run("scancel", "--state=RUNNING,PENDING", "--partition=main")
+            self.run("scancel", f"--user={self.user}")
             time.sleep(2)
         for daemon in reversed(self._daemons.values()):
             daemon.terminate()
@@ -157,22 +158,3 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
-
-
-def free_ports(n: int) -> list[int]:
-    """Ports of this machine that nobody listens at."""
-    sockets = [socket.socket() for _ in range(n)]
-    for listener in sockets:
-        listener.bind(("127.0.0.1", 0))
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
-
-
-def wait_for(is_so: Callable[[], bool], what: str, seconds: float = START_S) -> None:
-    """Wait until something is so; fail after some time."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"{seconds:.0f} s and not yet: {what}"
-        time.sleep(0.3)

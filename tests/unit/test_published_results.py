@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -54,3 +55,19 @@ def test_a_mean_without_its_seeds_is_noticed(tmp_path: Path):
     assert missing_values(tmp_path) == []
     (tmp_path / "seeds.csv").write_text("run,metric,group,value\na,zeroshot/s/acc1,,0.6\n")
     assert missing_values(tmp_path) == ["a zeroshot/s/acc1 "]
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/pins.sha256")), ids=lambda path: path.parent.name)
+def test_pins_name_data_labels_weights_and_models(path: Path):
+    """The format of `sha256sum --check`; every strategy's weights and every run's models are pinned."""
+    lines = [line.split("  ") for line in path.read_text(encoding="utf-8").splitlines()]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest, _ in lines)
+    pinned = {name for _, name in lines}
+    results = f"results/{path.parent.name}"
+    runs = {row["run"] for row in read_rows(path.parent / "summary.csv")}
+    seeds = json.loads((path.parent / "about.json").read_text(encoding="utf-8"))["seeds"]
+    for run in runs:
+        models = [name for name in pinned if re.fullmatch(rf"{results}/train/{run}/seed\d+/model.safetensors", name)]
+        assert len(models) >= seeds, run
+    for kind in ("data/.*[.]tar", f"{results}/label/.*[.]parquet", f"{results}/balance/none/weights.parquet"):
+        assert any(re.fullmatch(kind, name) for name in pinned), kind

@@ -28,4 +28,4 @@ def test_every_field_of_a_shell_line_is_quoted(path):
 
 def test_the_common_shape_of_a_command_is_quoted():
     text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
-    assert 'f"python -m evenclip {arguments} > {{log:q}} 2>&1"' in text
+    assert 'f"python {torchrun}-m evenclip {arguments} > {{log:q}} 2>&1"' in text

@@ -27,12 +27,13 @@ def _first(paths):
     return paths if isinstance(paths, str) else paths[0]
 
 
-def evenclip(arguments):
+def evenclip(arguments, processes=1):
     """A shell line, in which every field ends in `:q` so that no path is taken for shell code.
 
     All output goes to the job's log, which Snakemake shows in full if the job fails.
     """
-    return f"python -m evenclip {arguments} > {{log:q}} 2>&1"
+    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes} " if processes > 1 else ""
+    return f"python {torchrun}-m evenclip {arguments} > {{log:q}} 2>&1"
 
 
 def memory(mb):
@@ -40,9 +41,9 @@ def memory(mb):
     return lambda w, attempt: mb * attempt
 
 
-def gpus_for(device):
-    """GPUs of a job whose options name ``device(wildcards)``; on a cluster `auto` asks for one."""
-    return lambda w: gpus(device(w), elsewhere=workflow.non_local_exec)
+def gpus_for(device, processes=1):
+    """GPUs of a job whose options name ``device(wildcards)``: one a process; on a cluster `auto` asks for them."""
+    return lambda w: processes * gpus(device(w), elsewhere=workflow.non_local_exec)
 
 
 def counts(strategy):

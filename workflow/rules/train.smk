@@ -78,15 +78,17 @@ rule train:
         log_of(job_name("train/{run}")),
     benchmark:
         benchmark_of(job_name("train/{run}"))
-    threads: lambda w: STUDY.runs[w.run].options.threads
+    threads: lambda w: STUDY.config.processes * STUDY.runs[w.run].options.threads
     resources:
-        mem_mb=memory(8000),
+        mem_mb=memory(8000 * STUDY.config.processes),
         runtime=1440,
-        gpu=gpus_for(lambda w: STUDY.runs[w.run].options.device),
+        gpu=gpus_for(lambda w: STUDY.runs[w.run].options.device, STUDY.config.processes),
+        nodes=1,  # all its GPUs
     conda:
         "../envs/torch.yaml"
     shell:
         evenclip(
             "train --data {params.data:q} --weights {input.weights:q} --labels {input.labels:q} {params.graph:q}"
-            " --out {params.folder:q} {params.seeds:q} {params.features:q} {params.options:q}"
+            " --out {params.folder:q} {params.seeds:q} {params.features:q} {params.options:q}",
+            STUDY.config.processes,
         )

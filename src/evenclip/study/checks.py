@@ -88,6 +88,9 @@ def _check_files(config: StudyConfig, where: str) -> None:
 
 def _check_runs(config: StudyConfig, runs: Mapping[str, Run], where: str) -> None:
     for run in runs.values():
+        if run.options.batch_size % config.processes:
+            what = f"a batch of {run.options.batch_size} cannot be shared equally by {config.processes} processes"
+            raise InputError(what, f"{where}, run {run.name}", f"a batch_size that is a multiple of {config.processes}")
         key = f"{where}, train.model or train.init of run {run.name}"
         _check_model(run.options.model, f"{where}, train.model of run {run.name}")
         for seed in config.seeds:

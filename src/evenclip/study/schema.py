@@ -222,6 +222,8 @@ class StudyConfig(Options):
     seeds_per_job: Literal["one", "all"] = "one"
     """`all`: one job trains, embeds or evaluates a run's models of all seeds, on data that it reads once; for models
     that train in seconds."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that train one model together (`torchrun`), each on a GPU of its own, all on one machine."""
     ablations: FilePath
     """Ablation sheet (TSV): one row = one run; columns run, strategy, and any `train.<option>` that differs."""
     data: Annotated[dict[Name, Dataset], Field(min_length=1)]

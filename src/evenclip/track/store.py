@@ -52,10 +52,14 @@ class StudyStore:
             self.client = connect(tracking_uri)
             self.experiment_id = self._find_experiment(tracking_uri, study)
         except (MlflowException, SQLAlchemyError) as error:
+            reason = _reason(error)
             hint = "e.g. sqlite:///mlflow.db, or the http address of a running MLflow server"
-            if tracking_uri.startswith(SQLITE) and Path(tracking_uri.removeprefix(SQLITE)).exists():
+            if "out-of-date database schema" in reason:
+                reason = "another version of MLflow made it"
+                hint = f"copy it, then `mlflow db upgrade {tracking_uri}`; or remove it and sync each study again"
+            elif tracking_uri.startswith(SQLITE) and Path(tracking_uri.removeprefix(SQLITE)).exists():
                 hint = "remove the file and sync each study again: results/ holds everything"
-            raise InputError(f"no usable MLflow store ({_reason(error)})", tracking_uri, hint) from None
+            raise InputError(f"no usable MLflow store ({reason})", tracking_uri, hint) from None
 
     def synchronise(self, planned: list[PlannedRun]) -> Change:
         """Create missing runs, replace changed ones, and remove runs that the study no longer has.

@@ -77,6 +77,7 @@ def test_every_study_has_its_sheet_beside_it():
         ({"ablations": "x" * 5000}, "cannot be read"),
         ({"ablations": "a\0b"}, "NUL"),
         ({"track": {"tracking_uri": ""}}, r"track\.tracking_uri"),
+        ({"processes": 7}, "cannot be shared equally by 7 processes"),
     ],
     ids=lambda value: str(value)[:60],
 )
