@@ -238,6 +238,38 @@ def _difference(tested: dict[tuple[str, str, str], dict[str, str]], metric: str,
     return f"{sign * float(row['effect']):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
+GATES = [
+    ("occupations named rightly", "zeroshot/world_people/acc1", 0.6, 1.0),
+    ("group recognised", "recognition/world_people/acc1", 0.9, 1.0),
+    ("image-to-text recall at 1", "retrieval/world_mixed/image_to_text_recall_at_1", 0.6, 0.95),
+    *((f"probe: {name}", f"compositional/world_probes/{name}", 0.6, 0.97)
+      for name in ("color", "position", "size", "negation", "relation")),
+]  # fmt: skip
+LEAST_TIMES_FLOOR, MOST_SPREAD = 2.5, 0.05
+
+
+def gates_table(study: str) -> str:
+    """Whether the world can be read well enough, but not too well, by the baseline of a study."""
+    rows = {row["metric"]: row for row in _summary(study) if row["run"] == "baseline"}
+    lines = ["| of the baseline | wanted | measured | met |", "|---|---|---|---|"]
+
+    def line(words: str, wanted: str, value: float, is_met: bool) -> None:
+        lines.append(f"| {words} | {wanted} | {value:.3f} | {'yes' if is_met else '**no**'} |")
+
+    for words, metric, low, high in GATES:
+        value = float(rows[metric]["mean"])
+        line(f"{words} (`{metric}`)", f"{low:g} to {high:g}", value, low <= value <= high)
+    spread = float(rows[GATES[0][1]]["sd"])
+    line("standard deviation of occupations over seeds", f"at most {MOST_SPREAD:g}", spread, spread <= MOST_SPREAD)
+    metric = "bias/world_ambiguous/ab_max"
+    floor = {row["metric"]: float(row["mean"]) for row in _summary("preserve_null") if row["mean"]}[metric]
+    times = float(rows[metric]["mean"]) / floor
+    line("association bias, as a multiple of that without bias in the data", f"{LEAST_TIMES_FLOOR:g} or more", times,
+         times >= LEAST_TIMES_FLOOR)  # fmt: skip
+    about = _about(study)
+    return "\n".join([*lines, "", f"Study `{study}`, {about['seeds']} seeds. {_made(about)}"])
+
+
 CONTROL_METRICS = {
     "AB where it is left open": "bias/world_ambiguous/ab_max",
     "AB per skill": "bias/world_ambiguous/ab_per_skill",
@@ -497,7 +529,7 @@ def methods_table() -> str:
 SECTIONS = {
     "graph_formats": graph_formats_table, "methods": methods_table, "headline": headline_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
-    "claims": claims_table, "controls": controls_table, "statistics": statistics_table,
+    "claims": claims_table, "controls": controls_table, "gates": gates_table, "statistics": statistics_table,
     "differences": differences_tables,
     "layouts": layouts_table, "datasets": dataset_overview,
     "dataset_sections": dataset_sections,
