@@ -33,19 +33,25 @@ def embed(
         list[str],
         typer.Option(metavar="NAME=FOLDER", help="Folder of `evenclip features` of a set, for projections; repeat."),
     ] = [],  # noqa: B006
+    parts: Annotated[
+        int, typer.Option(min=1, help="Measure seed k on the k-th of so many equal parts of each set, in turn.")
+    ] = 1,
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Embed images, captions and class prompts of every set once, for all evaluations: one .npz per set."""
+    from evenclip.data.shards import Part
     from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 
     if bad := [argument for argument in features if not all(argument.partition("="))]:
         raise InputError(f"'{bad[0]}' names no folder", "--features", "write NAME=FOLDER")
-    models = dict(zip(of_seeds(model, seed, "--model").values(), of_seeds(out, seed, "--out").values(), strict=True))
+    names = of_seeds(model, seed, "--model")
+    models = dict(zip(names.values(), of_seeds(out, seed, "--out").values(), strict=True))
     embed_sets(
         {name: Path(folder) for name, folder in models.items()},
         [EmbedSet.from_argument(argument) for argument in dataset],
         EmbedOptions.from_arguments(option),
         {name: Path(folder) for name, _, folder in (argument.partition("=") for argument in features)},
+        {name: Part(number % parts + 1, parts) for number, name in names.items()},
     )
 
 

@@ -7,15 +7,20 @@ Command: `evenclip embed`.
 from collections.abc import Mapping
 from pathlib import Path
 
+from evenclip.data.shards import Part
 from evenclip.embed.options import EmbedOptions, EmbedSet
 
 __all__ = ["EmbedOptions", "EmbedSet", "embed_sets"]
 
 
 def embed_sets(
-    models: Mapping[str, Path], sets: list[EmbedSet], options: EmbedOptions, features: Mapping[str, Path] | None = None
+    models: Mapping[str, Path],
+    sets: list[EmbedSet],
+    options: EmbedOptions,
+    features: Mapping[str, Path] | None = None,
+    parts: Mapping[str, Part] | None = None,
 ) -> None:
     """Embed ``sets``; see `evenclip.embed.run.embed_sets`, imported here so that options load without torch."""
     from evenclip.embed.run import embed_sets as embed
 
-    embed(models, sets, options, features)
+    embed(models, sets, options, features, parts)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from evenclip.data.shards import iterate_images, read_manifest, read_pairs
+from evenclip.data.shards import WHOLE, Part, iterate_images, read_manifest, read_pairs
 from evenclip.embed.options import EmbedOptions, EmbedSet
 from evenclip.embedding_files import write_embeddings
 from evenclip.errors import InputError
@@ -45,9 +45,9 @@ class Encoder:
         """Summand of the scaled similarities; 0 for a model trained with softmax."""
         return 0.0 if self._clip.logit_bias is None else self._clip.logit_bias.item()
 
-    def data_images(self, data: Path) -> tuple[list[str], np.ndarray]:
-        """Embed the images of a data folder: the keys, and shape (n, d), float32, unit rows."""
-        return self.images(iterate_images(data), str(data))
+    def data_images(self, data: Path, keys: Sequence[str] | None = None) -> tuple[list[str], np.ndarray]:
+        """Embed images of a data folder (all, or those of ``keys``): keys, and shape (n, d), float32, unit rows."""
+        return self.images(iterate_images(data, keys), str(data))
 
     def images(self, images: Iterable[tuple[str, bytes]], where: str) -> tuple[list[str], np.ndarray]:
         """Embed (key, JPEG bytes) in order: the keys, and shape (n, d), float32, unit rows."""
@@ -96,8 +96,8 @@ class CachedEncoder(Encoder):
         super().__init__(clip, options)
         self._tables = tables
 
-    def data_images(self, data: Path) -> tuple[list[str], np.ndarray]:
-        """See `Encoder.data_images`."""
+    def data_images(self, data: Path, keys: Sequence[str] | None = None) -> tuple[list[str], np.ndarray]:
+        """See `Encoder.data_images`; the images of all keys are embedded, since their features are there."""
         table, embedded = self._tables[data], []
         for start in range(0, len(table.image), CACHED_ROWS):
             features = torch.from_numpy(table.image[start : start + CACHED_ROWS].copy())
@@ -106,16 +106,22 @@ class CachedEncoder(Encoder):
         return table.keys.tolist(), np.concatenate(embedded)
 
 
-def embed_data(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
-    """Arrays of a data folder, as `evenclip.embedding_files` describes them.
+def embed_data(encoder: Encoder, data: Path, part: Part = WHOLE) -> dict[str, np.ndarray]:
+    """Arrays of a data folder, or of a ``part`` of its pairs, as `evenclip.embedding_files` describes them.
 
     ``key`` (n,) str; ``image`` (n, d); ``text`` (m, d) with ``text_image`` (m,), the row of its image; ``foil`` (n, d)
     where the set has that column (NaN rows where it is empty); ``logit_scale`` and ``logit_bias``. Embeddings are
     float32 and unit.
     """
     table = read_pairs(data)
+    if part != WHOLE:
+        size = len(table) // part.of
+        if not size:
+            what = f"{len(table)} pairs cannot be cut into {part.of} parts"
+            raise InputError(what, str(data), f"at most {len(table)} parts")
+        table = table.slice((part.number - 1) * size, size)
     keys, captions = table["key"].to_pylist(), table["captions"].to_pylist()
-    embedded, image = encoder.data_images(data)
+    embedded, image = encoder.data_images(data, None if part == WHOLE else keys)
     row_of = {key: row for row, key in enumerate(embedded)}
     arrays = {
         "key": np.array(keys),
@@ -148,7 +154,11 @@ def embed_prompts(encoder: Encoder, path: Path, prompts: Prompts) -> dict[str, n
 
 
 def embed_sets(
-    models: Mapping[str, Path], sets: list[EmbedSet], options: EmbedOptions, features: Mapping[str, Path] | None = None
+    models: Mapping[str, Path],
+    sets: list[EmbedSet],
+    options: EmbedOptions,
+    features: Mapping[str, Path] | None = None,
+    parts: Mapping[str, Part] | None = None,
 ) -> None:
     """Embed ``sets`` with each of several models.
 
@@ -163,6 +173,9 @@ def embed_sets(
     options : EmbedOptions
     features : mapping of str to Path, optional
         Of each set, by name, the folder of `evenclip features`; all models must be projections for their trunks.
+    parts : mapping of str to Part, optional
+        The part of the pairs of each set that a model is measured on, by model: of n parts the k-th is the k-th block
+        of a set's pairs, all blocks being equally large. Default: all pairs.
 
     Raises
     ------
@@ -186,12 +199,15 @@ def embed_sets(
         _CachedEncoders(sets, features, options).load if features else lambda model: Encoder(load_clip(model), options)
     )
     for model, out in models.items():
-        manifest = Manifest("embed", {"model": model, **options.model_dump(mode="json")}, inputs | model_files(model))
+        part = (parts or {}).get(model, WHOLE)
+        described = {"model": model, **options.model_dump(mode="json")}
+        described |= {} if part == WHOLE else {"part": f"{part.number}/{part.of}"}
+        manifest = Manifest("embed", described, inputs | model_files(model))
         encoder = load(model)
         prompt_arrays = {path: embed_prompts(encoder, path, prompts[path]) for path in prompt_files}
         with atomic_folder(out) as folder:
             for item in track(sets, "embed sets"):
-                arrays = embed_data(encoder, item.data)
+                arrays = embed_data(encoder, item.data, part)
                 for path in item.prompts:
                     arrays |= prompt_arrays[path]
                 write_embeddings(folder / f"{item.name}.npz", arrays)

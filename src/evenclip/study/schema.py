@@ -125,6 +125,10 @@ class EvaluateBlock(Options):
     """Evaluation sets by their name in the metrics, e.g. world_people."""
     prompts: FilePath = "config/prompts"
     """Folder of the prompt files `<name>.yaml` that tasks name."""
+    parts: Annotated[int, Field(ge=1)] = 1
+    """Equal parts that every set is cut into, in its order: the models of seed k are measured on one of them, k modulo
+    this. With as many parts as seeds, intervals over seeds cover the choice of pictures too; 1 = all seeds are measured
+    on the same pictures."""
     options: EvaluateOptions = EvaluateOptions()
     """Bootstrap resamples and smallest group."""
 
@@ -137,7 +141,7 @@ class EvaluateBlock(Options):
         """Arguments of `evenclip embed`: every set with its prompt files."""
         files = {name: ",".join(self.prompt_files(name)) for name in self.sets}
         sets = [f"{name}=data/{block.data}{':' * bool(files[name])}{files[name]}" for name, block in self.sets.items()]
-        return repeated("--set", sets)
+        return [*repeated("--set", sets), *(["--parts", str(self.parts)] if self.parts > 1 else [])]
 
     def arguments(self, name: str) -> list[str]:
         """Arguments of `evenclip evaluate` for one set."""

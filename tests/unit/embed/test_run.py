@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from evenclip.data.shard_writer import write_shards
-from evenclip.data.shards import iterate_images, read_pairs
+from evenclip.data.shards import Part, iterate_images, read_pairs
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, save_clip
@@ -67,6 +67,25 @@ def plain(folder: Path):
             )
 
     return texts, image
+
+
+def test_each_part_is_a_block_of_the_whole_set(folder: Path, files: dict):
+    sets, model = [EmbedSet("probes", folder / "probes")], str(folder / "run")
+    keys = []
+    for number in (1, 2, 3):
+        out = folder / f"part{number}"
+        parts = {model: Part(number, 3)}
+        embed_sets({model: out}, sets, EmbedOptions(batch_size=5, device="cpu"), parts=parts)
+        part, whole = dict(np.load(out / "probes.npz")), files["probes"]
+        assert len(part["key"]) == N // 3
+        rows = [whole["key"].tolist().index(key) for key in part["key"].tolist()]
+        np.testing.assert_allclose(part["image"], whole["image"][rows], atol=2e-6)
+        np.testing.assert_allclose(part["foil"], whole["foil"][rows], atol=2e-6)
+        assert json.loads((out / "manifest.json").read_text())["options"]["part"] == f"{number}/3"
+        keys += part["key"].tolist()
+    assert len(set(keys)) == len(keys)
+    with pytest.raises(InputError, match="14 pairs cannot be cut into 15 parts"):
+        embed_sets({model: folder / "none"}, sets, EmbedOptions(device="cpu"), parts={model: Part(1, 15)})
 
 
 def test_embeddings_are_open_clips_in_the_order_of_the_shards(folder: Path, files: dict, plain):
