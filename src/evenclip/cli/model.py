@@ -1,6 +1,6 @@
 """`evenclip model ...`: model folders that every stage, and plain open_clip, read."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,11 +14,12 @@ def model_packaged(
     out: OutFolder,
     image_size: Annotated[int, typer.Option(min=32, help="Side of the input images, in pixels.")] = 128,
     embed_dim: Annotated[int, typer.Option(min=1, help="Dimensions of the embeddings.")] = 256,
+    projection: Annotated[Literal["linear", "mlp"], typer.Option(help="Layers of both projections.")] = "linear",
 ) -> None:
     """Write a model made of two pretrained towers from Python packages, EfficientNet-Lite0 and MiniLM, for photos."""
     from evenclip.features.packaged import write_packaged_model
 
-    write_packaged_model(out, image_size, embed_dim)
+    write_packaged_model(out, image_size, embed_dim, projection)
 
 
 @app.command("export")

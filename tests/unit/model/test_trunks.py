@@ -8,7 +8,7 @@ import torch
 from evenclip.errors import InputError
 from evenclip.model.clip import Clip, create_clip, load_clip, save_clip
 from evenclip.model.identity import model_identity
-from evenclip.model.towers import encode_image, encode_text, freeze_towers, padding_token
+from evenclip.model.towers import encode_image, encode_text, freeze_towers, padding_token, trunk_parameters
 from evenclip.model.trunks import KnownTexts, ProjectionClip, draw_projections, without_projections
 from support.tiny_training import TINY_MODEL, write_model
 
@@ -72,6 +72,43 @@ def test_a_frozen_trunk_leaves_the_projection_to_train(tmp_path: Path, name: str
     assert trained == set(projections.whole_state())
     (encode_image(clip.module, torch.rand(2, 3, *clip.preprocess_cfg["size"])) ** 2)[:, 0].sum().backward()
     assert all(clip.module.get_parameter(name).grad is not None for name in trained if name.startswith("visual"))
+
+
+BLOCKS = {"image": {"plain": 1, "timm": 6}, "text": {"plain": 1, "timm": 1}}
+
+
+@pytest.mark.parametrize("tower", BLOCKS)
+@pytest.mark.parametrize("name", ["plain", "timm"])
+def test_last_blocks_of_a_frozen_trunk_are_trained(tmp_path: Path, name: str, tower: str):
+    clip = make_clip(tmp_path, name, **TOWERS[name])
+    n_blocks, before = BLOCKS[tower][name], {n for n, p in clip.module.named_parameters() if p.requires_grad}
+    freeze_towers(clip.module.train(), [f"{tower}_trunk"], {tower: 1})
+    frozen = {n for n, p in clip.module.named_parameters() if not p.requires_grad}
+    blocks = "blocks." if name == "timm" and tower == "image" else "resblocks."
+    assert all(n.rpartition(blocks)[2].split(".")[0] != str(n_blocks - 1) for n in frozen if blocks in n)
+    assert any(blocks in n for n in frozen) == (n_blocks > 1)
+    assert frozen and not any("ln_post" in n or "ln_final" in n or ".norm." in n for n in frozen) and frozen < before
+    with pytest.raises(InputError, match=f"has {n_blocks + (name == 'timm' and tower == 'image')} blocks"):
+        freeze_towers(clip.module, [f"{tower}_trunk"], {tower: 99})
+
+
+def test_last_blocks_of_a_convolutional_trunk_are_trained(tmp_path: Path):
+    vision = {"timm_model_name": "test_efficientnet", "timm_proj": "linear", "timm_pool": "avg", "image_size": 32}
+    clip = make_clip(tmp_path, "efficientnet", vision_cfg=vision)
+    freeze_towers(clip.module.train(), ["image_trunk"], {"image": 1})
+    trunk = clip.module.visual.trunk
+    assert trunk.conv_head.weight.requires_grad and trunk.bn2.training
+    assert not trunk.conv_stem.weight.requires_grad and not trunk.bn1.training
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_trunks_and_projections_are_all_of_a_model(tmp_path: Path, name: str):
+    clip = make_clip(tmp_path, name, **TOWERS[name])
+    projections, *_ = make_projections(clip)
+    trunks = [id(p) for tower in ("image", "text") for p in trunk_parameters(clip.module, tower)]
+    projected = [id(clip.module.get_parameter(n)) for n in projections.whole_state()]
+    assert sorted(trunks + projected) == sorted(id(p) for p in clip.module.parameters())
+    assert trunk_parameters(projections, "image") == []
 
 
 def test_drawn_projections_follow_the_seed_alone(tmp_path: Path):

@@ -148,6 +148,7 @@ def test_an_exported_model_is_whole(folder: Path, tmp_path: Path):
         ({"freeze": ["image_trunk"]}, "frozen trunks"),
         ({"init": "random"}, "the same pretrained model"),
         ({"crop_scale_min": 0.5}, "crop_scale_min"),
+        ({"last_blocks": {"image": 1}}, "last_blocks"),
         ({"knowledge": {}}, "knowledge"),
         ({"efficientcl": {}}, "efficientcl"),
     ],
@@ -155,6 +156,31 @@ def test_an_exported_model_is_whole(folder: Path, tmp_path: Path):
 def test_what_cannot_be_cached_is_refused(folder: Path, tmp_path: Path, options: dict, message: str):
     with pytest.raises(InputError, match=message):
         train(folder, tmp_path, **options)
+
+
+def test_fine_tuning_starts_from_trained_projections(folder: Path, tmp_path: Path):
+    start = train(folder, tmp_path / "start") / "0"
+    changes = {"init": str(start), "fresh_projections": False, "last_blocks": {"text": 1}}
+    slow = changes | {"trunk_lr": {"text": 0.01}}
+    one, other = (
+        load_file(train(folder, tmp_path / name, cached=None, lr=1e-4, **options) / "0" / "model.safetensors")
+        for name, options in (("fast", changes), ("slow", slow))
+    )
+    trained, trunks = load_file(start / "model.safetensors"), load_file(folder / "model" / "model.safetensors")
+    begun = trunks | trained
+    moved = {name for name in one if not torch.equal(one[name], begun[name])}
+    assert {"visual.proj", "text_projection", "ln_final.weight"} < moved
+    assert all(
+        name.startswith(("transformer.resblocks.0", "ln_final", "logit_scale")) or "proj" in name for name in moved
+    )
+    assert torch.allclose(one["visual.proj"], trained["visual.proj"], atol=5e-3)
+    fast_step, slow_step = ((run["ln_final.weight"] - begun["ln_final.weight"]).abs().max() for run in (one, other))
+    assert 0 < slow_step < fast_step / 50
+
+
+def test_last_blocks_need_a_frozen_trunk():
+    with pytest.raises(InputError, match=r"write freeze: \[image_trunk\]"):
+        TrainOptions.parse({"last_blocks": {"image": 1}}, "test")
 
 
 def test_features_of_another_model_are_refused(folder: Path, tmp_path: Path):
