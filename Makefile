@@ -12,14 +12,14 @@ export DVC_NO_ANALYTICS := true
 # importing torch takes 4 s with compiled modules, 10 s without; every job imports it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install test test-unit test-workflow test-conda test-slurm test-services lint lock docs results study-flickr8k study-photos reproduce mlflow clean
+.PHONY: demo install test test-unit test-workflow test-conda test-slurm test-services lint lock docs site results study-flickr8k study-photos reproduce mlflow clean
 
 demo: $(VENV)/.ready
 	snakemake --cores $(CORES)
 
 install: $(VENV)/.ready
 
-test: lint test-unit test-workflow
+test: lint test-unit site test-workflow
 
 test-unit: $(VENV)/.ready
 	OMP_NUM_THREADS=1 pytest tests/unit tests/golden -n auto --durations=5
@@ -86,7 +86,7 @@ endif
 # the lock and the conda files follow pyproject.toml; `make lock UPGRADE=--upgrade` takes new versions of everything
 UPGRADE ?=
 lock: $(VENV)/.ready
-	$(UV) pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+	$(UV) pip compile pyproject.toml --extra test --extra docs --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements.txt
 	echo "uv==$$($(UV) --version | cut -d' ' -f2)" | $(UV) pip compile - --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock" -o requirements-uv.txt
@@ -96,6 +96,10 @@ lock: $(VENV)/.ready
 
 docs: $(VENV)/.ready
 	python docs/generate.py
+
+# the documentation as a site, in site/: any warning is an error, and the notebooks run. `mkdocs serve` shows it
+site: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=true mkdocs build --strict
 
 study-flickr8k: $(VENV)/.ready
 	snakemake --cores $(CORES) --configfile config/studies/flickr8k.yaml
@@ -118,4 +122,4 @@ results: $(VENV)/.ready
 	python docs/generate.py
 
 clean:
-	rm -rf .snakemake .state results data/world logs mlflow.db mlartifacts
+	rm -rf .snakemake .state results data/world logs mlflow.db mlartifacts site

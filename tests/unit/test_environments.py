@@ -36,7 +36,7 @@ def test_lock_satisfies_pyproject(generate):
     versions = generate.locked_versions(LOCKS[0].read_text())
     extras = project["optional-dependencies"]
     texts = project["dependencies"] + [
-        text for extra in ("train", "figures", "workflow", "test") for text in extras[extra]
+        text for extra in ("train", "figures", "workflow", "test", "docs") for text in extras[extra]
     ]
     for requirement in map(Requirement, texts):
         if requirement.name != "evenclip":  # an extra that takes in another

@@ -24,7 +24,7 @@ def balance(
     Parameters
     ----------
     table : path, or pyarrow, pandas or polars table
-        See docs/balance.md, "The table".
+        One row per image-text pair; docs/balance.md describes the forms.
     attributes : sequence of str
         Columns of group names, e.g. ``["gender"]``.
     labels : sequence of str
@@ -62,8 +62,30 @@ def audit(
 ) -> dict[str, Any]:
     """Measure representation and association bias of a table, before and after weighting.
 
-    Parameters are those of `balance`; ``weights`` is weights.parquet, or its content; ``calibration`` is a calibration
-    set, for a correction of label noise. Returns what `evenclip.balance.audit.audit` does.
+    Parameters
+    ----------
+    table, attributes, labels, key
+        As in `balance`.
+    weights : path or table, optional
+        weights.parquet, or its content: what `balance` gives, by key.
+    seed : int
+        Of the bootstrap.
+    calibration : path or table, optional
+        Annotated rows with attribute, truth and perceived, to correct the result for label noise.
+    **options
+        ``target`` and ``attribute_coding`` of `BalanceOptions`.
+
+    Returns
+    -------
+    dict
+        ``rb`` and ``ab``: value and 95 % interval, ``before`` and, with weights, ``after``. ``groups`` and
+        ``associations``: the same for each group, and for each group and label. ``kept``: how much of its share each
+        label keeps. ``ess``: effective sample size.
+
+    Raises
+    ------
+    InputError
+        The table is wrong, or the weights are of other rows.
     """
     source = _source(table, attributes, labels, key)
     return audit_source(source, weights, BalanceOptions.parse(options, "audit"), seed=seed, calibration=calibration)

@@ -20,12 +20,18 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0],
     epilog="Example: evenclip balance photos.csv --key photo --attribute gender --label nurse --out balanced/",
 )  # fmt: skip
+app.add_typer(study.init_app)
 app.add_typer(data.app, name="data", rich_help_panel=OWN_DATA)
 app.add_typer(model.app, name="model", rich_help_panel=TRAINING)
 app.add_typer(study.config_app, name="config", rich_help_panel=STUDY)
 app.add_typer(publish.track_app, name="track", rich_help_panel=STUDY)
 for family in (label, balance, export, graph, train, evaluate, publish, study):
     app.add_typer(family.app)
+
+
+INTERRUPTED = 130
+KEPT = "interrupted: outputs appear only when they are complete; the same command starts again, a training goes on"
+"""What Ctrl-C says."""
 
 
 def _print_version(asked: bool) -> None:
@@ -44,9 +50,13 @@ def options(
 
 
 def main() -> None:
-    """Entry point: errors that the user can correct become one message and exit status 2."""
+    """Entry point: errors that the user can correct become one message and exit status 2; Ctrl-C, 130."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print(KEPT, file=sys.stderr)
+        raise
     except InputError as error:
         _exit(error)
     except ModuleNotFoundError as error:

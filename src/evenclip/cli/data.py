@@ -14,7 +14,7 @@ Registry = Annotated[Path, typer.Option(help="The registry of known data sets.")
 REGISTRY = Path("config/datasets.yaml")
 
 
-@app.command("synthesize")
+@app.command("synthesize", epilog="Example: evenclip data synthesize --split train --n 6000 --out data/world/train")
 def data_synthesize(
     split: Annotated[str, typer.Option(help="Which set: train, people, objects, mixed, unmarked, probes.")],
     n: Annotated[int, typer.Option("--n", help="Number of image-text pairs.")],
@@ -31,6 +31,7 @@ def data_synthesize(
 
 @app.command(
     "import",
+    epilog="Example: evenclip data import --source photos/ --out data/mine/all --option captions=captions.csv",
     help="Import images and captions into image-text shards. Layouts (--option layout=NAME): "
     + ", ".join(names_of("evenclip.data.layouts")),
 )
@@ -46,7 +47,10 @@ def data_import(
     import_dataset(source, out, split, ImportOptions.from_arguments(option))
 
 
-@app.command("annotate")
+@app.command(
+    "annotate",
+    epilog="Example: evenclip data annotate --data data/dev --lexicon config/lexicons/people.yaml --out data/people",
+)
 def data_annotate(
     data: Annotated[Path, typer.Option(help="Folder of image-text shards.")],
     lexicon: Annotated[Path, typer.Option(help="YAML file with the words of each perceived attribute and target.")],
@@ -64,7 +68,7 @@ def data_annotate(
     print(f"{out}: association bias {report['ab_before']:.3f}, under the weights {report['ab_after']:.3f}")
 
 
-@app.command("swaps")
+@app.command("swaps", epilog="Example: evenclip data swaps --data data/flickr8k/dev --out data/flickr8k/swaps")
 def data_swaps(
     data: Annotated[Path, typer.Option(help="Folder of image-text shards with several English captions a picture.")],
     out: OutFolder,
@@ -77,7 +81,7 @@ def data_swaps(
     print(f"{out}: {', '.join(f'{kind} {n}' for kind, n in sorted(counts.items()))}")
 
 
-@app.command("fetch")
+@app.command("fetch", epilog="Example: evenclip data fetch coco_2017")
 def data_fetch(
     name: Annotated[str, typer.Argument(help="Data set of the registry, e.g. coco_2017.")],
     to: Annotated[Path | None, typer.Option(help="Folder for its files; default data/raw/NAME.")] = None,
@@ -91,7 +95,7 @@ def data_fetch(
     fetch_dataset(name, to or Path("data/raw") / name, FetchOptions.from_arguments(option), accept_terms, registry)
 
 
-@app.command("fetch-images")
+@app.command("fetch-images", epilog="Example: evenclip data fetch-images cc3m.tsv --out data/cc3m/train")
 def data_fetch_images(
     url_list: Annotated[Path, typer.Argument(metavar="LIST", help="Captions and addresses, TSV or Parquet.")],
     out: OutFolder,
@@ -103,7 +107,7 @@ def data_fetch_images(
     fetch_images(url_list, out, UrlListOptions.from_arguments(option))
 
 
-@app.command("verify")
+@app.command("verify", epilog="Example: evenclip data verify data/mine/train")
 def data_verify(
     data: Annotated[str, typer.Argument(help="Folder of image-text shards; with --root, a data set of the registry.")],
     root: Annotated[Path | None, typer.Option(help="Folder of the data set's raw files.")] = None,
@@ -120,7 +124,10 @@ def data_verify(
     print(f"{data}: {verify_dataset(data)} pairs, every shard as it was written")
 
 
-@app.command("questions")
+@app.command(
+    "questions",
+    epilog="Example: evenclip data questions q.json --annotations a.json --data data/coco/val2017 --out q.parquet",
+)
 def data_questions(
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.json", help="Questions of VQA v2.")],
     out: OutFile,

@@ -9,7 +9,7 @@ from evenclip.cli.arguments import OutFolder
 app = typer.Typer(no_args_is_help=True, help="Write model folders.")
 
 
-@app.command("packaged")
+@app.command("packaged", epilog="Example: evenclip model packaged --out models/lite0_minilm")
 def model_packaged(
     out: OutFolder,
     image_size: Annotated[int, typer.Option(min=32, help="Side of the input images, in pixels.")] = 128,
@@ -22,7 +22,7 @@ def model_packaged(
     write_packaged_model(out, image_size, embed_dim, projection)
 
 
-@app.command("export")
+@app.command("export", epilog="Example: evenclip model export results/demo/train/m4/seed0 --out models/m4")
 def model_export(
     model: Annotated[str, typer.Argument(help="Run folder, open_clip name:tag, hf-hub:ORG/NAME, or checkpoint.")],
     out: OutFolder,

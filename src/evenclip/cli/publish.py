@@ -102,7 +102,7 @@ def plan(
     print(json.dumps(rows, indent=1) if as_json else as_table(needs))
 
 
-@track_app.command("sync")
+@track_app.command("sync", epilog="Example: evenclip track sync --results results/demo")
 def track_sync(
     results: Results,
     tracking_uri: Annotated[str, typer.Option(help="MLflow store.")] = "sqlite:///mlflow.db",

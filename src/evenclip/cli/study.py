@@ -1,4 +1,4 @@
-"""`evenclip config`, `verify` and `doctor`: study files, whether results are as written, and the installation."""
+"""`evenclip init`, `config`, `verify` and `doctor`: study files, whether results are intact, and the installation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +7,11 @@ import typer
 
 from evenclip.cli.arguments import OWN_DATA, STUDY, OutFile
 
-app = typer.Typer()
+app, init_app = typer.Typer(), typer.Typer()
 config_app = typer.Typer(no_args_is_help=True, help="Check study files and write their JSON schema.")
 
 
-@app.command(
+@init_app.command(
     rich_help_panel=OWN_DATA,
     epilog="Example: evenclip init photos/ --captions captions.csv --attribute gender",
 )
@@ -32,8 +32,8 @@ def init(
     print("\n".join(init_study(source, captions, attribute, label, output)))
 
 
-@config_app.command("check")
-def config_check(study: Path) -> None:
+@config_app.command("check", epilog="Example: evenclip config check config/config.yaml")
+def config_check(study: Annotated[Path, typer.Argument(help="Study file.")]) -> None:
     """Check a study file and list its runs."""
     from evenclip.study.study import load_study
 
@@ -41,7 +41,7 @@ def config_check(study: Path) -> None:
         print(f"{run.name}\tstrategy={run.strategy}\t{' '.join(f'{k}={v}' for k, v in run.overrides.items())}".rstrip())
 
 
-@config_app.command("schema")
+@config_app.command("schema", epilog="Example: evenclip config schema --out study.schema.json")
 def config_schema(out: OutFile = Path("workflow/schemas/config.schema.json")) -> None:
     """Write the JSON schema of study files, generated from the option blocks."""
     from evenclip.provenance import write_json

@@ -80,7 +80,10 @@ def choose(survey: Survey, shipped: Lexicon, attributes: Sequence[str], labels: 
             raise InputError(what, "--attribute", "name an attribute of which two groups are shown")
     words, label_columns, n_of = _choose_labels(survey, shipped, counts, labels, groups)
     if not n_of:
-        hint = f"say --label with a column or a word of the captions; columns: {', '.join(survey.columns) or 'none'}"
+        hint = (
+            f"say --label with a column or a word of the captions (columns: {', '.join(survey.columns) or 'none'}); "
+            "to measure a model on classes, see docs/evaluate.md"
+        )
         raise InputError("no labels are seen that groups could be balanced against", "init", hint)
     sensitive = {a: {v: shipped.sensitive[a][v] for v in groups[a]} for a in groups if a not in columns}
     # a lexicon has at least one label; where all come from columns, the first group's name is looked for too

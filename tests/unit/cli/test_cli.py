@@ -83,14 +83,38 @@ def test_help_groups_the_commands_and_hides_plumbing():
     assert {name for name, command in COMMAND.commands.items() if command.hidden} == PLUMBING
 
 
-VISIBLE = [name for name, command in COMMAND.commands.items() if not (command.hidden or hasattr(command, "commands"))]
+def visible_commands(group=COMMAND, *parents: str):
+    """Names and command of each command that help shows, also of those in groups."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from visible_commands(command, *parents, name)
+        elif not command.hidden:
+            yield [*parents, name], command
 
 
-@pytest.mark.parametrize("name", VISIBLE)
-def test_help_has_an_example_that_parses(name):
-    words = shlex.split(COMMAND.commands[name].epilog.partition("Example: evenclip ")[2])
-    assert words[0] == name
-    COMMAND.commands[name].make_context(name, words[1:])
+VISIBLE = list(visible_commands())
+
+
+@pytest.mark.parametrize(("names", "command"), VISIBLE, ids=[" ".join(names) for names, _ in VISIBLE])
+def test_help_has_an_example_that_parses(names, command):
+    words = shlex.split(command.epilog.partition("Example: evenclip ")[2])
+    assert words[: len(names)] == names
+    command.make_context(names[-1], words[len(names) :])
+
+
+def test_init_is_what_help_shows_first():
+    assert next(iter(COMMAND.commands)) == "init"
+
+
+def test_an_interrupted_command_says_what_is_kept(monkeypatch, capsys):
+    def interrupt(root):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evenclip.doctor.examine", interrupt)
+    monkeypatch.setattr(sys, "argv", ["evenclip", "doctor"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 130 and "a training goes on" in capsys.readouterr().err
 
 
 def test_version_is_that_of_the_package():

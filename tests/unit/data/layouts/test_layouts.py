@@ -503,7 +503,7 @@ def test_values_of_columns_are_named_in_webdataset_too(values, error, imported):
 # --- names of images --------------------------------------------------------------------------------------------------
 
 
-def test_names_may_differ_in_capital_letters_where_one_image_fits(imported):
+def test_names_may_differ_in_case_if_one_image_fits(imported):
     table = "image,caption\nimg_1.jpg,one\nA.JPG,two\nb.Jpg,both fit\n"
     files = {"IMG_1.JPG": photo(1), "a.jpg": photo(2), "A.JPG": photo(3), "b.jpg": photo(4), "B.jpg": photo(5)}
     pairs, quarantine = imported(files | {"c.csv": table}, captions="c.csv")
