@@ -24,8 +24,15 @@ def render(template: Path, content: Mapping[str, Any], **filters: Callable) -> s
         Variables of the template; an undefined one is an error.
     **filters : callable
         Jinja filters by name; a result of type `Markup` is not escaped.
+
+    A page of HTML has the common style sheet in ``style``.
     """
-    return _template(template, tuple(filters.items())).render(content)
+    return _template(template, tuple(filters.items())).render(content, style=_style())
+
+
+@cache
+def _style() -> Markup:
+    return Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))
 
 
 @cache

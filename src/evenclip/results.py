@@ -4,6 +4,7 @@ Reads `study.json`, `summary.csv`, `tests.csv` and `claims.json` (of `evenclip s
 and label file that they name, the manifests, histories and metrics of earlier stages.
 """
 
+import fnmatch
 import io
 import math
 from collections.abc import Sequence
@@ -83,6 +84,39 @@ class StudyResults:
             )
             for run in document["runs"]
         ]
+
+    def run_title(self, name: str) -> str:
+        """Name of a run for people: a first run called `none` is the baseline."""
+        names = [run.name for run in self.runs]
+        return "baseline" if name == names[0] == "none" and "baseline" not in names else name
+
+    @cached_property
+    def people(self) -> frozenset[str]:
+        """Metrics about people."""
+        return frozenset(self.summary["metric"][self.summary["people"].astype(bool)])
+
+    def measured(self, pattern: str) -> list[str]:
+        """Metrics that match e.g. `bias/*/rb` and have a value for some run, in the order of summary.csv."""
+        table = self.summary[(self.summary["group"] == "") & self.summary["mean"].notna()]
+        return [metric for metric in dict.fromkeys(table["metric"]) if fnmatch.fnmatchcase(metric, pattern)]
+
+    def chance(self, metric: str) -> float | None:
+        """Chance level of a metric: that of the first run that has it; None without one."""
+        estimates = (self.estimate(run.name, metric) for run in self.runs)
+        return next((e.random for e in estimates if e and math.isfinite(e.random)), None)
+
+    def difference(self, run: str, metric: str) -> Estimate | None:
+        """Mean difference of a run from the first one, with its interval; None if it was not compared."""
+        return self._differences.get((run, metric))
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str], Estimate]:
+        table = self.tests[self.tests["run_a"] == self.runs[0].name]
+        values = table[["effect", "ci_low", "ci_high"]].astype(float).itertuples(index=False)
+        return {
+            (run, metric): Estimate(*row)
+            for run, metric, row in zip(table["run_b"], table["metric"], values, strict=True)
+        }
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -200,7 +234,7 @@ class StudyResults:
         if not any((self.folder / name).exists() for name in ("report.html", "figures")):
             return None
         index = self._read_json("figures/figures.json", documents.Figures)
-        if unlisted := {path.name for path in (self.folder / "figures").glob("*.png")} - index["figures"].keys():
+        if unlisted := {path.name for path in (self.folder / "figures").glob("*.svg")} - index["figures"].keys():
             raise InputError(f"does not list {min(unlisted)}", str(self.folder / "figures/figures.json"), REPORT)
         return index
 

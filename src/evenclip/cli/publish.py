@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evenclip.cli.arguments import MEASURING, STUDY, OutFile, OutFolder
+from evenclip.cli.arguments import MEASURING, STUDY, OptionPairs, OutFile, OutFolder
 from evenclip.errors import InputError
 
 app = typer.Typer()
@@ -53,11 +53,13 @@ def summarize(
 def report(
     results: Results,
     out: OutFile,
+    option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Draw the study's figures and its self-contained report.html."""
     from evenclip.report import write_report
+    from evenclip.report.options import ReportOptions
 
-    write_report(results, out)
+    write_report(results, out, ReportOptions.from_arguments(option))
 
 
 @app.command(

@@ -31,12 +31,12 @@ def bias_curves(study: StudyResults) -> list[Picture]:
             recorded[i] = histories
     staged = [i for i in recorded if study.runs[i].options.get("train.stages")]
     groups = {
-        "along": ("along the training", [i for i in recorded if i not in staged]),
-        "stages": ("in two stages", _one_stage(study, recorded, staged) + staged if staged else []),
+        "along the training": [i for i in recorded if i not in staged],
+        "in two stages": _one_stage(study, recorded, staged) + staged if staged else [],
     }
     return [
-        _curve(study, {i: recorded[i] for i in of_group}, column, f"{name}-{column}", f"{title} {what}")
-        for name, (what, of_group) in groups.items()
+        _curve(study, {i: recorded[i] for i in of_group}, column, f"{title} {what}")
+        for what, of_group in groups.items()
         if of_group
         for column, title in BIASES.items()
     ]
@@ -59,7 +59,7 @@ def _without_stages(run: RunResult) -> dict[str, Any]:
     return {key: value for key, value in run.options.items() if key != "train.stages"}
 
 
-def _curve(study: StudyResults, recorded: dict[int, list[pd.DataFrame]], column: str, name: str, title: str) -> Picture:
+def _curve(study: StudyResults, recorded: dict[int, list[pd.DataFrame]], column: str, title: str) -> Picture:
     with panel(3.9) as (figure, axes):
         texts = []
         for i, histories in recorded.items():
@@ -68,22 +68,23 @@ def _curve(study: StudyResults, recorded: dict[int, list[pd.DataFrame]], column:
             look = (
                 run_style(i) | line_style(i) | {"markersize": 4, "linewidth": 1.3, "markevery": max(len(share) // 8, 1)}
             )
-            axes.plot(share, values["mean"], **look, label=study.runs[i].name)
+            axes.plot(share, values["mean"], **look, label=study.run_title(study.runs[i].name))
             axes.fill_between(share, values["min"], values["max"], color=look["color"], alpha=0.12, linewidth=0)
-            texts.append(f"{study.runs[i].name} from {values['mean'].iloc[0]:.3f} to {values['mean'].iloc[-1]:.3f}")
+            first, last = values["mean"].iloc[[0, -1]]
+            texts.append(f"{study.run_title(study.runs[i].name)} from {first:.3f} to {last:.3f}")
             stages = study.runs[i].options.get("train.stages")
             if stages:
                 axes.axvline(stages["share"], color=look["color"], linewidth=0.8, linestyle=":")
-        axes.set(xlabel="share of the training", ylabel=column, title=title, xlim=(0, 1))
+        axes.set(xlabel="share of the training", ylabel="of the model", title=title, xlim=(0, 1))
         axes.set_ylim(bottom=0)
         name_runs(figure, study, lines=True, only=list(recorded))
-        return finish(figure, name, f"{title}: {'; '.join(texts)}.")
+        return finish(figure, title.lower(), f"{title}: {'; '.join(texts)}.")
 
 
 def negatives_tables(study: StudyResults) -> list[Table]:
     """Tables of the heaviest mined negatives at three steps, for the first seed of each run that recorded them."""
     tables = ((run, study.record(run.name, run.seeds[0], "negatives", NEGATIVES)) for run in study.runs)
-    return [_negatives(run.name, table) for run, table in tables if table is not None and len(table)]
+    return [_negatives(study.run_title(run.name), table) for run, table in tables if table is not None and len(table)]
 
 
 def _negatives(run: str, table: pd.DataFrame) -> Table:

@@ -1,5 +1,6 @@
 """List of claims for the page, with the study's verdicts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +48,20 @@ class ClaimRow:
         return any("runs" in test for test in self.tests)
 
 
-def claim_rows(entries: list[dict[str, Any]]) -> list[ClaimRow]:
-    """Claims of claims.json in the file's order, each with all its tests."""
+def claim_rows(entries: list[dict[str, Any]], titles: Mapping[str, str] = {}) -> list[ClaimRow]:
+    """Claims of claims.json in the file's order, each with all its tests.
+
+    Parameters
+    ----------
+    entries : list of dict
+        Content of claims.json.
+    titles : mapping of str to str
+        Names of runs for people, where they differ.
+    """
     by_id: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
         by_id.setdefault(entry["id"], []).append(entry)
-    return [_row(claim_entries) for claim_entries in by_id.values()]
+    return [_row(claim_entries, titles) for claim_entries in by_id.values()]
 
 
 def verdict_counts(rows: list[ClaimRow]) -> str:
@@ -64,25 +73,25 @@ def verdict_counts(rows: list[ClaimRow]) -> str:
 def described(entry: dict[str, Any]) -> str:
     """Result of a test in words: its difference (for a Pareto claim, both) with interval, p and number of seeds.
 
-    The adjusted p is that of the claim; beside it the interval of this test at the level that the claim has in its
-    family and at this look.
+    p is that of the claim, adjusted for the number of claims and looks; beside it the interval of this test at the
+    level that the claim has in its family and at this look. The p of this test alone is in claims.json.
     """
     tested = [entry, entry["against"]] if entry["against"] else [entry]
     differences = [
         f"d = {words.interval(Estimate(part['estimate'], part['ci_low'], part['ci_high']))}" for part in tested
     ]
-    text = f"{' and '.join(differences)}, {entry['n']} seeds, raw p {number(entry['p'])}"
+    text = f"{' and '.join(differences)}, {entry['n']} seeds"
     if entry["p_adjusted"] is None:
         return text
     ends = f"[{entry['adjusted_low']:.3f}, {entry['adjusted_high']:.3f}]"
-    return f"{text}, adjusted p {number(entry['p_adjusted'])}, interval at that level {ends}"
+    return f"{text}, p {number(entry['p_adjusted'])}, interval at that level {ends}"
 
 
-def _row(entries: list[dict[str, Any]]) -> ClaimRow:
+def _row(entries: list[dict[str, Any]], titles: Mapping[str, str]) -> ClaimRow:
     first = entries[0]
     wanted = WANTED[first["kind"]].format(margin=number(first["margin"])) if first["margin"] else AT_0[first["kind"]]
     verdict = first["claim_verdict"]
-    tests = [_test(entry) for entry in entries]
+    tests = [_test(entry, titles) for entry in entries]
     about = first["name"], first["source"], first["statement"], wanted, verdict, SIGNS[verdict]
     return ClaimRow(*about, first["primary"], _stopping(first["stopping"]), tests)
 
@@ -100,7 +109,7 @@ def _stopping(stopping: dict[str, Any] | None) -> str:
     return f"{stopping['state'].capitalize()} ({looks}; {chance}, if the truth is what was seen so far)."
 
 
-def _test(entry: dict[str, Any]) -> dict[str, str]:
+def _test(entry: dict[str, Any], titles: Mapping[str, str]) -> dict[str, str]:
     metric = f"{entry['metric']} against {entry['against']['metric']}" if entry["against"] else entry["metric"]
     line = {"verdict": entry["verdict"], "sign": SIGNS[entry["verdict"]], "metric": metric}
     if entry["runs"] is None:
@@ -109,8 +118,10 @@ def _test(entry: dict[str, Any]) -> dict[str, str]:
     if entry["mark"]:
         detail += f"; {entry['mark']}"
     if entry["reason"]:
-        detail += f"; {entry['reason']}"
+        few = entry["reason"].removeprefix(f"{entry['n']} seeds, ")  # their number stands there already
+        detail += f"; {few}"
     if entry["verdict"] == "undecided" and entry["detectable"] is not None:
         border = "the margin" if entry["margin"] else "0"
         detail += f"; a true d {number(entry['detectable'])} from {border} would be decided in 4 of 5 studies"
-    return line | {"runs": f"{entry['runs']['run']} - {entry['runs']['reference']}", "detail": detail}
+    run, reference = (titles.get(entry["runs"][of], entry["runs"][of]) for of in ("run", "reference"))
+    return line | {"runs": f"{run} - {reference}", "detail": detail}

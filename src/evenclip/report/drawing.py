@@ -5,6 +5,7 @@ Each figure has one panel, so figures can be stacked on a phone.
 """
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from matplotlib.lines import Line2D
 
 from evenclip.results import Estimate, RunResult, StudyResults
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito without yellow
+INK, PAPER, LINE, GREY = "#1a1a1a", "#ffffff", "#e4e4e4", "#666666"
+"""Colours of text, background, grid and side notes; a page shows others in dark mode (`themed`)."""
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)  # Okabe-Ito without yellow
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
-GREY = "#666666"
-WIDTH_IN, PNG_DPI = 4.8, 200
+WIDTH_IN = 4.8
 LEGEND_LETTERS, LEGEND_ROW_IN = 60, 0.2  # across a legend, a marker counting as eight; height of its rows
 STYLE = {
     "font.size": 10,
@@ -33,7 +35,14 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "grid.color": LINE,
     "grid.linewidth": 0.8,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
@@ -48,7 +57,6 @@ class Picture:
     name: str
     alt: str
     svg: bytes
-    png: bytes
 
 
 @contextmanager
@@ -60,11 +68,34 @@ def panel(height_in: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def finish(figure: Figure, name: str, alt: str) -> Picture:
-    """Render a figure as SVG and PNG, without dates and versions."""
-    svg, png = io.BytesIO(), io.BytesIO()
+    """Render a figure as SVG, without date."""
+    svg = io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})
-    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return Picture(name, alt, svg.getvalue(), png.getvalue())
+    return Picture(name, alt, svg.getvalue())
+
+
+def themed(svg: bytes) -> bytes:
+    """A figure whose ink, paper and grid follow the reader's light or dark mode."""
+    start = svg.find(b"<svg")
+    end = svg.find(b">", start) + 1 if start >= 0 else 0
+    head, body = svg[:end], svg[end:]
+    for name, color in _LIGHT.items():
+        body = body.replace(color.encode(), f"var(--{name})".encode())
+    return head + (_THEME.encode() if end else b"") + body
+
+
+_LIGHT = {"ink": INK, "paper": PAPER, "line": LINE, "soft": GREY} | {
+    f"c{i}": color for i, color in enumerate(COLORS[:6])
+}
+_DARK = {"ink": "#e8e8e8", "paper": "#16181c", "line": "#3a3d44", "soft": "#a8adb5", "c0": "#4aa3e0", "c1": "#ff8a3d",
+         "c2": "#2fc99a", "c3": "#e39bc6", "c4": "#f3b93a", "c5": "#8accf5"}  # fmt: skip
+
+
+def _variables(colors: dict[str, str]) -> str:
+    return ":root{" + ";".join(f"--{name}:{color}" for name, color in colors.items()) + "}"
+
+
+_THEME = f"<style>{_variables(_LIGHT)}@media (prefers-color-scheme:dark){{{_variables(_DARK)}}}</style>"
 
 
 def run_style(i: int) -> dict[str, Any]:
@@ -104,12 +135,23 @@ def draw_seeds(axes: Axes, study: StudyResults, i: int, metric: str, y: float) -
 
 def draw_chance(axes: Axes, study: StudyResults, metric: str) -> None:
     """Draw a dotted line at the chance level, if the metric has one."""
-    estimates = (study.estimate(run.name, metric) for run in study.runs)
-    chance = [estimate.random for estimate in estimates if estimate and np.isfinite(estimate.random)]
-    if chance:
-        axes.axvline(chance[0], color="#000000", linewidth=1.1, linestyle=":")
+    chance = study.chance(metric)
+    if chance is not None:
+        axes.axvline(chance, color=INK, linewidth=1.1, linestyle=":")
         position = {"xycoords": ("data", "axes fraction"), "xytext": (3, -1), "textcoords": "offset points"}
-        axes.annotate("chance", (chance[0], 1), **position, va="top", fontsize=8.5, color=GREY)
+        axes.annotate("chance", (chance, 1), **position, va="top", fontsize=8.5, color=GREY)
+
+
+def draw_better(axes: Axes) -> None:
+    """Draw an arrow into the lower right corner, where bias is low and quality high."""
+    arrow = {"arrowstyle": "-|>", "color": GREY, "linewidth": 1.2, "shrinkA": 1, "shrinkB": 0}
+    look = {"xycoords": "axes fraction", "ha": "right", "va": "center", "fontsize": 8.5, "color": GREY}
+    axes.annotate("better", (0.985, 0.025), (0.9, 0.11), arrowprops=arrow, zorder=1, **look)
+
+
+def wrapped(text: str, letters: int) -> str:
+    """Text in lines of at most about ``letters`` letters, for titles and labels that a panel would cut."""
+    return textwrap.fill(text, letters, break_long_words=False, break_on_hyphens=False)
 
 
 def seed_estimates(study: StudyResults, run: RunResult, metric: str) -> list[Estimate]:
@@ -134,20 +176,27 @@ def name_runs(
     handles = []
     for i in indices:
         look = run_style(i) | (line_style(i) if lines else {"linestyle": ""}) | ({} if markers else {"marker": ""})
-        handles.append(Line2D([], [], **look, markersize=7, label=study.runs[i].name))
-    longest = max(len(study.runs[i].name) for i in indices)
+        handles.append(Line2D([], [], **look, markersize=7, label=study.run_title(study.runs[i].name)))
+    longest = max(len(study.run_title(study.runs[i].name)) for i in indices)
     n_columns = min(3, len(handles), max(LEGEND_LETTERS // (longest + 8), 1))
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW_IN * (-(-len(handles) // n_columns) - 1))
     figure.legend(handles=handles, loc="outside lower center", ncols=n_columns)
 
 
-def frame(study: StudyResults, *metrics: str, zero: bool = False, chance: bool = True) -> tuple[float, float]:
-    """Axis limits that include all seeds with their intervals and, if ``chance``, the chance level; from 0 if ``zero``.
+def frame(
+    study: StudyResults, *metrics: str, zero: bool = False, chance: bool = True, intervals: bool = True
+) -> tuple[float, float]:
+    """Axis limits that include all seeds, if asked with their ``intervals`` and ``chance`` level; from 0 if ``zero``.
 
     Intervals over a few seeds can be very wide; they may extend beyond the frame.
     """
     seeds = [seed for m in metrics for run in study.runs for seed in seed_estimates(study, run, m)]
-    values = np.array([[seed.mean, seed.ci_low, seed.ci_high, *([seed.random] if chance else [])] for seed in seeds])
+    values = np.array(
+        [
+            [seed.mean, *([seed.ci_low, seed.ci_high] if intervals else []), *([seed.random] if chance else [])]
+            for seed in seeds
+        ]
+    )
     values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if len(values) else (0, 1)
     margin = max(0.06 * (high - low), 0.01)

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from evenclip.report.drawing import COLORS
-from evenclip.report.words import interval
+from evenclip.report.words import interval, metric
 from evenclip.results import Estimate, StudyResults
 
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")  # as `drawing.MARKERS`
@@ -47,21 +47,21 @@ def explorer_data(study: StudyResults, x: str, y: str) -> str | None:
         name: {run.name: _values(study, run.name, run.seeds, name, seeds) for run in study.runs} for name in names
     }
     runs = [
-        {"name": run.name, "options": _options(run.strategy, run.options), "color": COLORS[i % len(COLORS)],
-         "symbol": SYMBOLS[(i + i // len(COLORS)) % len(SYMBOLS)]}
+        {"name": run.name, "title": study.run_title(run.name), "options": _options(run.strategy, run.options),
+         "color": COLORS[i % len(COLORS)], "symbol": SYMBOLS[(i + i // len(COLORS)) % len(SYMBOLS)]}
         for i, run in enumerate(study.runs)
     ]  # fmt: skip
-    content = {"runs": runs, "metrics": metrics, "x": x, "y": y}
+    content = {"runs": runs, "metrics": metrics, "names": {name: metric(study, name) for name in names}, "x": x, "y": y}
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _values(
-    study: StudyResults, run: str, run_seeds: tuple[int, ...], metric: str, seeds: dict[Any, float | None]
+    study: StudyResults, run: str, run_seeds: tuple[int, ...], path: str, seeds: dict[Any, float | None]
 ) -> dict[str, Any] | None:
-    estimate = study.estimate(run, metric)
+    estimate = study.estimate(run, path)
     if estimate is None:
         return None
-    values = [seeds.get((run, metric, seed)) for seed in run_seeds]
+    values = [seeds.get((run, path, seed)) for seed in run_seeds]
     return {"mean": estimate.mean, "arms": _arms(estimate), "text": interval(estimate), "seeds": values}
 
 

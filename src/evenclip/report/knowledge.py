@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array, csgraph
 from sklearn.manifold import smacof
 
-from evenclip.report.drawing import COLORS, GREY, Picture, finish, panel
+from evenclip.report.drawing import COLORS, GREY, PAPER, Picture, finish, panel
 from evenclip.report.tables import Table
 from evenclip.report.words import number
 from evenclip.results import StudyResults
@@ -49,21 +49,21 @@ def graph_sample(study: StudyResults) -> Picture:
     with panel(4.8) as (figure, axes):
         for head, relation, tail in links:
             ends = np.array([positions[head], positions[tail]])
-            arrow = {"arrowstyle": "-|>", "color": "#bbbbbb", "shrinkA": 9, "shrinkB": 9, "linewidth": 0.9}
+            arrow = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 9, "shrinkB": 9, "linewidth": 0.9}
             axes.annotate("", ends[1], ends[0], arrowprops=arrow, zorder=1)
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
+            box = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.4}
             middle = {"fontsize": 6.5, "color": GREY, "ha": "center", "va": "center", "bbox": box, "zorder": 2}
             axes.text(*ends.mean(axis=0), text[relation], **middle)
         for id, (x, y) in positions.items():
             look = COLORS[0] if entity_of[id]["modality"] == "text" else COLORS[1]
-            box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": look, "linewidth": 1.2}
+            box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": look, "linewidth": 1.2}
             axes.text(x, y, _name(entity_of[id]), fontsize=8, ha="center", va="center", bbox=box, zorder=3)
         axes.set(title="Some entities: text (blue), pictured (orange)")
         axes.axis("off")
         axes.margins(0.14)
         axes.scatter(*np.array(list(positions.values())).T, s=0)  # so that the limits hold the texts
         text_of_links = "; ".join(f"{_name(entity_of[h])} {text[r]} {_name(entity_of[t])}" for h, r, t in links)
-        return finish(figure, "graph-sample", f"A part of the knowledge graph: {text_of_links}.")
+        return finish(figure, "part of the knowledge graph", f"A part of the knowledge graph: {text_of_links}.")
 
 
 def _name(entity: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,15 @@ def read_samples(study: StudyResults, dataset: str, manifest: dict[str, Any]) ->
         Sample(images[key], caption[key], [words.label(columns[j].column) for j in np.flatnonzero(flags[row])])
         for row, key in zip(rows, keys, strict=True)
     ]
+
+
+def is_drawn(manifest: dict[str, Any]) -> bool:
+    """Whether a labelled data set was drawn by `evenclip data synthesize`, and shows nobody."""
+    data = manifest["inputs"].get("data")
+    path = Path(data["path"]) / "manifest.json" if data else None
+    if path is None or not path.is_file():
+        return False
+    return json.loads(path.read_text(encoding="utf-8")).get("stage") == "synthesize"
 
 
 def without_samples(page: str) -> str:

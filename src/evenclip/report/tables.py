@@ -8,30 +8,31 @@ import pandas as pd
 
 from evenclip.label_columns import label_columns
 from evenclip.report import words
-from evenclip.report.words import number
+from evenclip.report.words import Term, number
 from evenclip.results import Estimate, StudyResults
 
 N_WORDS = 10  # most frequent words of a label; a lexicon may have hundreds
 FAMILIES = {
-    "data": "Bias of the training data, under the strategy's weights (0 is even)",
     "bias": "Bias of the model (0 is even)",
     "zeroshot": "Zero-shot classification (more is better)",
     "retrieval": "Retrieval (more is better)",
     "recognition": "Recognising the perceived attribute itself (more is better)",
     "compositional": "Choice between the right and a wrong caption (more is better)",
+    "vqa": "Answers to questions about pictures (more is better)",
     "train": "Training",
 }
+SHOWN_ELSEWHERE = ("data/", "train/realised_")  # bias of the data has one number on the page: that of the pairs shown
 STRATEGY_COLUMNS = {
-    "n": "pairs",
-    "retention": "mean weight",
-    "ess": "effective sample size",
-    "rb_before": "RB before",
-    "realised_rb": "RB after",
-    "ab_before": "AB before",
-    "realised_ab": "AB after",
-    "kept_min": "share that the least kept label keeps",
-    "relative_gap": "duality gap",
-    "feasible": "within tolerance",
+    "n": Term("pairs", "n"),
+    "retention": Term("mean weight", "retention"),
+    "ess": Term("effective sample size", "ess"),
+    "rb_before": Term("representation bias before", "rb_before"),
+    "realised_rb": Term("representation bias as shown", "realised_rb"),
+    "ab_before": Term("association bias before", "ab_before"),
+    "realised_ab": Term("association bias as shown", "realised_ab"),
+    "kept_min": Term("share that the least kept label keeps", "kept_min"),
+    "relative_gap": Term("duality gap", "relative_gap"),
+    "feasible": Term("within tolerance", "feasible"),
 }
 
 
@@ -46,18 +47,20 @@ class Table:
 
 def strategy_table(study: StudyResults) -> Table:
     """Table of the balancing strategies, from their certificates."""
-    rows = [[name, *(number(report[key]) for key in STRATEGY_COLUMNS)] for name, report in study.strategies.items()]
-    caption = (
-        "Balancing strategies: representation bias (RB) and association bias (AB) before, and after in the pairs shown."
-    )
+    rows = [
+        [words.strategy(name), *(number(report[key]) for key in STRATEGY_COLUMNS)]
+        for name, report in study.strategies.items()
+    ]
+    caption = "Balancing strategies: bias of the data as it came, and of the pairs as shown in training"
     return Table(caption, ["strategy", *STRATEGY_COLUMNS.values()], rows)
 
 
 def result_tables(study: StudyResults) -> list[Table]:
     """Tables of results, one per family of metrics: metric (and group) by run, as mean [interval]."""
-    family = study.summary["metric"].str.partition("/")[0]
+    summary = study.summary[~study.summary["metric"].str.startswith(SHOWN_ELSEWHERE)]
+    family = summary["metric"].str.partition("/")[0]
     order = [*(name for name in FAMILIES if (family == name).any()), *sorted(set(family) - set(FAMILIES))]
-    return [_result_table(study, FAMILIES.get(name, name), study.summary[family == name]) for name in order]
+    return [_result_table(study, FAMILIES.get(name, name.replace("_", " ")), summary[family == name]) for name in order]
 
 
 def _result_table(study: StudyResults, caption: str, part: pd.DataFrame) -> Table:
@@ -67,14 +70,23 @@ def _result_table(study: StudyResults, caption: str, part: pd.DataFrame) -> Tabl
     for (metric, group), cells in part.groupby(["metric", "group"], sort=False):
         by_run = {row.run: row for row in cells.itertuples()}
         values = [_result(by_run[name]) if name in by_run else "" for name in names]
-        chance = [number(cells["random"].mean())] if has_chance else []
-        name = f"{metric} ({group.removesuffix(' (insufficient)')})" if group else metric
+        chance = [number(_chance(study, metric, group, cells))] if has_chance else []
+        of_group = f": {group.removesuffix(' (insufficient)')}" if group else ""
+        name = Term(f"{words.metric(study, metric)}{of_group}", metric)
         rows.append([name, *values, _count_range(cells["n"]), *chance])
-    return Table(caption, ["metric", *names, "n", *(["chance"] if has_chance else [])], rows)
+    titles = [study.run_title(name) for name in names]
+    return Table(caption, ["metric", *titles, "n", *(["chance"] if has_chance else [])], rows)
+
+
+def _chance(study: StudyResults, metric: str, group: str, cells: pd.DataFrame) -> float | None:
+    """The chance level that figures show too; of a single group, that of the first run that has it."""
+    if not group:
+        return study.chance(metric)
+    return next(iter(cells["random"].dropna()), None)
 
 
 def difference_table(study: StudyResults) -> Table:
-    """Table of paired differences from the first run, with intervals and tests: metric by run."""
+    """Table of paired differences from the first run, with intervals: metric by run."""
     first = study.runs[0].name
     tests = study.tests[study.tests["run_a"] == first]
     others = list(dict.fromkeys(tests["run_b"]))
@@ -83,9 +95,10 @@ def difference_table(study: StudyResults) -> Table:
     for metric in dict.fromkeys(tests["metric"]):
         compared = [cells.get((metric, run)) for run in others]
         n = max(row.n for row in compared if row is not None)
-        rows.append([metric, *(_difference(row) if row is not None else "" for row in compared), number(int(n))])
-    header = ["metric", *(f"{run} - {first}" for run in others), "seeds"]
-    return Table("Mean difference over seeds [95 % interval], p by t and by Wilcoxon", header, rows)
+        differences = (_difference(row) if row is not None else "" for row in compared)
+        rows.append([words.metric(study, metric), *differences, number(int(n))])
+    header = ["metric", *(f"{run} - {study.run_title(first)}" for run in others), "seeds"]
+    return Table("Mean difference over seeds [95 % interval]", header, rows)
 
 
 def label_table(document: dict[str, Any], dataset: str) -> Table:
@@ -107,9 +120,9 @@ def making_table(study: StudyResults) -> Table:
     entries += [(f"balance {name}", study.balance_manifest(name)) for name in study.strategies]
     for run in study.runs:
         for seed in run.seeds:
-            entries.append((f"train {run.name} seed {seed}", study.training(run.name, seed)))
+            entries.append((f"train {study.run_title(run.name)} seed {seed}", study.training(run.name, seed)))
             for name, document in study.evaluations(run.name, seed).items():
-                entries.append((f"evaluate {run.name} seed {seed} on {name}", document["manifest"]))
+                entries.append((f"evaluate {study.run_title(run.name)} seed {seed} on {name}", document["manifest"]))
     rows = [[what, *_making(manifest)] for what, manifest in entries]
     return Table("How everything was made", ["what", "commit", "device", "seconds", "ended (UTC)", "fingerprint"], rows)
 

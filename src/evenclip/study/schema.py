@@ -20,6 +20,7 @@ from evenclip.graph import Format, GraphOptions
 from evenclip.label import LabelOptions
 from evenclip.links import LinkOptions
 from evenclip.options import FilePath, Options, Seed, expand_variables, repeated
+from evenclip.report.options import ReportOptions
 from evenclip.study.datasets import DataName, Dataset, DerivedDataset, Name, SplitName, made_with, manifest_of, unique
 from evenclip.summarize.options import SummarizeOptions
 from evenclip.track.options import TrackOptions
@@ -256,6 +257,8 @@ class StudyConfig(Options):
     """Visual question answering, by its name in the metrics; no evaluation set may have that name."""
     links: LinkOptions | None = None
     """Link prediction in the graph, by the runs with a multi-modal encoder; null = none."""
+    report: ReportOptions = ReportOptions()
+    """The report."""
     track: TrackOptions = TrackOptions()
     """MLflow."""
 
