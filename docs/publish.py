@@ -19,7 +19,7 @@ from evenclip.digests import read_manifest_file, recorded_outputs
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("label", "balance", "train", "embed", "evaluate", "summarize")
 TABLES = ("summary.csv", "seeds.csv", "tests.csv", "claims.json")
-FIGURES = ("bias_quality-*.png", "stages-*.png")  # bias against quality; bias along trainings of two stages
+FIGURES = ("tradeoff-*.svg", "training-*_in_two_stages.svg")  # bias against quality; bias along two stages
 PINNED = re.compile(r"\.(tar|safetensors)$|(?<!history)\.parquet$")
 """Files whose content follows from the study alone: no times are in them."""
 # the tables of docs/results/README.md show these; docs/results/<study>/summary.csv has all
@@ -62,7 +62,7 @@ def publish(study: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
         shutil.copyfile(source / name, target / name)
-    for old in target.glob("*.png"):
+    for old in [*target.glob("*.png"), *target.glob("*.svg")]:
         old.unlink()
     for figure in (path for pattern in FIGURES for path in source.glob(f"figures/{pattern}")):
         shutil.copyfile(figure, target / figure.name)

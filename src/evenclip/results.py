@@ -23,7 +23,8 @@ from evenclip.stage_outputs import AGAIN, balanced_labels, read_bytes, read_docu
 from evenclip.tables import read_table
 
 SUMMARY_COLUMNS = (
-    "run", "strategy", "metric", "group", "mean", "ci_low", "ci_high", "interval", "n_seeds", "n", "random", "people",
+    "run", "strategy", "metric", "group", "mean", "ci_low", "ci_high", "interval", "n_seeds", "n", "random", "floor",
+    "people",
 )  # fmt: skip
 TESTS_COLUMNS = (
     "metric", "run_a", "run_b", "p", "p_holm", "effect", "ci_low", "ci_high", "p_t_holm", "detectable", "n",
@@ -104,6 +105,11 @@ class StudyResults:
         """Chance level of a metric: that of the first run that has it; None without one."""
         estimates = (self.estimate(run.name, metric) for run in self.runs)
         return next((e.random for e in estimates if e and math.isfinite(e.random)), None)
+
+    def floor(self, metric: str) -> float | None:
+        """What models of unbiased data score (the null study's mean); None if the study names no null study."""
+        table = self.summary[(self.summary["metric"] == metric) & (self.summary["group"] == "")]
+        return next((float(value) for value in table["floor"].dropna()), None)
 
     def difference(self, run: str, metric: str) -> Estimate | None:
         """Mean difference of a run from the first one, with its interval; None if it was not compared."""

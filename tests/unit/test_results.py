@@ -47,7 +47,7 @@ def without_drawing() -> Iterator[None]:
 
     with ExitStack() as stack:
         for module in (along_training, figures, knowledge):
-            stack.enter_context(mock.patch.object(module, "finish", lambda _, name, alt: Picture(name, alt, b"", b"")))
+            stack.enter_context(mock.patch.object(module, "finish", lambda _, name, alt: Picture(name, alt, b"")))
         stack.enter_context(mock.patch.object(page, "draw", draw))
         stack.enter_context(mock.patch.object(page.explorer, "plotly_library", lambda: ""))
         yield

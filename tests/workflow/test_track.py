@@ -153,7 +153,7 @@ def test_artifacts_leave_out_the_sample_images(study_folder: Path, uri: str, tmp
     report, parent = folder / ids["report"] / "artifacts", folder / ids["m4"] / "artifacts"
     page = (report / "report.html").read_text()
     assert "data:image/svg" in page and "data:image/jpeg" not in page
-    assert len(list((report / "figures").glob("*.png"))) == 16 and (report / "summary.csv").is_file()
+    assert len(list((report / "figures").glob("*.svg"))) == 19 and (report / "summary.csv").is_file()
     assert json.loads((parent / "balance" / "report.json").read_text())["strategy"] == "m4"
     assert not (tmp_path / "mlruns").exists()
 

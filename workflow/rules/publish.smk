@@ -18,9 +18,19 @@ rule summarize:
         claims=STUDY.config.claims,
         null_seeds=STUDY.config.null_seeds,
     output:
-        summary=f"{RESULTS}/summary.csv",
+        summary=report(
+            f"{RESULTS}/summary.csv",
+            caption="../report/summary.rst",
+            category="Tables",
+            labels={"table": "means and intervals of every metric"},
+        ),
         seeds=f"{RESULTS}/seeds.csv",
-        tests=f"{RESULTS}/tests.csv",
+        tests=report(
+            f"{RESULTS}/tests.csv",
+            caption="../report/tests.rst",
+            category="Tables",
+            labels={"table": "differences between runs"},
+        ),
         claims=f"{RESULTS}/claims.json",
         study=f"{RESULTS}/study.json",
         metrics=f"{RESULTS}/metrics.json",
@@ -45,11 +55,20 @@ rule card:
     input:
         **rules.summarize.output,
     output:
-        cards=expand(f"{RESULTS}/card/{{run}}/card.{{kind}}", run=STUDY.runs, kind=["html", "md", "json"]),
+        pages=[
+            report(
+                f"{RESULTS}/card/{run}/card.html",
+                caption="../report/card.rst",
+                category="Bias cards",
+                labels={"run": run},
+            )
+            for run in STUDY.runs
+        ],
+        cards=expand(f"{RESULTS}/card/{{run}}/card.{{kind}}", run=STUDY.runs, kind=["md", "json"]),
         manifests=expand(f"{RESULTS}/card/{{run}}/manifest.json", run=STUDY.runs),
     params:
         results=input_folder("summary"),
-        folder=lambda w, output: Path(output.cards[0]).parent.parent,
+        folder=lambda w, output: Path(output.pages[0]).parent.parent,
         code=code_fingerprint("evenclip.card"),
     log:
         log_of("card"),
@@ -70,15 +89,23 @@ rule report:
         labels=rules.label.output.manifest,
         graph=list(rules.graph.output) if STUDY.config.graph else [],
     output:
-        page=report(f"{RESULTS}/report.html", caption="../report/study.rst", category="Study"),
+        page=report(
+            f"{RESULTS}/report.html",
+            caption="../report/study.rst",
+            category="Study",
+            labels={"page": "the study's report"},
+        ),
         figures=report(
             directory(f"{RESULTS}/figures"),
-            patterns=["{name}.png"],
+            patterns=["{section,[a-z_]+}-{figure}.svg"],
             caption="../report/figure.rst",
             category="Figures",
+            subcategory="{section}",
+            labels={"figure": "{figure}"},
         ),
     params:
         results=output_folder("page"),
+        options=STUDY.config.report.to_flags(),
         code=code_fingerprint("evenclip.report"),
     log:
         log_of("report"),
@@ -90,14 +117,14 @@ rule report:
     conda:
         "../envs/tables.yaml"
     shell:
-        evenclip("report --results {params.results:q} --out {output.page:q}")
+        evenclip("report --results {params.results:q} --out {output.page:q} {params.options:q}")
 
 
 rule track:
     input:
         summary=rules.summarize.output.summary,
         page=rules.report.output.page,
-        cards=rules.card.output.cards,
+        cards=[*rules.card.output.pages, *rules.card.output.cards],
     output:
         receipt=f"{RESULTS}/track.json",
     params:

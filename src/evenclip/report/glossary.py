@@ -21,6 +21,10 @@ TERMS = {
     "read both together.",
     "chance": "Score of a model that ignores what is measured: it guesses, or does not see the groups. Biases that are "
     "largest or absolute differences are above 0 by chance alone.",
+    "unbiased data": "Score of models trained on a world without bias (the null study): the floor of a bias metric, "
+    "above chance because small data are uneven by chance.",
+    "association bias at equal knowledge": "Association bias over what the model knows of the labels, so that models "
+    "which know more and less of them can be compared.",
     "recall at k": "Share of pictures with one of their captions among the k that the model finds most similar, or of "
     "captions with their picture.",
     "as shown in training": "Pairs as often as the training shows them, after weights were turned into whole copies. "

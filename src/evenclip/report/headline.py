@@ -4,8 +4,10 @@ Verdicts are those of claims.json where the study tests the comparison as a clai
 the difference. There is none with fewer seeds than a claim needs.
 """
 
+import fnmatch
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from evenclip.report import words
 from evenclip.report.words import Term
@@ -21,11 +23,12 @@ MOST_OF_A_KIND = 2
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the small table: its name in words, where it is better, and its chance level if that is above 0."""
+    """A metric of the small table: name, where it is better, and what guessing (if above 0) and unbiased data give."""
 
     name: Term
     better: str
     chance: float | None
+    floor: float | None
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Headline:
-    """Sentence, warnings and table at the top of the report; ``rows`` has (run, cells), the baseline first."""
+    """First lines of the report: sentence, those of ``further`` M4 runs, warnings, table of (run, cells)."""
 
     sentence: str
+    further: list[str]
     warnings: list[str]
     columns: list[Column]
     rows: list[tuple[str, list[Cell]]]
@@ -54,7 +58,9 @@ def headline(study: StudyResults) -> Headline:
     rows = [
         (study.run_title(run.name), [_cell(study, run, column.name.path) for column in columns]) for run in study.runs
     ]
-    return Headline(sentence(study), warnings(study), columns, rows)
+    main = main_run(study)
+    further = [sentence(study, run) for run in _runs_with_m4(study) if run != main] if headline_bias(study) else []
+    return Headline(sentence(study), further, warnings(study), columns, rows)
 
 
 def sentence(study: StudyResults, run: RunResult | None = None) -> str:
@@ -86,7 +92,12 @@ def warnings(study: StudyResults) -> list[str]:
 
 
 def headline_bias(study: StudyResults) -> str | None:
-    """Bias metric of the sentence: association bias, else representation bias, where the baseline has most of it."""
+    """Bias metric of the sentence: that of the main claim, else the association or representation bias.
+
+    Of several sets it is the one where the baseline has most of it.
+    """
+    if (claim := _main_claim(study)) and claim["metric"].startswith("bias/"):
+        return claim["metric"]
     for pattern in BIAS:
         metrics = [metric for metric in study.measured(pattern) if study.estimate(study.runs[0].name, metric)]
         if metrics:
@@ -97,7 +108,7 @@ def headline_bias(study: StudyResults) -> str | None:
 def label_accuracy(study: StudyResults, bias: str | None) -> str | None:
     """Zero-shot accuracy of labels of people, on the set of the bias metric if it is measured there."""
     metrics = [metric for metric in study.measured("zeroshot/*/acc1") if metric in study.people]
-    same = [metric for metric in metrics if bias and metric.split("/")[1] == bias.split("/")[1]]
+    same = [metric for metric in metrics if _same_set(metric, bias)]
     return next(iter(same or metrics), None)
 
 
@@ -108,25 +119,61 @@ def quality_metrics(study: StudyResults) -> list[str]:
 
 
 def main_run(study: StudyResults) -> RunResult | None:
-    """Run of the sentence: the first with M4, else the first balanced otherwise than the baseline, else the second."""
+    """Run of the sentence: that of the main claim, else the first with M4, with other data, or other than the first."""
     first, *others = study.runs
+    if claim := _main_claim(study):
+        return next(run for run in others if run.name == claim["runs"]["run"])
     balanced = [run for run in others if run.strategy != first.strategy]
-    with_m4 = [run for run in balanced if study.balance_manifest(run.strategy)["options"].get("strategy") == "m4"]
-    return next(iter(with_m4 or balanced or others), None)
+    return next(iter(_runs_with_m4(study) or balanced or others), None)
+
+
+def _main_claim(study: StudyResults) -> dict[str, Any] | None:
+    """First primary claim that was tested against the baseline: of association bias, else of bias, else any."""
+    first, *others = study.runs
+    names = {run.name for run in others}
+    tested = [
+        entry
+        for entry in study.claims
+        if entry.get("primary") and entry.get("runs") and entry["runs"]["reference"] == first.name
+        and entry["runs"]["run"] in names and not entry.get("against")
+    ]  # fmt: skip
+    for pattern in (*BIAS, "bias/*", "*"):
+        if fitting := [entry for entry in tested if fnmatch.fnmatchcase(entry["metric"], pattern)]:
+            return fitting[0]
+    return None
+
+
+def _runs_with_m4(study: StudyResults) -> list[RunResult]:
+    """The first run of every strategy that is M4, by its kind."""
+    first, *others = study.runs
+    kinds = {name: study.balance_manifest(name)["options"].get("strategy") for name in study.strategies}
+    runs = [run for run in others if run.strategy != first.strategy and kinds[run.strategy] == "m4"]
+    return list({run.strategy: run for run in reversed(runs)}.values())[::-1]
 
 
 def _metrics(study: StudyResults) -> list[str]:
     """Metrics of the table: bias, what is known of labels, quality."""
     bias = headline_bias(study)
-    association = sorted(study.measured(BIAS[0]), key=lambda metric: metric != bias)[:MOST_OF_A_KIND]
-    representation = study.measured(BIAS[1])[:1]
+    association = sorted(study.measured(BIAS[0]), key=lambda metric: metric != bias)
+    at_equal_knowledge = [metric for metric in study.measured("bias/*/ab_per_skill") if _same_set(metric, bias)][:1]
     accuracy = label_accuracy(study, bias)
-    return [*association, *representation, *([accuracy] if accuracy else []), *quality_metrics(study)]
+    return [
+        *association[: MOST_OF_A_KIND - len(at_equal_knowledge)],
+        *at_equal_knowledge,
+        *study.measured(BIAS[1])[:1],
+        *([accuracy] if accuracy else []),
+        *study.measured("bias/*/worst_group_accuracy")[:1],
+        *quality_metrics(study),
+    ]
+
+
+def _same_set(metric: str, other: str | None) -> bool:
+    return other is not None and metric.split("/")[1] == other.split("/")[1]
 
 
 def _column(study: StudyResults, metric: str) -> Column:
-    better = "lower" if metric.startswith("bias/") else "higher"
-    return Column(words.metric(study, metric), better, study.chance(metric) or None)
+    better = "lower" if metric.startswith("bias/") and "accuracy" not in metric.rpartition("/")[2] else "higher"
+    return Column(words.metric(study, metric), better, study.chance(metric) or None, study.floor(metric))
 
 
 def _cell(study: StudyResults, run: RunResult, metric: str) -> Cell:
@@ -221,6 +268,8 @@ def _subject(study: StudyResults, run: RunResult) -> str:
 
 def _quality(study: StudyResults) -> str:
     run, metrics = main_run(study), quality_metrics(study)
+    if claim := _main_claim(study):
+        return f" {_capital(_cost(study, run, claim['metric']))} with {run.name} ({claim['name']}: {claim['verdict']})."
     if run is None or not metrics:
         return ""
     return f" {_capital(_cost(study, run, metrics[0]))} with {study.run_title(run.name)}."

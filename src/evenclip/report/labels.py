@@ -105,10 +105,10 @@ def heat_map(name: str, title: str, rows: Sequence[str], columns: Sequence[str],
         axes.set_yticks(np.arange(len(rows)) + 0.5, [wrapped(row, 28) for row in rows])
         axes.tick_params(length=0)
         if tilted:
-            axes.tick_params(axis="x", rotation=35)
+            upright = len(columns) > N_COLUMNS_WITH_NUMBERS
+            axes.tick_params(axis="x", rotation=90 if upright else 35, labelsize=8 if upright else 10)
             for label in axes.get_xticklabels():
-                label.set_horizontalalignment("right")
-                label.set_rotation_mode("anchor")
+                label.set(ha="right", va="center" if upright else "top", rotation_mode="anchor")
         axes.invert_yaxis()
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)

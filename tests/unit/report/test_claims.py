@@ -16,7 +16,7 @@ def entry_of(**changes) -> dict:
 def test_an_undecided_test_says_what_would_have_been_decided():
     (row,) = claim_rows([entry_of()])
     assert row.tests[0]["detail"] == (
-        "d = 0.010 [-0.010, 0.030], 8 seeds, raw p 0.300, adjusted p 0.600, interval at that level [-0.020, 0.040];"
+        "d = 0.010 [-0.010, 0.030], 8 seeds, p 0.600, interval at that level [-0.020, 0.040];"
         " a true d 0.040 from 0 would be decided in 4 of 5 studies"
     )
     (row,) = claim_rows([entry_of(kind="not_lower", margin=0.02)])
@@ -29,7 +29,7 @@ def test_stopping_and_too_few_seeds_are_reported():
     assert row.primary and row.stopping.startswith("Undecided: add seeds (looked at after 8, 16 seeds; 42 % chance")
     few = {"n": 2, "p_adjusted": None, "detectable": None, "reason": "2 seeds, at least 8 needed"}
     (row,) = claim_rows([entry_of(**few)])
-    assert row.tests[0]["detail"] == "d = 0.010 [-0.010, 0.030], 2 seeds, raw p 0.300; 2 seeds, at least 8 needed"
+    assert row.tests[0]["detail"] == "d = 0.010 [-0.010, 0.030], 2 seeds; at least 8 needed"
 
 
 def test_a_pareto_claim_shows_both_differences():
