@@ -31,13 +31,12 @@ class Project:
 
     def snakemake(self, *arguments: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess:
         """Run Snakemake, with all warnings and progress in the result's text."""
+        return self.run(*self.command(*arguments), check=check, timeout=timeout)
+
+    def run(self, *command: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess:
+        """Run a command in the project's folder, with its errors in the result's text."""
         done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
         )
         assert not check or done.returncode == 0, done.stdout[-4000:]
         return done

@@ -13,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from evenclip.balance import balance
+from evenclip.data.importing import import_dataset
+from evenclip.data.shards import read_pairs
 from evenclip.errors import InputError
 from evenclip.label.lexicon import read_lexicon
+from evenclip.label.run import label_dataset
 from evenclip.options import read_yaml
 from evenclip.study.init import init_study
 from evenclip.study.study import load_study
@@ -153,6 +157,18 @@ def test_a_source_of_each_kind_gives_a_study_that_is_valid(kind, checkout):
     assert tasks[:2] == ["retrieval", "recognition"]
     assert list(study.runs) == ["none", "random_subsample", "m4"]
     assert f"studies/{kind}/study.yaml" in lines[-1]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "class" not in kind])  # classes have no second label
+def test_a_source_of_each_kind_becomes_balanced_weights(kind, checkout):
+    init(Path(kind), **KINDS[kind][0](Path(kind)))
+    config = load_study(f"studies/{kind}/study.yaml").config
+    data, label = config.data[kind], config.label
+    for split in data.splits:
+        import_dataset(data.raw_files()[0], Path("data", split), split, data.options)
+    label_dataset(Path("data", label.split), label.lexicon, Path("labels.parquet"), label.options)
+    report = balance(Path("labels.parquet"), Path("balanced"), config.balance["m4"])
+    assert report["rb_after"] < 0.02 and report["n"] + len(read_pairs("data/test")) == N
 
 
 def test_columns_are_known_by_what_they_hold(checkout):
