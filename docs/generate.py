@@ -32,6 +32,7 @@ NOT_TASKS = {
 MAX_COLUMNS = 4  # a table of results has its runs as columns if they are at most so many, else as rows
 HEADLINES = {
     "bias/world_ambiguous/ab_max": "association bias of the model",
+    "bias/world_ambiguous/ab_per_skill": "the same at equal knowledge of the labels",
     "bias/world_unmarked/rb": "representation bias of the model",
     "zeroshot/world_people/acc1": "accuracy of naming the occupation",
     "bias/world_people/worst_group_accuracy": "the same, in the worse group",
@@ -160,8 +161,9 @@ def headline_table(study: str) -> str:
         "|---" * 7 + "|",
     ]
     for metric, words in HEADLINES.items():
-        values = (floor[metric], *(means[run, metric] for run in ("baseline", "thin", "m4", "m4_preserve")))
-        lines.append(f"| {' | '.join([words, *(f'{value:.3f}' for value in values), differences[metric]])} |")
+        values = (floor.get(metric), *(means[run, metric] for run in ("baseline", "thin", "m4", "m4_preserve")))
+        cells = ["-" if value is None else f"{value:.3f}" for value in values]
+        lines.append(f"| {' | '.join([words, *cells, differences[metric]])} |")
     about = _about(study)
     return "\n".join([*lines, "", f"Study `{study}`: {about['seeds']} seeds. {_made(about)}"])
 

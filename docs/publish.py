@@ -24,7 +24,7 @@ PINNED = re.compile(r"\.(tar|safetensors)$|(?<!history)\.parquet$")
 """Files whose content follows from the study alone: no times are in them."""
 # the tables of docs/results/README.md show these; docs/results/<study>/summary.csv has all
 HEADLINES = re.compile(
-    r"data/(rb|ab_max)|bias/\w+/(rb|ab_max)|zeroshot/\w+/acc1|retrieval/\w+/image_to_text_recall_at_5"
+    r"data/(rb|ab_max)|bias/\w+/(rb|ab_max|ab_per_skill)|zeroshot/\w+/acc1|retrieval/\w+/image_to_text_recall_at_5"
     r"|compositional/.*|recognition/\w+/acc1|vqa/\w+/accuracy|link_prediction/\w+/\w+_mrr(_counting)?"
 )
 
