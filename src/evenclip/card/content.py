@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from evenclip.errors import InputError
 from evenclip.evaluate.options import Task
 from evenclip.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.options import Options
+from evenclip.report import headline, key_metrics
+from evenclip.report.words import metric_name, signed_interval
 from evenclip.results import RunResult, StudyResults
 from evenclip.stage_outputs import read_document
 from evenclip.train.options import TrainOptions
@@ -34,11 +36,13 @@ class TaskBlock(Options):
 class Measured:
     """One metric over all examples of a set; None = no value.
 
-    ``reference`` is the value of the study's first run; ``prompt_mean`` and ``prompt_range`` are the metric's mean and
+    ``name`` is the metric in words; ``reference`` is the value of the study's first run, ``difference`` that from it
+    with its interval; ``prompt_mean`` and ``prompt_range`` are the metric's mean and
     range over its single prompt templates.
     """
 
     metric: str
+    name: str
     value: float
     ci_low: float | None
     ci_high: float | None
@@ -49,6 +53,7 @@ class Measured:
     low: float | None
     high: float | None
     reference: float | None = None
+    difference: str = ""
     prompt_mean: float | None = None
     prompt_range: float | None = None
 
@@ -74,10 +79,12 @@ class Kept:
 class Card:
     """Content of a bias card.
 
-    ``kept`` has the groups and labels of the training data, the least kept first; ``warnings`` are those of balancing.
+    ``sentence`` is the result in words, ``warning`` its mark. ``kept`` has the groups and labels of the training data,
+    the least kept first; ``warnings`` are those of balancing.
     """
 
     name: str
+    sentence: str
     kind: str
     interval: str
     measured: list[Measured]
@@ -86,9 +93,17 @@ class Card:
     data: list[dict[str, str]]
     facts: dict[str, str]
     reference: str = ""
+    warning: str = ""
     kept: list[Kept] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     identity: list[Any] = field(default_factory=list)
+
+    @property
+    def key(self) -> list[Measured]:
+        """Rows of the small table, the most important first."""
+        rows = {row.metric: row for row in self.measured}
+        people = [metric for metric, row in rows.items() if row.people]
+        return [rows[metric] for metric in key_metrics.key_metrics(rows, people, _largest_bias(self.measured))]
 
     @property
     def fingerprint(self) -> str:
@@ -112,7 +127,10 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
             insufficient.append(_too_small(row["metric"], row["group"], row["n"]))
             continue
         estimate = study.estimate(first, row["metric"]) if run.name != first else None
-        measured.append(_measured(row | {"value": row["mean"]}, values, estimate.mean if estimate else None))
+        difference = study.difference(run.name, row["metric"])
+        numbers = {"value": row["mean"], "random": _or_nan(study.chance(row["metric"]))}
+        shown = _measured(row | numbers, values, estimate.mean if estimate else None)
+        measured.append(replace(shown, difference=signed_interval(difference)) if difference else shown)
     trainings = {seed: study.training(run.name, seed) for seed in run.seeds}
     documents = study.evaluations(run.name, run.seeds[0])
     kinds = set(rows["interval"]) - {""}
@@ -120,17 +138,17 @@ def card_of_run(study: StudyResults, run: RunResult) -> Card:
         ", the variance moderated by those of the study's other runs)" if "moderated" in kinds else ")"
     )
     return Card(
-        name=f"{study.name}: {run.name}",
+        name=f"{study.name}: {study.run_title(run.name)}",
+        sentence=sentence_of(measured) if run.name == first else headline.sentence(study, run),
+        warning="; ".join(headline.warnings(study, [run])),
         kind=f"{len(run.seeds)} trainings of study {study.name}, strategy {run.strategy}",
         interval=OVER_EXAMPLES if kinds == {"bootstrap"} else by_seeds,
         measured=measured,
         insufficient=insufficient,
         missing=not_measured(values),
         data=[_data(name, document["manifest"]) for name, document in documents.items()],
-        facts=({"warning": run.mark} if run.mark else {})
-        | _training_facts(trainings)
-        | _balance_facts(study.strategies[run.strategy]),
-        reference=first if run.name != first else "",
+        facts=_training_facts(trainings) | _balance_facts(study.strategies[run.strategy]),
+        reference=study.run_title(first) if run.name != first else "",
         kept=_kept(study.strategies[run.strategy]),
         warnings=study.strategies[run.strategy]["warnings"],
         identity=[trainings[seed]["fingerprint"] for seed in run.seeds],
@@ -161,6 +179,7 @@ def card_of_evaluations(paths: list[Path]) -> Card:
     facts = model.facts | {"bootstrap resamples": str(manifest["options"]["resamples"])} | _made(manifest)
     return Card(
         name=model.title,
+        sentence=sentence_of(measured),
         kind="one model",
         interval=OVER_EXAMPLES,
         measured=measured,
@@ -175,11 +194,13 @@ def card_of_evaluations(paths: list[Path]) -> Card:
 def _measured(row: dict[str, Any], values: dict[str, float], reference: float | None = None) -> Measured:
     """A row of the card; ``values``: all metrics by name, including prompt sensitivity."""
     definition = known_metrics().of(row["metric"])
+    people = bool(row["people"])
     numbers = {name: _finite(row[name]) for name in ("value", "ci_low", "ci_high", "random")}
     return Measured(
         metric=row["metric"],
+        name=str(metric_name(row["metric"], people)),
         n=int(row["n"]),
-        people=bool(row["people"]),
+        people=people,
         meaning=definition.meaning.partition(";")[0] if definition else "",
         low=definition.low if definition else None,
         high=definition.high if definition else None,
@@ -188,6 +209,39 @@ def _measured(row: dict[str, Any], values: dict[str, float], reference: float | 
         prompt_range=values.get(row["metric"] + WORDING[1]),
         **numbers,
     )
+
+
+def sentence_of(measured: list[Measured]) -> str:
+    """What was measured of one model, in words: bias beside what is known of labels."""
+    rows = {row.metric: row for row in measured}
+    people = [metric for metric, row in rows.items() if row.people]
+    bias = _largest_bias(measured)
+    accuracy = key_metrics.label_accuracy(rows, people, bias)
+    if bias is None:
+        quality = [rows[metric] for metric in key_metrics.quality_metrics(rows, people)[:1]]
+        others = "".join(f" {_capital(row.name)} is {_in_words(row)}." for row in quality)
+        return f"No bias was measured: none of these sets measures the bias of people.{others}"
+    known = f"{rows[accuracy].name} is {_in_words(rows[accuracy])}" if accuracy else "label accuracy was not measured"
+    return f"{_capital(rows[bias].name)} is {_in_words(rows[bias])}; {known}."
+
+
+def _largest_bias(measured: list[Measured]) -> str | None:
+    return key_metrics.largest_bias({row.metric: row.value - (row.random or 0) for row in measured})
+
+
+def _in_words(row: Measured) -> str:
+    """Value, interval and chance level of a metric in a sentence."""
+    ends = f"95 % interval {row.ci_low:.3f} to {row.ci_high:.3f}" if row.ci_low is not None else "no interval"
+    chance = f", chance {row.random:.3f}" if row.random else ""
+    return f"{row.value:.3f} ({ends}{chance})"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _finite(value: float | None) -> float | None:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from evenclip.card.content import Card, Measured, about_people
 from evenclip.pages import render
+from evenclip.report.key_metrics import better
 
 USES = (
     "Research on how training data and training methods shape bias and quality of image-text models.",
@@ -45,7 +46,12 @@ def _render(template: str, card: Card) -> str:
     parts = {"About people": about_people(card.measured, True), "Not about people": about_people(card.measured, False)}
     content = {"card": card, "uses": USES, "not_for": NOT_FOR, "limits": LIMITS, "parts": parts}
     return render(
-        Path(__file__).parent / template, content, number=_number, interval=_interval, percent=_percent_of_range
+        Path(__file__).parent / template,
+        content,
+        number=_number,
+        interval=_interval,
+        percent=_percent_of_range,
+        better=better,
     )
 
 

@@ -6,19 +6,18 @@ the difference. There is none with fewer seeds than a claim needs.
 
 import fnmatch
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evenclip.report import words
+from evenclip.report import key_metrics, words
+from evenclip.report.key_metrics import BIAS, better, largest_bias
 from evenclip.report.words import Term
 from evenclip.results import Estimate, RunResult, StudyResults
 from evenclip.summarize.inference import OWN_VARIANCE
 
 VERDICTS = {("lower", "supported"): "lowered", ("lower", "refuted"): "raised", ("lower", "equivalent"): "equivalent",
             ("lower", "undecided"): "undecided"}  # fmt: skip
-QUALITY = ("zeroshot/*/acc1", "retrieval/*/image_to_text_recall_at_5")
-BIAS = ("bias/*/ab_max", "bias/*/rb")
-MOST_OF_A_KIND = 2
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Headline:
 
 def headline(study: StudyResults) -> Headline:
     """Sentence and table of a study."""
-    columns = [_column(study, metric) for metric in _metrics(study)]
+    metrics = key_metrics.key_metrics(study.measured("*"), study.people, headline_bias(study))
+    columns = [_column(study, metric) for metric in metrics]
     rows = [
         (study.run_title(run.name), [_cell(study, run, column.name.path) for column in columns]) for run in study.runs
     ]
@@ -75,12 +75,12 @@ def sentence(study: StudyResults, run: RunResult | None = None) -> str:
         beside = f" (a model that ignores the groups has {chance:.3f})" if chance is not None else ""
         value = f"{_capital(words.metric(study, bias))} is {words.interval(estimate)}{beside}"
         return f"{value}. There is no other run to compare with."
-    return f"{_bias_clause(study, run, bias)}; {_cost_clause(study, run, bias)}."
+    return f"{_bias_clause(study, run, bias)}; {_cost_clause(study, run)}."
 
 
-def warnings(study: StudyResults) -> list[str]:
-    """Runs whose association bias fell because they know the labels less."""
-    marked = [study.run_title(run.name) for run in study.runs if run.mark]
+def warnings(study: StudyResults, runs: Sequence[RunResult] | None = None) -> list[str]:
+    """Runs (of ``runs``, or of all) whose association bias fell because they know the labels less."""
+    marked = [study.run_title(run.name) for run in (study.runs if runs is None else runs) if run.mark]
     if not marked:
         return []
     names = " and ".join([", ".join(marked[:-1]), marked[-1]] if len(marked) > 1 else marked)
@@ -98,24 +98,19 @@ def headline_bias(study: StudyResults) -> str | None:
     """
     if (claim := _main_claim(study)) and claim["metric"].startswith("bias/"):
         return claim["metric"]
-    for pattern in BIAS:
-        metrics = [metric for metric in study.measured(pattern) if study.estimate(study.runs[0].name, metric)]
-        if metrics:
-            return max(metrics, key=lambda m: study.estimate(study.runs[0].name, m).mean - (study.chance(m) or 0))
-    return None
+    first = study.runs[0].name
+    estimates = {metric: study.estimate(first, metric) for metric in study.measured("*")}
+    return largest_bias({m: e.mean - (study.chance(m) or 0) for m, e in estimates.items() if e})
 
 
-def label_accuracy(study: StudyResults, bias: str | None) -> str | None:
-    """Zero-shot accuracy of labels of people, on the set of the bias metric if it is measured there."""
-    metrics = [metric for metric in study.measured("zeroshot/*/acc1") if metric in study.people]
-    same = [metric for metric in metrics if _same_set(metric, bias)]
-    return next(iter(same or metrics), None)
+def label_accuracy(study: StudyResults) -> str | None:
+    """Metric of the label accuracy that the sentence gives beside bias; None if it was not measured."""
+    return key_metrics.label_accuracy(study.measured("*"), study.people, headline_bias(study))
 
 
 def quality_metrics(study: StudyResults) -> list[str]:
     """Measures of quality that are not about people, the first of each kind."""
-    kinds = ([metric for metric in study.measured(pattern) if metric not in study.people] for pattern in QUALITY)
-    return [metrics[0] for metrics in kinds if metrics]
+    return key_metrics.quality_metrics(study.measured("*"), study.people)
 
 
 def main_run(study: StudyResults) -> RunResult | None:
@@ -151,29 +146,8 @@ def _runs_with_m4(study: StudyResults) -> list[RunResult]:
     return list({run.strategy: run for run in reversed(runs)}.values())[::-1]
 
 
-def _metrics(study: StudyResults) -> list[str]:
-    """Metrics of the table: bias, what is known of labels, quality."""
-    bias = headline_bias(study)
-    association = sorted(study.measured(BIAS[0]), key=lambda metric: metric != bias)
-    at_equal_knowledge = [metric for metric in study.measured("bias/*/ab_per_skill") if _same_set(metric, bias)][:1]
-    accuracy = label_accuracy(study, bias)
-    return [
-        *association[: MOST_OF_A_KIND - len(at_equal_knowledge)],
-        *at_equal_knowledge,
-        *study.measured(BIAS[1])[:1],
-        *([accuracy] if accuracy else []),
-        *study.measured("bias/*/worst_group_accuracy")[:1],
-        *quality_metrics(study),
-    ]
-
-
-def _same_set(metric: str, other: str | None) -> bool:
-    return other is not None and metric.split("/")[1] == other.split("/")[1]
-
-
 def _column(study: StudyResults, metric: str) -> Column:
-    better = "lower" if metric.startswith("bias/") and "accuracy" not in metric.rpartition("/")[2] else "higher"
-    return Column(words.metric(study, metric), better, study.chance(metric) or None, study.floor(metric))
+    return Column(words.metric(study, metric), better(metric), study.chance(metric) or None, study.floor(metric))
 
 
 def _cell(study: StudyResults, run: RunResult, metric: str) -> Cell:
@@ -224,8 +198,8 @@ def _verdict(study: StudyResults, run: RunResult, bias: str, difference: Estimat
     return ("lowered" if difference.mean < 0 else "raised"), ""
 
 
-def _cost_clause(study: StudyResults, run: RunResult, bias: str) -> str:
-    metric = label_accuracy(study, bias)
+def _cost_clause(study: StudyResults, run: RunResult) -> str:
+    metric = label_accuracy(study)
     quality = [metric] if metric else quality_metrics(study)[:1]
     missing = "" if metric else "label accuracy of people was not measured"
     clauses = [_cost(study, run, name) for name in quality]

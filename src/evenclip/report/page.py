@@ -12,11 +12,11 @@ from evenclip.report import along_training, explorer, figures, headline, knowled
 from evenclip.report.claims import claim_rows, verdict_counts
 from evenclip.report.drawing import Picture, themed
 from evenclip.report.glossary import glossary
+from evenclip.report.key_metrics import QUALITY
 from evenclip.report.options import ReportOptions
 from evenclip.report.samples import END, START, is_drawn, read_samples
 from evenclip.results import StudyResults
 
-QUALITY = ("zeroshot/*/acc1", "retrieval/*/image_to_text_recall_at_5")
 INTERVALS = {
     "moderated": "over the seeds (Student's t; each run's variance is moderated by those of the other runs)",
     "t": "over the seeds (Student's t)",
@@ -69,7 +69,7 @@ def gather(study: StudyResults, options: ReportOptions) -> dict[str, Any]:
 def explore(study: StudyResults) -> dict[str, Any]:
     """Data, script and library of the interactive figure; without data if there are too few metrics."""
     bias = headline.headline_bias(study)
-    x = headline.label_accuracy(study, bias) or next(iter(headline.quality_metrics(study)), "")
+    x = headline.label_accuracy(study) or next(iter(headline.quality_metrics(study)), "")
     data = explorer.explorer_data(study, x, bias or "")
     script = (Path(__file__).parent / "explorer.js").read_text(encoding="utf-8")
     return {"explorer": data, "script": script, "plotly": explorer.plotly_library() if data else ""}
@@ -106,7 +106,7 @@ def draw(study: StudyResults) -> dict[str, list[Picture]]:
 def _pairs(study: StudyResults, association: list[str]) -> list[tuple[str, str]]:
     """Bias and quality to draw against each other: every association bias against label accuracy, then the rest."""
     bias = headline.headline_bias(study)
-    accuracy = headline.label_accuracy(study, bias)
+    accuracy = headline.label_accuracy(study)
     quality = headline.quality_metrics(study)
     ordered = sorted(association, key=lambda metric: metric != bias)
     against_first = [(metric, name) for metric in ordered for name in [accuracy or next(iter(quality), None)] if name]

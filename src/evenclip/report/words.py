@@ -62,19 +62,30 @@ def signed(value: float) -> str:
     return text[1:] if float(text) == 0 else text
 
 
+def signed_interval(difference: Estimate) -> str:
+    """Format a difference with its interval: ``-0.200 [-0.260, -0.140]``."""
+    ends = f" [{signed(difference.ci_low)}, {signed(difference.ci_high)}]" if np.isfinite(difference.ci_low) else ""
+    return signed(difference.mean) + ends
+
+
 def measure(study: StudyResults, metric: str) -> Term:
     """A metric without its set: `association bias`; a pattern such as `bias/*/rb` will do."""
     return Term(known_metrics().title(metric, metric in study.people), metric)
 
 
 def metric(study: StudyResults, path: str) -> Term:
+    """A metric of a study in words, see `metric_name`."""
+    return metric_name(path, path in study.people)
+
+
+def metric_name(path: str, people: bool = False) -> Term:
     """A metric in words: `association bias on world_people`.
 
     A pattern's set is "any set". Metrics of the training, which have no set, are called by their own words.
     """
-    parts = path.split("/", 1)[1].rpartition("/")
-    where = {"": "", "*": " on any set"}.get(parts[0], f" on {parts[0]}")
-    return Term(f"{measure(study, path)}{where}", path)
+    on = path.partition("/")[2].rpartition("/")[0]
+    where = {"": "", "*": " on any set"}.get(on, f" on {on}")
+    return Term(f"{known_metrics().title(path, people)}{where}", path)
 
 
 def all_runs(study: StudyResults, path: str) -> str:

@@ -50,7 +50,7 @@ def test_a_run_card_has_the_summary_over_seeds_and_the_first_run(cards: Path, ex
     assert row["reference"] == pytest.approx(EFFECT["none"] + 0.01)
     assert (row["n"], row["people"], row["low"], row["high"]) == (800, True, 0, 1)
     assert row["meaning"] == "association bias: largest association of a label with a group"
-    assert card["reference"] == "none" and read_card(cards / "none")["reference"] == ""
+    assert card["reference"] == "baseline" and read_card(cards / "none")["reference"] == ""
     assert "2 training seeds" in card["interval"] and "moderated" in card["interval"]
     assert card["facts"]["methods"] == "none" and card["facts"]["seeds"] == "0, 1"
 
@@ -293,7 +293,7 @@ def test_names_cannot_break_the_markdown_card(study_folder: Path, tmp_path: Path
     assert f"Bias card: {one_line}" in texts and f"bias/{one_line}/rb".replace("`", "'") in texts
     assert any(f"recognition/people/acc1 of {one_line} (n = 3)" in text for text in texts)
     columns = [sum(t.type in ("th_open", "td_open") for t in row) for row in rows_of(tokens)]
-    assert set(columns) == {2, 6}
+    assert set(columns) == {2, 7}
 
 
 def rows_of(tokens: list) -> list[list]:
