@@ -68,11 +68,12 @@ def plan_seeds(results: Path) -> list[Need]:
         sd = statistics.stdev(differences) if len(differences) > 1 else math.nan
         verdict, distance = _nearest_verdict(entry, statistics.mean(differences))
         seeds = seeds_needed(distance, sd, level)
-        pair = [run for run in entry["runs"].values() if run in seconds]
+        names = entry["runs"]["run"], entry["runs"]["reference"]
+        pair = [run for run in names if run in seconds]
         more = None if seeds is None else max(seeds - len(differences), 0)
         hours = more * sum(seconds[run] for run in pair) / 3600 if pair and more is not None else None
         needs.append(Need(
-            entry["id"], entry["primary"], entry["metric"], *entry["runs"].values(), len(differences), distance, sd,
+            entry["id"], entry["primary"], entry["metric"], *names, len(differences), distance, sd,
             verdict, seeds, hours,
         ))  # fmt: skip
     return needs
@@ -143,7 +144,7 @@ def _nearest_verdict(entry: dict[str, Any], d: float) -> tuple[str, float]:
 
 def _differences(entry: dict[str, Any], values: Values) -> list[float] | None:
     """Differences by seed, of the seeds that both runs have; a mean over its floor has the run's own spread."""
-    run, reference = (values.get((name, entry["metric"]), {}) for name in entry["runs"].values())
+    run, reference = (values.get((entry["runs"][role], entry["metric"]), {}) for role in ("run", "reference"))
     if entry["kind"] == "above_floor":
         shift = entry["estimate"] - statistics.mean(run.values()) if run else 0.0
         return [value + shift for value in run.values()] or None

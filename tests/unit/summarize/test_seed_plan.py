@@ -1,12 +1,12 @@
 """How many seeds a claim needs, from pilot seeds: against statsmodels, and on a made-up study."""
 
 import csv
-import json
 import math
 
 import pytest
 
 from evenclip.errors import InputError
+from evenclip.provenance import write_json
 from evenclip.summarize.inference import RunsBySeeds
 from evenclip.summarize.seed_plan import as_table, plan_seeds, seconds_per_seed, seeds_needed
 from evenclip.summarize.verdicts import judge
@@ -39,7 +39,7 @@ def pilot(tmp_path):
                          for run, row in values.items() for seed, value in enumerate(row))  # fmt: skip
     claims = [claim(id="a"), claim(id="b", kind="not_lower", margin=0.02)]
     judged = judge(claims, RUNS, {"bias/s/rb": RunsBySeeds(values)}, primary={"a": "bias/s/rb"})
-    (tmp_path / "claims.json").write_text(json.dumps(judged))
+    write_json(judged, tmp_path / "claims.json")  # as summarize writes it: its keys are sorted
     for run, seconds in (("base", 3600), ("even", 7200)):
         for seed in range(3):
             path = tmp_path / "benchmark" / "train" / f"{run}_seed{seed}.tsv"
