@@ -329,7 +329,7 @@ def test_utility_without_parts_is_one():
     assert utility([1, 2], None, [], LabelOptions()).tolist() == [1, 1]
 
 
-def test_shuffled_labels_keep_their_rows_together_and_lose_their_pairs():
+def test_shuffled_labels_keep_their_rows_and_lose_their_pairs():
     number = np.arange(200)
     columns = {
         "sensitive.g.a": number % 2 == 0,

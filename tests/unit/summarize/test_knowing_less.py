@@ -59,7 +59,7 @@ def value(rows: list[MetricRow]) -> float | None:
     return row.value
 
 
-def test_guessing_now_and_then_changes_nothing_at_equal_knowledge():
+def test_guessing_at_times_changes_nothing_at_equal_knowledge():
     tasks = {"open": [ASSOCIATION], "people": [NAMING]}
     plain = value(per_skill(tasks, measured(GROUP_MEANS, TRUE_CLASS)))
     assert plain == pytest.approx(0.3 / ((0.6 - 1 / 3) / (2 / 3)))
