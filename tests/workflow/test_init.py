@@ -36,7 +36,7 @@ def test_own_photos_become_a_report_without_an_edit(tmp_path):
     assert "gender.woman 80, gender.man 80" in said and "guitar" in said
     study = "studies/holiday_photos/study.yaml"
     assert study in said.splitlines()[-1]
-    assert project.run(*evenclip, "config", "check", study).stdout.startswith("none\tstrategy=none\n")
+    assert project.run(*evenclip, "config", "check", study).stdout.startswith("baseline\tstrategy=none\n")
     project.edit(study, "seeds: [0, 1]", "seeds: [0]")  # only to save time
     project.edit(study, "samples_seen: 4000", "samples_seen: 160")
     done = project.snakemake("results/holiday_photos/report.html", "--configfile", study)

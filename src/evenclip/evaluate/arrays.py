@@ -25,10 +25,10 @@ class Evaluation:
     Attributes
     ----------
     overall : pandas.Series
-        Metrics of the whole set by name: acc1, acc5, mean_per_class_recall and, with groups, worst_group_accuracy,
-        demographic_parity_difference and equal_opportunity_difference; see docs/evaluate.md.
+        Metrics of the whole set by name: those of the tasks `zeroshot` (acc1, acc5, ...) and, with groups, `fairness`
+        (worst_group_accuracy, equal_opportunity_difference, ...); docs/evaluate.md defines them.
     by_group : pandas.DataFrame
-        The first three for each group, which is the index; NaN for a group with too few images.
+        Those of `zeroshot` for each group, which is the index, and n; NaN for a group with too few images.
     intervals : pandas.DataFrame
         Columns ci_low, ci_high (95 %), n (number of examples) and random (score of chance) for each metric of
         ``overall``.
@@ -37,6 +37,16 @@ class Evaluation:
     overall: pd.Series
     by_group: pd.DataFrame
     intervals: pd.DataFrame
+
+    def difference(self) -> pd.Series:
+        """Largest minus smallest value over the groups, for each metric of ``by_group``."""
+        metrics = self.by_group.drop(columns="n", errors="ignore")
+        return metrics.max() - metrics.min()
+
+    def ratio(self) -> pd.Series:
+        """Smallest divided by largest value over the groups, for each metric of ``by_group``."""
+        metrics = self.by_group.drop(columns="n", errors="ignore")
+        return metrics.min() / metrics.max()
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from evenclip.study.schema import StudyConfig
 
 
 def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequence[str]) -> list[str]:
-    """Headline result, report, bias card, MLflow and what to do next, one line each.
+    """Headline result, report, bias card if there is one, MLflow and what to do next, one line each.
 
     Parameters
     ----------
@@ -27,10 +27,11 @@ def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequenc
     finished = StudyResults(Path(results))
     main = main_run(finished)
     study = f" --configfile {os.path.relpath(study_files[0])}" if study_files else ""
+    card = f"{results}/card/{main.name if main else runs[0]}/card.html"
     return [
         f"result  {sentence(finished)}",
         f"report  {results}/report.html",
-        f"card    {results}/card/{main.name if main else runs[0]}/card.html",
+        *([f"card    {card}"] if os.path.exists(card) else []),
         f"MLflow  mlflow ui --backend-store-uri {config.track.tracking_uri}    (or: make mlflow)",
         f"next    change {config.ablations} (one row is one run), then: snakemake --cores all{study}",
     ]

@@ -102,7 +102,7 @@ def _files(name: str, source: Path, out: Path, seen: Survey, choice: Choice) -> 
         prompts["prompts/labels.yaml"] = _prompts(choice.labels)
     return {
         "study.yaml": _study(name, source, out, seen, choice),
-        "runs.tsv": "run\tstrategy\nnone\tnone\nrandom_subsample\trandom_subsample\nm4\tm4\n",
+        "runs.tsv": "run\tstrategy\nbaseline\tnone\nrandom_subsample\trandom_subsample\nm4\tm4\n",
         "lexicon.yaml": _lexicon(choice.lexicon),
         **prompts,
         "README.md": _readme(name, source, out),

@@ -155,7 +155,7 @@ def test_a_source_of_each_kind_gives_a_study_that_is_valid(kind, checkout):
     assert any(f"perceived groups ({'column class' if attribute == 'class' else 'captions'})" in line for line in lines)
     tasks = [task.root.kind for task in study.config.evaluate.sets[f"{kind}_test"].tasks]
     assert tasks[:2] == ["retrieval", "recognition"]
-    assert list(study.runs) == ["none", "random_subsample", "m4"]
+    assert list(study.runs) == ["baseline", "random_subsample", "m4"]
     assert f"studies/{kind}/study.yaml" in lines[-1]
 
 
