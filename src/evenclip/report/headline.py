@@ -19,6 +19,9 @@ from evenclip.summarize.inference import OWN_VARIANCE
 VERDICTS = {("lower", "supported"): "lowered", ("lower", "refuted"): "raised", ("lower", "equivalent"): "equivalent",
             ("lower", "undecided"): "undecided"}  # fmt: skip
 
+DATA_AB = "data/ab_max"
+"""Association bias of the training pairs under a strategy's weights."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -67,7 +70,8 @@ def sentence(study: StudyResults, run: RunResult | None = None) -> str:
     """What a run did to bias, and what it cost; without ``run``, of the study's main comparison."""
     bias = headline_bias(study)
     if bias is None:
-        return f"No bias was measured: no evaluation set of this study measures the bias of people.{_quality(study)}"
+        why = "no evaluation set of this study measures the bias of people, or too few images show each group"
+        return f"No bias of the models was measured: {why}.{_data_bias(study)}{_quality(study)}"
     run = run or main_run(study)
     if run is None:
         estimate = study.estimate(study.runs[0].name, bias)
@@ -76,6 +80,18 @@ def sentence(study: StudyResults, run: RunResult | None = None) -> str:
         value = f"{_capital(words.metric(study, bias))} is {words.interval(estimate)}{beside}"
         return f"{value}. There is no other run to compare with."
     return f"{_bias_clause(study, run, bias)}; {_cost_clause(study, run)}."
+
+
+def _data_bias(study: StudyResults) -> str:
+    """What balancing did to the association bias of the training pairs, as a sentence."""
+    first, run = study.runs[0], main_run(study)
+    before = study.estimate(first.name, DATA_AB)
+    after = study.estimate(run.name, DATA_AB) if run and run.strategy != first.strategy else None
+    if before is None or after is None:
+        return ""
+    return (
+        f" Among the training pairs, association bias went from {before.mean:.3f} to {after.mean:.3f} with {run.name}."
+    )
 
 
 def warnings(study: StudyResults, runs: Sequence[RunResult] | None = None) -> list[str]:
