@@ -109,6 +109,7 @@ class Services:
     def _start(self, name: str, command: list) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         environment |= KEYS | {"MLFLOW_S3_ENDPOINT_URL": self.s3}
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes, of which we use none
         with open(self.log(name), "ab") as log:
             logged = {"stdout": log, "stderr": subprocess.STDOUT}
             self._servers[name] = subprocess.Popen(command, env=environment, start_new_session=True, cwd="/", **logged)

@@ -12,7 +12,7 @@ from pathlib import Path
 from support.servers import free_ports, wait_for
 
 CONF = """\
-ClusterName=evenclip
+ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser={user}
@@ -53,7 +53,7 @@ class SlurmCluster:
     """The cluster while the context lasts; commands find it by `environment`."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.folder, self._name = folder, f"evenclip{os.getpid()}"
         self.environment = os.environ | {
             "SLURM_CONF": str(folder / "slurm.conf"),
             "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
@@ -77,7 +77,13 @@ class SlurmCluster:
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
         self.user = subprocess.check_output(["id", "-un"], text=True).strip()
-        values = {"host": socket.gethostname(), "ports": free_ports(3), "user": self.user, "folder": self.folder}
+        values = {
+            "name": self._name,
+            "host": socket.gethostname(),
+            "ports": free_ports(3),
+            "user": self.user,
+            "folder": self.folder,
+        }
         (self.folder / "slurm.conf").write_text(CONF.format(**values))
         (self.folder / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         # Snakemake's plugin starts a job's step without SLURM_CONF; elsewhere srun finds /etc/slurm/slurm.conf
@@ -108,9 +114,10 @@ class SlurmCluster:
     def kill_node(self, node: str) -> None:
         """Kill a node's daemon and all that runs on it, as a machine that loses its power does."""
         daemon = self._daemons.pop(node)
-        trees = [[pid, *descendants(pid)] for pid in pids_of("^slurmstepd: ")]
-        node_trees = [tree for tree in trees if any(f"{self.folder}/spool-{node}/" in command_of(pid) for pid in tree)]
-        for pid in [daemon.pid, *(pid for tree in node_trees for pid in tree)]:
+        marks = {f"SLURM_CLUSTER_NAME={self._name}", f"SLURMD_NODENAME={node}"}
+        tasks = [pid for pid in processes() if marks <= environment_of(pid)]
+        steps = {parent for pid in tasks if command_of(parent := parent_of(pid)).startswith("slurmstepd: ")}
+        for pid in [daemon.pid, *steps, *tasks]:  # first those who would report that the others ended
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         daemon.wait()
@@ -140,16 +147,25 @@ class SlurmCluster:
                 daemon.wait()
 
 
-def pids_of(pattern: str) -> list[int]:
-    """Processes that `pgrep -f` finds."""
-    matching = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout
-    return [int(pid) for pid in matching.split()]
+def processes() -> list[int]:
+    """Ids of all processes."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
 
 
-def descendants(pid: int) -> list[int]:
-    """Processes that a process started, and theirs."""
-    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
-    return [below for child in map(int, children) for below in [child, *descendants(child)]]
+def environment_of(pid: int) -> set[str]:
+    """Environment that a process was started with; empty where it has ended."""
+    try:
+        return set(Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0"))
+    except OSError:
+        return set()
+
+
+def parent_of(pid: int) -> int:
+    """Id of a process's parent; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def command_of(pid: int) -> str:
