@@ -25,6 +25,7 @@ WITHOUT_ACCOUNTING = "slurm-status-command: squeue"
 """Key of the profile that a user takes into use where the cluster has no accounting."""
 ON_GPU = {"train", "embed", "vqa"}
 """Rules of the smoke study whose options have a device."""
+LABELS = "results/smoke/label/world.parquet"
 MODEL = "results/smoke/train/m4/seed0/model.safetensors"
 FAILS_ONCE = """\
 import pathlib, sys
@@ -168,7 +169,7 @@ def test_a_failed_job_is_tried_again_with_more_memory(cluster: SlurmCluster, pro
     module = project.folder / "src/evenclip/label/__init__.py"
     module.write_text(FAILS_ONCE + module.read_text())
     before = {job["JobId"] for job in jobs_of(cluster, project)}
-    done = project.snakemake(*PROFILE, "--forcerun", "label", "--until", "label")
+    done = project.snakemake(*PROFILE, LABELS, "--forcerun", "label")
     first, second = (job for job in jobs_of(cluster, project, "label") if job["JobId"] not in before)
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED"), done.stdout
     assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("4000M", "8000M")
@@ -215,9 +216,9 @@ def test_partition_and_account_are_keys_of_the_profile(cluster: SlurmCluster, pr
     database = cluster.folder / "bin/sacctmgr"  # in place of an accounting database, which the plugin asks
     database.write_text("#!/bin/sh\necho lab\n")
     database.chmod(0o755)
-    project.snakemake(*PROFILE, "--forcerun", "report", "--until", "report")
+    project.snakemake(*PROFILE, LABELS, "--forcerun", "label")
     database.unlink()
-    (job,) = jobs_of(cluster, project, "report")
+    (job,) = jobs_of(cluster, project, "label")
     assert (job["Partition"], job["Account"], job["NodeList"]) == ("short", "lab", "node2")
 
 
