@@ -43,7 +43,7 @@ IMPORTED = """data:
 """
 SCATTERED = {"label_part": 3, "balance_count": 3, "balance_apply": 6}
 """Rule -> jobs of two strategies in three parts."""
-WAIT_S = 600
+WAIT_S = 1800
 
 
 @pytest.fixture(scope="module")
