@@ -1,9 +1,10 @@
-"""Link prediction by texts alone on WN18RR and CN-100K, against frequency and chance; the table of docs/graph.md.
+"""Link prediction by texts alone on WN18RR and CN-100K, against frequency and chance.
 
     EVENCLIP_REAL_DATA=/where/the/sets/are python benchmarks/link_prediction.py
 
 One thread, minutes a set. The official splits; filtered by all three; MRR and Hits@k over both sides of every test
-triple, realistic ranks, bootstrap intervals over triples. Also written to results/link_prediction.csv.
+triple, realistic ranks, bootstrap intervals over triples. Writes results/link_prediction.csv; `make docs` then puts the
+table into docs/graph.md.
 """
 
 import csv
@@ -21,8 +22,7 @@ from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.links.ranking import Scorer, filtered_ranks, frequency_scorer, link_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENT, RESULTS = ROOT / "docs" / "graph.md", ROOT / "benchmarks" / "results" / "link_prediction.csv"
-MARKS = "<!-- link prediction -->", "<!-- /link prediction -->"
+RESULTS = ROOT / "benchmarks" / "results" / "link_prediction.csv"
 SETS = {"wn18rr": ("wn18rr/text", (0, 1, 2)), "cn100k": ("conceptnet/CN-100K", (1, 0, 2))}
 """Folder, and the columns of head, relation and tail."""
 OPTIONS = TextScorerOptions(epochs=4, n_drawn=512)
@@ -39,7 +39,6 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_table(rows)
 
 
 def measure(name: str, raw: Path) -> list[dict[str, str | float]]:
@@ -85,20 +84,6 @@ def random_scorer(n_entities: int) -> Scorer:
     """Scores that say nothing."""
     rng = np.random.default_rng(0)
     return lambda entities, relations, side: rng.random((len(entities), n_entities), dtype=np.float32)
-
-
-def write_table(rows: list[dict]) -> None:
-    """Put the table between the marks of the document."""
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    lines = [f"| set | scorer | {' | '.join(metrics)} |", "|---|---|" + "---|" * len(metrics)]
-    for name, scorer in dict.fromkeys((row["set"], row["scorer"]) for row in rows):
-        metric_rows = [row for row in rows if (row["set"], row["scorer"]) == (name, scorer)]
-        cells = " | ".join(f"{row['value']:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]" for row in metric_rows)
-        lines.append(f"| {name} ({metric_rows[0]['n']:,} triples) | {scorer} | {cells} |")
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-    table = "\n".join(lines)
-    DOCUMENT.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ from evenclip.summarize.inference import OWN_VARIANCE, RunsBySeeds
 from evenclip.train.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+import benchmark_tables  # noqa: E402
+
 RESULTS = ROOT / "docs" / "results"
 NOT_TASKS = {
     "prompt_sensitivity": "all of these", "vqa": "`evenclip vqa`", "link_prediction": "`evenclip links`",
@@ -534,7 +537,7 @@ SECTIONS = {
     "claims": claims_table, "controls": controls_table, "gates": gates_table, "statistics": statistics_table,
     "differences": differences_tables,
     "layouts": layouts_table, "datasets": dataset_overview,
-    "dataset_sections": dataset_sections,
+    "dataset_sections": dataset_sections, **benchmark_tables.SECTIONS,
 }  # fmt: skip
 
 
