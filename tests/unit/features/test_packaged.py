@@ -76,7 +76,7 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @needs_packages
-def test_projections_of_two_layers_are_trained_on_cached_features(tmp_path: Path):
+def test_two_layer_projections_train_on_cached_features(tmp_path: Path):
     write_packaged_model(tmp_path / "m", image_size=64, embed_dim=32, projection="mlp")
     data = write_squares(tmp_path / "data", 16)
     weights = write_weights(tmp_path / "weights.parquet", {f"{i:05d}": 1 for i in range(16)})
