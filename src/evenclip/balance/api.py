@@ -64,8 +64,12 @@ def audit(
 
     Parameters
     ----------
-    table, attributes, labels, key
-        As in `balance`.
+    table : path, or pyarrow, pandas or polars table
+        One row per image-text pair; docs/balance.md describes the forms.
+    attributes, labels : sequence of str
+        Columns of group names, and of true and false.
+    key : str, optional
+        Column that names the rows.
     weights : path or table, optional
         weights.parquet, or its content: what `balance` gives, by key.
     seed : int
