@@ -69,5 +69,5 @@ def test_pins_name_data_labels_weights_and_models(path: Path):
     for run in runs:
         models = [name for name in pinned if re.fullmatch(rf"{results}/train/{run}/seed\d+/model.safetensors", name)]
         assert len(models) >= seeds, run
-    for kind in ("data/.*[.]tar", f"{results}/label/.*[.]parquet", f"{results}/balance/none/weights.parquet"):
+    for kind in ("data/.*[.]tar", f"{results}/label/.*[.]parquet", rf"{results}/balance/\w+/weights.parquet"):
         assert any(re.fullmatch(kind, name) for name in pinned), kind
