@@ -80,6 +80,11 @@ def guess_columns(source: Source, file: File) -> tuple[str, str, int] | None:
 
     The column of images is that in which most values name an image of ``source``; that of captions, of the other ones,
     the one with most words. None if the file is no table, or no column names images.
+
+    Raises
+    ------
+    InputError
+        The file names images, but has no names of columns, or has semicolons between them.
     """
     index = ImageIndex(source.files())
     try:
@@ -90,11 +95,20 @@ def guess_columns(source: Source, file: File) -> tuple[str, str, int] | None:
         ]
     except InputError:
         return None
+    _check_header([str(name) for name in rows[0]] if rows else [], index, str(source.root / file.name))
     n_images = Counter(name for row in rows for name, value in row.items() if index.matching(image_name(value)))
     if not n_images or (captions := wordiest_column(rows, n_images.most_common(1)[0][0])) is None:
         return None
     image_column, n = n_images.most_common(1)[0]
     return image_column, captions, n
+
+
+def _check_header(names: list[str], index: ImageIndex, where: str) -> None:
+    if any(index.matching(image_name(name)) for name in names):
+        what = "the first line names an image, where the names of the columns should be"
+        raise InputError(what, where, "begin the file with a line such as image,caption")
+    if len(names) == 1 and ";" in names[0]:
+        raise InputError("semicolons between the columns", where, "save the file with commas or tabs between them")
 
 
 def wordiest_column(rows: list[dict[str, Any]], *others: str) -> str | None:

@@ -123,6 +123,11 @@ def _choose_labels(
         n_of |= {column: n_true} if is_flag_column(values) else values
     if asked:
         words = {name: shipped.target.get(name) or _words(name) for name in asked if name not in columns}
+        for name in words.keys() - shipped.target.keys():
+            if not survey.counts(Lexicon(target={name: words[name]}))[f"target.{name}"]:
+                near = difflib.get_close_matches(name, [*survey.columns, *shipped.target], n=1)
+                hint = f"did you mean '{near[0]}'?" if near else "name a column, or a word that captions have"
+                raise InputError(f"'{name}' is no column, and no caption has it", "--label", hint)
     elif not columns:
         names = [name for name in shipped.target if counts[f"target.{name}"] >= FEWEST]
         frequent = sorted(names, key=lambda name: -counts[f"target.{name}"])[:N_LABELS]

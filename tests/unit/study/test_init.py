@@ -229,6 +229,8 @@ def test_nothing_is_overwritten(checkout):
     ("arguments", "message"),
     [
         ({"attributes": ["gendr"]}, "did you mean 'gender'"),
+        ({"labels": ["rivr"]}, "'rivr' is no column, and no caption has it"),
+        ({"labels": ["nurze"]}, "did you mean 'nurse'"),
         ({"captions": Path("nosuch.csv")}, "no such file"),
         ({"captions": Path("config/models/photos_tiny.json")}, "names images of the source"),
     ],
@@ -238,6 +240,20 @@ def test_what_cannot_be_understood_is_one_message(arguments, message, checkout):
     with pytest.raises(InputError, match=message):
         init(Path("photos"), **valid_arguments | arguments)
     assert not Path("studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("IMG_000.PNG,a dog\nIMG_001.PNG,a cat\n", "the first line names an image"),
+        ("image;caption\nIMG_000.PNG;a dog\n", "semicolons between the columns"),
+    ],
+)
+def test_a_captions_file_without_a_proper_header_is_refused(text, message, checkout):
+    write_pictures(Path("photos"))
+    Path("c.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        init(Path("photos"), captions=Path("c.csv"))
 
 
 def test_images_without_captions_or_classes_are_refused(checkout):
