@@ -22,7 +22,7 @@ def model_packaged(
     write_packaged_model(out, image_size, embed_dim, projection)
 
 
-@app.command("export", epilog="Example: evenclip model export results/demo/train/m4/seed0 --out models/m4")
+@app.command("export", epilog="Example: evenclip model export results/demo/train/m4_preserve/seed0 --out models/m4")
 def model_export(
     model: Annotated[str, typer.Argument(help="Run folder, open_clip name:tag, hf-hub:ORG/NAME, or checkpoint.")],
     out: OutFolder,
