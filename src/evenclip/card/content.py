@@ -8,10 +8,10 @@ from typing import Any
 
 from evenclip.balance.kept import part_name
 from evenclip.bias import UNDEFINED
-from evenclip.card.model import one_model
 from evenclip.digests import fingerprint
 from evenclip.documents import Evaluation
 from evenclip.errors import InputError
+from evenclip.evaluate.evaluated_model import one_model
 from evenclip.evaluate.options import Task
 from evenclip.metrics import KnownMetric, known_metrics, not_measured
 from evenclip.options import Options
@@ -219,24 +219,24 @@ def sentence_of(measured: list[Measured]) -> str:
     accuracy = key_metrics.label_accuracy(rows, people, bias)
     if bias is None:
         quality = [rows[metric] for metric in key_metrics.quality_metrics(rows, people)[:1]]
-        others = "".join(f" {_capital(row.name)} is {_in_words(row)}." for row in quality)
+        others = "".join(f" {capital(row.name)} is {in_words(row)}." for row in quality)
         return f"No bias was measured: none of these sets measures the bias of people.{others}"
-    known = f"{rows[accuracy].name} is {_in_words(rows[accuracy])}" if accuracy else "label accuracy was not measured"
-    return f"{_capital(rows[bias].name)} is {_in_words(rows[bias])}; {known}."
+    known = f"{rows[accuracy].name} is {in_words(rows[accuracy])}" if accuracy else "label accuracy was not measured"
+    return f"{capital(rows[bias].name)} is {in_words(rows[bias])}; {known}."
 
 
 def _largest_bias(measured: list[Measured]) -> str | None:
     return key_metrics.largest_bias({row.metric: row.value - (row.random or 0) for row in measured})
 
 
-def _in_words(row: Measured) -> str:
+def in_words(row: Measured) -> str:
     """Value, interval and chance level of a metric in a sentence."""
     ends = f"95 % interval {row.ci_low:.3f} to {row.ci_high:.3f}" if row.ci_low is not None else "no interval"
     chance = f", chance {row.random:.3f}" if row.random else ""
     return f"{row.value:.3f} ({ends}{chance})"
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 

@@ -1,8 +1,9 @@
 """`evenclip embed`, `evenclip evaluate`, `evenclip vqa` and `evenclip links`."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +12,8 @@ from evenclip.errors import InputError
 from evenclip.plugins import names_of
 
 app = typer.Typer()
+
+Format = Literal["table", "markdown", "json", "csv", "wide"]
 
 KINDS = ", ".join(names_of("evenclip.evaluate.metrics"))
 
@@ -62,10 +65,11 @@ def embed(
 def evaluate(
     out: SeedFile,
     datasets: Annotated[
-        list[str], typer.Option("--dataset", help="A data set of the suites, or a folder of image-text shards.")
+        list[str], typer.Option("--dataset", help="A data set of the suites, or a folder of image-text shards; repeat.")
     ],
     models: Annotated[
-        list[str], typer.Option("--model", help="An evenclip run folder, an open_clip name:tag, or a checkpoint.")
+        list[str],
+        typer.Option("--model", help="An evenclip run folder, an open_clip name:tag, or a checkpoint; repeat."),
     ] = [],  # noqa: B006
     embeddings: Annotated[
         list[str], typer.Option(help="Instead of a model: .npz files of `evenclip embed`, or of your own; repeat.")
@@ -82,7 +86,10 @@ def evaluate(
         ),
     ] = [],  # noqa: B006
     name: Annotated[str | None, typer.Option(help="Name of the set in the metrics, e.g. world_people.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    format_: Annotated[
+        Format,
+        typer.Option("--format", help="What to print; csv: a row for each value, wide: a column for each model."),
+    ] = "table",
     lexicon: Annotated[
         Path | None, typer.Option(help="Lexicon of the groups that captions name, where the data has no such column.")
     ] = None,
@@ -99,60 +106,78 @@ def evaluate(
         list[str], typer.Option(metavar="KEY=VALUE", help="An option of embedding, e.g. batch_size=64; repeat.")
     ] = [],  # noqa: B006
 ) -> None:
-    """Measure quality and bias of a model on a data set, each metric with a bootstrap 95 % interval.
+    """Measure quality and bias of models on data sets, each metric with a bootstrap 95 % interval.
 
-    With several seeds, {seed} in the paths of the model or embeddings and of --out stands for the seed.
+    With several models, data sets or seeds, write {model}, {dataset} or {seed} into --out; {seed} stands for the seed
+    in the paths of the model or embeddings too. All results are in one table; `evenclip card` compares the models.
     """
-    import json
-
     from evenclip.evaluate import EvaluateOptions, Task, evaluate_set
+    from evenclip.evaluate.formats import FORMATS
     from evenclip.evaluate.suites import Suites, find_set, read_suites
 
-    dataset, model = _single(datasets, "--dataset"), _single(models, "--model")
-    if (model is None) == (not embeddings):
+    if (not models) == (not embeddings):
         raise InputError("neither or both of --model and --embeddings are given", "evaluate", "give one of them")
-    if model:
+    if models:
         _refuse({"--train-embeddings": train_embeddings}, "--model, which embeds its own training split")
     else:
+        _single(datasets, "--dataset", "--embeddings, which are of one set")
         _refuse({"--embed-option": embed_option, "--prompts": prompts, "--cache": cache}, "--embeddings")
-    known_suites = read_suites(suites) if suites.exists() or not Path(dataset).is_dir() else Suites(datasets={})
-    evaluated_set = find_set(dataset, known_suites)
-    tasks = [Task.from_argument(argument) for argument in task]
-    if suite or not task:
-        tasks += evaluated_set.tasks(suite)
-    options, name = EvaluateOptions.from_arguments(option), name or evaluated_set.name
-    for number, path in of_seeds(out, seed, "--out").items():
+    if name:
+        _single(datasets, "--dataset", "--name")
+    known_suites = Suites(datasets={})
+    if suites.exists() or not all(Path(dataset).is_dir() for dataset in datasets):
+        known_suites = read_suites(suites)
+    given_tasks = [Task.from_argument(argument) for argument in task]
+    options = EvaluateOptions.from_arguments(option)
+    sets = [find_set(dataset, known_suites) for dataset in datasets]
+    documents = []
+    for model, index, number, path in _planned(out, models or [None], [known.name for known in sets], seed):
+        evaluated_set = sets[index]
+        tasks = given_tasks + (evaluated_set.tasks(suite) if suite or not task else [])
+        set_name = name or evaluated_set.name
         if model is None:
             files, train_files = (
                 [Path(template.replace("{seed}", str(number))) for template in templates]
                 for templates in (embeddings, train_embeddings)
             )
             document = evaluate_set(
-                evaluated_set.folder, files, name, tasks, Path(path), number, options, train_files, lexicon=lexicon
+                evaluated_set.folder, files, set_name, tasks, path, number, options, train_files, lexicon=lexicon
             )
         else:
             from evenclip.embed import EmbedOptions
             from evenclip.embed.cache import EmbeddingCache
             from evenclip.evaluate.from_model import evaluate_model
 
-            folders = cache or Path(".cache/embeddings"), prompts or Path("config/prompts")
-            own, embed_options = (
-                model.replace("{seed}", str(number)),
-                EmbedOptions.from_arguments(embed_option, "--embed-option"),
-            )
-            cached = EmbeddingCache(folders[0], own, embed_options)
+            embed_options = EmbedOptions.from_arguments(embed_option, "--embed-option")
+            own = model.replace("{seed}", str(number))
+            cached = EmbeddingCache(cache or Path(".cache/embeddings"), own, embed_options)
+            folder = prompts or Path("config/prompts")
             document = evaluate_model(
-                cached, evaluated_set.folder, name, tasks, folders[1], Path(path), number, options, lexicon
+                cached, evaluated_set.folder, set_name, tasks, folder, path, number, options, lexicon
             )
-        print(json.dumps(document, indent=1) if as_json else evaluation_table(document))
+        documents.append(document)
+    print(FORMATS[format_](documents).rstrip("\n"))
 
 
-def _single(values: list[str], flag: str) -> str | None:
-    """The only value of a flag; None without one, and `InputError` for several, of which none may be lost."""
+def _planned(
+    template: str, models: list[str | None], sets: list[str], seeds: list[int]
+) -> list[tuple[str | None, int, int, Path]]:
+    """Model, index of its set, seed and output file of each evaluation; `InputError` if two share one file."""
+    planned = []
+    for model, (index, name) in itertools.product(models, enumerate(sets)):
+        own = template.replace("{model}", re.sub(r"[^\w.-]+", "_", model or "")).replace("{dataset}", name)
+        planned += [(model, index, seed, Path(path)) for seed, path in of_seeds(own, seeds, "--out").items()]
+    if len({path for *_, path in planned}) < len(planned):
+        needed = " and ".join(f"{{{what}}}" for what, n in (("model", len(models)), ("dataset", len(sets))) if n > 1)
+        what = f"{len(planned)} evaluations share one file"
+        raise InputError(what, f"--out {template}", f"write {needed} into it, and name each model and data set once")
+    return planned
+
+
+def _single(values: list[str], flag: str, beside: str) -> None:
+    """`InputError` if a flag is given several times where one value is meant."""
     if len(values) > 1:
-        what = f"{flag} is given {len(values)} times"
-        raise InputError(what, "evaluate", "evaluate one after the other, each with its own --out")
-    return values[0] if values else None
+        raise InputError(f"{flag} is given {len(values)} times", "evaluate", f"give one beside {beside}")
 
 
 def _refuse(given: dict[str, Any], beside: str) -> None:
@@ -160,37 +185,6 @@ def _refuse(given: dict[str, Any], beside: str) -> None:
     for flag, value in given.items():
         if value:
             raise InputError(f"{flag} has no effect beside {beside}", "evaluate", "leave it out")
-
-
-TABLE_HEADER = ("metric", "group", "value", "95 % interval", "random", "n")
-
-
-def evaluation_table(document: Mapping[str, Any]) -> str:
-    """A plain-text table of an evaluation's metrics, those about people first.
-
-    A group that is too small for a number has the value "insufficient".
-    """
-    parts = []
-    for title, people in (("about people", True), ("not about people", False)):
-        rows = [_cells(row) for row in document["metrics"] if row["people"] == people]
-        if rows:
-            parts.append("\n".join([title, *_aligned([TABLE_HEADER, *rows])]))
-    return "\n\n".join(parts)
-
-
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    interval = "" if row["ci_low"] is None else f"[{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
-    value = "insufficient" if row["value"] is None else f"{row['value']:.4f}"
-    random = "" if row["random"] is None else f"{row['random']:.4f}"
-    return row["metric"], row["group"].removesuffix(" (insufficient)"), value, interval, random, str(row["n"])
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(TABLE_HEADER))]
-    for row in rows:
-        padded = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        padded += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        yield f"  {'  '.join(padded)}"
 
 
 @app.command(

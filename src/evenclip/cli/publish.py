@@ -69,11 +69,14 @@ def report(
 def card(
     out: OutFolder,
     evaluations: Annotated[
-        list[Path], typer.Argument(metavar="[EVALUATION.json...]", help="Files of `evenclip evaluate`, of one model.")
+        list[Path], typer.Argument(metavar="[EVALUATION.json...]", help="Files of `evenclip evaluate`.")
     ] = [],  # noqa: B006
     results: Annotated[Path | None, typer.Option(help="Folder of one study: a card of every run.")] = None,
 ) -> None:
-    """Write bias cards: what was measured of a model, on which data, how precisely, and what was not measured."""
+    """Write bias cards: what was measured of a model, on which data, how precisely, and what was not measured.
+
+    Of evaluations of several models: the card of each, and a comparison of all.
+    """
     from evenclip.card import write_evaluation_card, write_study_cards
 
     if results is not None and evaluations:

@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
@@ -15,6 +16,7 @@ from evenclip.evaluate.options import KINDS
 from evenclip.evaluate.suites import read_suites
 from evenclip.metrics import known_metrics, not_measured
 from evenclip.provenance import write_json
+from evenclip.report.headline import sentence
 from evenclip.results import StudyResults
 from evenclip.train.options import TrainOptions
 from support.example_study import EFFECT, SETS, STRATEGIES, seal
@@ -246,7 +248,6 @@ def test_a_card_always_has_a_title(study_folder: Path, tmp_path: Path):
 
 
 FAULTS = [
-    ("is of 'another', not of", lambda paths: embedded_by(paths[1:], {"model": "another"})),
     ("with other weights", lambda paths: embedded_by(paths, model(), model(weights="2"))),
     ("bf16 and fp32", lambda paths: embedded_by(paths, model(), model(precision="bf16"))),
     ("input should be an object", lambda paths: paths[1].write_text("[]")),
@@ -264,6 +265,50 @@ def test_faults_are_one_clear_error_and_write_nothing(study_folder: Path, tmp_pa
     with pytest.raises(InputError, match=message):
         write_evaluation_card(paths, tmp_path / "card")
     assert not (tmp_path / "card").exists()
+
+
+def test_several_models_are_compared_with_the_numbers_of_their_cards(example_root: Path, tmp_path: Path):
+    paths = {strategy: evaluations(example_root, strategy) for strategy in STRATEGIES}
+    write_evaluation_card([path for of_model in paths.values() for path in of_model], tmp_path / "all")
+    compared = json.loads((tmp_path / "all" / "comparison.json").read_text())
+    assert list(compared["models"]) == sorted(STRATEGIES)
+    for strategy, of_model in paths.items():
+        write_evaluation_card(of_model, tmp_path / strategy)
+        single = read_card(tmp_path / strategy)
+        assert compared["models"][strategy] == single["measured"] == read_card(tmp_path / "all" / strategy)["measured"]
+    assert "Association bias on people is lowest for m4, " in compared["sentence"]
+    wide = pd.read_csv(tmp_path / "all" / "wide.csv").set_index("metric")
+    m4 = {row["metric"]: row["value"] for row in compared["models"]["m4"]}
+    assert wide["results/demo/train/m4"]["bias/people/ab_max"] == m4["bias/people/ab_max"]
+    page = (tmp_path / "all" / "comparison.html").read_text()
+    for link in re.findall(r'href="(.*?)"', page):
+        assert (tmp_path / "all" / link).is_file()
+    for kind in ("html", "md"):
+        text = (tmp_path / "all" / f"comparison.{kind}").read_text()
+        assert f"{m4['bias/people/ab_max']:.3f}" in text and "image-to-text recall at 5 on mixed" in text
+
+
+def test_a_model_without_a_metric_leaves_its_cell_empty(example_root: Path, tmp_path: Path):
+    paths = [*evaluations(example_root, "none"), evaluations(example_root, "m4")[0]]
+    write_evaluation_card(paths, tmp_path / "all")
+    text = (tmp_path / "all" / "comparison.html").read_text()
+    row = re.search(r"<tr><th[^>]*><span[^>]*>zero-shot accuracy on objects</span></th>(.*?)</tr>", text)[1]
+    assert re.search(r'<td data-name="m4"></td>', row) and "Label accuracy was not measured" in text
+
+
+def test_a_card_begins_with_its_result_in_words(cards: Path, example_root: Path, tmp_path: Path):
+    study = StudyResults(example_root / "results" / "demo")
+    m4, first = read_card(cards / "m4"), read_card(cards / "none")
+    assert m4["sentence"] == sentence(study) and "undecided" in m4["sentence"]
+    value = study.estimate("none", "bias/people/ab_max").mean
+    assert first["sentence"].startswith(f"Association bias on people is {value:.3f} (95 % interval ")
+    for kind in ("html", "md"):
+        text = (cards / "m4" / f"card.{kind}").read_text()
+        assert text.index("It is undecided whether balancing with m4") < text.index("What was measured")
+    page = (cards / "m4" / "card.html").read_text()
+    assert not re.search(r">[^<]*\b(bias|zeroshot|retrieval)/\w+/\w+[^<]*<", page)  # paths are tooltips
+    write_evaluation_card(evaluations(example_root)[1:], tmp_path / "things")
+    assert read_card(tmp_path / "things")["sentence"].startswith("No bias was measured")
 
 
 def test_a_card_without_any_evaluation_is_an_error(tmp_path: Path):

@@ -1,5 +1,7 @@
 """`evenclip evaluate` as a tool: a model or embeddings, suites or tasks, a table or JSON, and what is refused."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -7,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from evenclip.cli import app
-from evenclip.cli.evaluate import evaluation_table
 from evenclip.digests import with_digest
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.errors import InputError
+from evenclip.evaluate import formats
 from evenclip.evaluate.suites import SUITES, DatasetSuites, Suites, find_set, read_suites
 from evenclip.model.clip import create_clip, save_clip
 from evenclip.model.identity import model_identity
@@ -30,6 +33,10 @@ datasets:
     suites:
       quality: [{kind: zeroshot, column: object, prompts: objects}]
       bias: [{kind: association, column: group, prompts: objects}]
+  more:
+    data: more/all
+    suites:
+      quality: [{kind: zeroshot, column: object, prompts: objects}]
 """
 
 
@@ -42,6 +49,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     (root / "run").mkdir()
     save_clip(create_clip(str(write_model(root / "tiny.json"))), root / "run")
+    torch.manual_seed(1)
+    (root / "other").mkdir()
+    save_clip(create_clip(str(root / "tiny.json")), root / "other")
+    write_data(root / "data" / "more" / "all", truth_rows(N))
     (root / "config" / "prompts").mkdir(parents=True)
     (root / "config" / "prompts" / "objects.yaml").write_text(yaml.safe_dump(PROMPTS))
     (root / "config" / "suites.yaml").write_text(SUITE)
@@ -75,22 +86,24 @@ def test_a_model_by_its_suite_writes_json_and_prints_a_table(evaluate, tmp_path)
 
 
 def test_one_suite_as_json_on_embeddings(evaluate):
-    document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", "things", "--suite", "bias", "--json"))
+    document = json.loads(
+        evaluate("--embeddings", "s.npz", "--dataset", "things", "--suite", "bias", "--format", "json")
+    )
     families = {row["metric"].partition("/")[0] for row in document["metrics"]}
     assert families == {"bias"} and "model" not in document["manifest"]
 
 
 def test_tasks_on_a_folder_need_no_suite(evaluate):
     folder = str(Path("data/things/all"))
-    document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", folder, "--task", "retrieval", "--json",
-                                   "--suites", "nowhere.yaml", "--name", "mine"))  # fmt: skip
+    document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", folder, "--task", "retrieval", "--format",
+                                   "json", "--suites", "nowhere.yaml", "--name", "mine"))  # fmt: skip
     assert {row["metric"].split("/")[1] for row in document["metrics"]} == {"mine"}
 
 
 def test_embeddings_of_embed_say_whose_they_are(evaluate, root, tmp_path):
     for name in ("one", "two"):
         embed_sets({"run": tmp_path / name}, [EmbedSet("s", Path("data/things/all"))], EmbedOptions(device="cpu"))
-    command = ("--dataset", "data/things/all", "--task", "retrieval", "--name", "s", "--json")
+    command = ("--dataset", "data/things/all", "--task", "retrieval", "--name", "s", "--format", "json")
     manifest = json.loads(evaluate("--embeddings", str(tmp_path / "one" / "s.npz"), *command))["manifest"]
     assert (manifest["model"], manifest["embedding"]["device"]) == ("run", "cpu")
     assert manifest["model_identity"] == model_identity("run")
@@ -106,7 +119,7 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
     prompts = {name: array for name, array in whole.items() if name.startswith("prompt/")}
     np.savez(tmp_path / "prompts.npz", **prompts)
     np.savez(tmp_path / "images.npz", **{name: array for name, array in whole.items() if name not in prompts})
-    common = ("--dataset", "things", "--suite", "quality", "--json")
+    common = ("--dataset", "things", "--suite", "quality", "--format", "json")
     parts = json.loads(
         evaluate("--embeddings", f"{tmp_path}/images.npz", "--embeddings", f"{tmp_path}/prompts.npz", *common)
     )
@@ -116,8 +129,10 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--dataset", "things"], "give one of them"),
     (["--dataset", "things", "--model", "run", "--embeddings", "s.npz"], "give one of them"),
-    (["--dataset", "things", "--model", "run", "--model", "other"], "--model is given 2 times"),
-    (["--dataset", "things", "--dataset", "faces", "--model", "run"], "--dataset is given 2 times"),
+    (["--dataset", "things", "--model", "run", "--model", "other"], r"write \{model\} into it"),
+    (["--dataset", "things", "--dataset", "more", "--model", "run"], r"write \{dataset\} into it"),
+    (["--dataset", "things", "--dataset", "more", "--embeddings", "s.npz"], "--dataset is given 2 times"),
+    (["--dataset", "things", "--dataset", "more", "--model", "run", "--name", "n"], "--dataset is given 2 times"),
     (["--dataset", "things", "--embeddings", "s.npz", "--embed-option", "precision=bf16"], "--embed-option has no eff"),
     (["--dataset", "things", "--embeddings", "s.npz", "--prompts", "config/prompts"], "--prompts has no effect"),
     (["--dataset", "things", "--embeddings", "s.npz", "--cache", "here"], "--cache has no effect"),
@@ -179,12 +194,66 @@ def test_a_table_says_insufficient_and_leaves_nothing_out():
         {"metric": "zeroshot/s/acc1", "group": "", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 90,
          "random": 0.25, "people": False},
     ]  # fmt: skip
-    text = evaluation_table({"metrics": rows})
+    document = {"manifest": {"model": "m", "options": {}, "inputs": {}}, "metrics": rows}
+    text = formats.as_text([document])
     assert text.splitlines()[0] == "about people" and "insufficient" in text and "[0.4000, 0.6000]" in text
     assert len(text.splitlines()) == 7
-    assert evaluation_table({"metrics": rows[1:]}).startswith("not about people")
+    assert formats.as_text([document | {"metrics": rows[1:]}]).startswith("not about people")
 
 
 def test_a_wrong_suite_file_names_the_key():
     with pytest.raises(InputError, match="did you mean 'suites'"):
         Suites.parse({"datasets": {"x": {"data": "x/all", "suite": {}}}}, "suites.yaml")
+
+
+@pytest.fixture
+def compared(evaluate, tmp_path):
+    """Two models on two data sets: function that prints them in a format, and the files written."""
+    command = [f"--{flag}={name}" for flag, names in (("model", ["run", "other"]), ("dataset", ["things", "more"]))
+               for name in names]  # fmt: skip
+
+    def run(style: str) -> str:
+        return evaluate(*command, f"--format={style}", out=tmp_path / "{model}" / "{dataset}.json")
+
+    return run
+
+
+def test_models_and_data_sets_are_crossed_in_one_table(compared, tmp_path):
+    text = compared("table")
+    header = next(line for line in text.splitlines() if line.split()[:2] == ["metric", "group"])
+    assert header.split()[2:] == ["run", "other"]
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")}
+    assert files == {f"{model}/{dataset}.json" for model in ("run", "other") for dataset in ("things", "more")}
+    value = json.loads((tmp_path / "other/more.json").read_text())["metrics"][0]
+    line = next(line for line in text.splitlines() if line.split()[:1] == [value["metric"]])
+    assert f"{value['value']:.4f} [{value['ci_low']:.4f}, {value['ci_high']:.4f}]" in line
+
+
+def test_every_format_gives_the_values_that_were_written(compared, tmp_path):
+    tidy = list(csv.DictReader(io.StringIO(compared("csv"))))
+    wide = list(csv.DictReader(io.StringIO(compared("wide"))))
+    documents = json.loads(compared("json"))
+    written = {
+        (model, row["metric"], row["group"]): row["value"]
+        for model in ("run", "other")
+        for path in sorted((tmp_path / model).glob("*.json"))
+        for row in json.loads(path.read_text())["metrics"]
+    }
+    number = {"": None}
+    assert {(r["model"], r["metric"], r["group"]): number.get(r["value"], r["value"] and float(r["value"]))
+            for r in tidy} == written  # fmt: skip
+    assert {(m, r["metric"], r["group"]): number.get(r[m], r[m] and float(r[m]))
+            for r in wide for m in ("run", "other")} == written  # fmt: skip
+    assert sum(len(document["metrics"]) for document in documents) == len(written)
+    tokens = MarkdownIt("commonmark").enable("table").parse(compared("markdown"))
+    assert sum(token.type == "tr_open" for token in tokens) == 1 + len(wide)
+
+
+def test_names_cannot_break_the_formats():
+    row = {"metric": "bias/a|b/rb", "group": 'g,"1"\n', "value": 0.5, "ci_low": None, "ci_high": None, "n": 3,
+           "random": None, "people": True}  # fmt: skip
+    document = {"manifest": {"model": "m|1", "options": {}, "inputs": {}}, "metrics": [row]}
+    (read,) = csv.DictReader(io.StringIO(formats.as_tidy_csv([document])))
+    assert (read["metric"], read["group"], read["model"]) == (row["metric"], row["group"], "m|1")
+    tokens = MarkdownIt("commonmark").enable("table").parse(formats.as_markdown([document]))
+    assert sum(token.type in ("th_open", "td_open") for token in tokens) == 6
