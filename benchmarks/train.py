@@ -1,6 +1,6 @@
 """Measure training against open_clip's own trainer, and our input against its WebDataset pipeline.
 
-    python benchmarks/train.py CASE...     cases: cpu input profile methods
+    python benchmarks/train.py CASE...     cases: cpu input profile methods towers
 
 Photos of Flickr8k (EVENCLIP_REAL_DATA), both from the same JPEG bytes; the same architecture, batch size, number of
 samples, crops, schedule and optimiser settings; runs alternate. "steps": a step's time once training goes, the first
@@ -8,7 +8,10 @@ one left out. "whole run": from where the data is first touched to the end of th
 whole set and the start of the peer's loader, which a longer training has no more of. The peer is `open_clip_train`
 (in open_clip_torch; needs the packages webdataset 0.2.86 and braceexpand beside it), with the better of one and two
 loader processes. Losses are compared before times are. "methods": what SimCLIP and AHNM cost a training, several epochs
-with their searches for neighbours, against the same training without them. Rows go to benchmarks/results/train.csv.
+with their searches for neighbours, against the same training without them. "towers": pretrained towers of the photo
+study (requirements-photos.txt) at 128 px, from the same weights, in processor time of one thread, which other work on
+the machine hardly changes; EVENCLIP_BENCHMARK_STEPS=10 EVENCLIP_BENCHMARK_BATCH=32 is enough. Rows go to
+benchmarks/results/train.csv.
 """
 
 import csv
@@ -51,17 +54,29 @@ MODEL = {
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4},
 }
 N_THREADS = 2
-BATCH_SIZE = 256
+BATCH_SIZE = int(os.environ.get("EVENCLIP_BENCHMARK_BATCH", "256"))
 N_STEPS = int(os.environ.get("EVENCLIP_BENCHMARK_STEPS", "60"))
 N_RUNS = int(os.environ.get("EVENCLIP_BENCHMARK_RUNS", "2"))
 WINDOW = 10  # steps whose mean loss is compared
 LOSS_TOLERANCE = 0.1  # of two windows' mean losses; other seeds of one program differ by as much
 OPTIONS = {"lr": 5e-4, "warmup_share": 0.1, "weight_decay": 0.1, "clip_norm": 1.0, "crop_scale_min": 0.9}
-RUN_PEER = (
-    "import sys, open_clip; open_clip.add_model_config(sys.argv[1]); "
-    "from open_clip_train.main import main; main(sys.argv[2:])"
-)
-LOGGED = re.compile(r"Train Epoch: .* Batch \(t\): ([\d.]+), .* Loss: ([\d.]+)")
+RUN_PEER = """
+import logging, sys, time
+import open_clip
+from open_clip_train.main import main
+
+make_record = logging.getLogRecordFactory()
+
+def stamped(*arguments, **named):
+    record = make_record(*arguments, **named)
+    record.msg = f"{record.msg} cpu {time.process_time()}"
+    return record
+
+logging.setLogRecordFactory(stamped)
+open_clip.add_model_config(sys.argv[1])
+main(sys.argv[2:])
+"""
+LOGGED = re.compile(r"Train Epoch: .* Batch \(t\): ([\d.]+), .* Loss: ([\d.]+).* cpu ([\d.]+)")
 
 
 def prepare(folder: Path, px: int) -> None:
@@ -88,23 +103,29 @@ def prepare(folder: Path, px: int) -> None:
 
 def train_ours(folder: Path, model: str, device: str, **changes) -> dict:
     """Seconds and losses of our training, in this process."""
-    torch.set_num_threads(N_THREADS)
     options = TrainOptions(**OPTIONS | {"batch_size": BATCH_SIZE, "device": device, "threads": N_THREADS} | changes)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    clip = create_clip(model)
+    clip = create_clip(model, options.init)
     started = time.perf_counter()
     pairs = load_pairs(folder / "data", folder / "weights.parquet", clip, N_THREADS, options.cache_mb)
-    labels = folder / "labels.parquet"
+    path = folder / "labels.parquet"
+    labels = path if path.exists() else None
     context = MethodContext(options, clip, pairs, 0, Clock(N_STEPS), torch.device(device), folder / "data", labels)
     engine = Engine(context)
     losses = [engine.step().loss.item()]
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     losses += torch.stack([engine.step().loss for _ in range(N_STEPS - 1)]).tolist()
     ended = time.perf_counter()
-    return {"whole run": ended - started, "steps": ended - begun, "losses": losses}
+    return {
+        "whole run": ended - started,
+        "steps": ended - begun,
+        "processor": time.process_time() - used,
+        "losses": losses,
+    }
 
 
-def train_peer(folder: Path, model: str, device: str, precision: str, workers: int) -> dict:
+def train_peer(folder: Path, model: str, device: str, precision: str, workers: int, *further: object) -> dict:
     """Seconds and losses of the peer's training, from its log."""
     config = folder / f"{model}.json"
     data = ["--dataset-type", "csv", "--train-data", folder / "samples.csv", "--csv-separator", ","]
@@ -113,13 +134,18 @@ def train_peer(folder: Path, model: str, device: str, precision: str, workers: i
     run = ["--model", model, "--precision", precision, "--device", device, "--batch-size", BATCH_SIZE, "--epochs", 1]
     run += ["--workers", workers, "--log-every-n-steps", 1, "--save-frequency", 0, "--aug-cfg", "scale=(0.9,1.0)"]
     with tempfile.TemporaryDirectory() as logs:
-        arguments = map(str, [config, *data, *optimiser, *run, "--logs", logs, "--name", "run"])
+        arguments = map(str, [config, *data, *optimiser, *run, "--logs", logs, "--name", "run", *further])
         done = subprocess.run([sys.executable, "-c", RUN_PEER, *arguments], capture_output=True, text=True, check=False)
     logged = LOGGED.findall(done.stdout + done.stderr)
     if done.returncode or len(logged) != N_STEPS:
         raise RuntimeError(f"{len(logged)} steps logged\n{done.stderr[-3000:]}")
-    seconds = [float(batch) for batch, _ in logged]
-    return {"whole run": sum(seconds), "steps": sum(seconds[1:]), "losses": [float(loss) for _, loss in logged]}
+    seconds, used = [float(batch) for batch, *_ in logged], [float(processor) for *_, processor in logged]
+    return {
+        "whole run": sum(seconds),
+        "steps": sum(seconds[1:]),
+        "processor": used[-1] - used[0],
+        "losses": [float(loss) for _, loss, _ in logged],
+    }
 
 
 def in_child(folder: Path, *arguments: str) -> dict:
@@ -305,6 +331,36 @@ def methods_case() -> list[dict]:
     ]
 
 
+def towers_case() -> list[dict]:
+    """Whole towers of the packaged model on one thread of this CPU, from the same weights."""
+    from evenclip.features.packaged import write_packaged_model
+
+    precisions = {"fp32": 1.3, resolve_precision("auto", torch.device("cpu")): 2.0}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, 128)
+        model = folder / "model"
+        write_packaged_model(model)
+        config = json.loads((model / "open_clip_config.json").read_text())
+        own = {"hf_model_name": str(model), "hf_tokenizer_name": str(model), "hf_model_pretrained": False}
+        config["model_cfg"]["text_cfg"] |= own
+        (folder / "towers.json").write_text(json.dumps(config["model_cfg"]))
+        preprocessing = ["--image-mean", *[0.5] * 3, "--image-std", *[0.5] * 3, "--image-resize-mode", "squash"]
+        start = ["--pretrained", model / "model.safetensors", *preprocessing]
+        peer = train_peer(folder, "towers", "cpu", "fp32", 0, *start)
+        report(f"peer: {peer['processor']:.1f} s, losses {np.round(peer['losses'], 2)}")
+        rows = []
+        for precision, target in precisions.items():
+            options = {"precision": precision, "threads": 1, "init": str(model)}
+            ours = in_child(folder, str(model), "cpu", json.dumps(options))
+            gap = abs(float(np.mean(ours["losses"]) - np.mean(peer["losses"])))
+            report(f"{precision}: {ours['processor']:.1f} s, losses {np.round(ours['losses'], 2)}")
+            speeds = ((N_STEPS - 1) * BATCH_SIZE / run["processor"] for run in (ours, peer))
+            what = f"towers: {precision} against fp32, {N_STEPS} of {BATCH_SIZE}, mean losses within {gap:.2f}"
+            rows.append(row(what, "pairs/s of one core", *speeds, PEER, target, 1))
+    return rows
+
+
 def row(case: str, unit: str, ours: float, peer: float, peer_name: str, target: float, n_runs: int) -> dict:
     commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     return {
@@ -332,6 +388,7 @@ CASES: dict[str, Callable[[], list[dict]]] = {
     "input": input_case,
     "profile": profile_case,
     "methods": methods_case,
+    "towers": towers_case,
 }
 
 

@@ -194,12 +194,18 @@ def _image_layer(module: nn.Module) -> tuple[nn.Module, Callable[[torch.Tensor],
     if hasattr(trunk, "patch_embed") and hasattr(trunk, "num_prefix_tokens"):
         size, n_prefix = trunk.patch_embed.grid_size, trunk.num_prefix_tokens
         return trunk.norm, lambda tokens: _from_sequence(tokens, size, n_prefix)
-    for name in ("stages", "layer4", "bn2"):  # timm's ConvNeXt and its like; ResNets; EfficientNets
-        if hasattr(trunk, name):
-            return getattr(trunk, name), lambda grid: Grid(grid, grid.mean(dim=(2, 3)))
+    if (layer := feature_map_layer(module)) is not None:
+        return layer, lambda grid: Grid(grid, grid.mean(dim=(2, 3)))
     raise InputError(
         f"image tower of kind {type(trunk).__name__}", "train.model", "take a ViT, ConvNeXt, ResNet or EfficientNet"
     )
+
+
+def feature_map_layer(module: nn.Module) -> nn.Module | None:
+    """The layer whose output, shape (b, w, rows, columns), is the last feature map of a convolutional image tower."""
+    trunk = getattr(module.visual, "trunk", module.visual)
+    names = ("stages", "layer4", "bn2")  # timm's ConvNeXt and its like; ResNets; EfficientNets
+    return next((getattr(trunk, name) for name in names if hasattr(trunk, name)), None)
 
 
 def _text_layer(module: nn.Module) -> nn.Module:

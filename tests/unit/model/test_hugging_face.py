@@ -12,6 +12,8 @@ from evenclip.model import clip as clip_module
 from evenclip.model.clip import Clip, create_clip, load_clip, save_clip
 from evenclip.model.identity import model_files, model_identity
 from evenclip.model.towers import encode_text, freeze_towers, text_lengths, trim
+from evenclip.train.methods.efficientcl import HiddenAugmentation
+from evenclip.train.options import EfficientClOptions
 from support.tiny_training import write_model
 
 TEXTS = ["a red square", "two green squares above a blue one", "white"]
@@ -130,6 +132,24 @@ def test_a_frozen_trunk_drops_nothing_at_random(clip: Clip):
     tokens = clip.tokenizer(TEXTS)
     assert torch.equal(encode_text(clip.module, tokens), encode_text(clip.module, tokens))
     assert [name for name, p in clip.module.text.named_parameters() if p.requires_grad] == ["proj.weight"]
+
+
+def test_efficientcl_cuts_embeddings_and_nothing_attends_to_them(clip: Clip):
+    module, tokens = clip.module.eval(), clip.tokenizer(TEXTS)
+    masks = []
+    module.text.transformer.encoder.register_forward_pre_hook(
+        lambda part, arguments, named: masks.append(arguments[0].detach()), with_kwargs=True
+    )
+    torch.manual_seed(0)
+    options = EfficientClOptions(start=0.9, image_end=0, text_end=0.9)
+    with HiddenAugmentation(options, module).applied(module, 0, 1):
+        disturbed = encode_text(module, tokens)
+    clean = encode_text(module, tokens)
+    assert (disturbed - clean)[:2].abs().max() > 1e-3
+    is_cut = (masks[0] == 0).all(dim=2)
+    lengths = text_lengths(module, tokens)
+    assert is_cut.sum(dim=1)[:2].gt(0).all() and not is_cut[:, 0].any() and not (masks[1] == 0).all(dim=2).any()
+    assert not is_cut[torch.arange(3), lengths - 1].any()
 
 
 def test_without_transformers_there_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

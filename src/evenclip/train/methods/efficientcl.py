@@ -2,7 +2,8 @@
 
 Source: "Efficient contrastive learning via novel data augmentation and curriculum learning", EMNLP 2021, arXiv
 2109.05941. Our changes: hooks at a layer of the model itself instead of a second encoder, in both towers, and never at
-class, start and end tokens.
+class, start and end tokens. In open_clip's own transformers the layer is drawn; of a convolutional tower it is the last
+feature map, whose cells are the tokens, and of a text tower of Hugging Face the embeddings.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
+from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import nn
 
 from evenclip.errors import InputError
-from evenclip.model.towers import has_causal_text
+from evenclip.model.tokens import feature_map_layer
+from evenclip.model.towers import text_lengths
 from evenclip.train.options import EfficientClOptions
 from evenclip.train.plugin import MethodContext, MethodParts, ramp
 
@@ -85,22 +89,24 @@ def pca_jitter(hidden: torch.Tensor, valid: torch.Tensor, rate: float) -> torch.
 
 
 class HiddenAugmentation:
-    """Cut-off and PCA jitter at the input of one block of each tower, drawn anew for each batch.
+    """Cut-off and PCA jitter in one hidden layer of each tower, drawn anew for each batch.
 
-    The cut span is set to zero, and no later layer attends to it.
+    The cut span is set to zero, and no later layer of a transformer attends to it.
 
     Parameters
     ----------
     options : EfficientClOptions
     module : nn.Module
-        The model; `InputError` if its towers are not open_clip's own transformers.
+        The model; `InputError` if a tower has no layer to augment.
     """
 
     def __init__(self, options: EfficientClOptions, module: nn.Module):
         self._options = options
-        has_image = isinstance(getattr(module, "visual", None), open_clip.transformer.VisionTransformer)
-        if not (has_image and has_causal_text(module)):
-            what = "efficientcl needs a vision transformer and a causal text transformer"
+        has_image = _is_own_image(module) or (
+            feature_map_layer(module) is not None and not hasattr(module.visual, "transformer")
+        )
+        if not (has_image and (_own_text(module) is not None or _hugging_face_text(module) is not None)):
+            what = "efficientcl needs open_clip's vision transformer or a convolutional tower, and a text transformer"
             raise InputError(what, "train.efficientcl", "choose another model, or leave efficientcl out")
 
     @contextmanager
@@ -108,17 +114,86 @@ class HiddenAugmentation:
         """Augment what ``module`` encodes in this context."""
         options = self._options
         rates = [ramp(progress, options.start, end, N_LEVELS) for end in (options.image_end, options.text_end)]
-        ends: list[torch.Tensor] = []  # end-of-text positions, read where the captions enter the text tower
-
-        def read_ends(embedding: nn.Module, arguments: tuple[torch.Tensor]) -> None:
-            ends[:] = [arguments[0].argmax(dim=1)]
-
         with ExitStack() as stack:
-            stack.enter_context(_removed(module.token_embedding.register_forward_pre_hook(read_ends)))
-            image, text = module.visual.transformer.resblocks, module.transformer.resblocks
-            stack.enter_context(_augmented(image, rates[0], lambda x: x.new_full(x.shape[:1], x.shape[1] - 1)))
-            stack.enter_context(_augmented(text, rates[1], lambda x: ends[0] - 1))
+            if _is_own_image(module):
+                blocks = module.visual.transformer.resblocks
+                stack.enter_context(_augmented(blocks, rates[0], lambda x: x.new_full(x.shape[:1], x.shape[1] - 1)))
+            else:
+                stack.enter_context(_augmented_map(feature_map_layer(module), rates[0]))
+            if (text := _own_text(module)) is not None:
+                stack.enter_context(_augmented_text(module, text, rates[1]))
+            else:
+                stack.enter_context(_augmented_embeddings(_hugging_face_text(module), rates[1]))
             yield
+
+
+def _is_own_image(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "visual", None), VisionTransformer)
+
+
+def _own_text(module: nn.Module) -> nn.Module | None:
+    """A text tower of open_clip; CoCa's, whose class token has an attention mask of its own, is none."""
+    text = getattr(module, "text", module)
+    is_own = isinstance(text, open_clip.CLIP | TextTransformer) and getattr(text, "cls_emb", None) is None
+    return text if is_own else None
+
+
+def _hugging_face_text(module: nn.Module) -> HFTextEncoder | None:
+    """A text tower of Hugging Face with an embedding layer for tokens and positions."""
+    text = getattr(module, "text", None)
+    return text if isinstance(text, HFTextEncoder) and hasattr(text.transformer, "embeddings") else None
+
+
+@contextmanager
+def _augmented_text(module: nn.Module, text: nn.Module, rate: float) -> Iterator[None]:
+    """Augment a hidden layer of a text tower of open_clip; the first and the last token of a text stay."""
+    last: list[torch.Tensor] = []  # positions of the last tokens, read where the captions enter the tower
+
+    def read_last(embedding: nn.Module, arguments: tuple[torch.Tensor]) -> None:
+        last[:] = [text_lengths(module, arguments[0]) - 1]
+
+    with ExitStack() as stack:
+        stack.enter_context(_removed(text.token_embedding.register_forward_pre_hook(read_last)))
+        stack.enter_context(_augmented(text.transformer.resblocks, rate, lambda x: (last[0] - 1).clamp(min=0)))
+        yield
+
+
+@contextmanager
+def _augmented_map(layer: nn.Module, rate: float) -> Iterator[None]:
+    """Augment the output of ``layer``, feature maps of shape (b, w, rows, columns), whose cells are cut row by row."""
+
+    def disturb(layer: nn.Module, arguments: tuple, grid: torch.Tensor) -> torch.Tensor:
+        cells = grid.flatten(2).transpose(1, 2)  # (b, l, w)
+        n_cells = cells.shape[1]
+        free = torch.full((len(cells),), n_cells, device=cells.device)
+        cut = draw_spans(free, n_cells + 1, rate)[:, 1:]  # token 0 of a sequence is never cut; a map has none such
+        return pca_jitter(cells.masked_fill(cut.unsqueeze(2), 0), ~cut, rate).transpose(1, 2).reshape(grid.shape)
+
+    with _removed(layer.register_forward_hook(disturb)):
+        yield
+
+
+@contextmanager
+def _augmented_embeddings(text: HFTextEncoder, rate: float) -> Iterator[None]:
+    """Augment the embeddings of a text tower of Hugging Face, in which no layer attends to the cut tokens."""
+    drawn: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def draw(transformer: nn.Module, arguments: tuple, named: dict[str, Any]) -> Arguments:
+        is_real = named["attention_mask"]
+        free = (is_real.sum(dim=1) - 2).clamp(min=0)
+        cut = draw_spans(free, is_real.shape[1], rate)
+        position = torch.arange(is_real.shape[1], device=is_real.device)
+        drawn[:] = [(cut, (position >= 1) & (position <= free[:, None]) & ~cut)]
+        return arguments, named | {"attention_mask": is_real.masked_fill(cut, 0)}
+
+    def disturb(embeddings: nn.Module, arguments: tuple, hidden: torch.Tensor) -> torch.Tensor:
+        cut, valid = drawn[0]
+        return pca_jitter(hidden.masked_fill(cut.unsqueeze(2), 0), valid, rate)
+
+    with ExitStack() as stack:
+        stack.enter_context(_removed(text.transformer.register_forward_pre_hook(draw, with_kwargs=True)))
+        stack.enter_context(_removed(text.transformer.embeddings.register_forward_hook(disturb)))
+        yield
 
 
 @contextmanager

@@ -175,8 +175,39 @@ def test_the_disturbed_layer_is_hidden_and_drawn_anew(module: torch.nn.Module):
     assert layers == {1, 2}
 
 
+RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}
+EFFICIENTNET = {"timm_model_name": "test_efficientnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64}
+BOTH_WAYS = TINY_MODEL["text_cfg"] | {"layers": 2, "no_causal_mask": True, "pool_type": "last"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"vision_cfg": RESNET}, {"vision_cfg": EFFICIENTNET}, {"text_cfg": BOTH_WAYS, "custom_text": True}],
+    ids=["resnet", "efficientnet", "both_ways"],
+)
+def test_other_towers_are_disturbed_and_left_as_before(changes: dict, tmp_path: Path):
+    torch.manual_seed(0)
+    module = create_clip(str(write_model(tmp_path / "other.json", **changes))).module.eval()
+    px = changes.get("vision_cfg", TINY_MODEL["vision_cfg"])["image_size"]
+    images, tokens = torch.rand(3, 3, px, px), torch.zeros(3, 12, dtype=torch.long)
+    tokens[:, :7] = TOKENS
+
+    def embed(rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(3)
+        options = EfficientClOptions(start=rate, image_end=rate, text_end=rate)
+        with HiddenAugmentation(options, module).applied(module, 0, 1):
+            return encode_image(module, images), encode_text(module, tokens)
+
+    clean = encode_image(module, images), encode_text(module, tokens)
+    for undisturbed, whole in zip(embed(0), clean, strict=True):
+        torch.testing.assert_close(undisturbed, whole, atol=1e-5, rtol=1e-4)
+    for disturbed, whole in zip(embed(0.5), clean, strict=True):
+        assert (disturbed - whole)[0].abs().max() > 1e-4
+    assert all(map(torch.equal, clean, (encode_image(module, images), encode_text(module, tokens))))
+
+
 def test_a_model_without_such_towers_is_an_error(tmp_path: Path):
-    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16}
-    resnet = create_clip(str(write_model(tmp_path / "resnet.json", vision_cfg=vision))).module
-    with pytest.raises(InputError, match="efficientcl needs a vision transformer"):
-        HiddenAugmentation(EfficientClOptions(), resnet)
+    vision = {"timm_model_name": "test_vit", "timm_proj": "linear", "image_size": 160}
+    timm_vit = create_clip(str(write_model(tmp_path / "timm.json", vision_cfg=vision))).module
+    with pytest.raises(InputError, match="efficientcl needs open_clip's vision transformer or a convolutional tower"):
+        HiddenAugmentation(EfficientClOptions(), timm_vit)
