@@ -267,7 +267,7 @@ def test_faults_are_one_clear_error_and_write_nothing(study_folder: Path, tmp_pa
     assert not (tmp_path / "card").exists()
 
 
-def test_several_models_are_compared_with_the_numbers_of_their_cards(example_root: Path, tmp_path: Path):
+def test_compared_models_have_the_numbers_of_their_cards(example_root: Path, tmp_path: Path):
     paths = {strategy: evaluations(example_root, strategy) for strategy in STRATEGIES}
     write_evaluation_card([path for of_model in paths.values() for path in of_model], tmp_path / "all")
     compared = json.loads((tmp_path / "all" / "comparison.json").read_text())
