@@ -69,7 +69,7 @@ def is_drawn(manifest: dict[str, Any]) -> bool:
     path = Path(data["path"]) / "manifest.json" if data else None
     if path is None or not path.is_file():
         return False
-    return json.loads(path.read_text(encoding="utf-8")).get("stage") == "synthesize"
+    return "world" in json.loads(path.read_text(encoding="utf-8")).get("options", {})
 
 
 def without_samples(page: str) -> str:

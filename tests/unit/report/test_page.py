@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
@@ -26,9 +26,10 @@ from evenclip.report import words, write_report
 from evenclip.report.along_training import bias_curves, negatives_tables
 from evenclip.report.claims import SIGNS
 from evenclip.report.drawing import run_style
+from evenclip.report.headline import headline
 from evenclip.report.knowledge import graph_sample
 from evenclip.report.options import ReportOptions
-from evenclip.report.samples import LEFT_OUT, without_samples
+from evenclip.report.samples import LEFT_OUT, is_drawn, without_samples
 from evenclip.report.tables import difference_table, result_tables, strategy_table
 from evenclip.results import StudyResults
 from evenclip.tables import write_table
@@ -89,6 +90,54 @@ def test_page_needs_nothing_from_outside(page: Page):
     assert page.links and inside == page.links
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
+
+
+def test_page_begins_with_the_result_and_the_small_table(example_root: Path, written: Path, page: Page):
+    study = StudyResults(example_root / "results" / "demo")
+    text = written.read_text(encoding="utf-8")
+    shown = headline(study)
+    assert text.index(str(escape(shown.sentence))) < text.index('class="key stack"') < text.index("<figure>")
+    means = json.loads((study.folder / "metrics.json").read_text())
+    for run, (_, cells) in zip(study.runs, shown.rows, strict=True):
+        values = [f"{means[run.name][column.name.path]:.3f}" for column in shown.columns]
+        assert [cell.value for cell in cells] == values
+
+
+def test_metrics_are_in_words_and_their_paths_tooltips(written: Path):
+    text = re.sub(r"<(script|style).*?</\1>", "", written.read_text(encoding="utf-8"), flags=re.DOTALL)
+    visible = re.sub(r"<code>.*?</code>|<[^>]*>", " ", text)
+    families = "bias|zeroshot|retrieval|recognition|compositional"
+    assert not re.findall(rf"\b(?:{families})/[\w*]+/[\w*]+", visible)
+    assert 'title="bias/people/ab_max"' in text and 'title="zeroshot/objects/acc1"' in text
+
+
+def test_a_number_of_the_data_is_shown_once(example_root: Path, page: Page):
+    report = StudyResults(example_root / "results" / "demo").strategies["m4"]
+    shown, solved = f"{report['realised_ab']:.3f}", f"{report['ab_after']:.3f}"
+    assert shown in page.text and (solved == shown or solved not in page.text)
+
+
+def test_pages_follow_dark_mode_phones_and_printers(written: Path):
+    text = written.read_text(encoding="utf-8")
+    for rule in ("prefers-color-scheme: dark", "max-width: 40rem", "@media print", "attr(data-name)"):
+        assert rule in text
+    svg = base64.b64decode(re.search(r"data:image/svg\+xml;base64,([^\"]+)", text)[1]).decode()
+    assert "prefers-color-scheme:dark" in svg and "var(--ink)" in svg
+    cells = re.findall(r"<td[^>]*>", re.sub(r"<ul class=\"samples.*?</ul>", "", text, flags=re.DOTALL))
+    assert cells and all("data-name=" in cell for cell in cells)
+
+
+def test_photos_of_imported_data_are_shown_only_if_asked(study_folder: Path, unrendered: None):
+    write_report(study_folder, study_folder / "report.html")
+    text = (study_folder / "report.html").read_text()
+    assert "data:image/jpeg" not in text and "report: {photos: true}" in text
+    manifest = study_folder.parents[1] / "data/world/train/manifest.json"
+    content = manifest.read_text()
+    try:
+        manifest.write_text(json.dumps({"stage": "data", "options": {"world": {}}}))
+        assert is_drawn(StudyResults(study_folder).labels["world"])
+    finally:
+        manifest.write_text(content)
 
 
 def test_every_image_can_be_decoded_and_has_a_text(page: Page, written: Path):
