@@ -131,13 +131,14 @@ def test_photos_of_imported_data_are_shown_only_if_asked(study_folder: Path, unr
     write_report(study_folder, study_folder / "report.html")
     text = (study_folder / "report.html").read_text()
     assert "data:image/jpeg" not in text and "report: {photos: true}" in text
-    manifest = study_folder.parents[1] / "data/world/train/manifest.json"
-    content = manifest.read_text()
-    try:
-        manifest.write_text(json.dumps({"stage": "data", "options": {"world": {}}}))
-        assert is_drawn(StudyResults(study_folder).labels["world"])
-    finally:
-        manifest.write_text(content)
+
+
+def test_pictures_of_the_world_are_no_photos(tmp_path: Path):
+    manifest = {"inputs": {"data": {"path": str(tmp_path)}}}
+    assert not is_drawn(manifest)
+    for options, drawn in (({"world": {}}, True), ({"layout": "folder"}, False)):
+        (tmp_path / "manifest.json").write_text(json.dumps({"stage": "data", "options": options}))
+        assert is_drawn(manifest) == drawn
 
 
 def test_every_image_can_be_decoded_and_has_a_text(page: Page, written: Path):
