@@ -146,6 +146,7 @@ def test_metrics_and_definitions_match_one_to_one(folder, tmp_path):
     measured = {row["metric"].replace("/s/", "/") for row in rows}
     for metric in measured:
         assert any(pattern.fullmatch(metric) for pattern in patterns.values()), metric
+    del patterns["bias/ab_per_skill"]  # of two sets at once: `evenclip summarize` computes it
     for name, pattern in patterns.items():
         assert any(pattern.fullmatch(metric) for metric in measured), name
 
