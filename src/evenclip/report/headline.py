@@ -163,7 +163,9 @@ def _runs_with_m4(study: StudyResults) -> list[RunResult]:
 
 
 def _column(study: StudyResults, metric: str) -> Column:
-    return Column(words.metric(study, metric), better(metric), study.chance(metric) or None, study.floor(metric))
+    # of the worst group, the chance level is this model's score if groups were drawn at random: no guess
+    chance = None if metric.endswith("/worst_group_accuracy") else study.chance(metric)
+    return Column(words.metric(study, metric), better(metric), chance or None, study.floor(metric))
 
 
 def _cell(study: StudyResults, run: RunResult, metric: str) -> Cell:
