@@ -13,7 +13,7 @@ import pandas as pd
 def first_use_commands(readme: str) -> list[list[str]]:
     """The commands of README's first use, without the installation."""
     block = re.search(r"\*\*Balance your own labels\.\*\*.*?```\n(.*?)```", readme, re.DOTALL)[1]
-    commands = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
+    commands = [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
     assert commands[0] == ["pip", "install", "."]
     return commands[1:]
 
