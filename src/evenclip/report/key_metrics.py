@@ -28,8 +28,9 @@ def largest_bias(excess: Mapping[str, float]) -> str | None:
 
 
 def label_accuracy(metrics: Iterable[str], people: Collection[str], bias: str | None) -> str | None:
-    """Zero-shot accuracy of labels of people, on the set of the bias metric if it is measured there."""
+    """Accuracy of labels of people, else that of the worst group, on the set of the bias metric if measured there."""
     accuracies = [metric for metric in matching(metrics, "zeroshot/*/acc1") if metric in people]
+    accuracies = accuracies or matching(metrics, "bias/*/worst_group_accuracy")
     return next(iter([metric for metric in accuracies if _same_set(metric, bias)] or accuracies), None)
 
 
@@ -52,7 +53,7 @@ def key_metrics(metrics: Collection[str], people: Collection[str], bias: str | N
     association = sorted(matching(metrics, BIAS[0]), key=lambda metric: metric != bias)
     at_equal_knowledge = [metric for metric in matching(metrics, "bias/*/ab_per_skill") if _same_set(metric, bias)][:1]
     accuracy = label_accuracy(metrics, people, bias)
-    return [
+    chosen = [
         *association[: MOST_OF_A_KIND - len(at_equal_knowledge)],
         *at_equal_knowledge,
         *matching(metrics, BIAS[1])[:1],
@@ -60,6 +61,7 @@ def key_metrics(metrics: Collection[str], people: Collection[str], bias: str | N
         *matching(metrics, "bias/*/worst_group_accuracy")[:1],
         *quality_metrics(metrics, people),
     ]
+    return list(dict.fromkeys(chosen))
 
 
 def better(metric: str) -> str:
