@@ -4,11 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from evenclip.errors import InputError
 from evenclip.study.schema import StudyConfig
 
 
 def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequence[str]) -> list[str]:
     """Headline result, report, bias card if there is one, MLflow and what to do next, one line each.
+
+    If only some files were made and the report is of earlier ones, one line says so.
 
     Parameters
     ----------
@@ -24,12 +27,15 @@ def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequenc
     from evenclip.results import StudyResults
 
     results = config.results
-    finished = StudyResults(Path(results))
-    main = main_run(finished)
     study = f" --configfile {os.path.relpath(study_files[0])}" if study_files else ""
+    finished = StudyResults(Path(results))
+    try:
+        main, headline = main_run(finished), sentence(finished)
+    except InputError:  # study.json records the results that the report was made of
+        return [f"report  {results}/report.html is of earlier results; to make it again: snakemake --cores all{study}"]
     card = f"{results}/card/{main.name if main else runs[0]}/card.html"
     return [
-        f"result  {sentence(finished)}",
+        f"result  {headline}",
         f"report  {results}/report.html",
         *([f"card    {card}"] if os.path.exists(card) else []),
         f"MLflow  mlflow ui --backend-store-uri {config.track.tracking_uri}    (or: make mlflow)",
