@@ -22,7 +22,8 @@ def test_scattered_labels_and_weights_are_those_of_the_whole(project):
     project.edit("tests/workflow/smoke.yaml", "data:\n", IMPORTED)
     project.edit("tests/workflow/smoke.yaml", "  dataset: world\n", "  dataset: shards\n")
     results = project.folder / "results/smoke"
-    project.snakemake(*TARGETS)
+    printed = project.snakemake(*TARGETS).stdout
+    assert "report.html does not fit: results/smoke/balance/none/report.json: was changed" in printed
     whole = {name: (results / name).read_bytes() for name in TABLES}
     labels = json.loads((results / "label/shards.json").read_text())
     report = json.loads((results / "balance/m4/report.json").read_text())

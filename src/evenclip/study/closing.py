@@ -11,7 +11,7 @@ from evenclip.study.schema import StudyConfig
 def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequence[str]) -> list[str]:
     """Headline result, report, bias card if there is one, MLflow and what to do next, one line each.
 
-    If only some files were made and the report is of earlier ones, one line says so.
+    If the results do not fit together, as where only some were made again, one line says which file differs.
 
     Parameters
     ----------
@@ -31,8 +31,9 @@ def closing_lines(config: StudyConfig, runs: Sequence[str], study_files: Sequenc
     finished = StudyResults(Path(results))
     try:
         main, headline = main_run(finished), sentence(finished)
-    except InputError:  # study.json records the results that the report was made of
-        return [f"report  {results}/report.html is of earlier results; to make it again: snakemake --cores all{study}"]
+    except InputError as error:  # only some files were made anew, or one is damaged
+        what = str(error).splitlines()[0]
+        return [f"report  {results}/report.html does not fit: {what}; to make it again: snakemake --cores all{study}"]
     card = f"{results}/card/{main.name if main else runs[0]}/card.html"
     return [
         f"result  {headline}",

@@ -19,6 +19,7 @@ from evenclip.data.options import ImportOptions, WorldOptions
 from evenclip.data.shards import iterate_images, read_pairs
 from evenclip.data.world.synthesize import synthesize
 from evenclip.errors import InputError
+from support.archives import tar_of
 
 
 def photo(seed: int, width: int = 8, height: int = 12) -> bytes:
@@ -449,16 +450,6 @@ def test_broken_json_is_an_input_error_and_leaves_nothing(layout, tmp_path, impo
 
 
 # --- WebDataset -----------------------------------------------------------------------------------------------------
-
-
-def tar_of(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def test_class_numbers_of_clip_benchmark_get_their_names(imported):
