@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from support.servers import wait_for
 from support.slurm_cluster import SlurmCluster, environment_of, processes
-from support.workflow_project import Project, copy_project
+from support.workflow_project import IMPORTED, Project, copy_project
 
 pytestmark = pytest.mark.platform
 PROFILE = ["--workflow-profile", "profiles/slurm", "--jobs", "4", "--latency-wait", "5"]
@@ -33,13 +33,6 @@ flag = pathlib.Path("failed")
 if not flag.exists() and sys.argv[1] == "label":  # not in Snakemake itself
     flag.touch()
     sys.exit("too little memory")
-"""
-IMPORTED = """data:
-  shards:
-    source: import
-    root: data/world
-    splits: [train]
-    options: {layout: webdataset, shard_size: 70}
 """
 SCATTERED = {"label_part": 3, "balance_count": 3, "balance_apply": 6}
 """Rule -> jobs of two strategies in three parts."""

@@ -12,6 +12,15 @@ PARTS = ["Snakefile", "workflow", "profiles", "config", "src", "tests/workflow/s
 SMOKE = "tests/workflow/smoke.yaml"
 """The smallest study that runs every rule."""
 
+IMPORTED = """data:
+  shards:
+    source: import
+    root: data/world
+    splits: [train]
+    options: {layout: webdataset, shard_size: 70}
+"""
+"""A block of a study: the training pairs of the world, imported in several shards."""
+
 
 class Project:
     """A project folder and what Snakemake does, or would do, in it."""

@@ -5,15 +5,10 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from support.workflow_project import IMPORTED
+
 pytestmark = pytest.mark.workflow
 
-IMPORTED = """data:
-  shards:
-    source: import
-    root: data/world
-    splits: [train]
-    options: {layout: webdataset, shard_size: 70}
-"""
 TABLES = ("label/shards.parquet", "balance/m4/weights.parquet", "balance/none/weights.parquet")
 TARGETS = [f"results/smoke/{table}" for table in TABLES]
 
