@@ -78,7 +78,8 @@ def gpus_of(job: dict[str, str]) -> int:
 
 
 def rule_of(job: dict[str, str]) -> str:
-    return re.match(r"rule_(.+?)(?:_wildcards_|$)", job["Comment"])[1]
+    """The rule that a job runs; of jobs in a group, which the profile names as their rule, that rule too."""
+    return re.match(r"rule_(\w+?)(?:_\1)?(?:_wildcards_.*)?$", job["Comment"])[1]
 
 
 @pytest.fixture
