@@ -150,7 +150,7 @@ def test_a_training_outlives_its_node_and_a_cancellation(cluster: SlurmCluster, 
     assert job["NodeList"] != node
     cluster.start_node(node)
     log = project.folder / "logs/smoke/train/m4_seed0.log"
-    assert "continuing at step" in log.read_text()
+    wait_for(lambda: "continuing at step" in log.read_text(), "the other node goes on at the saved state", WAIT_S)
     cluster.run("scancel", job["JobId"])
     wait_for(lambda: len(jobs_of(cluster, project, "train")) == 2, "the training is tried again", WAIT_S)
     assert snakemake.wait(WAIT_S) == 0, (project.folder / "snakemake.out").read_text()[-3000:]
