@@ -70,9 +70,9 @@ def seeds_of(w):
     return STUDY.config.seeds if TOGETHER else [w.seed]
 
 
-def job_name(start, end=""):
+def job_name(start):
     """The name of a job of one run: with its seed, where it has one of its own."""
-    return start + ("" if TOGETHER else "_seed{seed}") + end
+    return start + ("" if TOGETHER else "_seed{seed}")
 
 
 def features_of(data):
@@ -80,10 +80,10 @@ def features_of(data):
     return [f"{STUDY.config.feature_folder(data)}/manifest.json"] if STUDY.config.features else []
 
 
-def probe_embeddings(w):
-    """Embeddings that a set's linear probes train on, with {seed} in their path; none where it has no such probes."""
-    name = STUDY.config.evaluate.probe_set(w.dataset)
-    return [f"{RESULTS}/embed/{w.run}/seed{{seed}}/{name}.npz"] if name else []
+def probe_embeddings(run):
+    """`SET=EMBEDDINGS` of each set whose linear probes train on the embeddings of another, with {seed} in the path."""
+    training_sets = STUDY.config.evaluate.probe_sets().items()
+    return [f"{name}={RESULTS}/embed/{run}/seed{{seed}}/{other}.npz" for name, other in training_sets]
 
 
 def one_of(names):

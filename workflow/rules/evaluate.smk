@@ -40,36 +40,35 @@ rule embed:
 
 rule evaluate:
     input:
-        embeddings=of_job(f"{RESULTS}/embed/{{run}}/seed{{seed}}/{{dataset}}.npz"),
-        data=lambda w: manifest_of(STUDY.config.evaluate.sets[w.dataset].data),
-        # of a linear probe that trains on another split
-        train=lambda w: expand(probe_embeddings(w), seed=seeds_of(w)),
-        lexicon=lambda w: STUDY.config.evaluate.lexicons(w.dataset),
+        embeddings=rules.embed.output.embeddings,
+        data=[manifest_of(block.data) for block in STUDY.config.evaluate.sets.values()],
+        lexicons=list(STUDY.config.evaluate.lexicons().values()),
     output:
-        metrics=of_job(f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/{{dataset}}.json"),
-    wildcard_constraints:
-        dataset=one_of(STUDY.config.evaluate.sets),
+        metrics=[
+            path
+            for name in STUDY.config.evaluate.measured
+            for path in per_job(f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/{name}.json")
+        ],
     params:
-        data=input_folder("data"),
-        embeddings=lambda w: f"{RESULTS}/embed/{w.run}/seed{{seed}}/{w.dataset}.npz",
-        metrics=lambda w: f"{RESULTS}/evaluate/{w.run}/seed{{seed}}/{w.dataset}.json",
+        embeddings=lambda w: f"{RESULTS}/embed/{w.run}/seed{{seed}}/{{dataset}}.npz",
+        metrics=lambda w: f"{RESULTS}/evaluate/{w.run}/seed{{seed}}/{{dataset}}.json",
         seeds=lambda w: STUDY.config.seeds_arguments(w.get("seed")),
-        options=lambda w: STUDY.config.evaluate.arguments(w.dataset),
-        train=lambda w: repeated("--train-embeddings", probe_embeddings(w)),
+        sets=STUDY.config.evaluate.arguments(),
+        train=lambda w: repeated("--train-embeddings", probe_embeddings(w.run)),
         code=code_fingerprint("evenclip.evaluate"),
     log:
-        log_of(job_name("evaluate/{run}", "_{dataset}")),
+        log_of(job_name("evaluate/{run}")),
     benchmark:
-        benchmark_of(job_name("evaluate/{run}", "_{dataset}"))
+        benchmark_of(job_name("evaluate/{run}"))
     resources:
         mem_mb=memory(4000),
-        runtime=60,
+        runtime=240,
     conda:
         "../envs/tables.yaml"
     shell:
         evenclip(
-            "evaluate --embeddings {params.embeddings:q} --dataset {params.data:q} --out {params.metrics:q}"
-            " {params.seeds:q} {params.options:q} {params.train:q}"
+            "evaluate --embeddings {params.embeddings:q} --out {params.metrics:q} {params.seeds:q} {params.sets:q}"
+            " {params.train:q}"
         )
 
 

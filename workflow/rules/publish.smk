@@ -1,12 +1,7 @@
 # What is gathered from all runs and seeds: tables with tests, bias cards, the report, MLflow.
 rule summarize:
     input:
-        metrics=expand(
-            rules.evaluate.output.metrics,
-            run=STUDY.runs,
-            seed=STUDY.config.seeds,
-            dataset=STUDY.config.evaluate.sets,
-        ),
+        metrics=expand(rules.evaluate.output.metrics, run=STUDY.runs, seed=STUDY.config.seeds),
         answers=expand(rules.vqa.output.metrics, run=STUDY.runs, seed=STUDY.config.seeds, dataset=STUDY.config.vqa),
         links=expand(
             f"{RESULTS}/evaluate/{{run}}/seed{{seed}}/links.json", run=STUDY.linking_runs(), seed=STUDY.config.seeds

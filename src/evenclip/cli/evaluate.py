@@ -2,6 +2,8 @@
 
 import itertools
 import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,34 +67,51 @@ def embed(
 def evaluate(
     out: SeedFile,
     datasets: Annotated[
-        list[str], typer.Option("--dataset", help="A data set of the suites, or a folder of image-text shards; repeat.")
+        list[str],
+        typer.Option(
+            "--dataset",
+            metavar="[NAME=]DATA",
+            help="A data set of the suites, or a folder of image-text shards, and its name in the metrics; repeat.",
+        ),
     ],
     models: Annotated[
         list[str],
         typer.Option("--model", help="An evenclip run folder, an open_clip name:tag, or a checkpoint; repeat."),
     ] = [],  # noqa: B006
     embeddings: Annotated[
-        list[str], typer.Option(help="Instead of a model: .npz files of `evenclip embed`, or of your own; repeat.")
+        list[str],
+        typer.Option(
+            help="Instead of a model: .npz files of `evenclip embed`, or of your own; {dataset} = the set's name; repeat."
+        ),
     ] = [],  # noqa: B006
     train_embeddings: Annotated[
-        list[str], typer.Option(help=".npz of the split that a linear probe trains on, with --embeddings; repeat.")
+        list[str],
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help=".npz of the split that a linear probe trains on, with --embeddings; NAME = of this set only; repeat.",
+        ),
     ] = [],  # noqa: B006
     suite: Annotated[list[str], typer.Option(help="Built-in tasks: quality, bias; repeat. Default: all.")] = [],  # noqa: B006
     task: Annotated[
         list[str],
         typer.Option(
-            metavar="KIND:{...}",
-            help=f"A task, e.g. 'zeroshot:{{column: object, prompts: objects}}'; repeat. Kinds: {KINDS}.",
+            metavar="[NAME=]KIND:{...}",
+            help="A task, e.g. 'zeroshot:{column: object, prompts: objects}'; NAME = on this set only; repeat."
+            f" Kinds: {KINDS}.",
         ),
     ] = [],  # noqa: B006
-    name: Annotated[str | None, typer.Option(help="Name of the set in the metrics, e.g. world_people.")] = None,
     format_: Annotated[
         Format,
         typer.Option("--format", help="What to print; csv: a row for each value, wide: a column for each model."),
     ] = "table",
     lexicon: Annotated[
-        Path | None, typer.Option(help="Lexicon of the groups that captions name, where the data has no such column.")
-    ] = None,
+        list[str],
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Lexicon of the groups that captions name, where the data has no such column; NAME = of this set only;"
+            " repeat.",
+        ),
+    ] = [],  # noqa: B006
     prompts: Annotated[
         Path | None, typer.Option(help="Folder of the prompt files that tasks name; default: config/prompts.")
     ] = None,
@@ -120,64 +139,90 @@ def evaluate(
     if models:
         _refuse({"--train-embeddings": train_embeddings}, "--model, which embeds its own training split")
     else:
-        _single(datasets, "--dataset", "--embeddings, which are of one set")
         _refuse({"--embed-option": embed_option, "--prompts": prompts, "--cache": cache}, "--embeddings")
-    if name:
-        _single(datasets, "--dataset", "--name")
     known_suites = Suites(datasets={})
     if suites.exists() or not all(Path(dataset).is_dir() for dataset in datasets):
         known_suites = read_suites(suites)
-    given_tasks = [Task.from_argument(argument) for argument in task]
+    sets = {evaluated.name: evaluated for evaluated in (find_set(dataset, known_suites) for dataset in datasets)}
+    if embeddings and len(sets) > 1 and not any("{dataset}" in template for template in embeddings):
+        raise InputError(f"{len(sets)} data sets share the embeddings", "--embeddings", "write {dataset} into the path")
+    tasks, lexicons = {}, {}
+    for name, evaluated in sets.items():
+        tasks[name] = [Task.from_argument(argument) for argument in _of_set(name, task, sets, "--task")]
+        if suite or not tasks[name]:
+            tasks[name] += evaluated.tasks(suite)
+        lexicons[name] = [Path(path) for path in _of_set(name, lexicon, sets, "--lexicon")]
+        if len(lexicons[name]) > 1:
+            raise InputError(f"{name} has {len(lexicons[name])} lexicons", "--lexicon", "give one of each data set")
     options = EvaluateOptions.from_arguments(option)
-    sets = [find_set(dataset, known_suites) for dataset in datasets]
     documents = []
-    for model, index, number, path in _planned(out, models or [None], [known.name for known in sets], seed):
-        evaluated_set = sets[index]
-        tasks = given_tasks + (evaluated_set.tasks(suite) if suite or not task else [])
-        set_name = name or evaluated_set.name
-        if model is None:
-            files, train_files = (
-                [Path(template.replace("{seed}", str(number))) for template in templates]
-                for templates in (embeddings, train_embeddings)
-            )
-            document = evaluate_set(
-                evaluated_set.folder, files, set_name, tasks, path, number, options, train_files, lexicon=lexicon
-            )
-        else:
-            from evenclip.embed import EmbedOptions
-            from evenclip.embed.cache import EmbeddingCache
-            from evenclip.evaluate.from_model import evaluate_model
+    for model, name, number, path in _planned(out, models or [None], [*sets], seed):
+        dataset, (own_lexicon,) = sets[name].folder, lexicons[name] or [None]
+        with _naming(name):
+            if model is None:
+                files, train_files = (
+                    [Path(template.replace("{dataset}", name).replace("{seed}", str(number))) for template in templates]
+                    for templates in (embeddings, _of_set(name, train_embeddings, sets, "--train-embeddings"))
+                )
+                document = evaluate_set(
+                    dataset, files, name, tasks[name], path, number, options, train_files, lexicon=own_lexicon
+                )
+            else:
+                from evenclip.embed import EmbedOptions
+                from evenclip.embed.cache import EmbeddingCache
+                from evenclip.evaluate.from_model import evaluate_model
 
-            embed_options = EmbedOptions.from_arguments(embed_option, "--embed-option")
-            own = model.replace("{seed}", str(number))
-            cached = EmbeddingCache(cache or Path(".cache/embeddings"), own, embed_options)
-            folder = prompts or Path("config/prompts")
-            document = evaluate_model(
-                cached, evaluated_set.folder, set_name, tasks, folder, path, number, options, lexicon
-            )
+                embed_options = EmbedOptions.from_arguments(embed_option, "--embed-option")
+                own = model.replace("{seed}", str(number))
+                cached = EmbeddingCache(cache or Path(".cache/embeddings"), own, embed_options)
+                folder = prompts or Path("config/prompts")
+                document = evaluate_model(
+                    cached, dataset, name, tasks[name], folder, path, number, options, own_lexicon
+                )
         documents.append(document)
     print(FORMATS[format_](documents).rstrip("\n"))
 
 
+def _of_set(name: str, arguments: list[str], names: Collection[str], flag: str) -> list[str]:
+    """Of ``[NAME=]VALUE`` arguments the values for one of the sets ``names``; those without a NAME are for all sets."""
+    values = []
+    for argument in arguments:
+        own, equals, value = argument.partition("=")
+        if not equals or not own.isidentifier():
+            values.append(argument)
+        elif own not in names:
+            raise InputError(f"no data set '{own}' is evaluated", f"{flag} {argument}", f"one of {', '.join(names)}")
+        elif own == name:
+            values.append(value)
+    return values
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say on which of the sets the evaluation failed."""
+    try:
+        yield
+    except InputError as error:
+        where = f"{name}, {error.where}" if error.where else name
+        raise InputError(error.what, where, error.instead) from error
+    except Exception as error:
+        error.add_note(f"while {name} was evaluated")
+        raise
+
+
 def _planned(
     template: str, models: list[str | None], sets: list[str], seeds: list[int]
-) -> list[tuple[str | None, int, int, Path]]:
-    """Model, index of its set, seed and output file of each evaluation; `InputError` if two share one file."""
+) -> list[tuple[str | None, str, int, Path]]:
+    """Model, set, seed and output file of each evaluation; `InputError` if two share one file."""
     planned = []
-    for model, (index, name) in itertools.product(models, enumerate(sets)):
+    for model, name in itertools.product(models, sets):
         own = template.replace("{model}", re.sub(r"[^\w.-]+", "_", model or "")).replace("{dataset}", name)
-        planned += [(model, index, seed, Path(path)) for seed, path in of_seeds(own, seeds, "--out").items()]
+        planned += [(model, name, seed, Path(path)) for seed, path in of_seeds(own, seeds, "--out").items()]
     if len({path for *_, path in planned}) < len(planned):
         needed = " and ".join(f"{{{what}}}" for what, n in (("model", len(models)), ("dataset", len(sets))) if n > 1)
         what = f"{len(planned)} evaluations share one file"
         raise InputError(what, f"--out {template}", f"write {needed} into it, and name each model and data set once")
     return planned
-
-
-def _single(values: list[str], flag: str, beside: str) -> None:
-    """`InputError` if a flag is given several times where one value is meant."""
-    if len(values) > 1:
-        raise InputError(f"{flag} is given {len(values)} times", "evaluate", f"give one beside {beside}")
 
 
 def _refuse(given: dict[str, Any], beside: str) -> None:

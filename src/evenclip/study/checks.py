@@ -36,7 +36,7 @@ def _check_sets(config: StudyConfig, where: str) -> None:
             raise InputError(f"'{name}' is also the name of an evaluation set", f"{where}, vqa", "give it another name")
     if "links" in {*evaluation, *questions}:
         raise InputError("'links' is the name of link prediction's results", where, "give the set another name")
-    trained_on = {config.evaluate.probe_set(name) for name in evaluation}
+    trained_on = {*config.evaluate.probe_sets().values()}
     for name, block in evaluation.items():
         if not block.tasks and name not in trained_on:
             what = "nothing is measured on it, and no linear probe trains on it"
@@ -79,8 +79,8 @@ def _check_files(config: StudyConfig, where: str) -> None:
             raise InputError(f"braces in the path '{path[:200]}'", where, hint)
     _require_files([config.label.lexicon], f"{where}, label.lexicon")
     _require_files(config.evaluate.prompt_files(), f"{where}, evaluate")
-    for name in config.evaluate.sets:
-        _require_files(config.evaluate.lexicons(name), f"{where}, evaluate.sets.{name}.lexicon")
+    for name, lexicon in config.evaluate.lexicons().items():
+        _require_files([lexicon], f"{where}, evaluate.sets.{name}.lexicon")
     _require_files(config.claims, f"{where}, summarize.claims")
     for path in config.claims:
         narrowed(read_claims(Path(path)), config.summarize.primary)  # now, not when everything is trained

@@ -144,33 +144,37 @@ class EvaluateBlock(Options):
         sets = [f"{name}=data/{block.data}{':' * bool(files[name])}{files[name]}" for name, block in self.sets.items()]
         return [*repeated("--set", sets), *(["--parts", str(self.parts)] if self.parts > 1 else [])]
 
-    def arguments(self, name: str) -> list[str]:
-        """Arguments of `evenclip evaluate` for one set."""
-        tasks = [task.to_argument() for task in self.sets[name].tasks]
-        return [
-            "--name",
-            name,
-            *repeated("--task", tasks),
-            *self.options.to_flags(),
-            *repeated("--lexicon", self.lexicons(name)),
-        ]
+    @property
+    def measured(self) -> dict[str, EvaluationSet]:
+        """The sets on which something is measured; the others only train linear probes."""
+        return {name: block for name, block in self.sets.items() if block.tasks}
 
-    def lexicons(self, name: str) -> list[str]:
-        """The lexicon of one set, if it has one."""
-        lexicon = self.sets[name].lexicon
-        return [lexicon] if lexicon else []
+    def arguments(self) -> list[str]:
+        """Arguments of `evenclip evaluate`, without the embeddings: every set with its tasks and lexicon."""
+        words = []
+        for name, block in self.measured.items():
+            words += ["--dataset", f"{name}=data/{block.data}"]
+            words += repeated("--task", [f"{name}={task.to_argument()}" for task in block.tasks])
+        lexicons = [f"{name}={path}" for name, path in self.lexicons().items()]
+        return [*words, *repeated("--lexicon", lexicons), *self.options.to_flags()]
 
-    def probe_set(self, name: str) -> str | None:
-        """The set that the linear probes of the set ``name`` train on, if they name a split."""
-        block = self.sets[name]
-        if (split := train_split(block.tasks)) is None:
-            return None
-        data = f"{block.data.partition('/')[0]}/{split}"
-        for other, candidate in self.sets.items():
-            if candidate.data == data:
-                return other
-        hint = f"add a set with data: {data} (tasks: [] will do)"
-        raise InputError(f"no evaluation set has the training split {data}", f"evaluate.sets.{name}", hint)
+    def lexicons(self) -> dict[str, str]:
+        """The lexicon of each measured set that has one."""
+        return {name: block.lexicon for name, block in self.measured.items() if block.lexicon}
+
+    def probe_sets(self) -> dict[str, str]:
+        """For each set whose linear probes train on another split: the set with that split."""
+        set_of = {block.data: name for name, block in reversed(self.sets.items())}
+        training_sets = {}
+        for name, block in self.sets.items():
+            if split := train_split(block.tasks):
+                data = f"{block.data.partition('/')[0]}/{split}"
+                if data not in set_of:
+                    what = f"no evaluation set has the training split {data}"
+                    hint = f"add a set with data: {data} (tasks: [] will do)"
+                    raise InputError(what, f"evaluate.sets.{name}", hint)
+                training_sets[name] = set_of[data]
+        return training_sets
 
 
 class QuestionFiles(Options):

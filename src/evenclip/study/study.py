@@ -39,7 +39,7 @@ class Study:
     def summarize_arguments(self) -> list[str]:
         """Arguments of `evenclip summarize`: runs, seeds and sets (others are left out), and claims."""
         config = self.config
-        names = {"--run": self.runs, "--seed": config.seeds, "--set": [*config.evaluate.sets, *config.vqa]}
+        names = {"--run": self.runs, "--seed": config.seeds, "--set": [*config.evaluate.measured, *config.vqa]}
         names |= {"--claims": config.claims, "--linking": self.linking_runs()}
         primary = [f"{claim}={metric}" for claim, metric in config.summarize.primary.items()]
         names |= {"--look": config.summarize.looks, "--primary": primary, "--null-seeds": config.null_seeds}

@@ -95,16 +95,15 @@ def seeds_needed(distance: float, sd: float, level: float) -> int | None:
 def seconds_per_seed(results: Path, n_seeds: Mapping[str, int]) -> dict[str, float]:
     """Recorded seconds of one seed of each run: training, embedding and measuring.
 
-    A job of one seed is named `<run>_seed<k>...`, a job of all seeds (`seeds_per_job: all`) `<run>...`: its time is
-    that of all ``n_seeds`` of the run.
+    A job of one seed is named `<run>_seed<k>...`, a job of all seeds (`seeds_per_job: all`) `<run>`: its time is that
+    of all ``n_seeds`` of the run.
     """
     seconds: dict[str, float] = defaultdict(float)
-    longest_first = sorted(n_seeds, key=len, reverse=True)  # `m4_siglip_people` is of m4_siglip, not of m4
     for stage in STAGES:
         for path in sorted((results / "benchmark" / stage).glob("**/*.tsv")):
             stem = path.relative_to(results / "benchmark" / stage).with_suffix("").as_posix()
             of_one_seed = re.match(r"([a-z]\w*?)_seed\d+", stem)
-            run = of_one_seed[1] if of_one_seed else next((name for name in longest_first if stem.startswith(name)), "")
+            run = of_one_seed[1] if of_one_seed else stem
             if run in n_seeds:
                 with open(path, encoding="utf-8", newline="") as file:
                     recorded = sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
