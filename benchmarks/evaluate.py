@@ -187,7 +187,7 @@ def our_suite(folder: Path) -> np.ndarray:
     ]
     commands = [
         [*evenclip, "evaluate", "--embeddings", str(folder / "embeddings" / f"{name}.npz"), "--dataset",
-         str(folder / "data" / name), "--name", name, "--out", str(folder / f"ours_{name}.json"),
+         f"{name}={folder / 'data' / name}", "--out", str(folder / f"ours_{name}.json"),
          *(argument for task in tasks_of_set for argument in ("--task", task))]
         for name, tasks_of_set in tasks.items()
     ]  # fmt: skip

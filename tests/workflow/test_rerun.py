@@ -9,11 +9,11 @@ import pytest
 pytestmark = pytest.mark.workflow
 
 GATHER = {"summarize": 1, "card": 1, "report": 1, "track": 1}
-FROM_EVALUATE = {"evaluate": 6, **GATHER}
+FROM_EVALUATE = {"evaluate": 2, **GATHER}
 FROM_EMBED = {"embed": 2, **FROM_EVALUATE}
 FROM_TRAIN = {"train": 2, "vqa": 2, **FROM_EMBED}
 # one of the two runs only
-ONE_RUN = {"train": 1, "embed": 1, "evaluate": 3, "vqa": 1, **GATHER}
+ONE_RUN = {"train": 1, "embed": 1, "evaluate": 1, "vqa": 1, **GATHER}
 
 
 def test_finished_study_has_nothing_to_do(finished):

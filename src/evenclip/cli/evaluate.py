@@ -81,7 +81,7 @@ def evaluate(
     embeddings: Annotated[
         list[str],
         typer.Option(
-            help="Instead of a model: .npz files of `evenclip embed`, or of your own; {dataset} = the set's name; repeat."
+            help="Instead of a model: .npz files of `evenclip embed`, or your own; {dataset} = the set's name; repeat."
         ),
     ] = [],  # noqa: B006
     train_embeddings: Annotated[
@@ -141,9 +141,17 @@ def evaluate(
     else:
         _refuse({"--embed-option": embed_option, "--prompts": prompts, "--cache": cache}, "--embeddings")
     known_suites = Suites(datasets={})
-    if suites.exists() or not all(Path(dataset).is_dir() for dataset in datasets):
+    named = [_named(argument) for argument in datasets]
+    if suites.exists() or not all(Path(dataset).is_dir() for _, dataset in named):
         known_suites = read_suites(suites)
-    sets = {evaluated.name: evaluated for evaluated in (find_set(dataset, known_suites) for dataset in datasets)}
+    sets = {}
+    for own_name, dataset in named:
+        evaluated = find_set(dataset, known_suites)
+        name = own_name or evaluated.name
+        if name in sets:
+            hint = "give each once, with a name of its own: NAME=DATA"
+            raise InputError(f"two data sets are named '{name}'", f"--dataset {dataset}", hint)
+        sets[name] = evaluated
     if embeddings and len(sets) > 1 and not any("{dataset}" in template for template in embeddings):
         raise InputError(f"{len(sets)} data sets share the embeddings", "--embeddings", "write {dataset} into the path")
     tasks, lexicons = {}, {}
@@ -183,18 +191,18 @@ def evaluate(
     print(FORMATS[format_](documents).rstrip("\n"))
 
 
+def _named(argument: str) -> tuple[str, str]:
+    """Name and value of ``[NAME=]VALUE``; "" where no name is given."""
+    name, equals, value = argument.partition("=")
+    return (name, value) if equals and name.isidentifier() else ("", argument)
+
+
 def _of_set(name: str, arguments: list[str], names: Collection[str], flag: str) -> list[str]:
     """Of ``[NAME=]VALUE`` arguments the values for one of the sets ``names``; those without a NAME are for all sets."""
-    values = []
-    for argument in arguments:
-        own, equals, value = argument.partition("=")
-        if not equals or not own.isidentifier():
-            values.append(argument)
-        elif own not in names:
-            raise InputError(f"no data set '{own}' is evaluated", f"{flag} {argument}", f"one of {', '.join(names)}")
-        elif own == name:
-            values.append(value)
-    return values
+    named = [_named(argument) for argument in arguments]
+    if unknown := [own for own, _ in named if own and own not in names]:
+        raise InputError(f"no data set '{unknown[0]}' is evaluated", flag, f"name one of {', '.join(names)}")
+    return [value for own, value in named if own in ("", name)]
 
 
 @contextmanager
@@ -221,7 +229,7 @@ def _planned(
     if len({path for *_, path in planned}) < len(planned):
         needed = " and ".join(f"{{{what}}}" for what, n in (("model", len(models)), ("dataset", len(sets))) if n > 1)
         what = f"{len(planned)} evaluations share one file"
-        raise InputError(what, f"--out {template}", f"write {needed} into it, and name each model and data set once")
+        raise InputError(what, f"--out {template}", f"write {needed or '{model}'} into it, and name each model once")
     return planned
 
 

@@ -5,7 +5,7 @@ Reads `config/suites.yaml`: for each data set its folder below `data/` and its n
 
 import difflib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -63,16 +63,13 @@ def read_suites(path: str | os.PathLike = SUITES) -> Suites:
 
 
 def find_set(dataset: str, suites: Suites) -> EvaluatedSet:
-    """Find the set that ``dataset`` names: a data set in ``suites``, or a data folder; `NAME=` before it names it anew.
+    """Find the set that ``dataset`` names: a data set in ``suites``, or a data folder.
 
     Raises
     ------
     InputError
         It is neither, or the data folder of a known data set is missing.
     """
-    name, equals, unnamed = dataset.partition("=")
-    if equals and name.isidentifier() and not Path(dataset).is_dir():
-        return replace(find_set(unnamed, suites), name=name)
     if dataset in suites.datasets:
         entry = suites.datasets[dataset]
         folder = DATA / entry.data

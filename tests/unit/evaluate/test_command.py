@@ -94,16 +94,59 @@ def test_one_suite_as_json_on_embeddings(evaluate):
 
 
 def test_tasks_on_a_folder_need_no_suite(evaluate):
-    folder = str(Path("data/things/all"))
-    document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", folder, "--task", "retrieval", "--format",
-                                   "json", "--suites", "nowhere.yaml", "--name", "mine"))  # fmt: skip
+    folder = Path("data/things/all")
+    document = json.loads(evaluate("--embeddings", "s.npz", "--dataset", f"mine={folder}", "--task", "retrieval",
+                                   "--format", "json", "--suites", "nowhere.yaml"))  # fmt: skip
     assert {row["metric"].split("/")[1] for row in document["metrics"]} == {"mine"}
+
+
+@pytest.fixture
+def embedded(root, tmp_path):
+    """Embeddings of both data sets by seeds 0 and 1 of a model: their path, with {seed} and {dataset} in it."""
+    sets = [EmbedSet(name, root / "data" / name / "all") for name in ("things", "more")]
+    prompts = [root / "config" / "prompts" / "objects.yaml"]
+    sets = [EmbedSet(each.name, each.data, prompts) for each in sets]
+    models = {str(root / name): tmp_path / f"seed{seed}" for seed, name in enumerate(("run", "other"))}
+    embed_sets(models, sets, EmbedOptions(device="cpu"))
+    return str(tmp_path / "seed{seed}" / "{dataset}.npz")
+
+
+def test_sets_and_seeds_in_one_command_are_as_each_alone(evaluate, embedded, tmp_path):
+    tasks = {"things": "things=retrieval", "more": "more=zeroshot:{column: object, prompts: objects}"}
+    both = [f"--dataset={name}" for name in tasks] + [f"--task={task}" for task in tasks.values()]
+    evaluate("--embeddings", embedded, *both, "--seed", "0", "--seed", "1", out=tmp_path / "{dataset}_{seed}.json")
+    for name, task in tasks.items():
+        for seed in (0, 1):
+            own = embedded.replace("{dataset}", name).replace("{seed}", str(seed))
+            alone = ["--dataset", name, "--embeddings", own, "--task", task.partition("=")[2], "--seed", str(seed)]
+            evaluate(*alone, out=tmp_path / "alone.json")
+            together, single = (json.loads((tmp_path / path).read_text())["metrics"]
+                                for path in (f"{name}_{seed}.json", "alone.json"))  # fmt: skip
+            assert together == single and together
+
+
+def test_each_set_may_have_a_lexicon_of_its_own(evaluate, embedded, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        "evenclip.evaluate.evaluate_set",
+        lambda data, files, name, tasks, path, *_, lexicon: seen.update({name: lexicon}) or {"metrics": []},
+    )
+    sets = ["--dataset", "things", "--dataset", "more", "--lexicon", "more=words=2.yaml"]
+    with pytest.raises(KeyError):  # of the printing: nothing was measured
+        evaluate("--embeddings", embedded.replace("{seed}", "0"), *sets, out=tmp_path / "{dataset}.json")
+    assert seen == {"things": None, "more": Path("words=2.yaml")}
+
+
+def test_a_failure_names_its_set(evaluate, embedded, tmp_path):
+    sets = ["--dataset", "things", "--dataset", "more", "--task", "more=zeroshot:{column: nothing, prompts: objects}"]
+    with pytest.raises(InputError, match="more.*nothing|nothing.*more"):
+        evaluate("--embeddings", embedded.replace("{seed}", "0"), *sets, out=tmp_path / "{dataset}.json")
 
 
 def test_embeddings_of_embed_say_whose_they_are(evaluate, root, tmp_path):
     for name in ("one", "two"):
         embed_sets({"run": tmp_path / name}, [EmbedSet("s", Path("data/things/all"))], EmbedOptions(device="cpu"))
-    command = ("--dataset", "data/things/all", "--task", "retrieval", "--name", "s", "--format", "json")
+    command = ("--dataset", "s=data/things/all", "--task", "retrieval", "--format", "json")
     manifest = json.loads(evaluate("--embeddings", str(tmp_path / "one" / "s.npz"), *command))["manifest"]
     assert (manifest["model"], manifest["embedding"]["device"]) == ("run", "cpu")
     assert manifest["model_identity"] == model_identity("run")
@@ -131,8 +174,10 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
     (["--dataset", "things", "--model", "run", "--embeddings", "s.npz"], "give one of them"),
     (["--dataset", "things", "--model", "run", "--model", "other"], r"write \{model\} into it"),
     (["--dataset", "things", "--dataset", "more", "--model", "run"], r"write \{dataset\} into it"),
-    (["--dataset", "things", "--dataset", "more", "--embeddings", "s.npz"], "--dataset is given 2 times"),
-    (["--dataset", "things", "--dataset", "more", "--model", "run", "--name", "n"], "--dataset is given 2 times"),
+    (["--dataset", "things", "--dataset", "more", "--embeddings", "s.npz"], "2 data sets share the embeddings"),
+    (["--dataset", "n=things", "--dataset", "n=more", "--embeddings", "s.npz"], "two data sets are named 'n'"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--task", "more=retrieval"], "no data set 'more' is evaluated"),
+    (["--dataset", "things", "--embeddings", "s.npz", "--lexicon", "a", "--lexicon", "b"], "things has 2 lexicons"),
     (["--dataset", "things", "--embeddings", "s.npz", "--embed-option", "precision=bf16"], "--embed-option has no eff"),
     (["--dataset", "things", "--embeddings", "s.npz", "--prompts", "config/prompts"], "--prompts has no effect"),
     (["--dataset", "things", "--embeddings", "s.npz", "--cache", "here"], "--cache has no effect"),

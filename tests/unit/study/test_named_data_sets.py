@@ -215,8 +215,7 @@ def test_a_named_data_set_takes_one_block(project: Path, name: str, monkeypatch:
     model = trained_projections(project, data, folder) if tasks == [RETRIEVAL] else "models/lite0_minilm"
     cached = repeated("--features", config.embed_features()) if model == "run" else []
     run("embed", "--model", model, "--out", "embedded", *config.evaluate.embed_arguments(), *cached)
-    run("evaluate", "--embeddings", "embedded/named.npz", "--dataset", data, "--out", "metrics.json",
-        *config.evaluate.arguments("named"))  # fmt: skip
+    run("evaluate", "--embeddings", "embedded/named.npz", "--out", "metrics.json", *config.evaluate.arguments())
     kinds = {row["metric"].split("/")[0] for row in json.loads(Path("metrics.json").read_text())["metrics"]}
     measured = {"association": "bias"}
     assert {measured.get(task["kind"], task["kind"]) for task in tasks} <= kinds

@@ -25,13 +25,27 @@ def test_the_image_side_is_passed_on():
     ]  # fmt: skip
 
 
-def test_tasks_survive_the_command_line():
-    config = demo_with().config
-    for name, block in config.evaluate.sets.items():
-        words = config.evaluate.arguments(name)
-        assert [
-            Task.from_argument(value) for flag, value in itertools.pairwise(words) if flag == "--task"
-        ] == block.tasks
+def test_every_set_is_evaluated_by_one_command_with_its_own_tasks():
+    block = demo_with().config.evaluate
+    words = list(itertools.pairwise(block.arguments()))
+    sets = dict(value.split("=", 1) for flag, value in words if flag == "--dataset")
+    assert sets == {name: f"data/{measured.data}" for name, measured in block.sets.items()}
+    tasks = [value.split("=", 1) for flag, value in words if flag == "--task"]
+    for name, measured in block.sets.items():
+        assert [Task.from_argument(task) for of, task in tasks if of == name] == measured.tasks
+
+
+def test_a_set_that_only_trains_probes_is_not_evaluated():
+    sets = demo_values()["evaluate"]["sets"]
+    probe = {"kind": "linear_probe", "column": "occupation", "train_split": "train"}
+    sets["world_people"]["tasks"].append(probe)
+    lexicon = {"lexicon": "config/lexicons/world.yaml"}
+    unmeasured = {"trains": {"data": "world/train", "tasks": []} | lexicon}
+    study = demo_with({"evaluate": {"sets": sets | unmeasured}})
+    block = study.config.evaluate
+    assert "trains=data/world/train" in block.embed_arguments() and "trains" in block.probe_sets().values()
+    assert "trains" not in block.measured and not any("trains=" in word for word in block.arguments())
+    assert "trains" not in study.summarize_arguments()
 
 
 def test_sets_are_embedded_with_their_prompt_files():
@@ -75,7 +89,7 @@ def test_a_probe_trains_on_the_set_of_its_training_split():
     }
     sets = demo_values()["evaluate"]["sets"] | {"probed": probe}
     block = demo_with({"evaluate": {"sets": sets}}).config.evaluate
-    assert block.probe_set("probed") == "world_mixed" and block.probe_set("world_mixed") is None
+    assert block.probe_sets() == {"probed": "world_mixed"}
     del sets["world_mixed"]
     with pytest.raises(InputError, match="no evaluation set has the training split world/mixed"):
         demo_with({"evaluate": {"sets": sets}})

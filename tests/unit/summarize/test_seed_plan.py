@@ -63,8 +63,8 @@ def test_a_job_of_all_seeds_counts_for_each_of_them(tmp_path):
         "train/m4": 80,
         "train/m4_siglip": 160,
         "embed/m4": 8,
-        "evaluate/m4_people": 8,
-        "evaluate/m4_siglip_people": 8,
+        "evaluate/m4": 8,
+        "evaluate/m4_siglip": 8,
     }
     for name, seconds in jobs.items():
         path = tmp_path / "benchmark" / f"{name}.tsv"

@@ -68,7 +68,7 @@ def test_a_new_metric_is_measured_and_stands_on_the_card(with_toy: dict[str, str
     data = write_data(tmp_path / "data", truth_rows())
     np.savez(tmp_path / "s.npz", **arrays())
     out = tmp_path / "s.json"
-    given = ["--dataset", data, "--embeddings", tmp_path / "s.npz", "--name", "s", "--task", "toy:{edge: 0.5}"]
+    given = ["--dataset", f"s={data}", "--embeddings", tmp_path / "s.npz", "--task", "toy:{edge: 0.5}"]
     python(with_toy, "-m", "evenclip", "evaluate", *given, "--out", out)
     (row,) = json.loads(out.read_text())["metrics"]
     assert (row["metric"], row["value"], row["n"]) == ("toy/s/sharpness", 0.5, 60)
