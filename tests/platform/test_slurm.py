@@ -1,5 +1,6 @@
 """The slurm profile on a real cluster of two nodes: a study, and all that befalls a job there."""
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from safetensors.numpy import load_file
 
 from support.servers import wait_for
 from support.slurm_cluster import SlurmCluster, environment_of, processes
@@ -89,7 +89,8 @@ def start(project: Project) -> Iterator[Callable[..., subprocess.Popen]]:
 
     def start_snakemake(*targets: str) -> subprocess.Popen:
         with open(project.folder / "snakemake.out", "w") as log:
-            command = project.command(*targets, *PROFILE)
+            # a background job of a shell script, as this test may be, ignores Ctrl-C, and so would all that it starts
+            command = ["env", "--default-signal=INT", *project.command(*targets, *PROFILE)]
             process = subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=log, start_new_session=True)
         started.append(process)
         return process
@@ -110,7 +111,7 @@ def training(cluster: SlurmCluster, project: Project, restarts: int = 0) -> dict
         jobs = jobs_of(cluster, project, "train")
         if not jobs or jobs[-1]["JobState"] != "RUNNING" or int(jobs[-1]["Restarts"]) < restarts:
             return False
-        states = [path for path in (project.folder / ".state").rglob("*") if path.is_file()]
+        states = (project.folder / ".state").glob("*/state.pt")
         return log.exists() and any(path.stat().st_mtime > begun for path in states)
 
     wait_for(runs, "the training runs and has saved its state", WAIT_S)
@@ -124,8 +125,8 @@ def ranks_in(folder: Path) -> set[str]:
 
 
 def make_long(project: Project) -> None:
-    """Let the training take a minute, and save its state every second."""
-    project.edit("tests/workflow/smoke.yaml", "samples_seen: 800", "samples_seen: 40000\n  save_every_s: 1")
+    """Let the training take minutes, and save its state every second."""
+    project.edit("tests/workflow/smoke.yaml", "samples_seen: 800", "samples_seen: 200000\n  save_every_s: 1")
 
 
 def test_the_study_runs_and_jobs_say_what_they_are(cluster: SlurmCluster, finished: Project):
@@ -136,8 +137,8 @@ def test_the_study_runs_and_jobs_say_what_they_are(cluster: SlurmCluster, finish
     assert {gpus_of(job) for job in jobs} == {0, 1}
     comments = cluster.run("squeue", "--me", "--states=all", "--noheader", "--Format=JobID,State,Comment:60").split()
     assert "rule_train_wildcards_m4_0" in comments, comments  # run and seed
-    n_evaluations = len(list((finished.folder / "results/smoke/evaluate").glob("*/seed0/world_[!q]*.json")))
-    assert (n_evaluations, len(jobs_of(cluster, finished, "evaluate"))) == (6, 2)
+    n_measured = len(list((finished.folder / "results/smoke/evaluate").glob("*/seed0/world_[!q]*.json")))
+    assert (n_measured, len(jobs_of(cluster, finished, "evaluate"))) == (6, 1)  # all sets of two runs in one job
     assert finished.planned() == {}
 
 
@@ -171,7 +172,8 @@ def test_a_failed_job_is_tried_again_with_more_memory(cluster: SlurmCluster, pro
 
 
 def test_two_processes_train_one_model(cluster: SlurmCluster, project: Project, start):
-    one = load_file(project.folder / MODEL)
+    run = (project.folder / MODEL).parent
+    by_one = pq.read_table(run / "history.parquet")["loss"].to_numpy()
     project.edit("tests/workflow/smoke.yaml", "seeds: [0]", "seeds: [0]\nprocesses: 2")
     make_long(project)
     snakemake = start(MODEL)
@@ -180,12 +182,13 @@ def test_two_processes_train_one_model(cluster: SlurmCluster, project: Project, 
     assert ranks_in(project.folder) == {"0", "1"}
     os.killpg(snakemake.pid, signal.SIGINT)
     snakemake.wait(WAIT_S)
-    project.edit("tests/workflow/smoke.yaml", "samples_seen: 40000", "samples_seen: 800")
+    project.edit("tests/workflow/smoke.yaml", "samples_seen: 200000", "samples_seen: 800")
     project.snakemake(*PROFILE, MODEL)
-    by_two = load_file(project.folder / MODEL)
-    assert one.keys() == by_two.keys()
-    for name, weights in one.items():
-        np.testing.assert_allclose(by_two[name], weights, atol=1e-4, err_msg=name)
+    assert json.loads((run / "manifest.json").read_text())["n_processes"] == 2
+    # Not the weights: AdamW makes whole steps of gradients that are zero but for their rounding, and two threads of one
+    # process part as far (0.002). That gradients are equal is for the unit tests.
+    by_two = pq.read_table(run / "history.parquet")["loss"].to_numpy()
+    np.testing.assert_allclose(by_two, by_one, rtol=2e-4)
 
 
 def test_scattered_balancing_runs_as_arrays(cluster: SlurmCluster, project: Project):
