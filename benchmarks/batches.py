@@ -1,6 +1,6 @@
 """SimCLIP batches and neighbour search against scanning all vectors: writes benchmarks/results/batches.csv.
 
-    python benchmarks/batches.py [clusters] [neighbours]
+    python -m benchmarks.batches [clusters] [neighbours]
 
 Vectors vary in 64 directions with falling strength, with a little noise in all 512: neighbours without clusters, which
 is hard for an index. One thread each, and the processor's time, which others on the machine disturb less. The peer of
@@ -9,23 +9,19 @@ whole set, norms included, and sorts all. It is timed on some clusters and multi
 which. The peer of `neighbours` is faiss's exact index, timed on some queries in the same way.
 """
 
-import csv
-import sys
 import time
-from pathlib import Path
 
 import faiss
 import numpy as np
-from balance import row, write_csv
+from benchmarks.measuring import row, run, size
 
 from evenclip.train.methods.simclip import Neighbours, SimClipBatches
 from evenclip.train.options import SimClipOptions
 
-TABLE = Path(__file__).parent / "results" / "batches.csv"
 WIDTH, RANK, NOISE = 512, 64, 0.02
-BATCH, SIZE = 1024, 16
-N_SCANNED = 64  # clusters that the peer makes
-N_QUERIES = 500  # vectors whose neighbours are searched exactly
+BATCH, SIZE = size(1024, 64), 16
+N_SCANNED = size(64, 2)  # clusters that the peer makes
+N_QUERIES = size(500, 20)  # vectors whose neighbours are searched exactly
 
 
 def embeddings(n: int) -> np.ndarray:
@@ -48,29 +44,29 @@ def scan(features: np.ndarray, pivot: int, taken: np.ndarray, rng: np.random.Gen
     return cluster
 
 
-def clusters_case(n: int = 100_000, n_runs: int = 3) -> list[dict]:
+def clusters_case(n: int = size(100_000, 1000), n_runs: int = size(3, 1)) -> list[dict]:
     """All batches of one epoch, from embeddings: ours with its index, the peer by scanning."""
     features, rng = embeddings(n), np.random.default_rng(1)
-    ours, peer, batch_rows = np.inf, np.inf, []
+    ours, peer, batch_rows = [], [], []
     n_clusters = n // BATCH * BATCH // SIZE
-    for run in range(n_runs):  # in turns, best of each
+    for number in range(n_runs):  # in turns
         options = SimClipOptions(cluster_size=SIZE)
-        batches = SimClipBatches(np.ones(n, np.int64), np.arange(n), BATCH, run, options, 1000)
+        batches = SimClipBatches(np.ones(n, np.int64), np.arange(n), BATCH, number, options, 1000)
         start = time.process_time()
         batches.prepare(0, lambda modality, rows: features[rows])
         batch_rows = [batches.at(step).rows for step in range(batches.steps_per_epoch)]
-        ours = min(ours, time.process_time() - start)
+        ours.append(time.process_time() - start)
         taken = np.zeros(n, bool)
         start = time.process_time()
         for pivot in rng.choice(n, N_SCANNED, replace=False):
             scan(features, pivot, taken, rng)
-        peer = min(peer, (time.process_time() - start) * n_clusters / N_SCANNED)
+        peer.append((time.process_time() - start) * n_clusters / N_SCANNED)
     share = agreement(features, batch_rows[0])
     assert share > 0.95, share
     case = f"one epoch of batches of {BATCH:,} from {n:,} vectors of {WIDTH}, {n_clusters:,} clusters of {SIZE}"
     return [
-        row(case, "s CPU", ours, peer, "NumPy scan of all for each cluster", 100, n_runs),
-        row(f"{case}: neighbours among the {SIZE} nearest that are free", "share", share, None, "", 0.95, 1),
+        row(case, "s CPU", ours, peer, "NumPy scan of all for each cluster", 100),
+        row(f"{case}: neighbours among the {SIZE} nearest that are free", "share", share, None, "", 0.95),
     ]
 
 
@@ -87,7 +83,7 @@ def agreement(features: np.ndarray, rows: np.ndarray) -> float:
     return float(np.mean(allowed))
 
 
-def neighbours_case(n: int = 1_000_000) -> list[dict]:
+def neighbours_case(n: int = size(1_000_000, 2000)) -> list[dict]:
     """The neighbours of all pivots of an epoch, index included, against an exact search; and the recall."""
     features = embeddings(n)
     n_pivots, queries = n // SIZE, np.random.default_rng(1).choice(n, n // SIZE, replace=False)
@@ -104,12 +100,12 @@ def neighbours_case(n: int = 1_000_000) -> list[dict]:
     ours = time.process_time() - start
     case = f"neighbours of {n_pivots:,} of {n:,} vectors of {WIDTH}"
     recalls = [
-        row(f"{case}: recall at {k}", "share", recall(nearest[:N_QUERIES, :k], truth[:, 1 : k + 1]), None, "", 0.95, 1)
+        row(f"{case}: recall at {k}", "share", recall(nearest[:N_QUERIES, :k], truth[:, 1 : k + 1]), None, "", 0.95)
         for k in (SIZE, 2 * SIZE)
     ]
     return [
-        row(case, "s CPU", ours, peer, "faiss exact search", None, 1),
-        row(f"{case}: of this, the index", "s CPU", built, None, "", None, 1),
+        row(case, "s CPU", ours, peer, "faiss exact search"),
+        row(f"{case}: of this, the index", "s CPU", built),
         *recalls,
     ]
 
@@ -122,16 +118,6 @@ def recall(neighbours: np.ndarray, truth: np.ndarray) -> float:
 CASES = {"clusters": clusters_case, "neighbours": neighbours_case}
 
 
-def main() -> None:
-    """Run the cases named on the command line, or all, and merge their rows into the table."""
-    faiss.omp_set_num_threads(1)
-    for name in sys.argv[1:] or CASES:
-        new = [entry | {"case": f"{name}: {entry['case']}"} for entry in CASES[name]()]
-        old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
-        write_csv(TABLE, [r for r in old if not r["case"].startswith(f"{name}:")] + new)
-        for entry in new:
-            print(name, {k: entry[k] for k in ("case", "ours", "peer", "ratio", "met")}, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    faiss.omp_set_num_threads(1)
+    run("batches", CASES)

@@ -1,6 +1,6 @@
 """Measure the data and label stages against their peers; writes benchmarks/results/data.csv.
 
-    EVENCLIP_REAL_DATA=/where/the/sets/are IMG2DATASET_PYTHON=/its/venv/bin/python python benchmarks/data.py [CASE...]
+    EVENCLIP_REAL_DATA=/where/the/sets/are IMG2DATASET_PYTHON=/its/venv/bin/python python -m benchmarks.data [CASE...]
 
 Cases: `small` (photos of Flickr8k, kept as they are), `large` and `camera` (ImageNet's sample enlarged to 640 and 2,048
 px, shrunk to 256 px), `labels` (captions of Flickr8k, COCO and CC3M). Contestants take turns, each in a process of its
@@ -21,13 +21,13 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from balance import row, write_csv
+from benchmarks.measuring import ROOT, real_data, row, run, size
 from PIL import Image
 
 from evenclip.data.shards import read_pairs
@@ -36,11 +36,9 @@ from evenclip.label.from_captions import label_captions, pooled
 from evenclip.label.lexicon import normalise, with_plurals
 from evenclip.label.matching import Matcher
 
-ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "benchmarks" / "results" / "data.csv"
 CONTESTANTS = Path(__file__).with_name("data_contestants.py")
 LEXICON = ROOT / "config" / "lexicons" / "people.yaml"
-N_RUNS = 3
+N_RUNS = size(3, 1)
 SHRUNK_PX = 256
 NOISE = 4.0  # grey levels: an enlarged photo alone would have too few coefficients to decode
 
@@ -51,16 +49,16 @@ def image_case(work: Path, case: str, max_px: int | None) -> list[dict]:
     if python := os.environ.get("IMG2DATASET_PYTHON"):
         contestants["img2dataset"] = python
     names = {"loop": "Pillow + tarfile + pyarrow", "img2dataset": "img2dataset's Resizer and writer"}
-    clock, cpu = (dict.fromkeys(contestants, 0.0) for _ in range(2))
+    clock, cpu = ({name: [] for name in contestants} for _ in range(2))
     for _ in range(N_RUNS):
         for name, python in contestants.items():
             took = contestant(python, name, work, max_px)
-            clock[name] = max(clock[name], took["n"] / took["seconds"])
-            cpu[name] = max(cpu[name], took["n"] / took["cpu_seconds"])
+            clock[name].append(took["n"] / took["seconds"])
+            cpu[name].append(took["n"] / took["cpu_seconds"])
     for name in contestants:
         check_same(work / "out-evenclip", work / f"out-{name}", max_px)
     return [
-        faster(case, unit, rate["evenclip"], rate[peer], names[peer], target)
+        row(case, unit, rate["evenclip"], rate[peer], names[peer], target, rate=True)
         for peer in list(contestants)[1:]
         for unit, rate, target in (("images/s", clock, 1), ("images/s of processor time", cpu, None))
     ]
@@ -77,7 +75,7 @@ def contestant(python: str, name: str, work: Path, max_px: int | None) -> dict[s
 def check_same(ours: Path, theirs: Path, max_px: int | None) -> None:
     """The same captions and sizes; the same bytes, or where images are shrunk, nearly the same pixels."""
     pairs, other = dict(pairs_in(ours)), dict(pairs_in(theirs))
-    assert pairs.keys() == other.keys() and len(pairs) >= 100, (len(pairs), len(other))
+    assert pairs.keys() == other.keys() and len(pairs) >= size(100, 5), (len(pairs), len(other))
     for caption, content in pairs.items():
         if max_px is None:
             assert content == other[caption], caption
@@ -102,19 +100,19 @@ def small_case(raw: Path, work: Path) -> list[dict]:
     """Flickr8k's photos of 128 px at most, as they are."""
     with tarfile.open(raw / "flickr8k" / "Flicker8k_Dataset.tar") as tar:
         photos = [tar.extractfile(member).read() for member in tar if member.isfile()]
-    photos = list(dict.fromkeys(photos))  # one is there twice
+    photos = list(dict.fromkeys(photos))[: size(len(photos), 20)]  # one is there twice
     write_input(work / "in", photos)
     return image_case(work, f"small: {len(photos):,} photos of Flickr8k, 128 px, kept as they are", None)
 
 
 def large_case(raw: Path, work: Path) -> list[dict]:
     """Photos as the web has them: ImageNet's sample, enlarged and with noise."""
-    return shrinking(work, "large", enlarged(raw, 640, 500))
+    return shrinking(work, "large", enlarged(raw, 640, size(500, 8)))
 
 
 def camera_case(raw: Path, work: Path) -> list[dict]:
     """Photos as a camera makes them."""
-    return shrinking(work, "camera", enlarged(raw, 2048, 100))
+    return shrinking(work, "camera", enlarged(raw, 2048, size(100, 5)))
 
 
 def shrinking(work: Path, case: str, photos: list[bytes]) -> list[dict]:
@@ -156,27 +154,28 @@ def write_input(folder: Path, photos: list[bytes]) -> None:
 
 def label_case(raw: Path, work: Path) -> list[dict]:
     """Captions to labels of pairs, in memory, and `evenclip label` as a whole."""
-    captions = real_captions(raw)
+    captions = real_captions(raw)[: size(10**9, 1000)]
     lexicon = read_lexicon(LEXICON)
     matcher, patterns = Matcher(lexicon), plain_patterns(lexicon)
     n = sum(map(len, captions))
     check_labels(lexicon, captions, patterns)
-    ours = peer = np.inf
+    ours, peer = [], []
     for _ in range(N_RUNS):
         start = time.perf_counter()
         label_captions(captions, matcher, "any")
         between = time.perf_counter()
         plain_labels(captions, patterns)
-        ours, peer = min(ours, between - start), min(peer, time.perf_counter() - between)
+        ours.append(n / (between - start))
+        peer.append(n / (time.perf_counter() - between))
     what = f"labels: {n:,} captions, {len(matcher.columns)} columns"
-    rows = [faster(what, "captions/s", n / ours, n / peer, "a regular expression per column")]
+    rows = [row(what, "captions/s", ours, peer, "a regular expression per column", 1, rate=True)]
 
     from evenclip.data.importing import import_dataset
     from evenclip.data.options import ImportOptions
     from evenclip.label import LabelOptions, label_dataset
 
-    import_dataset(raw / "flickr8k", work / "flickr8k", "all", ImportOptions(layout="flickr8k"))
-    n, ours, peer = 0, np.inf, np.inf
+    import_dataset(raw / "flickr8k", work / "flickr8k", size("all", "dev"), ImportOptions(layout="flickr8k"))
+    ours, peer = [], []
     for _ in range(N_RUNS):
         start = time.perf_counter()
         label_dataset(work / "flickr8k", LEXICON, work / "labels.parquet", LabelOptions())
@@ -186,11 +185,12 @@ def label_case(raw: Path, work: Path) -> list[dict]:
         labels = plain_labels(groups, plain_patterns(read_lexicon(LEXICON)))
         columns = {column: labels[:, c] for c, column in enumerate(patterns)}
         pq.write_table(pa.table({"key": pairs.column("key"), **columns}), work / "peer.parquet", compression="zstd")
-        ours, peer = min(ours, between - start), min(peer, time.perf_counter() - between)
         n = sum(map(len, groups))
+        ours.append(n / (between - start))
+        peer.append(n / (time.perf_counter() - between))
     assert len(read_pairs(work / "flickr8k")) == len(groups)
     what = f"labels: {n:,} captions of Flickr8k, data folder to labels.parquet"
-    return [*rows, faster(what, "captions/s", n / ours, n / peer, "a regular expression per column, pyarrow")]
+    return [*rows, row(what, "captions/s", ours, peer, "a regular expression per column, pyarrow", 1, rate=True)]
 
 
 def real_captions(raw: Path) -> list[list[str]]:
@@ -235,28 +235,21 @@ def check_labels(lexicon: Lexicon, captions: list[list[str]], patterns: dict[str
     unaffected = (bare == ours).all(axis=1)
     differs = (plain != ours).any(axis=1) & unaffected
     print(f"labels: {unaffected.mean():.4f} of captions have no denial and no false friend; all of these agree")
-    assert not differs.any() and unaffected.mean() > 0.99
+    assert not differs.any() and unaffected.mean() > size(0.99, 0.9)
 
 
-def faster(case: str, unit: str, ours: float, peer: float, peer_name: str, target: float | None = 1) -> dict:
-    """A row of rates, where more is better; the target is to be ahead."""
-    return row(case, unit, 1 / ours, 1 / peer, peer_name, target, N_RUNS) | {"ours": ours, "peer": peer}
+def with_data(case: Callable[[Path, Path], list[dict]]) -> Callable[[], list[dict]]:
+    """A case on the real data, with a folder to work in."""
+
+    def in_folder() -> list[dict]:
+        with tempfile.TemporaryDirectory() as folder:
+            return case(real_data(), Path(folder))
+
+    return in_folder
 
 
 CASES = {"small": small_case, "large": large_case, "camera": camera_case, "labels": label_case}
 
 
-def main() -> None:
-    """Run the cases named on the command line and merge their rows into the table."""
-    raw = Path(os.environ["EVENCLIP_REAL_DATA"])
-    for name in sys.argv[1:] or CASES:
-        with tempfile.TemporaryDirectory() as folder:
-            new = CASES[name](raw, Path(folder))
-        old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
-        write_csv(TABLE, [entry for entry in old if not entry["case"].startswith(f"{name}:")] + new)
-        for entry in new:
-            print({k: entry[k] for k in ("case", "ours", "peer", "peer_name", "ratio", "met")}, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run("data", {name: with_data(case) for name, case in CASES.items()})

@@ -1,6 +1,6 @@
 """Measure evaluation against CLIP_benchmark; writes benchmarks/results/evaluate.csv.
 
-    python benchmarks/evaluate.py CASE...     cases: small medium retrieval scale
+    python -m benchmarks.evaluate [CASE...]     cases: small medium retrieval scale
 
 small, medium: one model (64 px; 224 px, where the towers outweigh what each command starts with), zero-shot on three
 sets, retrieval and bias, each tool by its own commands on all cores (ours computes the bias too, which CLIP_benchmark
@@ -10,7 +10,6 @@ retrieval: recall from given embeddings. scale: recall of 100,000 images and 500
 A case replaces its own rows of the table and leaves the others.
 """
 
-import csv
 import io
 import json
 import os
@@ -20,15 +19,12 @@ import sys
 import tarfile
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from balance import row, write_csv
+from benchmarks.measuring import ROOT, SMOKE, Missing, real_data, row, run, size
 
-ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "benchmarks" / "results" / "evaluate.csv"
 PEER_PYTHON = os.environ.get("PEER_PYTHON", sys.executable)
 # 77 tokens, as all published CLIP models have; a shorter context would spare CLIP_benchmark most padding
 MODELS = {
@@ -86,18 +82,27 @@ def suite_case(model: str) -> list[dict]:
         ours, peer = [], []
         for _ in range(N_RUNS):
             ours.append(our_suite(folder))
-            peer.append(peer_suite(folder))
-            print("seconds, processor seconds, MB:", ours[-1], peer[-1], flush=True)
-        compare(folder)
+            if has_peer():
+                peer.append(peer_suite(folder))
+        if peer:
+            compare(folder)
         n_metrics = sum(len(json.loads(path.read_text())["metrics"]) for path in folder.glob("ours_*.json"))
-    best_ours, best_peer = np.min(ours, axis=0), np.min(peer, axis=0)
+    ours, peer = np.transpose(ours), np.transpose(peer) if peer else [None] * 3
     case = f"zero-shot on 3 sets (ImageNet: 80 templates) and retrieval; ours with bias, {n_metrics} numbers"
     name = "CLIP_benchmark 1.6.2"
     return [
-        row(case, "s", best_ours[0], best_peer[0], name, 3, N_RUNS),
-        row(f"{case}: processor time", "s", best_ours[1], best_peer[1], name, 3, N_RUNS),
-        row(f"{case}: peak memory", "MB", best_ours[2], best_peer[2], name, 1, N_RUNS, smaller=True),
+        row(case, "s", ours[0], peer[0], name, 3),
+        row(f"{case}: processor time", "s", ours[1], peer[1], name, 3),
+        row(f"{case}: peak memory", "MB", ours[2], peer[2], name, 1, smaller=True),
     ]
+
+
+def has_peer() -> bool:
+    """Whether `PEER_PYTHON` has CLIP_benchmark, without which only a smoke run goes on."""
+    found = subprocess.run([PEER_PYTHON, "-c", "import clip_benchmark"], capture_output=True).returncode == 0
+    if not found and not SMOKE:
+        raise Missing("PEER_PYTHON has no clip_benchmark: pip install 'evenclip[bench]' 'numpy<2.4' in its environment")
+    return found
 
 
 def prepare(folder: Path, model_cfg: dict) -> None:
@@ -117,7 +122,7 @@ def prepare(folder: Path, model_cfg: dict) -> None:
     save_clip(create_clip(str(folder / "model.json")), folder / "model")
     (folder / "prompts").mkdir()
     shutil.copy(ROOT / "config" / "prompts" / "occupations.yaml", folder / "prompts")
-    real = Path(os.environ.get("EVENCLIP_REAL_DATA", ROOT.parent / "shared" / "data"))
+    real = real_data()
     for name, (source, split, options) in IMPORTS.items():
         data = folder / "data" / name
         import_dataset(real / source, data, split, ImportOptions(**options))
@@ -162,7 +167,7 @@ def write_tar(path: Path, samples: list[tuple[bytes, tuple[str, str]]]) -> None:
 
 
 def our_suite(folder: Path) -> np.ndarray:
-    """Embed all once, then measure the sets, a process a core as Snakemake does; seconds, processor seconds, MB."""
+    """Embed all once, then measure all sets by one command; seconds, processor seconds, MB."""
     shutil.rmtree(folder / "embeddings", ignore_errors=True)
     stems = {name: [name] for name in COLUMNS} | {"flickr8k": []}
     stems["utkface"] += ["occupations"]
@@ -185,17 +190,11 @@ def our_suite(folder: Path) -> np.ndarray:
         "bias_at_k:{column: gender, values: [man, woman], prompts: occupations}",
         "retrieval_entropy:{column: [gender, race], prompts: occupations}",
     ]
-    commands = [
-        [*evenclip, "evaluate", "--embeddings", str(folder / "embeddings" / f"{name}.npz"), "--dataset",
-         f"{name}={folder / 'data' / name}", "--out", str(folder / f"ours_{name}.json"),
-         *(argument for task in tasks_of_set for argument in ("--task", task))]
-        for name, tasks_of_set in tasks.items()
-    ]  # fmt: skip
-    start = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        evaluations = list(pool.map(lambda command: measured(command, folder), commands))
-    _, cpu, memory = np.transpose(evaluations)
-    spent.append((time.perf_counter() - start, cpu.sum(), np.sort(memory)[-os.cpu_count() :].sum()))
+    command = [*evenclip, "evaluate", "--embeddings", str(folder / "embeddings" / "{dataset}.npz"), "--out",
+               str(folder / "ours_{dataset}.json")]  # fmt: skip
+    for name, own in tasks.items():
+        command += ["--dataset", f"{name}={folder / 'data' / name}", *(f"--task={name}={task}" for task in own)]
+    spent.append(measured(command, folder))
     return total(spent)
 
 
@@ -271,10 +270,16 @@ for k in (1, 5, 10):
           (batchify(recall_at_k, scores.T, right.T, 64, "cpu", k=k) > 0).float().mean().item())
 print(time.perf_counter() - start)
 """
-    pairs = random_pairs(2000, 10_000, 512)
+    n_images, n_captions = size(2000, 100), size(10_000, 500)
+    pairs = random_pairs(n_images, n_captions, 512)
     start = time.perf_counter()
     recall = our_recall(pairs)
     ours = time.perf_counter() - start
+    case = (
+        f"recall from embeddings, {n_images:,} images x {n_captions:,} captions, 512 numbers each; ours with intervals"
+    )
+    if not has_peer():
+        return [row(case, "s", ours)]
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         np.savez(file.name, **pairs)
         done = subprocess.run([PEER_PYTHON, "-c", peer, file.name], capture_output=True, text=True, check=True)
@@ -283,48 +288,34 @@ print(time.perf_counter() - start)
         k, to_image, to_text = line.split()
         assert abs(recall[f"text_to_image_recall_at_{k}"] - float(to_image)) < 1e-6, (line, recall)
         assert abs(recall[f"image_to_text_recall_at_{k}"] - float(to_text)) < 1e-6, (line, recall)
-    case = "recall from embeddings, 2,000 images x 10,000 captions, 512 numbers each; ours with intervals"
-    return [row(case, "s", ours, float(seconds), "CLIP_benchmark 1.6.2", 3, 1)]
+    return [row(case, "s", ours, float(seconds), "CLIP_benchmark 1.6.2", 3)]
 
 
 def scale_case() -> list[dict]:
     """100,000 images x 500,000 captions: time, and peak memory beside that of the embeddings themselves."""
-    d = 128
+    d, n_images, n_captions = 128, size(100_000, 200), size(500_000, 1000)
     code = f"""
-import json, resource, sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from evaluate import our_recall, random_pairs
-pairs = random_pairs(100_000, 500_000, {d})
+import json, resource, time
+from benchmarks.evaluate import our_recall, random_pairs
+pairs = random_pairs({n_images}, {n_captions}, {d})
 start = time.perf_counter()
 our_recall(pairs)
 print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, memory = json.loads(done.stdout)
-    matrix = 100_000 * 500_000 * 4 / 2**20
-    case = f"recall, 100,000 images x 500,000 captions, {d} numbers each, with intervals"
+    matrix = n_images * n_captions * 4 / 2**20
+    case = f"recall, {n_images:,} images x {n_captions:,} captions, {d} numbers each, with intervals"
     return [
-        row(case, "s", seconds, None, "", None, 1),
-        row(f"{case}: peak memory", "MB", memory, matrix, "the matrix of similarities alone (computed)", 0.05, 1,
-            smaller=True),
-    ]  # fmt: skip
+        row(case, "s", seconds),
+        row(f"{case}: peak memory", "MB", memory, matrix, "the matrix of similarities alone", 0.05, smaller=True),
+    ]
 
 
 CASES = {name: partial(suite_case, name) for name in MODELS} | {"retrieval": retrieval_case, "scale": scale_case}
 
 
-def main() -> None:
-    """Run the cases named on the command line and merge their rows into the table."""
-    for name in sys.argv[1:] or CASES:
-        new = CASES[name]()
-        old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
-        for entry in new:
-            entry["case"] = f"{name}: {entry['case']}"
-        write_csv(TABLE, [entry for entry in old if not entry["case"].startswith(f"{name}:")] + new)
-        for entry in new:
-            print({key: entry[key] for key in ("case", "ours", "peer", "ratio", "met")}, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run("evaluate", CASES)

@@ -1,30 +1,24 @@
 """Time and memory of `evenclip graph` on a graph of the size of ConceptNet's English part; writes results/graph.csv.
 
-    python benchmarks/graph.py [--n 3500000]
+    python -m benchmarks.graph
 
 Draws assertions in the format of ConceptNet 5.7's dump: 1.2 million terms of one to three words with Zipf's
 frequencies, plurals among them, and relations in about the shares of the real dump; 1 % are duplicates, and 1 %
 are repeated with head and tail exchanged. The whole command is measured, from the compressed file to the tables.
 """
 
-import argparse
-import csv
 import gzip
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from benchmarks.measuring import cost, row, run, size
 
-RESULTS = Path(__file__).parent / "results" / "graph.csv"
-N_TERMS = 1_200_000
+N_TERMS = size(1_200_000, 3000)
 RELATIONS = {
     "RelatedTo": 0.49, "FormOf": 0.11, "DerivedFrom": 0.09, "HasContext": 0.07, "IsA": 0.07, "Synonym": 0.06,
     "UsedFor": 0.02, "AtLocation": 0.02, "EtymologicallyRelatedTo": 0.02, "SimilarTo": 0.01, "CapableOf": 0.01,
@@ -37,39 +31,22 @@ DETAILS = json.dumps({
 MAX_SECONDS, MAX_MB = 300, 6000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--n", type=int, default=3_500_000, help="assertions")
-    n = parser.parse_args().n
+def english_case() -> list[dict]:
+    """The whole command, from the compressed file to the tables."""
+    n = size(3_500_000, 5000)
     with tempfile.TemporaryDirectory() as folder:
         dump, out = Path(folder) / "assertions.csv.gz", Path(folder) / "graph"
         write_dump(dump, n, np.random.default_rng(0))
         command = [sys.executable, "-m", "evenclip", "graph", "--source", f"conceptnet={dump}", "--out", str(out)]
-        started = time.perf_counter()
-        subprocess.run(command, check=True)
-        seconds = time.perf_counter() - started
+        seconds, cpu_s, _ = cost(lambda: subprocess.run(command, check=True))
         report = json.loads((out / "graph.json").read_text(encoding="utf-8"))
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s, peak_mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024  # Linux counts in KB
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    common = {"date": datetime.now(UTC).date().isoformat(), "commit": commit,
-              "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
-    case = (
-        f"whole command, {n:,} assertions -> {report['n_triples']:,} triples, {report['n_entities']:,} entities, "
-        f"{report['n_linked']:,} linked"
-    )
-    rows = [
-        {"case": case, "unit": "s", "ours": f"{seconds:.1f}", "target": MAX_SECONDS, "met": seconds <= MAX_SECONDS},
-        {"case": "CPU time of the same", "unit": "s", "ours": f"{cpu_s:.1f}", "target": MAX_SECONDS,
-         "met": cpu_s <= MAX_SECONDS},
-        {"case": "peak memory", "unit": "MB", "ours": f"{peak_mb:.0f}", "target": MAX_MB, "met": peak_mb <= MAX_MB},
-    ]  # fmt: skip
-    RESULTS.parent.mkdir(exist_ok=True)
-    with open(RESULTS, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *common], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | common for row in rows)
-    print(RESULTS.read_text(encoding="utf-8"))
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KB
+    case = f"{n:,} assertions -> {report['n_triples']:,} triples, {report['n_entities']:,} entities"
+    return [
+        row(f"{case}: whole command", "s", seconds, None, "", MAX_SECONDS, smaller=True),
+        row(f"{case}: CPU time", "s", cpu_s, None, "", MAX_SECONDS, smaller=True),
+        row(f"{case}: peak memory", "MB", peak_mb, None, "", MAX_MB, smaller=True),
+    ]
 
 
 def write_dump(path: Path, n: int, rng: np.random.Generator) -> None:
@@ -93,13 +70,13 @@ def write_dump(path: Path, n: int, rng: np.random.Generator) -> None:
 def draw_terms(rng: np.random.Generator) -> list[str]:
     """Invented terms; a tenth of them are plurals of others."""
     syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "in", "ol")]
-    words = ["".join(rng.choice(syllables, size)) for size in rng.integers(2, 5, size=120_000)]
+    words = ["".join(rng.choice(syllables, size)) for size in rng.integers(2, 5, size=N_TERMS // 10)]
     n_words = rng.choice([1, 2, 3], N_TERMS, p=[0.3, 0.5, 0.2])
     terms = ["_".join(words[i] for i in rng.integers(len(words), size=k)) for k in n_words]
-    for row in rng.choice(N_TERMS - 1, N_TERMS // 10, replace=False):
-        terms[row] = terms[row + 1] + "s"
+    for i in rng.choice(N_TERMS - 1, N_TERMS // 10, replace=False):
+        terms[i] = terms[i + 1] + "s"
     return terms
 
 
 if __name__ == "__main__":
-    main()
+    run("graph", {"English": english_case})
