@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from benchmarks.measuring import SMOKE, cost, row, run, size
 from benchmarks.measuring import peer as peer_module
-
 from evenclip.balance import BalanceOptions, M4Balancer
 from evenclip.balance.moments import Moments, build_moments
 from evenclip.balance.options import PRESERVING_CAP

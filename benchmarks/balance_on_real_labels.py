@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from benchmarks.measuring import ROOT, begin, cost, measured, real_data, size, write_rows
 
+from benchmarks.measuring import ROOT, begin, cost, measured, real_data, size, write_rows
 from evenclip.balance import M4Balancer, audit
 from evenclip.errors import InputError
 

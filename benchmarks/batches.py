@@ -13,8 +13,8 @@ import time
 
 import faiss
 import numpy as np
-from benchmarks.measuring import row, run, size
 
+from benchmarks.measuring import row, run, size
 from evenclip.train.methods.simclip import Neighbours, SimClipBatches
 from evenclip.train.options import SimClipOptions
 

@@ -27,9 +27,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from benchmarks.measuring import ROOT, real_data, row, run, size
 from PIL import Image
 
+from benchmarks.measuring import ROOT, real_data, row, run, size
 from evenclip.data.shards import read_pairs
 from evenclip.label import Lexicon, read_lexicon
 from evenclip.label.from_captions import label_captions, pooled

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+
 from benchmarks.measuring import ROOT, SMOKE, Missing, real_data, row, run, size
 
 PEER_PYTHON = os.environ.get("PEER_PYTHON", sys.executable)
@@ -137,9 +138,8 @@ def prepare(folder: Path, model_cfg: dict) -> None:
             texts = {label: texts[0] for label, texts in prompts.classes.items() if label in there}
             lines = [f"  {json.dumps(label)}: [{json.dumps(text)}]" for label, text in texts.items()]
             # ImageNet with the 80 templates that both tools' users know from CLIP
-            wording = (
-                [openai("{}") for openai in OPENAI_IMAGENET_TEMPLATES] if name == "imagenet" else prompts.templates
-            )
+            known = [openai("{}") for openai in OPENAI_IMAGENET_TEMPLATES[: size(80, 2)]]
+            wording = known if name == "imagenet" else prompts.templates
             templates = [f"  - {json.dumps(template)}" for template in wording]
             (folder / "prompts" / f"{name}.yaml").write_text("\n".join(["templates:", *templates, "classes:", *lines]))
             (peer.parent / "classnames.txt").write_text("\n".join(texts.values()))
@@ -314,7 +314,8 @@ print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAG
     ]
 
 
-CASES = {name: partial(suite_case, name) for name in MODELS} | {"retrieval": retrieval_case, "scale": scale_case}
+CASES = {name: partial(suite_case, name) for name in size([*MODELS], ["small"])}
+CASES |= {"retrieval": retrieval_case, "scale": scale_case}
 
 
 if __name__ == "__main__":

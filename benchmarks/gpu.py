@@ -1,6 +1,6 @@
 """Measure training and embedding on a GPU: against open_clip's own trainer, and what each method costs.
 
-    python benchmarks/gpu.py TABLE [--dry-run]
+    python -m benchmarks.gpu TABLE [--dry-run]
 
 ViT-B/32 at 224 pixels with captions of 16 tokens, bf16, batches of 1,024, drawn photos that lie decoded in memory. The
 peer reads the same photos as JPEG files (`open_clip_train`; needs the packages webdataset and braceexpand). Each part's
@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-import train
 from PIL import Image
 
+from benchmarks import train
 from evenclip.data.shard_writer import write_shards
 from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
 from evenclip.model.clip import create_clip, save_clip

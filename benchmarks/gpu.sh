@@ -15,5 +15,5 @@ if [ -z "$dry" ]; then
 fi
 limit="timeout 460"
 if [ -n "$dry" ]; then limit=""; fi  # a busy CPU may take its time
-$limit python benchmarks/gpu.py "$table" $dry
+$limit python -m benchmarks.gpu "$table" $dry
 exit "${status:-0}"

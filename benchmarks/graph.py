@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from benchmarks.measuring import cost, row, run, size
 
 N_TERMS = size(1_200_000, 3000)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
-from benchmarks.measuring import ROOT, row, run, size
 
+from benchmarks.measuring import ROOT, row, run, size
 from evenclip.data.options import WorldOptions
 from evenclip.data.world.synthesize import synthesize
 from evenclip.graph import GraphOptions, GraphSource, build_graph

@@ -1,56 +1,47 @@
 """Link prediction by texts alone on WN18RR and CN-100K, against frequency and chance.
 
-    EVENCLIP_REAL_DATA=/where/the/sets/are python benchmarks/link_prediction.py
+    EVENCLIP_REAL_DATA=/where/the/sets/are python -m benchmarks.link_prediction
 
 One thread, minutes a set. The official splits; filtered by all three; MRR and Hits@k over both sides of every test
 triple, realistic ranks, bootstrap intervals over triples. Writes results/link_prediction.csv; `make docs` then puts the
 table into docs/graph.md.
 """
 
-import csv
-import os
-import subprocess
 import time
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
-from contestants.text_scorer import TextScorerOptions, train_text_scorer
 
+from benchmarks.contestants.text_scorer import TextScorerOptions, train_text_scorer
+from benchmarks.measuring import begin, measured, provenance, real_data, size, write_rows
 from evenclip.evaluate.bootstrap import Bootstrap
 from evenclip.links.ranking import Scorer, filtered_ranks, frequency_scorer, link_metrics
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "link_prediction.csv"
 SETS = {"wn18rr": ("wn18rr/text", (0, 1, 2)), "cn100k": ("conceptnet/CN-100K", (1, 0, 2))}
 """Folder, and the columns of head, relation and tail."""
-OPTIONS = TextScorerOptions(epochs=4, n_drawn=512)
-BOOTSTRAP = Bootstrap(1000, 0)
+OPTIONS = TextScorerOptions(epochs=size(4, 1), n_drawn=size(512, 64))
+BOOTSTRAP = Bootstrap(size(1000, 100), 0)
 SPLITS = ("train", "valid", "test")
 
 
 def main() -> None:
+    """One table for all sets, each with its own rows."""
     torch.set_num_threads(1)
-    raw = Path(os.environ["EVENCLIP_REAL_DATA"])
-    rows = [row for name in SETS for row in measure(name, raw)]
-    RESULTS.parent.mkdir(exist_ok=True)
-    with open(RESULTS, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    chosen, out = begin(SETS)
+    if rows := [entry for name in chosen for entry in measured(name, partial(measure, name))]:
+        write_rows(out / "link_prediction.csv", rows)
 
 
-def measure(name: str, raw: Path) -> list[dict[str, str | float]]:
+def measure(name: str) -> list[dict[str, str | float]]:
     """Rows of the results table: set, scorer, metric, value, interval, chance."""
-    texts, n_relations, splits = read_set(name, raw)
+    texts, n_relations, splits = read_set(name)
     n, true_triples = len(texts), np.concatenate(list(splits.values()))
     started = time.process_time()
     model = train_text_scorer(texts, splits["train"], n_relations, OPTIONS, seed=0)
     seconds = time.process_time() - started
     scorers = {"random": random_scorer(n), "frequency": frequency_scorer(splits["train"], n),
                "text": model.scorer()}  # fmt: skip
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     rows = []
     for scorer_name, scorer in scorers.items():
         ranks = filtered_ranks(scorer, splits["test"], true_triples, n)
@@ -59,12 +50,11 @@ def measure(name: str, raw: Path) -> list[dict[str, str | float]]:
                 "set": name, "scorer": scorer_name, "metric": row.metric.rpartition("/")[2], "value": row.value,
                 "ci_low": row.ci_low, "ci_high": row.ci_high, "n": row.n,
                 "training_cpu_s": round(seconds) if scorer_name == "text" else 0,
-                "date": datetime.now(UTC).date().isoformat(), "commit": commit,
-            })  # fmt: skip
+            } | provenance())  # fmt: skip
     return rows
 
 
-def read_set(name: str, raw: Path) -> tuple[list[str], int, dict[str, np.ndarray]]:
+def read_set(name: str) -> tuple[list[str], int, dict[str, np.ndarray]]:
     """Texts of the entities, the number of relations, and the splits as arrays of shape (n, 3)."""
     folder, columns = SETS[name]
     entities: dict[str, int] = {}
@@ -72,7 +62,8 @@ def read_set(name: str, raw: Path) -> tuple[list[str], int, dict[str, np.ndarray
     splits = {}
     for split in SPLITS:
         rows = []
-        for line in (raw / folder / f"{split}.txt").read_text(encoding="utf-8").splitlines():
+        lines = real_data(folder, f"{split}.txt").read_text(encoding="utf-8").splitlines()
+        for line in lines[: size(len(lines), 300)]:
             h, r, t = (line.split("\t")[column].strip() for column in columns)
             rows.append((entities.setdefault(h, len(entities)), relations.setdefault(r, len(relations)),
                          entities.setdefault(t, len(entities))))  # fmt: skip

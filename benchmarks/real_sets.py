@@ -1,6 +1,6 @@
 """What the data and label stages say of the real sets; writes the table of docs/data.md.
 
-    EVENCLIP_REAL_DATA=/where/the/sets/are python benchmarks/real_sets.py [--imagenet] [--model RUN]
+    EVENCLIP_REAL_DATA=/where/the/sets/are python -m benchmarks.real_sets [--imagenet] [--model RUN]
 
 Counts of pairs, quarantine and labels for Flickr8k, UTKFace, IdenProf, COCO val2017 and CC3M's validation set; how good
 the image side is on UTKFace, and how far it agrees with Flickr8k's captions. First with

@@ -1,6 +1,6 @@
 """Measure many seeds in one process against one job for each; writes benchmarks/results/seeds.csv.
 
-    python benchmarks/seeds.py [--study config/studies/photos.yaml] [--run baseline] [--together 20] [--alone 2]
+    python -m benchmarks.seeds
 
 A model counts when it is trained, embedded and measured on all sets of the study. Data, labels, weights and trunk
 features must be there already (run the study first): both sides read the same. The processor time of Snakemake and all
@@ -8,53 +8,41 @@ its jobs, on one core, is compared, so that other work on the machine does not m
 in the table too.
 """
 
-import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from balance import row, write_csv
-
+from benchmarks.measuring import ROOT, Missing, cost, row, run, size
 from evenclip.study.study import Study, load_study
 
-ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "benchmarks" / "results" / "seeds.csv"
+STUDY, RUN = "config/studies/photos.yaml", "baseline"
+TOGETHER, ALONE = size(20, 2), size(2, 1)
 SHARED = ("label", "balance", "graph", "features")
 """Folders of a study's results that trainings read."""
 
 
-def main() -> None:
-    """Measure both sides and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", default="config/studies/photos.yaml")
-    parser.add_argument("--run", default="baseline")
-    parser.add_argument("--together", type=int, default=20, help="seeds of the one job")
-    parser.add_argument("--alone", type=int, default=2, help="seeds with a job each")
-    arguments = parser.parse_args()
-    os.chdir(ROOT)
-    study = load_study(arguments.study)
-    measured = {
-        mode: measure(study, arguments.study, arguments.run, mode, list(range(n_seeds)))
-        for mode, n_seeds in (("all", arguments.together), ("one", arguments.alone))
-    }
-    name = f"{study.config.study}, {arguments.run}: one model trained, embedded and measured on "
-    name += f"{len(study.config.evaluate.sets)} sets"
-    peer = f"one Snakemake job for each of {arguments.alone} seeds"
+def photos_case() -> list[dict]:
+    """The baseline of the photo study."""
+    study = load_study(STUDY)
+    for name in SHARED:
+        if not (ROOT / study.config.results / name).exists():
+            raise Missing(f"no {study.config.results}/{name}: run the study first (make study-photos)")
+    together, alone = (measure(study, mode, range(n)) for mode, n in (("all", TOGETHER), ("one", ALONE)))
+    name = f"{RUN}: one model trained, embedded and measured on {len(study.config.evaluate.measured)} sets"
+    name += f"; {TOGETHER} seeds in one process"
+    peer = f"a Snakemake job for each of {ALONE} seeds"
     units = (("s CPU", 5.0), ("s on the clock", None))
-    rows = [
-        row(f"{name}; {arguments.together} seeds in one process", unit, ours, alone, peer, target, 1)
-        for (unit, target), ours, alone in zip(units, measured["all"], measured["one"], strict=True)
+    return [
+        row(name, unit, ours, theirs, peer, target, 1)
+        for (unit, target), ours, theirs in zip(units, together, alone, strict=True)
     ]
-    write_csv(TABLE, rows)
-    print(TABLE.read_text(encoding="utf-8"))
 
 
-def measure(study: Study, path: str, run: str, mode: str, seeds: list[int]) -> tuple[float, float]:
+def measure(study: Study, mode: str, seeds: Sequence[int]) -> tuple[float, float]:
     """Processor time and time on the clock for one seed, in s."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
@@ -64,22 +52,16 @@ def measure(study: Study, path: str, run: str, mode: str, seeds: list[int]) -> t
             if (source := ROOT / study.config.results / name).exists():
                 shutil.copytree(source, project / study.config.results / name, copy_function=os.link)
         targets = [
-            f"{study.config.results}/evaluate/{run}/seed{seed}/{name}.json"
+            f"{study.config.results}/evaluate/{RUN}/seed{seed}/{name}.json"
             for seed in seeds
-            for name in study.config.evaluate.sets
+            for name in study.config.evaluate.measured
         ]
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", path, "--rerun-triggers", "mtime"]
-        command += ["--config", f"seeds={seeds}", f"seeds_per_job={mode}", "--", *targets]
-        before, started = processor_time(), time.perf_counter()
-        subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return (processor_time() - before) / len(seeds), (time.perf_counter() - started) / len(seeds)
-
-
-def processor_time() -> float:
-    """Processor time of all finished child processes, in s."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", STUDY]
+        command += ["--rerun-triggers", "mtime", "--config", f"seeds={list(seeds)}", f"seeds_per_job={mode}"]
+        command += ["--", *targets]
+        wall, spent, _ = cost(lambda: subprocess.run(command, cwd=project, check=True, capture_output=True))
+        return spent / len(seeds), wall / len(seeds)
 
 
 if __name__ == "__main__":
-    main()
+    run("seeds", {"photos": photos_case})

@@ -1,22 +1,23 @@
 """What Snakemake itself costs: planning scattered studies, and scheduling a study of many runs whose jobs do nothing.
 
-    python benchmarks/snakemake_cost.py plan 100 1000 10000       # parts
-    python benchmarks/snakemake_cost.py schedule 23 5             # runs, seeds; each job sleeps 0.3 s
+    python -m benchmarks.snakemake_cost [plan-100] [plan-1000] [plan-10000] [schedule]
 
-Prints processor time, which other work on the machine disturbs less than the clock, and memory. docs/scale.md and
-docs/workflow.md have the figures.
+`plan-N`: the weights of one strategy in a study of N parts. `schedule`: a study of 23 runs and 5 seeds, whose jobs
+sleep 0.3 s. Writes benchmarks/results/snakemake_cost.csv.
 """
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from support.workflow_project import Project, copy_project
+from benchmarks.measuring import ROOT, row, run, size
+
+sys.path.insert(0, str(ROOT / "tests"))
+from support.workflow_project import copy_project
 
 WEIGHTS = "results/smoke/balance/m4/weights.parquet"
 COMMAND = 'return f"python {torchrun}-m evenclip {arguments} > {{log:q}} 2>&1"'
@@ -24,50 +25,56 @@ NOTHING = (
     'return "sleep 0.3; for f in {output:q}; do'
     " case $f in */figures) mkdir -p $f;; *.json) echo '{{}}' > $f;; *) echo > $f;; esac; done\""
 )
+MEASURE = """
+import resource
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def plan(project: Project, n_parts: int) -> None:
+def plan(n_parts: int) -> list[dict]:
     """Plan the weights of one strategy in a study of ``n_parts`` parts."""
-    project.edit("tests/workflow/smoke.yaml", "seeds: [0]", f"seeds: [0]\nscatter: {n_parts}")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    project.snakemake(WEIGHTS, "--dry-run", "--quiet", "all", timeout=7200)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"{n_parts} parts: {cpu_s:.1f} s of processor time, {after.ru_maxrss / 1024:.0f} MB", flush=True)
-
-
-def schedule(project: Project, n_runs: int, n_seeds: int) -> None:
-    """Run a study whose jobs sleep on two cores."""
-    project.edit("tests/workflow/smoke.yaml", "seeds: [0]", f"seeds: {list(range(n_seeds))}")
-    rows = [f"run{i}\t{'m4' if i % 2 else 'none'}\t{1e-4 * (i + 1)}" for i in range(n_runs)]
-    (project.folder / "tests/workflow/smoke.tsv").write_text("\n".join(["run\tstrategy\ttrain.lr", *rows]) + "\n")
-    project.edit("workflow/rules/common.smk", COMMAND, NOTHING)
-    project.edit("workflow/Snakefile", "for line in closing_lines(", "for line in [] and closing_lines(")
-    started, own_s = time.monotonic(), 0.0
-    snakemake = subprocess.Popen(project.command(), cwd=project.folder, stderr=subprocess.DEVNULL)
-    while snakemake.poll() is None:
-        fields = Path(f"/proc/{snakemake.pid}/stat").read_text().rpartition(")")[2].split()
-        own_s = sum(map(int, fields[11:13])) / TICKS or own_s
-        time.sleep(0.2)
-    wall_s = time.monotonic() - started
-    assert snakemake.returncode == 0, "the study failed"
-    share = own_s / wall_s / 2
-    print(
-        f"{n_runs} runs, {n_seeds} seeds: {own_s:.1f} s of processor time in {wall_s:.0f} s, {share:.1%} of two cores"
-    )
-
-
-def main() -> None:
-    """Run the case named on the command line."""
-    case, *numbers = sys.argv[1:]
+    n_parts = size(n_parts, 3)
     with tempfile.TemporaryDirectory() as folder:
-        if case == "schedule":
-            schedule(copy_project(Path(folder) / "project"), *map(int, numbers))
-        else:
-            for n_parts in map(int, numbers):
-                plan(copy_project(Path(folder) / str(n_parts)), n_parts)
+        project = copy_project(Path(folder) / "project")
+        project.edit("tests/workflow/smoke.yaml", "seeds: [0]", f"seeds: [0]\nscatter: {n_parts}")
+        command = [*project.command(WEIGHTS, "--dry-run", "--quiet", "all")]
+        code = f"import subprocess; subprocess.run({command!r}, check=True, stdout=subprocess.DEVNULL)"
+        whole = [sys.executable, "-c", f"{code}{MEASURE}"]
+        done = subprocess.run(whole, cwd=project.folder, capture_output=True, check=True)
+    cpu_s, memory_mb = map(float, done.stdout.split())
+    return [row(f"{n_parts:,} parts", "s CPU", cpu_s), row(f"{n_parts:,} parts: peak memory", "MB", memory_mb)]
 
+
+def schedule() -> list[dict]:
+    """Run a study whose jobs sleep, on two cores."""
+    n_runs, n_seeds = size(23, 1), size(5, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        project = copy_project(Path(folder) / "project")
+        project.edit("tests/workflow/smoke.yaml", "seeds: [0]", f"seeds: {list(range(n_seeds))}")
+        rows = [f"run{i}\t{'m4' if i % 2 else 'none'}\t{1e-4 * (i + 1)}" for i in range(n_runs)]
+        (project.folder / "tests/workflow/smoke.tsv").write_text("\n".join(["run\tstrategy\ttrain.lr", *rows]) + "\n")
+        project.edit("workflow/rules/common.smk", COMMAND, NOTHING)
+        project.edit("workflow/Snakefile", "for line in closing_lines(", "for line in [] and closing_lines(")
+        n_jobs = sum(project.planned().values())
+        started, own_s = time.monotonic(), 0.0
+        snakemake = subprocess.Popen(project.command(), cwd=project.folder, stderr=subprocess.DEVNULL)
+        while snakemake.poll() is None:
+            fields = Path(f"/proc/{snakemake.pid}/stat").read_text().rpartition(")")[2].split()
+            own_s = sum(map(int, fields[11:13])) / TICKS or own_s
+            time.sleep(0.2)
+        wall_s = time.monotonic() - started
+        assert snakemake.returncode == 0, "the study failed"
+    case = f"{n_runs} runs, {n_seeds} seeds, {n_jobs} jobs"
+    return [
+        row(f"{case}: Snakemake itself", "s CPU", own_s),
+        row(f"{case}: the whole study", "s", wall_s),
+        row(f"{case}: share of two cores", "1", own_s / wall_s / 2, None, "", 0.05, smaller=True),
+    ]
+
+
+CASES = {f"plan-{n}": partial(plan, n) for n in size([100, 1000, 10_000], [100])} | {"schedule": schedule}
 
 if __name__ == "__main__":
-    main()
+    run("snakemake_cost", CASES)

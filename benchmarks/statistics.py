@@ -5,16 +5,14 @@ seeds. Seeds move all runs alike (correlation 0.5). Some runs have an effect, me
 difference; the last run may be two or three times as noisy as the others. Every verdict goes through `judge`, with
 gates, looks and Holm's adjustment, as in a real study.
 
-    python benchmarks/statistics.py --studies 2000 --out benchmarks/results/statistics.csv
+    python -m benchmarks.statistics
 """
 
-import argparse
-import csv
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from benchmarks.measuring import begin, size, write_rows
 from evenclip.summarize.claims import Claim
 from evenclip.summarize.evidence import Scale
 from evenclip.summarize.inference import RunsBySeeds
@@ -117,16 +115,10 @@ def simulate(scenario: Scenario, n_studies: int, seed: int = 0) -> list[Rates]:
 
 def main() -> None:
     """Simulate all scenarios and write their rates."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/statistics.csv"))
-    arguments = parser.parse_args()
-    with open(arguments.out, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Rates)], lineterminator="\n")
-        writer.writeheader()
-        for scenario in SCENARIOS:
-            writer.writerows(asdict(rate) for rate in simulate(scenario, arguments.studies))
-            file.flush()
+    chosen, out = begin(["all"])
+    rates = [asdict(rate) for scenario in SCENARIOS for rate in simulate(scenario, size(2000, 5))]
+    assert chosen == ["all"]
+    write_rows(out / "statistics.csv", rates)
 
 
 if __name__ == "__main__":

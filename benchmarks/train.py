@@ -1,6 +1,6 @@
 """Measure training against open_clip's own trainer, and our input against its WebDataset pipeline.
 
-    python benchmarks/train.py CASE...     cases: cpu input profile methods towers
+    python -m benchmarks.train [CASE...]     cases: cpu input profile methods towers
 
 Photos of Flickr8k (EVENCLIP_REAL_DATA), both from the same JPEG bytes; the same architecture, batch size, number of
 samples, crops, schedule and optimiser settings; runs alternate. "steps": a step's time once training goes, the first
@@ -18,13 +18,13 @@ import csv
 import io
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from benchmarks.measuring import ROOT, SMOKE, real_data, row, run, size
 from evenclip.data.importing import import_dataset
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import iterate_images, read_pairs
@@ -44,9 +45,6 @@ from evenclip.train.engine import Engine
 from evenclip.train.methods import MethodContext
 from evenclip.train.plugin import Clock
 
-ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "benchmarks" / "results" / "train.csv"
-COLUMNS = ["case", "unit", "ours", "peer", "peer_name", "ratio", "target", "met", "n_runs", "date", "commit", "machine"]
 PEER = "open_clip_train 3.3"
 MODEL = {
     "embed_dim": 128,
@@ -54,11 +52,11 @@ MODEL = {
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4},
 }
 N_THREADS = 2
-BATCH_SIZE = int(os.environ.get("EVENCLIP_BENCHMARK_BATCH", "256"))
-N_STEPS = int(os.environ.get("EVENCLIP_BENCHMARK_STEPS", "60"))
-N_RUNS = int(os.environ.get("EVENCLIP_BENCHMARK_RUNS", "2"))
-WINDOW = 10  # steps whose mean loss is compared
-LOSS_TOLERANCE = 0.1  # of two windows' mean losses; other seeds of one program differ by as much
+BATCH_SIZE = int(os.environ.get("EVENCLIP_BENCHMARK_BATCH", size("256", "20")))
+N_STEPS = int(os.environ.get("EVENCLIP_BENCHMARK_STEPS", size("60", "3")))
+N_RUNS = int(os.environ.get("EVENCLIP_BENCHMARK_RUNS", size("2", "1")))
+WINDOW = min(10, N_STEPS)  # steps whose mean loss is compared
+LOSS_TOLERANCE = size(0.1, 9.0)  # of two windows' mean losses; other seeds of one program differ by as much
 OPTIONS = {"lr": 5e-4, "warmup_share": 0.1, "weight_decay": 0.1, "clip_norm": 1.0, "crop_scale_min": 0.9}
 RUN_PEER = """
 import logging, sys, time
@@ -81,8 +79,8 @@ LOGGED = re.compile(r"Train Epoch: .* Batch \(t\): ([\d.]+), .* Loss: ([\d.]+).*
 
 def prepare(folder: Path, px: int) -> None:
     """Shards, weights of 1, the photos as files with a csv of one row per sample, and the model's configuration."""
-    source = Path(os.environ["EVENCLIP_REAL_DATA"]) / "flickr8k"
-    import_dataset(source, folder / "data", "train", ImportOptions(layout="flickr8k", max_px=px, shard_size=500))
+    options = ImportOptions(layout="flickr8k", max_px=px, shard_size=500)
+    import_dataset(real_data("flickr8k"), folder / "data", size("train", "dev"), options)
     table = read_pairs(folder / "data", ["key", "captions"])
     keys = table["key"].to_pylist()
     columns = [pa.array(keys), *(pa.array([1] * len(keys), field.type) for field in list(WEIGHTS_SCHEMA)[1:])]
@@ -150,8 +148,8 @@ def train_peer(folder: Path, model: str, device: str, precision: str, workers: i
 
 def in_child(folder: Path, *arguments: str) -> dict:
     """Our training in a process of its own, as the peer's is."""
-    command = [sys.executable, __file__, "--ours", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.train", "--ours", str(folder), *arguments, *SMOKE * ["--smoke"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1])
@@ -178,11 +176,9 @@ def compare(folder: Path, case: str, model: str, device: str, precisions: list[t
         if gap > LOSS_TOLERANCE:
             raise RuntimeError(f"{name}: the loss curves differ by {gap}")
         for kind, n_steps in (("steps", N_STEPS - 1), ("whole run", N_STEPS)):
-            ours_per_s, theirs = (n_steps * BATCH_SIZE / min(run[kind] for run in runs) for runs in (ours[name], peer))
-            what = (
-                f"{case}: {name} against {peer_precision}, {kind}, {N_STEPS} of {BATCH_SIZE}, losses within {gap:.2f}"
-            )
-            rows.append(row(what, "pairs/s", ours_per_s, theirs, PEER, target, N_RUNS))
+            ours_per_s, theirs = ([n_steps * BATCH_SIZE / one[kind] for one in runs] for runs in (ours[name], peer))
+            what = f"{name} against {peer_precision}, {kind}, {N_STEPS} of {BATCH_SIZE}, losses within {gap:.2f}"
+            rows.append(row(what, "pairs/s", ours_per_s, theirs, PEER, target, rate=True))
     return rows
 
 
@@ -204,15 +200,17 @@ def _input_rows(px: int) -> list[dict]:
     """Three times through the set; its photos are at most ``px`` wide and high, the model's input is 64."""
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), px)
-        n_epochs, speeds = 3, {"in memory": [], "from the shards": [], "peer": []}
+        has_peer = not SMOKE or version("webdataset") < "1"
+        n_epochs, speeds = size(3, 1), {"in memory": [], "from the shards": [], "peer": []}
         for number in range(N_RUNS):
             speeds["in memory"].append(read_ours(Path(folder), 4096, n_epochs))
             speeds["from the shards"].append(read_ours(Path(folder), 0, n_epochs))
-            speeds["peer"].append(read_peer(Path(folder), 1 + number % 2, n_epochs))
-            report(f"input, {px} px: {[f'{name} {values[-1]:.0f}' for name, values in speeds.items()]} pairs/s")
-    theirs, name = max(speeds.pop("peer")), "open_clip WebDataset pipeline"
+            if has_peer:
+                speeds["peer"].append(read_peer(Path(folder), 1 + number % 2, n_epochs))
+            report(f"input, {px} px: {speeds} pairs/s")
+    theirs, name = speeds.pop("peer") or None, "open_clip WebDataset pipeline"
     return [
-        row(f"input: {ours}, photos of {px} px, 3 epochs", "pairs/s", max(values), theirs, name, 2.0, N_RUNS)
+        row(f"{ours}, photos of {px} px, 3 epochs", "pairs/s", values, theirs, name, 2.0, rate=True)
         for ours, values in speeds.items()
     ]
 
@@ -267,8 +265,9 @@ def profile_case() -> list[dict]:
         folder = Path(name)
         prepare(folder, 128)
         clip = create_clip(str(folder / "small_vit.json"))
-        contents = [content for _, content in iterate_images(folder / "data")][:3000]
-        captions = [texts[0] for texts in read_pairs(folder / "data", ["captions"])["captions"].to_pylist()][:3000]
+        contents = [content for _, content in iterate_images(folder / "data")][: size(3000, 100)]
+        captions = read_pairs(folder / "data", ["captions"])["captions"].to_pylist()
+        captions = [texts[0] for texts in captions[: len(contents)]]
         open_clip.add_model_config(name)
         _, transform, _ = open_clip.create_model_and_transforms("small_vit", aug_cfg={"scale": (0.9, 1.0)})
         resize, tokenizer = pixel_transform(clip.preprocess_cfg), open_clip.get_tokenizer("small_vit")
@@ -300,7 +299,7 @@ def profile_case() -> list[dict]:
     ours, peer = ("decode", "resize", "normalise and crop"), ("decode", *list(parts)[3:])
     text = ", ".join(f"{part} {microseconds:.0f}" for part, microseconds in spent.items())
     speeds = (1e6 / sum(spent[part] for part in steps) for steps in (ours, peer))
-    return [row(f"profile: photos of 128 px ({text} us)", "pairs/s of one core", *speeds, "open_clip", 2.0, N_RUNS)]
+    return [row(f"photos of 128 px ({text} us)", "pairs/s of one core", *speeds, "open_clip", 2.0, N_RUNS, rate=True)]
 
 
 def methods_case() -> list[dict]:
@@ -323,10 +322,10 @@ def methods_case() -> list[dict]:
                 result = in_child(folder, "small_vit", "cpu", json.dumps({"precision": precision} | options))
                 seconds[method].append(result["steps"])
                 report(f"{method}: {result['steps']:.1f} s")
-    speed = {method: (N_STEPS - 1) * BATCH_SIZE / min(times) for method, times in seconds.items()}
+    speed = {method: [(N_STEPS - 1) * BATCH_SIZE / time for time in times] for method, times in seconds.items()}
     plain, steps = speed.pop("plain"), f"{precision}, {N_STEPS} of {BATCH_SIZE}"
     return [
-        row(f"methods: {method}, {steps}", "pairs/s", times, plain, "without", 0.95, N_RUNS)
+        row(f"{method}, {steps}", "pairs/s", times, plain, "without", 0.95, rate=True)
         for method, times in speed.items()
     ]
 
@@ -356,27 +355,9 @@ def towers_case() -> list[dict]:
             gap = abs(float(np.mean(ours["losses"]) - np.mean(peer["losses"])))
             report(f"{precision}: {ours['processor']:.1f} s, losses {np.round(ours['losses'], 2)}")
             speeds = ((N_STEPS - 1) * BATCH_SIZE / run["processor"] for run in (ours, peer))
-            what = f"towers: {precision} against fp32, {N_STEPS} of {BATCH_SIZE}, mean losses within {gap:.2f}"
-            rows.append(row(what, "pairs/s of one core", *speeds, PEER, target, 1))
+            what = f"{precision} against fp32, {N_STEPS} of {BATCH_SIZE}, mean losses within {gap:.2f}"
+            rows.append(row(what, "pairs/s of one core", *speeds, PEER, target, rate=True))
     return rows
-
-
-def row(case: str, unit: str, ours: float, peer: float, peer_name: str, target: float, n_runs: int) -> dict:
-    commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    return {
-        "case": case,
-        "unit": unit,
-        "ours": f"{ours:.4g}",
-        "peer": f"{peer:.4g}",
-        "peer_name": peer_name,
-        "ratio": f"{ours / peer:.2f}",
-        "target": target,
-        "met": ours / peer >= target,
-        "n_runs": n_runs,
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
 
 
 def report(text: str) -> None:
@@ -392,25 +373,11 @@ CASES: dict[str, Callable[[], list[dict]]] = {
 }
 
 
-def main() -> None:
-    """Run the cases named on the command line and merge their rows into the table."""
+if __name__ == "__main__":
     if sys.argv[1:2] == ["--ours"]:
-        folder, model, device, options = sys.argv[2:]
+        folder, model, device, options = sys.argv[2:6]
         path = Path(folder) / f"{model}.json"
         result = train_ours(Path(folder), str(path) if path.exists() else model, device, **json.loads(options))
         print(json.dumps(result))
-        return
-    for name in sys.argv[1:] or CASES:
-        new = CASES[name]()
-        old = list(csv.DictReader(TABLE.open(encoding="utf-8"))) if TABLE.exists() else []
-        kept = [entry for entry in old if not entry["case"].startswith(name)] if new else old
-        with open(TABLE, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept + new)
-        for entry in new:
-            print({key: entry[key] for key in ("case", "ours", "peer", "ratio", "met")}, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    else:
+        run("train", CASES)
