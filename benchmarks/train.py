@@ -193,7 +193,7 @@ def cpu_case() -> list[dict]:
 
 def input_case() -> list[dict]:
     """Batches of normalised crops with tokens, without a model: photos larger than the model's input, and as large."""
-    return [row for px in (128, 64) for row in _input_rows(px)]
+    return [entry for px in size((128, 64), (64,)) for entry in _input_rows(px)]
 
 
 def _input_rows(px: int) -> list[dict]:
