@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 # importing torch takes 4 s with compiled modules, 10 s without; every job imports it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install test test-unit test-workflow test-conda test-slurm test-services lint lock docs site results study-flickr8k study-photos reproduce mlflow clean
+.PHONY: demo install test test-unit test-workflow test-conda test-slurm test-services bench lint lock docs site results study-flickr8k study-photos reproduce mlflow clean
 
 demo: $(VENV)/.ready
 	snakemake --cores $(CORES)
@@ -34,6 +34,14 @@ test-conda: $(VENV)/.ready
 test-slurm: $(VENV)/.ready
 	$(UV) pip install --python $(BIN)/python --quiet 'snakemake-executor-plugin-slurm>=2.8'
 	pytest tests/platform/test_slurm.py -x
+
+# The benchmarks that need no other data than these and fit into half an hour, into benchmarks/results. Each refuses to
+# write a table while other work runs on the machine, or from a changed working tree.
+bench: $(VENV)/.ready
+	$(UV) pip install --python $(BIN)/python --quiet duckdb
+	set -e; for benchmark in "balance cvxpy preserve stochastic scale-1 scale-10" batches "data labels" \
+	  "evaluate scale" graph growth knowledge "snakemake_cost plan-100 plan-1000 schedule"; do \
+	  OMP_NUM_THREADS=1 python -m benchmarks.$$benchmark; done
 
 # the servers' environment: the clients need nothing beside evenclip
 SERVICES := mlflow 'psycopg[binary]' boto3 'moto[server]'

@@ -30,6 +30,15 @@ COLUMNS = ["case", "unit", "ours", "ours_low", "ours_high", "peer", "peer_low", 
 MAX_LOAD = 0.25
 """Cores that other work may use, on average, while a case is measured."""
 TICKS = os.sysconf("SC_CLK_TCK")
+# a small process of its own, because a child's peak of memory starts at that of its parent
+PROBE = """
+import os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)  # Linux counts in KB
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 class Missing(Exception):
@@ -62,6 +71,16 @@ def cost(work: Callable[[], object]) -> tuple[float, float, object]:
     started, before = time.perf_counter(), cpu_s()
     result = work()
     return time.perf_counter() - started, cpu_s() - before, result
+
+
+def command_cost(command: Sequence[object], cwd: Path = ROOT) -> tuple[float, float, float]:
+    """Wall and processor seconds of a command, and the most memory that it had at once, in MB; on one thread."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    probe = [sys.executable, "-IS", "-c", PROBE, *map(str, command)]
+    done = subprocess.run(probe, cwd=cwd, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))[:300]}\n{done.stderr[-2000:]}")
+    return tuple(map(float, done.stdout.split()))
 
 
 def cpu_s() -> float:
