@@ -1,7 +1,7 @@
 """Measure the balance stage against its peers; writes benchmarks/results/balance.csv.
 
     python -m benchmarks.balance [CASE...]
-        cases: cvxpy preserve stochastic baselines scale-1 scale-10 scale-100 sparse
+        cases: engines cvxpy preserve stochastic baselines scale-1 scale-10 scale-100 sparse
 
 Each case measures us and the peer in turn on the same input and machine, and checks that both computed the same thing
 first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB, ipfn, AIF360 and balance (evenclip[bench]; before
@@ -162,9 +162,7 @@ def scale_case(millions: int) -> list[dict]:
     target is on the whole processes.
     """
     n = millions * size(1_000_000, 2000)
-    duckdb = not SMOKE or importlib.util.find_spec("duckdb")
-    if not SMOKE:
-        peer_module("duckdb", "duckdb")
+    duckdb = has_module("duckdb")
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "labels.parquet", Path(folder) / "out"
         writer = None
@@ -218,6 +216,60 @@ weights = f"SELECT key, 0.5::FLOAT AS weight, 1::UTINYINT AS copies FROM '{path}
 connection.execute(f"COPY ({weights}) TO '{out}' (FORMAT parquet, COMPRESSION zstd)")
 print(time.perf_counter() - start, n_cells)
 """
+
+
+ENGINES = {
+    "ours": """
+from evenclip.balance.table.cells import count_cells
+from evenclip.balance.table.source import Source
+print(len(count_cells(Source(path), 8).count))
+""",
+    "pyarrow": """
+import pyarrow.parquet as pq
+table = pq.read_table(path, columns=columns)
+print(table.group_by(columns).aggregate([([], "count_all")]).num_rows)
+""",
+    "duckdb": """
+import duckdb
+names = ", ".join(f'"{name}"' for name in columns)
+print(duckdb.execute(f"SELECT count(*) FROM (SELECT {names}, count(*) FROM '{path}' GROUP BY {names})").fetchone()[0])
+""",
+    "polars": """
+import polars as pl
+print(pl.scan_parquet(path).group_by(columns).len().collect().height)
+""",
+}
+
+
+def engines_case() -> list[dict]:
+    """Counting the rows of each cell, by each engine in a process of its own: what balancing could be built on."""
+    spent: dict[str, list[dict]] = {name: [] for name in ENGINES if name == "ours" or has_module(name)}
+    with tempfile.TemporaryDirectory() as folder:
+        path, n = Path(folder) / "labels.parquet", size(3_000_000, 2000)
+        writer = None
+        for table in synthetic_batches(n, 2, 20):
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table)
+        writer.close()
+        start = f"path, columns = {str(path)!r}, {[name for name in table.column_names if name != 'key']!r}\n"
+        for _ in range(size(5, 1)):
+            for name, runs in spent.items():
+                runs.append(measured([sys.executable, "-c", start + ENGINES[name]]))
+    counts = {int(run["printed"]) for runs in spent.values() for run in runs}
+    assert len(counts) == 1, counts
+    ours, rows = spent.pop("ours"), []
+    for name, runs in spent.items():
+        for kind, unit in (("whole", "s"), ("cpu", "s CPU")):
+            figures = ([run[kind] for run in side] for side in (ours, runs))
+            rows.append(row(f"{n:,} rows to {counts.copy().pop():,} cells, start included", unit, *figures, name))
+    return rows
+
+
+def has_module(name: str) -> bool:
+    """Whether a peer is there, without which only a smoke run goes on."""
+    if SMOKE:
+        return importlib.util.find_spec(name) is not None
+    return bool(peer_module(name, name))
 
 
 def measured(command: list[str]) -> dict:
@@ -315,6 +367,7 @@ def baselines_case() -> list[dict]:
 
 
 CASES = {
+    "engines": engines_case,
     "cvxpy": cvxpy_case, "preserve": preserve_case, "stochastic": stochastic_case, "sparse": sparse_case,
     "baselines": baselines_case,
     "scale-1": lambda: scale_case(1), "scale-10": lambda: scale_case(10), "scale-100": lambda: scale_case(100),

@@ -42,7 +42,7 @@ def point(what: str, n: int, spent: tuple[float, float, float]) -> dict:
     return {"what": what, "size": n, "cpu_s": cpu_s, "memory_mb": memory_mb} | provenance()
 
 
-def balanced(what: str, n_rows: int, n_attributes: int, n_labels: int) -> dict:
+def balanced(what: str, n_rows: int, n_attributes: int, n_labels: int, retention: float = 0.7) -> dict:
     """`evenclip balance` of drawn labels; ``what`` says which of their sizes counts."""
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "labels.parquet", Path(folder) / "out"
@@ -51,7 +51,7 @@ def balanced(what: str, n_rows: int, n_attributes: int, n_labels: int) -> dict:
             writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
             writer.write_table(table)
         writer.close()
-        command = [sys.executable, "-m", "evenclip", "balance", path, "--out", out, "--retention", 0.7]
+        command = [sys.executable, "-m", "evenclip", "balance", path, "--out", out, "--retention", retention]
         spent = command_cost(command)
         n_cells = json.loads((out / "report.json").read_text(encoding="utf-8"))["n_cells"]
     return point(what, {"rows": n_rows, "labels": n_labels, "cells": n_cells}[what], spent)
@@ -106,7 +106,7 @@ def seeds_case() -> Iterable[dict]:
 CASES = {
     "rows": lambda: [balanced("rows", n, 2, 20) for n in size([10**5, 10**6, 10**7, 10**8 // 3], [1000, 2000])],
     "cells": lambda: [balanced("cells", size(300_000, 1000), 2, n) for n in size([10, 20, 40, 80], [5, 10])],
-    "labels": lambda: [balanced("labels", size(100_000, 1000), 2, n) for n in size([20, 40, 80, 160], [5, 10])],
+    "labels": lambda: [balanced("labels", size(100_000, 1000), 2, n, 0.5) for n in size([20, 40, 80, 160], [5, 10])],
     "captions": lambda: [labelled("captions", n, 1000) for n in size([10**4, 10**5, 10**6], [10, 20])],
     "phrases": lambda: [
         labelled("phrases", size(10**4, 10), n) for n in size([10**3, 10**4, 10**5, 5 * 10**5], [40, 80])

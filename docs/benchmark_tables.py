@@ -4,6 +4,9 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from scipy.optimize import least_squares
+
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
 
@@ -12,11 +15,12 @@ def comparison(name: str) -> str:
     lines = []
     for row in _read(name):
         unit = "" if row["unit"] == "1" else f" {row['unit']}"
-        peer = f"{_number(row['peer'])}{unit} ({row['peer_name']})" if row["peer"] else "-"
-        ratio = f"{float(row['ratio']):.4g}" if row["ratio"] else "-"
+        peer = f"{_spread(row, 'peer')}{unit} ({row['peer_name']})" if row["peer"] else "-"
+        ratio = _spread(row, "ratio") if row["ratio"] else "-"
         met = {"True": "yes", "False": "no"}.get(row["met"], "-")
-        lines.append([row["case"].partition(": ")[2], _number(row["ours"]) + unit, peer, ratio, _target(row), met])
-    return _table(("case", "ours", "peer", "ratio", "target", "met"), lines)
+        case, ours = row["case"].partition(": ")[2], _spread(row, "ours") + unit
+        lines.append([case, ours, peer, ratio, _target(row), met, row["n_runs"], f"{row['date']}, {row['commit']}"])
+    return _table(("case", "ours", "peer", "ratio", "target", "met", "n", "measured"), lines)
 
 
 def strategies(data: str = "") -> str:
@@ -47,11 +51,61 @@ def real_captions() -> str:
 
 def knowledge_cost() -> str:
     """Time of a training step with each of Knowledge-CLIP's losses, for each model."""
-    rows = _read("knowledge")
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    cells = {(row["case"], row["model"]): f"{row['ms_per_step']} ms ({row['ratio_to_clip']} x)" for row in rows}
-    cases = dict.fromkeys(row["case"] for row in rows)
+    cells = {}
+    for row in _read("knowledge"):
+        model, case = row["case"].removeprefix("steps: ").split("; ", 1)
+        cells[case, model] = f"{_spread(row, 'ours')} ms ({_spread(row, 'ratio')} x)"
+    models, cases = (list(dict.fromkeys(key[k] for key in cells)) for k in (1, 0))
     return _table(("step", *models), ([case, *(cells.get((case, model), "-") for model in models)] for case in cases))
+
+
+def growth() -> str:
+    """For each thing of which a study has more: sizes, processor time, memory, and the fitted exponents."""
+    lines = []
+    for what, points in _growth().items():
+        size, cpu_s, memory_mb = points
+        lines.append([
+            what, f"{size[0]:,.0f} to {size[-1]:,.0f}", f"{cpu_s[0]:.3g} to {cpu_s[-1]:.3g} s", _exponent(size, cpu_s),
+            f"{memory_mb[0]:,.0f} to {memory_mb[-1]:,.0f} MB", _exponent(size, memory_mb),
+        ])  # fmt: skip
+    return _table(("more", "sizes", "processor time", "exponent", "memory", "exponent"), lines)
+
+
+def growth_picture() -> bytes:
+    """Processor time against size, each as a multiple of the smallest, as SVG."""
+    from evenclip.report.drawing import COLORS, MARKERS, finish, panel
+
+    with panel(3.4) as (figure, axes):
+        for number, (what, (size, cpu_s, _)) in enumerate(_growth().items()):
+            color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+            axes.loglog(size / size[0], cpu_s, color=color, marker=marker, label=what)
+        axes.set_xlabel("times as many as the fewest")
+        axes.set_ylabel("processor time (s)")
+        axes.legend(ncols=2, fontsize=8)
+        return finish(figure, "growth", "Processor time grows at most in proportion").svg
+
+
+def _growth() -> dict[str, np.ndarray]:
+    """What grows -> sizes, processor seconds and MB, shape (3, n), by size."""
+    points: dict[str, list[list[float]]] = {}
+    for row in _read("growth"):
+        own = points.setdefault(row["case"].partition(": ")[2], [])
+        own.append([float(row[name]) for name in ("size", "cpu_s", "memory_mb")])
+    return {what: np.array(sorted(own)).T for what, own in points.items()}
+
+
+def _exponent(size: np.ndarray, cost: np.ndarray) -> str:
+    """The exponent p of cost = start + b * size ^ p, by least squares of the logarithms; "-" where nothing grows."""
+    if cost[-1] < 1.2 * cost[0]:
+        return "-"
+
+    def residual(parameters: np.ndarray) -> np.ndarray:
+        start, factor, exponent = parameters
+        return np.log(start + factor * (size / size[-1]) ** exponent) - np.log(cost)
+
+    first = [cost[0] / 2, cost[-1], 1.0]
+    fitted = least_squares(residual, first, bounds=([0, 1e-12, 0], [cost.min(), np.inf, 4]))
+    return f"{fitted.x[2]:.2f}"
 
 
 def link_prediction() -> str:
@@ -71,6 +125,14 @@ def link_prediction() -> str:
     return _table(("set", "scorer", *metrics), lines)
 
 
+def _spread(row: Mapping[str, str], name: str) -> str:
+    """A value, with its quartiles where it is a median of several."""
+    value = _number(row[name])
+    if not row.get(f"{name}_low"):
+        return value
+    return f"{value} ({_number(row[f'{name}_low'])} to {_number(row[f'{name}_high'])})"
+
+
 def _target(row: Mapping[str, str]) -> str:
     """What was wanted; whether more or less is better follows from whether it was met."""
     if not row["target"]:
@@ -81,7 +143,7 @@ def _target(row: Mapping[str, str]) -> str:
 
 
 def _number(text: str) -> str:
-    return f"{float(text):,.4g}" if abs(float(text)) < 1000 else f"{float(text):,.0f}"
+    return f"{float(text):,.3g}" if abs(float(text)) < 1000 else f"{float(text):,.0f}"
 
 
 def _read(name: str) -> list[dict[str, str]]:
@@ -95,6 +157,6 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 SECTIONS = {
     "benchmark": comparison, "strategies": strategies, "real_captions": real_captions,
-    "knowledge_cost": knowledge_cost, "link_prediction": link_prediction,
+    "growth": growth, "knowledge_cost": knowledge_cost, "link_prediction": link_prediction,
 }  # fmt: skip
 """Names of sections in documents, and what fills them."""

@@ -560,6 +560,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "config/README.md": config_reference(),
         ROOT / "workflow/schemas/config.schema.json": schema,
+        ROOT / "docs/growth.svg": benchmark_tables.growth_picture().decode(),
     } | {path: filled(path.read_text(encoding="utf-8")) for path in with_sections}
 
 
