@@ -8,6 +8,7 @@ import argparse
 import compileall
 import csv
 import importlib
+import io
 import os
 import platform
 import resource
@@ -209,9 +210,11 @@ def write_rows(path: Path, rows: Sequence[dict], name: str | None = None) -> Non
     if name and path.exists():
         with open(path, encoding="utf-8", newline="") as file:
             kept = [entry for entry in csv.DictReader(file) if not entry["case"].startswith(f"{name}:")]
+    entries = [{key: f"{value:.4g}" if isinstance(value, float) else value for key, value in entry.items()}
+               for entry in [*kept, *rows]]  # fmt: skip
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*rows[0]], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(entries)  # an error for columns that the table no longer has, before the table is touched
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in entry.items()}
-                         for entry in [*kept, *rows])  # fmt: skip
+    path.write_text(text.getvalue(), encoding="utf-8")

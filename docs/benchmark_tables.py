@@ -1,6 +1,7 @@
 """Tables of the benchmarks' results for the documents, made from benchmarks/results/*.csv by `docs/generate.py`."""
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,6 +48,33 @@ def real_captions() -> str:
         for row in _read("balance_real")
     ]
     return _table([*columns.values()], lines)
+
+
+TARGETS = (
+    ("M4, 1 million rows, retention given", "at most 1.5 x DuckDB", "balance", r"scale-1: .*cells: (whole process|CPU time)"),
+    ("M4, 1 million rows, retention auto", "at most 1.5 x DuckDB", "balance", r"scale-1: .*auto: (whole process|CPU time)"),
+    ("M4, 10 million rows, retention given", "at most DuckDB's", "balance", r"scale-10: .*cells: (whole process|CPU time)"),
+    ("M4, 10 million rows, retention auto", "at most DuckDB's", "balance", r"scale-10: .*auto: (whole process|CPU time)"),
+    ("M4, 100 million rows, retention given", "at most DuckDB's", "balance", r"scale-100: .*cells: (whole process|CPU time)"),
+    ("small trainings, seeds together", "at least 5 x one process each", "seeds", r"photos.*"),
+    ("training on a CPU, small ViT", "at least 2 x open_clip in float32, 3 x in the best precision", "train", r"cpu: .*steps.*"),
+    ("training on a CPU, whole towers", "at least 2 x open_clip in float32, 3 x in the best precision", "train", r"towers: .*"),
+    ("evaluation suite", "at least 4 x CLIP_benchmark with a small model, 5 x with a larger", "evaluate", r"(small|medium): .*processor time"),
+)  # fmt: skip
+"""What was to be reached: work, goal, table, and the cases that measure it."""
+
+
+def targets() -> str:
+    """Each target with what was measured last."""
+    lines = []
+    for work, goal, table, pattern in TARGETS:
+        for row in _read(table):
+            if re.fullmatch(pattern, row["case"]):
+                ours, unit = _spread(row, "ours"), row["unit"]
+                measured = f"{row['n_runs']}, {row['date']}"
+                lines.append([f"{work}: {unit}", goal, f"{ours} against {_spread(row, 'peer')}",
+                              _spread(row, "ratio"), measured, f"`python -m benchmarks.{table}`"])  # fmt: skip
+    return _table(("work", "goal", "measured", "ratio", "n, date", "command"), lines)
 
 
 def knowledge_cost() -> str:
@@ -156,7 +184,7 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 SECTIONS = {
-    "benchmark": comparison, "strategies": strategies, "real_captions": real_captions,
+    "benchmark": comparison, "strategies": strategies, "targets": targets, "real_captions": real_captions,
     "growth": growth, "knowledge_cost": knowledge_cost, "link_prediction": link_prediction,
 }  # fmt: skip
 """Names of sections in documents, and what fills them."""
