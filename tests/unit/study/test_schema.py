@@ -25,7 +25,7 @@ def test_the_image_side_is_passed_on():
     ]  # fmt: skip
 
 
-def test_every_set_is_evaluated_by_one_command_with_its_own_tasks():
+def test_one_command_evaluates_every_set_with_its_tasks():
     block = demo_with().config.evaluate
     words = list(itertools.pairwise(block.arguments()))
     sets = dict(value.split("=", 1) for flag, value in words if flag == "--dataset")
