@@ -193,7 +193,9 @@ def scale_case(millions: int) -> list[dict]:
 
     def against_duckdb(what: str, runs: list[dict], kind: str, target: float | None) -> dict:
         theirs = [run[kind] for run in peer] or None
-        return row(what, "s", [run[kind] for run in runs], theirs, DUCKDB_NAME, target, smaller=True)
+        return row(
+            what, "s", [run[kind] for run in runs], theirs, DUCKDB_NAME, target, smaller=True, threads=os.cpu_count()
+        )
 
     rows = [against_duckdb(f"{case}: {label}", ours, kind, target) for kind, (label, target) in kinds.items()]
     if auto:
@@ -261,7 +263,8 @@ def engines_case() -> list[dict]:
     for name, runs in spent.items():
         for kind, unit in (("whole", "s"), ("cpu", "s CPU")):
             figures = ([run[kind] for run in side] for side in (ours, runs))
-            rows.append(row(f"{n:,} rows to {counts.copy().pop():,} cells, start included", unit, *figures, name))
+            case = f"{n:,} rows to {max(counts):,} cells, start included"
+            rows.append(row(case, unit, *figures, name, threads=os.cpu_count()))
     return rows
 
 

@@ -31,8 +31,7 @@ phrases = list({" ".join(words[i] for i in row): None for row in rng.integers(le
 target = {f"l{k}": phrases[k::20] for k in range(20)}
 lexicon = Lexicon.parse({"sensitive": {"group": {"x": ["xylo"], "y": ["yodel"]}}, "target": target}, "drawn")
 captions = [[" ".join(words[i] for i in row)] for row in rng.integers(len(words), size=(n, 10))]
-if n:
-    label_captions(captions, Matcher(lexicon), "any")
+label_captions(captions, Matcher(lexicon), "any")
 """
 
 

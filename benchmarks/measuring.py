@@ -173,12 +173,13 @@ def refuse(reason: str) -> None:
 def row(
     case: str, unit: str, ours: float | Sequence[float], peer: float | Sequence[float] | None = None,
     peer_name: str = "", target: float | None = None, n_runs: int | None = None,
-    smaller: bool = False, rate: bool = False,
+    smaller: bool = False, rate: bool = False, threads: int | None = None,
 ) -> dict:  # fmt: skip
     """One row; several values of either side, paired by run, become medians with their quartiles.
 
     ``ratio`` is peer / ours, a speed-up, and meets ``target`` from there on. Where more is better (``rate``) it is ours
     / peer; where a cost is bounded (``smaller``) too, and meets ``target`` up to there. Without a peer, ours is judged.
+    ``threads``: those of both sides where they are not OMP_NUM_THREADS.
     """
     first = np.atleast_1d(np.asarray(ours, float))
     second = None if peer is None else np.atleast_1d(np.asarray(peer, float))
@@ -192,6 +193,7 @@ def row(
             if len(values) > 1:
                 entry[f"{name}_low"], entry[f"{name}_high"] = map(float, np.quantile(values, [0.25, 0.75]))
     entry |= {"n_runs": n_runs or len(first)} | provenance()
+    entry["threads"] = threads or entry["threads"]
     return {name: entry.get(name) for name in COLUMNS}
 
 

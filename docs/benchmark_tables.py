@@ -114,7 +114,7 @@ def growth_picture() -> bytes:
         axes.set_xlabel("times as many as the fewest")
         axes.set_ylabel("processor time (s)")
         axes.legend(ncols=2, fontsize=8)
-        return finish(figure, "growth", "Processor time grows at most in proportion").svg
+        return finish(figure, "growth", "Processor time against size, both logarithmic").svg
 
 
 def _growth() -> dict[str, np.ndarray]:

@@ -100,6 +100,7 @@ def evaluate(
             f" Kinds: {KINDS}.",
         ),
     ] = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="Name in the metrics of the one --dataset; short for NAME=DATA.")] = "",
     format_: Annotated[
         Format,
         typer.Option("--format", help="What to print; csv: a row for each value, wide: a column for each model."),
@@ -141,7 +142,10 @@ def evaluate(
     else:
         _refuse({"--embed-option": embed_option, "--prompts": prompts, "--cache": cache}, "--embeddings")
     known_suites = Suites(datasets={})
-    named = [_named(argument) for argument in datasets]
+    if name and len(datasets) > 1:
+        what = f"--dataset is given {len(datasets)} times"
+        raise InputError(what, f"--name {name}", "name each in its own: --dataset NAME=DATA")
+    named = [(name, datasets[0])] if name else [_named(argument) for argument in datasets]
     if suites.exists() or not all(Path(dataset).is_dir() for _, dataset in named):
         known_suites = read_suites(suites)
     sets = {}

@@ -103,9 +103,8 @@ def test_tasks_on_a_folder_need_no_suite(evaluate):
 @pytest.fixture
 def embedded(root, tmp_path):
     """Embeddings of both data sets by seeds 0 and 1 of a model: their path, with {seed} and {dataset} in it."""
-    sets = [EmbedSet(name, root / "data" / name / "all") for name in ("things", "more")]
     prompts = [root / "config" / "prompts" / "objects.yaml"]
-    sets = [EmbedSet(each.name, each.data, prompts) for each in sets]
+    sets = [EmbedSet(name, root / "data" / name / "all", prompts) for name in ("things", "more")]
     models = {str(root / name): tmp_path / f"seed{seed}" for seed, name in enumerate(("run", "other"))}
     embed_sets(models, sets, EmbedOptions(device="cpu"))
     return str(tmp_path / "seed{seed}" / "{dataset}.npz")
@@ -131,9 +130,8 @@ def test_each_set_may_have_a_lexicon_of_its_own(evaluate, embedded, tmp_path, mo
         "evenclip.evaluate.evaluate_set",
         lambda data, files, name, tasks, path, *_, lexicon: seen.update({name: lexicon}) or {"metrics": []},
     )
-    sets = ["--dataset", "things", "--dataset", "more", "--lexicon", "more=words=2.yaml"]
-    with pytest.raises(KeyError):  # of the printing: nothing was measured
-        evaluate("--embeddings", embedded.replace("{seed}", "0"), *sets, out=tmp_path / "{dataset}.json")
+    sets = ["--dataset", "things", "--dataset", "more", "--lexicon", "more=words=2.yaml", "--format", "json"]
+    evaluate("--embeddings", embedded.replace("{seed}", "0"), *sets, out=tmp_path / "{dataset}.json")
     assert seen == {"things": None, "more": Path("words=2.yaml")}
 
 
@@ -141,6 +139,14 @@ def test_a_failure_names_its_set(evaluate, embedded, tmp_path):
     sets = ["--dataset", "things", "--dataset", "more", "--task", "more=zeroshot:{column: nothing, prompts: objects}"]
     with pytest.raises(InputError, match="more.*nothing|nothing.*more"):
         evaluate("--embeddings", embedded.replace("{seed}", "0"), *sets, out=tmp_path / "{dataset}.json")
+
+
+def test_one_set_is_named_by_a_flag_too(evaluate):
+    common = ("--embeddings", "s.npz", "--task", "retrieval", "--format", "json")
+    by_flag, by_equals = (json.loads(evaluate("--dataset", *words, *common)) for words in
+                          (("things", "--name", "mine"), ("mine=things",)))  # fmt: skip
+    assert by_flag["metrics"] == by_equals["metrics"]
+    assert {row["metric"].split("/")[1] for row in by_flag["metrics"]} == {"mine"}
 
 
 def test_embeddings_of_embed_say_whose_they_are(evaluate, root, tmp_path):
@@ -175,6 +181,7 @@ def test_prompts_may_be_in_a_file_of_their_own(evaluate, root, tmp_path):
     (["--dataset", "things", "--model", "run", "--model", "other"], r"write \{model\} into it"),
     (["--dataset", "things", "--dataset", "more", "--model", "run"], r"write \{dataset\} into it"),
     (["--dataset", "things", "--dataset", "more", "--embeddings", "s.npz"], "2 data sets share the embeddings"),
+    (["--dataset", "things", "--dataset", "more", "--model", "run", "--name", "n"], "--dataset is given 2 times"),
     (["--dataset", "n=things", "--dataset", "n=more", "--embeddings", "s.npz"], "two data sets are named 'n'"),
     (["--dataset", "things", "--embeddings", "s.npz", "--task", "more=retrieval"], "no data set 'more' is evaluated"),
     (["--dataset", "things", "--embeddings", "s.npz", "--lexicon", "a", "--lexicon", "b"], "things has 2 lexicons"),
