@@ -4,6 +4,7 @@ PYTHON ?= python3
 TORCH_BACKEND ?=
 CORES ?= all
 VENV := .venv
+POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -19,7 +20,8 @@ demo: $(VENV)/.ready
 
 install: $(VENV)/.ready
 
-test: lint test-unit site test-workflow
+# the servers are tried too where PostgreSQL is installed
+test: lint test-unit site test-workflow $(if $(wildcard $(POSTGRES)),test-services)
 
 test-unit: $(VENV)/.ready
 	OMP_NUM_THREADS=1 pytest tests/unit tests/golden -n auto --durations=5
@@ -46,7 +48,6 @@ bench: $(VENV)/.ready
 # the servers' environment: the clients need nothing beside evenclip
 SERVICES := mlflow 'psycopg[binary]' boto3 'moto[server]'
 OLDER := mlflow-skinny==2.14.3 'sqlalchemy<2.1' alembic sqlparse 'setuptools<81'
-POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
 $(VENV)/services/.ready: $(VENV)/.ready
 	$(UV) venv --quiet --clear $(VENV)/services

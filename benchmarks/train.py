@@ -32,10 +32,11 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from benchmarks.measuring import ROOT, SMOKE, real_data, row, run, size
+from benchmarks.measuring import ROOT, SMOKE, Missing, real_data, row, run, size
 from evenclip.data.importing import import_dataset
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import iterate_images, read_pairs
+from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, resolve_precision
 from evenclip.model.images import normalise, pixel_transform
 from evenclip.tables import WEIGHTS_SCHEMA, write_table
@@ -339,7 +340,10 @@ def towers_case() -> list[dict]:
         folder = Path(name)
         prepare(folder, 128)
         model = folder / "model"
-        write_packaged_model(model)
+        try:
+            write_packaged_model(model)
+        except InputError as error:  # a package of weights is not installed
+            raise Missing(str(error)) from None
         config = json.loads((model / "open_clip_config.json").read_text())
         own = {"hf_model_name": str(model), "hf_tokenizer_name": str(model), "hf_model_pretrained": False}
         config["model_cfg"]["text_cfg"] |= own
