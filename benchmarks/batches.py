@@ -15,8 +15,8 @@ import faiss
 import numpy as np
 
 from benchmarks.measuring import row, run, size
+from evenclip.train.method_options import SimClipOptions
 from evenclip.train.methods.simclip import Neighbours, SimClipBatches
-from evenclip.train.options import SimClipOptions
 
 WIDTH, RANK, NOISE = 512, 64, 0.02
 BATCH, SIZE = size(1024, 64), 16

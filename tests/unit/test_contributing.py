@@ -120,7 +120,7 @@ def test_an_added_method_is_built(package):
         """
 from evenclip.plugins import names_of
 from evenclip.train.methods import smoothing
-from evenclip.train.options import SmoothingOptions
+from evenclip.train.method_options import SmoothingOptions
 from evenclip.train.plugin import MethodParts
 options = type("Context", (), {"options": type("Options", (), {"lr": 0.1})})
 assert "smoothing" in names_of("evenclip.train.methods")

@@ -20,10 +20,13 @@ from scipy import sparse
 
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.table.cells import Cells
+from evenclip.balance.table.coding import as_arrow, as_numpy
 from evenclip.bias import Contrast
 from evenclip.label_columns import LabelColumn
 
-_BLOCK_ELEMENTS = 4_000_000  # label pairs or signal products held at once by `gram`
+_BLOCK_ELEMENTS = 4_000_000  # products of signals and extra columns held at once by `gram`
+_BLOCK_PAIRS = 4_000_000  # label pairs of cells listed at once
+_BLOCK_CELLS = 1 << 14  # cells whose products are held at once elsewhere: they fit in the processor's cache
 _CACHED_PAIRS = 60_000_000  # label pairs kept between calls of `gram`
 _SMALLEST_TOLERANCE = 1e-6  # relative to a moment's size: a zero tolerance would leave no interior
 _VACUOUS = 2.0  # |E[q a]| / E[q] is at most 1
@@ -121,8 +124,10 @@ class Moments:
         if self.centre is not None:
             multiplier = self.centre.T @ multiplier
         n_signals, n_labels = self._shape
-        products = multiplier[: n_signals * n_labels].reshape(n_signals, n_labels)
-        combined = np.einsum("ik,ik->i", self.labels @ products.T, self.signal)
+        products = multiplier[: n_signals * n_labels].reshape(n_signals, n_labels).T
+        combined = np.empty(len(self.weight))
+        for rows, labels, _ in self._blocks:
+            np.einsum("ik,ik->i", labels @ products, self.signal[rows], out=combined[rows])
         return combined + self.extra @ multiplier[n_signals * n_labels :] if self.extra.shape[1] else combined
 
     def expect(self, value: np.ndarray) -> np.ndarray:
@@ -133,7 +138,10 @@ class Moments:
     def expect_products(self, value: np.ndarray) -> np.ndarray:
         """Expectation of each product of a signal and a label, then of the extra columns."""
         mass = self.weight * value
-        products = (self.labels.T @ (self.signal * mass[:, None])).T.ravel()
+        products = np.zeros(self._shape[::-1])
+        for rows, _, transposed in self._blocks:
+            products += transposed @ (self.signal[rows] * mass[rows, None])
+        products = products.T.ravel()
         return np.append(products, mass @ self.extra) if self.extra.shape[1] else products
 
     def mean(self, value: np.ndarray) -> float:
@@ -143,8 +151,9 @@ class Moments:
     def gram(self, value: np.ndarray) -> np.ndarray:
         """Shape (J, J): E[value a a^T].
 
-        Each cell has few labels, so the products y_r y_s of its label pairs are few: they are listed once, and the
-        Gram matrix is one sparse product of these lists with the products of signals.
+        Each cell has few labels, so the products y_r y_s of its label pairs are few, and many cells have the same
+        signals. Pairs of cells with the same signals are listed once; then the Gram matrix is a sparse product of the
+        sums of their values with the products of signals.
         """
         gram = self._gram_of_products(value)
         if self.extra.shape[1]:
@@ -157,20 +166,28 @@ class Moments:
     def _shape(self) -> tuple[int, int]:
         return self.signal.shape[1], self.labels.shape[1]
 
+    @cached_property
+    def _blocks(self) -> list[tuple[slice, sparse.csr_array, sparse.csc_array]]:
+        """(rows, their labels, these transposed) for blocks of cells; the labels are views."""
+        edges = [*range(0, len(self.weight), _BLOCK_CELLS), len(self.weight)]
+        parts = [(slice(start, stop), _rows(self.labels, start, stop)) for start, stop in pairwise(edges)]
+        return [(rows, labels, labels.T) for rows, labels in parts]
+
     def _gram_of_products(self, value: np.ndarray) -> np.ndarray:
         n_signals, n_labels = self._shape
         first, second = np.triu_indices(n_signals)
-        total = np.zeros((n_labels * n_labels, len(first)))
-        for rows, pairs in self._pair_blocks(len(first)):
-            signal = self.signal[rows]
-            products = signal[:, first] * signal[:, second] * (self.weight[rows] * value[rows])[:, None]
-            total += pairs.T @ products
-        total = total.reshape(n_labels, n_labels, len(first))
-        total = total + np.triu(np.ones((n_labels, n_labels)), 1).T[:, :, None] * total.transpose(1, 0, 2)
+        total = np.zeros((n_labels * (n_labels + 1) // 2, len(first)))
+        mass = self.weight * value
+        for block in self._pair_blocks():
+            total += block.sums(mass).T @ (block.signal[:, first] * block.signal[:, second])
+        upper, lower = np.triu_indices(n_labels), np.tril_indices(n_labels, -1)
         result = np.empty((n_signals, n_labels, n_signals, n_labels))
-        for j, (k, m) in enumerate(zip(first, second, strict=True)):
-            result[k, :, m, :] = total[:, :, j]
-            result[m, :, k, :] = total[:, :, j]
+        for k, m, products in zip(first, second, total.T, strict=True):
+            block = np.empty((n_labels, n_labels))
+            block[upper] = products
+            block[lower] = block.T[lower]
+            result[k, :, m, :] = block
+            result[m, :, k, :] = block
         return result.reshape(n_signals * n_labels, n_signals * n_labels)
 
     def _bordered(self, gram: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -187,21 +204,21 @@ class Moments:
         cross = np.hstack(parts)
         return np.block([[gram, cross], [cross.T, self.extra.T @ (self.extra * mass)]])
 
-    def _pair_blocks(self, n_products: int) -> Iterator[tuple[slice, sparse.csr_array]]:
-        """(rows, sparse matrix rows x label pairs r <= s) for blocks of cells; cached where that fits."""
+    def _pair_blocks(self) -> Iterator["_PairBlock"]:
+        """Blocks of all cells' label pairs; cached where that fits."""
         if self._pairs is not None:
             yield from self._pairs
             return
-        per_row = np.diff(self.labels.indptr).astype(np.int64)
-        per_row = per_row * (per_row + 1) // 2
-        cumulative = np.cumsum(np.maximum(per_row, n_products))
-        cuts = np.searchsorted(
-            cumulative, np.arange(_BLOCK_ELEMENTS, cumulative[-1] + _BLOCK_ELEMENTS, _BLOCK_ELEMENTS)
-        )
-        edges = np.unique(np.concatenate([[0], np.minimum(cuts + 1, len(per_row)), [len(per_row)]]))
-        keep = [] if per_row.sum() <= _CACHED_PAIRS else None
+        pattern, patterns = _patterns(self.signal)
+        order = np.argsort(pattern, kind="stable")
+        n_pairs = np.diff(self.labels.indptr).astype(np.int64)[order]
+        n_pairs = n_pairs * (n_pairs + 1) // 2
+        cuts = np.searchsorted(np.cumsum(n_pairs), np.arange(_BLOCK_PAIRS, n_pairs.sum(), _BLOCK_PAIRS))
+        edges = np.unique([0, *cuts, len(order)])
+        keep = [] if n_pairs.sum() <= _CACHED_PAIRS else None
         for start, stop in pairwise(edges):
-            block = slice(int(start), int(stop)), _label_pairs(self.labels[start:stop])
+            cells = order[start:stop]
+            block = _PairBlock.of(cells, self.labels[cells], pattern[cells], patterns)
             if keep is not None:
                 keep.append(block)
             yield block
@@ -231,7 +248,7 @@ def build_moments(
     """
     labels = sparse.hstack([np.ones((len(cells), 1)), label_matrix(cells, columns)], format="csr")
     weight = cells.count / cells.n
-    signal = np.column_stack([contrast.signal for contrast in contrasts])
+    signal = np.ascontiguousarray(np.column_stack([contrast.signal for contrast in contrasts]))
     target = np.array([contrast.target for contrast in contrasts])
     covered = np.column_stack([contrast.covered for contrast in contrasts])
     share = (labels.T @ (covered * weight[:, None])).T
@@ -260,7 +277,7 @@ def _with_preserved(moments: Moments, contrasts: Sequence[Contrast], names: list
     compared = [contrast for contrast in contrasts if contrast.coding == "signed"]
     extra = np.column_stack([np.zeros((len(moments.weight), 0)), *(contrast.covered for contrast in compared)])
     extra = extra.astype(float)
-    signal = np.column_stack([moments.signal, np.ones(len(moments.weight))])
+    signal = np.ascontiguousarray(np.column_stack([moments.signal, np.ones(len(moments.weight))]))
     n_balanced, n_labels = moments.n_moments, len(names) + 1
     share = np.append(moments.weight @ moments.labels[:, 1:], moments.weight @ extra)
     preserved = n_balanced + 1 + np.arange(len(share))  # products (1, label), then the extra columns
@@ -282,8 +299,8 @@ def _with_preserved(moments: Moments, contrasts: Sequence[Contrast], names: list
     return Moments(signal, moments.labels, extra, moments.weight, moments.utility, tolerances, everything, centre)
 
 
-def _label_pairs(labels: sparse.csr_array) -> sparse.csr_array:
-    """Row i lists r * n_labels + s for every pair r <= s of labels of cell i."""
+def _label_pairs(labels: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """The row, and the number in the order of `numpy.triu_indices`, of every pair r <= s of labels of every row."""
     n_labels = labels.shape[1]
     length = np.diff(labels.indptr).astype(np.int64)
     owner = np.repeat(np.arange(len(length)), length)
@@ -292,6 +309,68 @@ def _label_pairs(labels: sparse.csr_array) -> sparse.csr_array:
     left = np.repeat(np.arange(len(owner)), partners)
     starts = np.concatenate([[0], np.cumsum(partners)[:-1]])
     right = left + np.arange(len(left)) - starts[left]
-    code = labels.indices[left].astype(np.int64) * n_labels + labels.indices[right]
-    indptr = np.concatenate([[0], np.cumsum(length * (length + 1) // 2)])
-    return sparse.csr_array((np.ones(len(code)), code, indptr), shape=(len(length), n_labels**2))
+    first = labels.indices[left].astype(np.int64)
+    return owner[left], first * (2 * n_labels - 1 - first) // 2 + labels.indices[right]
+
+
+def _rows(labels: sparse.csr_array, start: int, stop: int) -> sparse.csr_array:
+    """Rows of a matrix as a view."""
+    indptr = labels.indptr[start : stop + 1]
+    part = slice(indptr[0], indptr[-1])
+    arrays = labels.data[part], labels.indices[part], indptr - indptr[0]
+    return sparse.csr_array(arrays, (stop - start, labels.shape[1]))
+
+
+def _patterns(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each row among the distinct rows of ``signal``, and the distinct rows."""
+    number, n_numbers = np.zeros(len(signal), np.int64), 1
+    for column in signal.T:
+        value = as_arrow(column).dictionary_encode()
+        both = as_arrow(number * len(value.dictionary) + as_numpy(value.indices)).dictionary_encode()
+        number = as_numpy(both.indices).astype(np.int64)
+        n_numbers = len(both.dictionary)
+    row = np.empty(n_numbers, np.int64)
+    row[number] = np.arange(len(signal))
+    return number, signal[row]
+
+
+@dataclass(frozen=True)
+class _PairBlock:
+    """Label pairs of some cells; those of cells with the same signals share an entry of a sparse matrix.
+
+    Attributes
+    ----------
+    cells : numpy.ndarray, shape (n,)
+    owner, entry : numpy.ndarray, shape (n_pairs,), int32
+        The cell, as an index into ``cells``, and the entry of each pair.
+    indptr, indices : numpy.ndarray
+        Of the sparse matrix in CSR format, patterns x kinds of pairs.
+    signal : numpy.ndarray, shape (n_patterns, K)
+    n_kinds : int
+        Number of pairs r <= s of labels.
+    """
+
+    cells: np.ndarray
+    owner: np.ndarray
+    entry: np.ndarray
+    indptr: np.ndarray
+    indices: np.ndarray
+    signal: np.ndarray
+    n_kinds: int
+
+    @classmethod
+    def of(cls, cells: np.ndarray, labels: sparse.csr_array, pattern: np.ndarray, patterns: np.ndarray) -> Self:
+        """The block of ``cells``, which are in the order of their ``pattern``."""
+        n_kinds = labels.shape[1] * (labels.shape[1] + 1) // 2
+        owner, kind = _label_pairs(labels)
+        first, last = pattern[0], pattern[-1]
+        entries = as_arrow(pattern[owner] * n_kinds + kind).dictionary_encode()  # in the order of the patterns
+        row, column = np.divmod(as_numpy(entries.dictionary), n_kinds)
+        indptr = np.searchsorted(row, np.arange(first, last + 2))
+        return cls(cells, owner.astype(np.int32), as_numpy(entries.indices), indptr.astype(np.int32),
+                   column.astype(np.int32), patterns[first : last + 1], n_kinds)  # fmt: skip
+
+    def sums(self, mass: np.ndarray) -> sparse.csr_array:
+        """Sums of the cells' ``mass`` by pattern and pair."""
+        data = np.bincount(self.entry, mass[self.cells][self.owner], len(self.indices))
+        return sparse.csr_array((data, self.indices, self.indptr), (len(self.indptr) - 1, self.n_kinds))

@@ -31,6 +31,9 @@ from evenclip.tables import WEIGHTS_SCHEMA, parquet_writer
 if TYPE_CHECKING:
     from evenclip.balance.frontier import FrontierGrid
 
+MOST_TOGETHER = 64
+"""Batches whose cells are looked up at once; it bounds the memory."""
+
 
 def balance(
     labels: Any, out: str | os.PathLike, options: BalanceOptions, seed: int = 0, grid: "FrontierGrid | None" = None
@@ -145,10 +148,25 @@ class _PlannedBatch:
 
 def _planned(rows: Iterable[CodedBatch], cells: Cells, seen: np.ndarray | None) -> Iterator[_PlannedBatch]:
     seen = np.zeros(len(cells), np.int64) if seen is None else seen.copy()
+    for batches in _together(rows, len(cells)):
+        found = cells.find(pa.concat_arrays([batch.codes for batch in batches]))
+        ends = np.cumsum([len(batch.codes) for batch in batches])
+        for batch, cell in zip(batches, np.split(found, ends[:-1]), strict=True):
+            count = batch.total()
+            yield _PlannedBatch(batch.index, cell, count, seen[cell])
+            seen[cell] += count
+
+
+def _together(rows: Iterable[CodedBatch], n_cells: int) -> Iterator[list[CodedBatch]]:
+    """Batches whose codes are looked up at once, about as many as there are cells: a look-up may hash all cells."""
+    held: list[CodedBatch] = []
     for batch in rows:
-        cell, count = cells.find(batch.codes), batch.total()
-        yield _PlannedBatch(batch.index, cell, count, seen[cell])
-        seen[cell] += count
+        held.append(batch)
+        if len(held) == MOST_TOGETHER or sum(len(one.codes) for one in held) >= n_cells:
+            yield held
+            held = []
+    if held:
+        yield held
 
 
 def _keys(source: Source) -> Iterator[pa.Array]:

@@ -153,7 +153,9 @@ def freeze_towers(module: nn.Module, parts: Sequence[str], last_blocks: Mapping[
         ``"image"``, ``"text"``: whole towers. ``"image_trunk"``, ``"text_trunk"``: all of a tower but its last
         projection.
     last_blocks : mapping of str to int
-        By ``"image"`` and ``"text"``: this many last blocks of a frozen trunk are trained all the same.
+        By ``"image"`` and ``"text"``: this many last blocks of a frozen trunk are trained all the same, except for the
+        statistics of their batch normalisation: the blocks before them are frozen too, and those of the new images
+        would soon replace what the trunk has learnt from many more (docs/photos.md).
 
     Raises
     ------
@@ -177,6 +179,9 @@ def freeze_towers(module: nn.Module, parts: Sequence[str], last_blocks: Mapping[
     for tower, n_blocks in last_blocks.items():
         for trained in _last_blocks(module, tower, n_blocks):
             trained.requires_grad_().train()
+            for layer in trained.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
 
 
 def _last_blocks(module: nn.Module, tower: str, n: int) -> list[nn.Module]:

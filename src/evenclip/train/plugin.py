@@ -10,8 +10,9 @@ and any further losses, and updates the weights. A method changes one or more of
 
 To add a method called ``mixup``:
 
-1. In `evenclip.train.options` write its options, ``class MixupOptions(MethodOptions)``, with a ``title``, a ``summary``
-   and the inputs that it ``needs`` or ``uses``; give `TrainOptions` a field ``mixup: MixupOptions | None = None``.
+1. In `evenclip.train.method_options` write its options, ``class MixupOptions(MethodOptions)``, with a ``title``, a
+   ``summary`` and the inputs that it ``needs`` or ``uses``; in `evenclip.train.options` import them and give
+   `TrainOptions` a field ``mixup: MixupOptions | None = None``.
 2. Write `methods/mixup.py` with ``def build(context: MethodContext, options: MixupOptions) -> MethodParts``.
 
 The command line, the study's checks and the bias card find it there; `make docs` adds it to the schema, to

@@ -12,8 +12,8 @@ from evenclip.model import clip as clip_module
 from evenclip.model.clip import Clip, create_clip, load_clip, save_clip
 from evenclip.model.identity import model_files, model_identity
 from evenclip.model.towers import encode_text, freeze_towers, text_lengths, trim
+from evenclip.train.method_options import EfficientClOptions
 from evenclip.train.methods.efficientcl import HiddenAugmentation
-from evenclip.train.options import EfficientClOptions
 from support.tiny_training import write_model
 
 TEXTS = ["a red square", "two green squares above a blue one", "white"]

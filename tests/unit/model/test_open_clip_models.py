@@ -25,8 +25,8 @@ from evenclip.errors import InputError
 from evenclip.model.tokens import TokenTap
 from evenclip.model.towers import encode_image, encode_text, has_causal_text
 from evenclip.model.trunks import image_projection, text_projection
+from evenclip.train.method_options import EfficientClOptions
 from evenclip.train.methods.efficientcl import HiddenAugmentation
-from evenclip.train.options import EfficientClOptions
 
 TABLE = Path(__file__).parents[2] / "golden" / "open_clip_models.tsv"
 WRITE = "EVENCLIP_WRITE_OPEN_CLIP_MODELS" in os.environ

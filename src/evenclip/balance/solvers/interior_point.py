@@ -14,6 +14,7 @@ mu = multiplier of the mean, lower/upper = multipliers of 0 <= q <= Q, p and z =
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg
@@ -152,7 +153,6 @@ class _State:
         self.slack_share = 1.0 / (2 * len(self.eps))
         start = 0.1
         self.lower, self.upper = start * self.share / self.q, start * self.share / self.room
-        self.moment = moments.expect(self.q)
         gap = self.eta * self.eps - np.array([self.moment, -self.moment])
         size = self.eta * np.maximum(moments.size, 1e-12)
         self.z = np.maximum(-gap, 0) + size if self.soft else np.zeros_like(gap)
@@ -173,7 +173,17 @@ class _State:
             slacks += float((self.z * self.slope).sum())
         return (cells + slacks) / (4 if self.soft else 3)
 
+    @cached_property
+    def moment(self) -> np.ndarray:
+        """Shape (J,): E[q a]."""
+        return self.moments.expect(self.q)
+
+    @cached_property
     def dual_residual(self) -> np.ndarray:
+        """Shape (n_cells,): how far the multipliers are from feasible, by rounding alone."""
+        return self._dual_residual()
+
+    def _dual_residual(self) -> np.ndarray:
         nu = self.lam[0] - self.lam[1]
         return -(self.h * (self.q - self.t) + self.moments.combine(nu) + self.mu - self.lower + self.upper)
 
@@ -181,7 +191,7 @@ class _State:
         """Add the dual residual to the bounds' multipliers, so that it does not accumulate rounding errors."""
         if self.free_retention:
             self.mu = -1.0 - float(self.eps @ self.lam.sum(0))
-        residual = self.dual_residual()
+        residual = self._dual_residual()
         self.lower = self.lower + np.maximum(-residual, 0)
         self.upper = self.upper + np.maximum(residual, 0)
         return self
@@ -208,12 +218,13 @@ class _State:
     def moved(self, d: _Direction, primal: float, dual: float) -> "_State":
         new = object.__new__(_State)
         new.__dict__.update(self.__dict__)
+        for name in ("moment", "dual_residual"):  # of this state alone
+            new.__dict__.pop(name, None)
         for names, step in ((("q", "p", "z", "eta"), primal), (("lower", "upper", "lam", "mu"), dual)):
             for name in names:
                 setattr(new, name, getattr(self, name) + step * getattr(d, name))
         new.room = self.room - primal * d.q
         new.slope = self.slope - dual * d.lam
-        new.moment = new.moments.expect(new.q)
         return new
 
 
@@ -230,7 +241,9 @@ def _factor(matrix: np.ndarray) -> tuple:
     """Cholesky factors of a matrix with unit diagonal, with the smallest ridge that rounding errors allow."""
     for ridge in _RIDGES:
         try:
-            return linalg.cho_factor(matrix + ridge * np.eye(len(matrix)), lower=True, check_finite=False)
+            raised = matrix.copy()
+            raised[np.diag_indices_from(raised)] += ridge
+            return linalg.cho_factor(raised, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
             continue
     raise linalg.LinAlgError("the condensed system is not positive definite")
@@ -260,12 +273,15 @@ class _NewtonSystem:
 
     def _solve(self, right: np.ndarray) -> np.ndarray:
         """Solve the condensed system, refined against the operators, because the ridge costs digits."""
-        x = np.zeros_like(right)
-        for _ in range(1 + REFINEMENTS):
+        x = self._solve_once(right)
+        for _ in range(REFINEMENTS):
             spread = self.d * (self.state.moments.combine(x[:-1]) + x[-1])
             done = np.append(self.state.moments.expect(spread) + x[:-1] / self.sum, self.state.moments.mean(spread))
-            x += self.scale * linalg.cho_solve(self.factor, self.scale * (right - done), check_finite=False)
+            x += self._solve_once(right - done)
         return x
+
+    def _solve_once(self, right: np.ndarray) -> np.ndarray:
+        return self.scale * linalg.cho_solve(self.factor, self.scale * right, check_finite=False)
 
     def direction(self, goal: float, affine: _Direction | None) -> _Direction:
         """Newton direction towards products of ``goal``; ``affine`` adds Mehrotra's second-order terms."""
@@ -278,7 +294,7 @@ class _NewtonSystem:
             r_upper = r_upper + affine.q * affine.upper
             r_slack = r_slack - affine.lam * affine.p
             r_price = r_price + affine.z * affine.lam if s.soft else 0.0
-        right = s.dual_residual() + r_lower / s.q - r_upper / s.room
+        right = s.dual_residual + r_lower / s.q - r_upper / s.room
         c = s.slack_residual() - r_slack / s.lam + (r_price / s.slope if s.soft else 0.0)
         k1, k2 = c[0] / self.gamma[0] - c[1] / self.gamma[1], (c / self.gamma).sum(0)
         missed = s.eta - s.moments.mean(s.q)

@@ -13,7 +13,7 @@ from evenclip.plugins import modules_of
 from evenclip.train.batches import Batches, WeightedBatches
 from evenclip.train.group_labels import BiasLoggingBatches
 from evenclip.train.known_positives import MaskedPositives
-from evenclip.train.options import INPUTS
+from evenclip.train.method_options import INPUTS
 from evenclip.train.plugin import BatchMaker, MethodContext, MethodParts, Parts
 
 SHARED_BY_NONE = {

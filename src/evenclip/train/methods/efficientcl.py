@@ -19,7 +19,7 @@ from torch import nn
 from evenclip.errors import InputError
 from evenclip.model.tokens import feature_map_layer
 from evenclip.model.towers import text_lengths
-from evenclip.train.options import EfficientClOptions
+from evenclip.train.method_options import EfficientClOptions
 from evenclip.train.plugin import MethodContext, MethodParts, ramp
 
 N_LEVELS = 10  # the rate grows in equal steps, as in the paper

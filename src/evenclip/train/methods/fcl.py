@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from evenclip.train.group_labels import GroupLabels
-from evenclip.train.options import FclOptions
+from evenclip.train.method_options import FclOptions
 from evenclip.train.plugin import MethodContext, MethodParts, Step, Term
 from evenclip.train.zero_shot_head import ZeroShotHead
 

@@ -15,7 +15,7 @@ import torch
 
 from evenclip.errors import InputError
 from evenclip.train.batches import Batch, Batches, Embed, WeightedBatches
-from evenclip.train.options import SimClipOptions
+from evenclip.train.method_options import SimClipOptions
 from evenclip.train.plugin import MethodContext, MethodParts
 
 EXACT_BELOW = 50_000  # for fewer vectors an exact search costs less than building an index

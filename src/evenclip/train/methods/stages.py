@@ -6,7 +6,7 @@ Used to ask when balanced data matters, at the start or at the end of a training
 from typing import Any
 
 from evenclip.train.batches import Batch, Batches, Embed
-from evenclip.train.options import StagesOptions
+from evenclip.train.method_options import StagesOptions
 from evenclip.train.plugin import BatchMaker, MethodContext, MethodParts
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip
 from evenclip.model.towers import encode_image, encode_text
+from evenclip.train.method_options import EfficientClOptions
 from evenclip.train.methods.efficientcl import HiddenAugmentation, draw_spans, pca_jitter
-from evenclip.train.options import EfficientClOptions
 from support.tiny_training import TINY_MODEL, write_model
 
 

@@ -13,7 +13,8 @@ from evenclip.card import content, write_study_cards
 from evenclip.errors import InputError
 from evenclip.plugins import modules_of
 from evenclip.train import methods
-from evenclip.train.options import INPUTS, MethodOptions, TrainOptions
+from evenclip.train.method_options import INPUTS, MethodOptions
+from evenclip.train.options import TrainOptions
 from support import tiny_methods
 from support.example_study import seal
 from support.tiny_methods import N_STEPS, make_methods_engine, write_methods_folder

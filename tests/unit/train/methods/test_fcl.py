@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from evenclip.bias import Contrast
 from evenclip.train.batches import Batch
 from evenclip.train.group_labels import GroupLabels
+from evenclip.train.method_options import FclOptions
 from evenclip.train.methods.fcl import FairContrastiveLoss
-from evenclip.train.options import FclOptions
 from support.vectors import unit_rows
 
 N, D = 40, 8

@@ -15,9 +15,9 @@ from scipy.stats import chisquare
 
 from evenclip.errors import InputError
 from evenclip.train.batches import Embed, WeightedBatches
+from evenclip.train.method_options import SimClipOptions
 from evenclip.train.methods import simclip
 from evenclip.train.methods.simclip import SimClipBatches
-from evenclip.train.options import SimClipOptions
 from support.vectors import brute_force, unit_rows
 
 

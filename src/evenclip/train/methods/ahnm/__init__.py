@@ -4,8 +4,8 @@
 together for each batch, and `examples` records a few mined negatives for the report.
 """
 
+from evenclip.train.method_options import AhnmOptions
 from evenclip.train.methods.ahnm.mined_negatives import HardNegatives
-from evenclip.train.options import AhnmOptions
 from evenclip.train.plugin import MethodContext, MethodParts
 
 

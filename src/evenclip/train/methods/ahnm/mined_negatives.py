@@ -7,10 +7,10 @@ import pyarrow as pa
 import torch
 
 from evenclip.train.known_positives import BatchPositives, known_positives
+from evenclip.train.method_options import AhnmOptions
 from evenclip.train.methods.ahnm.candidates import CandidateGroups, FalseCaptions, Texts, false_captions
 from evenclip.train.methods.ahnm.examples import N_ANCHORS, NegativeExamples
 from evenclip.train.methods.ahnm.mining import Mining, negative_weights
-from evenclip.train.options import AhnmOptions
 from evenclip.train.plugin import MethodContext, Step, ramp
 
 

@@ -15,7 +15,7 @@ RAKING_ROUNDS = 8  # several contrasts are fitted in turns; a single contrast ne
 
 @dataclass(frozen=True)
 class Mining:
-    """How negatives are weighed at one moment of a training; see `evenclip.train.options.AhnmOptions`."""
+    """How negatives are weighed at one moment of a training; see `evenclip.train.method_options.AhnmOptions`."""
 
     sharpness: float
     focus: float

@@ -5,10 +5,10 @@ losses on triples, `distillation` the one that keeps the initial model's distrib
 that shows the same triples as captions. `triple_batches` draws the triples of a step, `triple_encoding` encodes them.
 """
 
+from evenclip.train.method_options import KnowledgeOptions
 from evenclip.train.methods.knowledge.distillation import Distillation
 from evenclip.train.methods.knowledge.triple_captions import TripleCaptions
 from evenclip.train.methods.knowledge.triple_losses import KnowledgeTerm
-from evenclip.train.options import KnowledgeOptions
 from evenclip.train.plugin import MethodContext, MethodParts, Term
 
 

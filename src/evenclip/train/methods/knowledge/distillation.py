@@ -11,8 +11,8 @@ from evenclip.model.images import normalise
 from evenclip.model.towers import encode_image, encode_text, trim
 from evenclip.progress import track
 from evenclip.train.data import Pairs
+from evenclip.train.method_options import KnowledgeOptions
 from evenclip.train.methods.knowledge.masked_contrast import distillation
-from evenclip.train.options import KnowledgeOptions
 from evenclip.train.plugin import MethodContext, Step, Term
 
 ROWS = 256  # images or captions that the teacher embeds at a time

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from evenclip.model.multimodal_graph import MultiModalGraph
+from evenclip.train.method_options import KnowledgeOptions
 from evenclip.train.methods.knowledge.masked_contrast import symmetric_contrast
 from evenclip.train.methods.knowledge.triple_batches import TripleBatches, positions
 from evenclip.train.methods.knowledge.triple_losses import load_training_graph
-from evenclip.train.options import KnowledgeOptions
 from evenclip.train.plugin import MethodContext, Step, Term
 
 

@@ -19,10 +19,10 @@ from evenclip.errors import InputError
 from evenclip.model.multimodal import HEAD, RELATION, TAIL, MultiModalEncoder, save_multimodal
 from evenclip.model.multimodal_graph import KnownTriples, MultiModalGraph, read_multimodal_graph
 from evenclip.model.tokens import token_widths
+from evenclip.train.method_options import KnowledgeOptions
 from evenclip.train.methods.knowledge.masked_contrast import masked_cross_entropy, symmetric_contrast
 from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, positions
 from evenclip.train.methods.knowledge.triple_encoding import EncodedTriples, TripleEncoding
-from evenclip.train.options import KnowledgeOptions
 from evenclip.train.plugin import MethodContext, Step, Term
 
 

@@ -17,10 +17,10 @@ from evenclip.train.batches import Batch
 from evenclip.train.group_labels import GroupLabels
 from evenclip.train.known_positives import BatchPositives, facts_of_images
 from evenclip.train.loss import contrastive_loss
+from evenclip.train.method_options import AhnmOptions
 from evenclip.train.methods.ahnm.candidates import CandidateGroups, FalseCaptions, Texts, false_captions
 from evenclip.train.methods.ahnm.examples import NegativeExamples
 from evenclip.train.methods.ahnm.mined_negatives import MinedNegatives, mining_at
-from evenclip.train.options import AhnmOptions
 from support.vectors import unit_rows
 
 B, D = 24, 16
