@@ -1,9 +1,9 @@
 """Wilson's confidence interval for a share."""
 
 import numpy as np
-from scipy.special import ndtri
 
-Z = float(ndtri(0.975))
+Z = 1.959963984540054
+"""The standard normal distribution's quantile 0.975; importing scipy.special for it takes every stage 0.06 s."""
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

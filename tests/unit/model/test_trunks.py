@@ -97,7 +97,8 @@ def test_last_blocks_of_a_convolutional_trunk_are_trained(tmp_path: Path):
     clip = make_clip(tmp_path, "efficientnet", vision_cfg=vision)
     freeze_towers(clip.module.train(), ["image_trunk"], {"image": 1})
     trunk = clip.module.visual.trunk
-    assert trunk.conv_head.weight.requires_grad and trunk.bn2.training
+    assert trunk.conv_head.weight.requires_grad and trunk.bn2.weight.requires_grad
+    assert not trunk.bn2.training  # its statistics stay
     assert not trunk.conv_stem.weight.requires_grad and not trunk.bn1.training
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,6 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, a model, and projections that were trained on its frozen trunks."""
     root = write_methods_folder(tmp_path_factory.mktemp("fine_tuning"))
     (root / "graph" / "manifest.json").write_text('{"fingerprint": "graph"}')
+    entities = pq.read_table(root / "graph/entities.parquet")
+    whole = pa.nulls(len(entities), entities.schema.field("box").type)  # as from captions; regions forbid crops
+    column = entities.column_names.index("box")
+    pq.write_table(entities.set_column(column, entities.schema.field("box"), whole), root / "graph/entities.parquet")
     torch.manual_seed(1)
     (root / "model").mkdir()
     save_clip(create_clip(str(write_model(root / "small.json", vision_cfg=VISION))), root / "model")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from evenclip.errors import InputError
 from evenclip.model.multimodal import HEAD, RELATION, TAIL, MultiModalEncoder, save_multimodal
 from evenclip.model.multimodal_graph import KnownTriples, MultiModalGraph, read_multimodal_graph
-from evenclip.model.tokens import token_widths
+from evenclip.model.tokens import WHOLE, token_widths
 from evenclip.train.method_options import KnowledgeOptions
 from evenclip.train.methods.knowledge.masked_contrast import masked_cross_entropy, symmetric_contrast
 from evenclip.train.methods.knowledge.triple_batches import Neighbourhood, NeighbourSampler, TripleBatches, positions
@@ -32,11 +32,12 @@ def load_training_graph(context: MethodContext) -> MultiModalGraph:
     Raises
     ------
     InputError
-        The training crops its images, or a table is missing or names something that the others lack.
+        The training crops images of which the graph knows regions, or a table is missing or names something that the
+        others lack.
     """
-    if context.options.crop_scale_min < 1:
-        raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for knowledge")
     graph = read_multimodal_graph(context.graph, context.pairs.keys, context.data, context.clip.preprocess_cfg)
+    if context.options.crop_scale_min < 1 and (graph.boxes[graph.entity_pair >= 0] != WHOLE).any():
+        raise InputError("crops move the graph's regions", "train.crop_scale_min", "set it to 1 for this graph")
     return graph.of_split("train")
 
 
