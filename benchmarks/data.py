@@ -3,12 +3,12 @@
     EVENCLIP_REAL_DATA=/where/the/sets/are IMG2DATASET_PYTHON=/its/venv/bin/python python -m benchmarks.data [CASE...]
 
 Cases: `small` (photos of Flickr8k, kept as they are), `large` and `camera` (ImageNet's sample enlarged to 640 and 2,048
-px, shrunk to 256 px), `labels` (captions of Flickr8k, COCO and CC3M). Contestants take turns, each in a process of its
-own, with the same cores and the same files; what counts is the time from the raw files to finished shards, without
-imports: on the clock, and of the processor, which others on the machine disturb less. Peers: a loop over Pillow,
-tarfile and pyarrow with a pool of threads; img2dataset's `Resizer` and `WebDatasetSampleWriter`, fed with local bytes
-in a process per core, as it works; for labels, one regular expression per column over each caption. img2dataset lives
-in an environment of its own (its dependencies clash): without IMG2DATASET_PYTHON it is left out.
+px, shrunk to 256 px), `labels` (captions of Flickr8k, COCO and CC3M), `phrases` (500,000). Contestants take turns, each
+in a process of its own, with the same cores and the same files; what counts is the time from the raw files to finished
+shards, without imports: on the clock, and of the processor, which others on the machine disturb less. Peers: a loop
+over Pillow, tarfile and pyarrow with a pool of threads; img2dataset's `Resizer` and `WebDatasetSampleWriter`, fed with
+local bytes in a process per core, as it works; for labels, one regular expression per column over each caption.
+img2dataset lives in an environment of its own (its dependencies clash): without IMG2DATASET_PYTHON it is left out.
 """
 
 import csv
@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from benchmarks.measuring import ROOT, real_data, row, run, size
+from benchmarks.measuring import ROOT, cost, real_data, row, run, size
 from evenclip.data.shards import read_pairs
 from evenclip.label import Lexicon, read_lexicon
 from evenclip.label.from_captions import label_captions, pooled
@@ -193,14 +193,41 @@ def label_case(raw: Path, work: Path) -> list[dict]:
     return [*rows, row(what, "captions/s", ours, peer, "a regular expression per column, pyarrow", 1, rate=True)]
 
 
+def phrases_case(raw: Path, work: Path) -> list[dict]:
+    """Captions of COCO by as many phrases as MetaCLIP has: sequences of words in the captions of two other sets."""
+    captions = real_captions(raw)
+    of_coco = {item["caption"] for item in coco_captions(raw)}
+    sequences: dict[str, None] = {}
+    for caption in (caption for group in captions for caption in group if caption not in of_coco):
+        words = re.findall(r"\w+", normalise(caption))
+        for n in (1, 2, 3, 4):
+            sequences |= dict.fromkeys(" ".join(words[i : i + n]) for i in range(len(words) - n + 1))
+    phrases = [*sequences][: size(500_000, 2000)]
+    assert len(phrases) == size(500_000, 2000), len(phrases)
+    groups = {"group": {"x": ["woman", "girl"], "y": ["man", "boy"]}}
+    target = {f"l{k:02d}": phrases[k::20] for k in range(20)}
+    matcher = Matcher(Lexicon.parse({"sensitive": groups, "target": target}, "phrases"))
+    texts = [[caption] for caption in sorted(of_coco)][: size(10**9, 1000)]
+    rates = []
+    for _ in range(N_RUNS):
+        _, cpu_s, (labels, _) = cost(lambda: label_captions(texts, matcher, "any"))
+        rates.append(len(texts) / cpu_s)
+    what = f"{len(texts):,} captions, {len(phrases):,} phrases, {labels.mean(axis=0).sum():.1f} of 24 labels a caption"
+    return [row(what, "captions/s of one core", rates, None, "", 50_000, rate=True)]
+
+
+def coco_captions(raw: Path) -> list[dict]:
+    """The captions of COCO val2017, with the number of their image."""
+    return json.loads((raw / "coco/annotations/captions_val2017.json").read_text(encoding="utf-8"))["annotations"]
+
+
 def real_captions(raw: Path) -> list[list[str]]:
     """The captions of each image of Flickr8k, COCO val2017 and CC3M's validation set."""
     groups: dict[str, list[str]] = {}
     with open(raw / "flickr8k" / "captions.txt", newline="", encoding="utf-8") as file:
         for entry in csv.DictReader(file):
             groups.setdefault(entry["image"], []).append(entry["caption"])
-    coco = json.loads((raw / "coco" / "annotations" / "captions_val2017.json").read_text(encoding="utf-8"))
-    for item in coco["annotations"]:
+    for item in coco_captions(raw):
         groups.setdefault(str(item["image_id"]), []).append(item["caption"])
     cc3m = next((raw / "cc3m").glob("*.tsv")).read_text(encoding="utf-8").splitlines()
     return [*groups.values(), *([line.split("\t")[0]] for line in cc3m)]
@@ -248,7 +275,9 @@ def with_data(case: Callable[[Path, Path], list[dict]]) -> Callable[[], list[dic
     return in_folder
 
 
-CASES = {"small": small_case, "large": large_case, "camera": camera_case, "labels": label_case}
+CASES = {
+    "small": small_case, "large": large_case, "camera": camera_case, "labels": label_case, "phrases": phrases_case,
+}  # fmt: skip
 
 
 if __name__ == "__main__":
