@@ -86,6 +86,30 @@ def targets() -> str:
     return _table(("work", "goal", "measured", "ratio", "n, date", "command"), lines)
 
 
+def since_first_build() -> str:
+    """What the first build needed, against what is needed now: the same cases, each with its ratio to the same peer."""
+    now = {(table, _plain(row), row["unit"], row["peer_name"]): row
+           for table in ("balance", "data", "evaluate", "train", "batches") for row in _read(table)}  # fmt: skip
+    lines = []
+    for row in _read("first_build"):
+        found = now.get((row["table"], _plain(row), row["unit"], row["peer_name"]))
+        if found and found["date"] != row["date"]:
+            unit = "" if row["unit"] == "1" else f" {row['unit']}"
+            against = f", against {row['peer_name']}" if row["peer_name"] else ""
+            cells = (f"{_number(entry['ours'])}{unit}{_ratio(entry)}" for entry in (row, found))
+            lines.append([_plain(row) + against, *cells, f"{row['date']}, {found['date']}"])
+    return _table(("case", "first build (ratio to the peer)", "now", "measured"), lines)
+
+
+def _plain(row: Mapping[str, str]) -> str:
+    """The case without the name of its group and without how well losses agreed."""
+    return re.sub(r", (mean )?losses within [\d.]+|^\w+: (labels: )?", "", row["case"])
+
+
+def _ratio(row: Mapping[str, str]) -> str:
+    return f" ({_number(row['ratio'])})" if row["ratio"] else ""
+
+
 def knowledge_cost() -> str:
     """Time of a training step with each of Knowledge-CLIP's losses, for each model."""
     cells = {}
@@ -193,7 +217,8 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 SECTIONS = {
-    "benchmark": comparison, "strategies": strategies, "targets": targets, "real_captions": real_captions,
+    "benchmark": comparison, "strategies": strategies, "targets": targets, "first_build": since_first_build,
+    "real_captions": real_captions,
     "growth": growth, "knowledge_cost": knowledge_cost, "link_prediction": link_prediction,
 }  # fmt: skip
 """Names of sections in documents, and what fills them."""

@@ -1,5 +1,6 @@
 """`evenclip balance`, its scattered form, and `evenclip audit`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,6 +64,7 @@ def balance(
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Weigh pairs so that perceived groups are shown equally and independently of the labels, with a certificate."""
+    _use_one_blas_thread()
     from evenclip.balance import BalanceOptions
     from evenclip.balance import balance as balance_labels
 
@@ -80,6 +82,16 @@ def balance(
         chosen_grid = FrontierGrid.from_arguments(grid, "--grid")
     source = _source(table, attribute, label, key)
     _print_report(balance_labels(source, out, options, seed, chosen_grid))
+
+
+def _use_one_blas_thread() -> None:
+    """Before NumPy is loaded, unless OMP_NUM_THREADS or the user's own setting says more.
+
+    Systems of a few thousand moments are too small for several threads of OpenBLAS, which keep their cores busy while
+    they wait: at a million rows, 15 % of the processor time, for none by the clock.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _source(table: list[Path], attribute: list[str], label: list[str], key: str | None) -> "Source":
@@ -129,6 +141,7 @@ def balance_solve(
     option: OptionPairs = [],  # noqa: B006
 ) -> None:
     """Weigh the cells of all parts, for balance-apply."""
+    _use_one_blas_thread()
     from evenclip.balance import BalanceOptions
     from evenclip.balance.scatter import solve_cells
 

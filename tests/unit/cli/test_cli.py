@@ -226,3 +226,25 @@ def test_other_errors_are_not_taken_for_writing_errors(tmp_path):
     assert writing_error(FileNotFoundError(errno.ENOENT, "no", "/elsewhere"), tmp_path / "out") is None
     assert writing_error(ValueError("a fault")) is None
     assert "No space left" in str(writing_error(RuntimeError("Os { message: No space left on device }")))
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [({}, {1}), ({"OPENBLAS_NUM_THREADS": "2"}, {min(2, os.cpu_count())})]
+)
+def test_balancing_keeps_openblas_to_one_thread_unless_told_otherwise(tmp_path, setting, expected):
+    """Threads that wait keep their cores busy; systems of moments are too small for several."""
+    columns = {"sensitive.a.x": [True, False] * 20, "sensitive.a.y": [False, True] * 20, "target.t": [True] * 40}
+    pq.write_table(pa.table({"key": [str(i) for i in range(40)]} | columns), tmp_path / "labels.parquet")
+    code = """
+import sys
+from evenclip.cli import app
+app(["balance", "labels.parquet", "--out", "out"], standalone_mode=False)
+from threadpoolctl import threadpool_info
+print({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+"""
+    environment = {key: value for key, value in os.environ.items() if "_NUM_THREADS" not in key}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment | setting, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(expected)
