@@ -15,6 +15,7 @@ benchmarks/results/train.csv.
 """
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -36,7 +37,6 @@ from benchmarks.measuring import ROOT, SMOKE, Missing, real_data, row, run, size
 from evenclip.data.importing import import_dataset
 from evenclip.data.options import ImportOptions
 from evenclip.data.shards import iterate_images, read_pairs
-from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, resolve_precision
 from evenclip.model.images import normalise, pixel_transform
 from evenclip.tables import WEIGHTS_SCHEMA, write_table
@@ -333,17 +333,17 @@ def methods_case() -> list[dict]:
 
 def towers_case() -> list[dict]:
     """Whole towers of the packaged model on one thread of this CPU, from the same weights."""
-    from evenclip.features.packaged import write_packaged_model
+    from evenclip.features.packaged import IMAGE_PACKAGE, TEXT_PACKAGE, write_packaged_model
 
     precisions = {"fp32": 1.3, resolve_precision("auto", torch.device("cpu")): 2.0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, 128)
         model = folder / "model"
-        try:
-            write_packaged_model(model)
-        except InputError as error:  # a package of weights is not installed
-            raise Missing(str(error)) from None
+        for package in (IMAGE_PACKAGE, TEXT_PACKAGE):
+            if importlib.util.find_spec(package) is None:
+                raise Missing(f"no {package}: make study-photos installs it (requirements-photos.txt)")
+        write_packaged_model(model)
         config = json.loads((model / "open_clip_config.json").read_text())
         own = {"hf_model_name": str(model), "hf_tokenizer_name": str(model), "hf_model_pretrained": False}
         config["model_cfg"]["text_cfg"] |= own

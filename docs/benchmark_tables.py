@@ -74,36 +74,38 @@ def targets() -> str:
     """Each target with what was measured last."""
     lines = []
     for work, goal, table, pattern in TARGETS:
-        for row in _read(table):
-            if re.fullmatch(pattern, row["case"]):
-                measured, unit = _spread(row, "ours"), row["unit"]
-                if row["peer"]:
-                    measured += f" against {_spread(row, 'peer')}"
-                ratio = _spread(row, "ratio") if row["ratio"] else "-"
-                cpu = unit == "s" and re.search("(CPU|processor) time", row["case"])
-                lines.append([f"{work}: {unit}{' CPU' if cpu else ''}", goal, measured, ratio,
-                              f"{row['n_runs']}, {row['date']}", f"`python -m benchmarks.{table}`"])  # fmt: skip
+        rows = [row for row in _read(table) if re.fullmatch(pattern, row["case"])]
+        if not rows:
+            raise ValueError(f"benchmarks/results/{table}.csv has no case for the goal '{work}'")
+        for row in rows:
+            measured, unit = _spread(row, "ours"), row["unit"]
+            if row["peer"]:
+                measured += f" against {_spread(row, 'peer')}"
+            ratio = _spread(row, "ratio") if row["ratio"] else "-"
+            cpu = unit == "s" and re.search("(CPU|processor) time", row["case"])
+            lines.append([f"{work}: {unit}{' CPU' if cpu else ''}", goal, measured, ratio,
+                          f"{row['n_runs']}, {row['date']}", f"`python -m benchmarks.{table}`"])  # fmt: skip
     return _table(("work", "goal", "measured", "ratio", "n, date", "command"), lines)
 
 
 def since_first_build() -> str:
     """What the first build needed, against what is needed now: the same cases, each with its ratio to the same peer."""
-    now = {(table, _plain(row), row["unit"], row["peer_name"]): row
+    now = {(table, _same(row), row["unit"], row["peer_name"]): row
            for table in ("balance", "data", "evaluate", "train", "batches") for row in _read(table)}  # fmt: skip
     lines = []
     for row in _read("first_build"):
-        found = now.get((row["table"], _plain(row), row["unit"], row["peer_name"]))
+        found = now.get((row["table"], _same(row), row["unit"], row["peer_name"]))
         if found and found["date"] != row["date"]:
             unit = "" if row["unit"] == "1" else f" {row['unit']}"
             against = f", against {row['peer_name']}" if row["peer_name"] else ""
             cells = (f"{_number(entry['ours'])}{unit}{_ratio(entry)}" for entry in (row, found))
-            lines.append([_plain(row) + against, *cells, f"{row['date']}, {found['date']}"])
+            lines.append([row["case"] + against, *cells, f"{row['date']}, {found['date']}"])
     return _table(("case", "first build (ratio to the peer)", "now", "measured"), lines)
 
 
-def _plain(row: Mapping[str, str]) -> str:
-    """The case without the name of its group and without how well losses agreed."""
-    return re.sub(r", (mean )?losses within [\d.]+|^\w+: (labels: )?", "", row["case"])
+def _same(row: Mapping[str, str]) -> str:
+    """The case as it is named in both, without how well losses agreed."""
+    return re.sub(r", (mean )?losses within [\d.]+", "", row["case"]).replace("labels: labels:", "labels:")
 
 
 def _ratio(row: Mapping[str, str]) -> str:

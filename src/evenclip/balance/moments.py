@@ -24,8 +24,7 @@ from evenclip.balance.table.coding import as_arrow, as_numpy
 from evenclip.bias import Contrast
 from evenclip.label_columns import LabelColumn
 
-_BLOCK_ELEMENTS = 4_000_000  # products of signals and extra columns held at once by `gram`
-_BLOCK_PAIRS = 4_000_000  # label pairs of cells listed at once
+_BLOCK_ELEMENTS = 4_000_000  # label pairs, or products of signals and columns, held at once by `gram`
 _BLOCK_CELLS = 1 << 14  # cells whose products are held at once elsewhere: they fit in the processor's cache
 _CACHED_PAIRS = 60_000_000  # label pairs kept between calls of `gram`
 _SMALLEST_TOLERANCE = 1e-6  # relative to a moment's size: a zero tolerance would leave no interior
@@ -204,16 +203,24 @@ class Moments:
         cross = np.hstack(parts)
         return np.block([[gram, cross], [cross.T, self.extra.T @ (self.extra * mass)]])
 
+    @cached_property
+    def _by_pattern(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each cell's number among the distinct rows of signals, these rows, and the order of the cells by number."""
+        pattern, patterns = _patterns(self.signal)
+        return pattern, patterns, np.argsort(pattern, kind="stable")
+
     def _pair_blocks(self) -> Iterator["_PairBlock"]:
         """Blocks of all cells' label pairs; cached where that fits."""
         if self._pairs is not None:
             yield from self._pairs
             return
-        pattern, patterns = _patterns(self.signal)
-        order = np.argsort(pattern, kind="stable")
+        pattern, patterns, order = self._by_pattern
         n_pairs = np.diff(self.labels.indptr).astype(np.int64)[order]
         n_pairs = n_pairs * (n_pairs + 1) // 2
-        cuts = np.searchsorted(np.cumsum(n_pairs), np.arange(_BLOCK_PAIRS, n_pairs.sum(), _BLOCK_PAIRS))
+        held = n_pairs.copy()  # by each cell; the first of a pattern also brings the products of its signals
+        first = np.flatnonzero(np.diff(pattern[order], prepend=-1))
+        held[first] = np.maximum(held[first], self._shape[0] * (self._shape[0] + 1) // 2)
+        cuts = np.searchsorted(np.cumsum(held), np.arange(_BLOCK_ELEMENTS, held.sum(), _BLOCK_ELEMENTS))
         edges = np.unique([0, *cuts, len(order)])
         keep = [] if n_pairs.sum() <= _CACHED_PAIRS else None
         for start, stop in pairwise(edges):

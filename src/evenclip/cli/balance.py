@@ -85,10 +85,10 @@ def balance(
 
 
 def _use_one_blas_thread() -> None:
-    """Before NumPy is loaded, unless OMP_NUM_THREADS or the user's own setting says more.
+    """Before this command loads NumPy, unless OMP_NUM_THREADS or OPENBLAS_NUM_THREADS is set.
 
     Systems of a few thousand moments are too small for several threads of OpenBLAS, which keep their cores busy while
-    they wait: at a million rows, 15 % of the processor time, for none by the clock.
+    they wait: at a million rows they take 15 % more processor time and are no faster.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -179,8 +179,11 @@ def test_too_many_copies_are_refused():
         Plan.of_weights(np.array([1, 1000]), np.array([1.0, 0.0]), 0)
 
 
+@pytest.mark.parametrize("limits", [{}, {"_BLOCK_CELLS": 16, "_BLOCK_ELEMENTS": 40}, {"_CACHED_PAIRS": 0}])
 @pytest.mark.parametrize("n_labels", [1, 7])
-def test_moment_operators_equal_the_matrix_of_moments(n_labels):
+def test_moment_operators_equal_the_matrix_of_moments(n_labels, limits, monkeypatch):
+    for name, value in limits.items():
+        monkeypatch.setattr(f"evenclip.balance.moments.{name}", value)
     rng = np.random.default_rng(n_labels)
     table = pa.table({f"sensitive.a{k}.yes": rng.random(300) < 0.4 for k in range(3)}
                      | {f"target.y{r}": rng.random(300) < 0.3 for r in range(n_labels)})  # fmt: skip
@@ -194,6 +197,18 @@ def test_moment_operators_equal_the_matrix_of_moments(n_labels):
     assert moments.gram(value) == pytest.approx(gram)
     assert moments.gram(value) == pytest.approx(gram)  # once more, from the cached pairs
     assert moments.size == pytest.approx(np.sqrt(matrix.T**2 @ moments.weight))
+    assert (len([*moments._pair_blocks()]) > 1) == ("_BLOCK_ELEMENTS" in limits)
+
+
+def test_many_patterns_of_signals_are_held_in_blocks(monkeypatch):
+    """Not by their label pairs alone: with few labels and many attributes, the products of signals are more."""
+    monkeypatch.setattr("evenclip.balance.moments._BLOCK_ELEMENTS", 1000)
+    rng = np.random.default_rng(0)
+    table = pa.table({f"sensitive.a{k}.yes": rng.random(2000) < 0.5 for k in range(12)} | {"target.y": [True] * 2000})
+    _, moments = moments_of(table)
+    n_products = moments.signal.shape[1] * (moments.signal.shape[1] + 1) // 2
+    held = [len(block.signal) * n_products for block in moments._pair_blocks()]
+    assert len(held) > 10 and max(held) <= 1000 + n_products
 
 
 @settings(max_examples=60, deadline=None)

@@ -228,11 +228,11 @@ def test_other_errors_are_not_taken_for_writing_errors(tmp_path):
     assert "No space left" in str(writing_error(RuntimeError("Os { message: No space left on device }")))
 
 
-@pytest.mark.parametrize(
-    ("setting", "expected"), [({}, {1}), ({"OPENBLAS_NUM_THREADS": "2"}, {min(2, os.cpu_count())})]
-)
+@pytest.mark.parametrize(("setting", "expected"), [({}, {1}), ({"OPENBLAS_NUM_THREADS": "2"}, {2})])
 def test_balancing_keeps_openblas_to_one_thread_unless_told_otherwise(tmp_path, setting, expected):
     """Threads that wait keep their cores busy; systems of moments are too small for several."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core: OpenBLAS has one thread anyway")
     columns = {"sensitive.a.x": [True, False] * 20, "sensitive.a.y": [False, True] * 20, "target.t": [True] * 40}
     pq.write_table(pa.table({"key": [str(i) for i in range(40)]} | columns), tmp_path / "labels.parquet")
     code = """

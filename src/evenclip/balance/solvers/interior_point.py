@@ -194,6 +194,7 @@ class _State:
         residual = self._dual_residual()
         self.lower = self.lower + np.maximum(-residual, 0)
         self.upper = self.upper + np.maximum(residual, 0)
+        self.__dict__.pop("dual_residual", None)  # of before
         return self
 
     def slack_residual(self) -> np.ndarray:
@@ -241,7 +242,7 @@ def _factor(matrix: np.ndarray) -> tuple:
     """Cholesky factors of a matrix with unit diagonal, with the smallest ridge that rounding errors allow."""
     for ridge in _RIDGES:
         try:
-            raised = matrix.copy()
+            raised = matrix.copy(order="F")  # as LAPACK wants it, which then needs no other copy
             raised[np.diag_indices_from(raised)] += ridge
             return linalg.cho_factor(raised, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
