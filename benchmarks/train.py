@@ -124,8 +124,10 @@ def train_ours(folder: Path, model: str, device: str, **changes) -> dict:
     }
 
 
-def train_peer(folder: Path, model: str, device: str, precision: str, workers: int, *further: object) -> dict:
-    """Seconds and losses of the peer's training, from its log."""
+def train_peer(
+    folder: Path, model: str, device: str, precision: str, workers: int, *further: object, threads: int = N_THREADS
+) -> dict:
+    """Seconds and losses of the peer's training, from its log; on as many threads as ours."""
     config = folder / f"{model}.json"
     data = ["--dataset-type", "csv", "--train-data", folder / "samples.csv", "--csv-separator", ","]
     optimiser = ["--lr", OPTIONS["lr"], "--wd", OPTIONS["weight_decay"], "--warmup", round(0.1 * N_STEPS)]
@@ -134,7 +136,9 @@ def train_peer(folder: Path, model: str, device: str, precision: str, workers: i
     run += ["--workers", workers, "--log-every-n-steps", 1, "--save-frequency", 0, "--aug-cfg", "scale=(0.9,1.0)"]
     with tempfile.TemporaryDirectory() as logs:
         arguments = map(str, [config, *data, *optimiser, *run, "--logs", logs, "--name", "run", *further])
-        done = subprocess.run([sys.executable, "-c", RUN_PEER, *arguments], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", RUN_PEER, *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     logged = LOGGED.findall(done.stdout + done.stderr)
     if done.returncode or len(logged) != N_STEPS:
         raise RuntimeError(f"{len(logged)} steps logged\n{done.stderr[-3000:]}")
@@ -179,7 +183,7 @@ def compare(folder: Path, case: str, model: str, device: str, precisions: list[t
         for kind, n_steps in (("steps", N_STEPS - 1), ("whole run", N_STEPS)):
             ours_per_s, theirs = ([n_steps * BATCH_SIZE / one[kind] for one in runs] for runs in (ours[name], peer))
             what = f"{name} against {peer_precision}, {kind}, {N_STEPS} of {BATCH_SIZE}, losses within {gap:.2f}"
-            rows.append(row(what, "pairs/s", ours_per_s, theirs, PEER, target, rate=True))
+            rows.append(row(what, "pairs/s", ours_per_s, theirs, PEER, target, rate=True, threads=N_THREADS))
     return rows
 
 
@@ -350,7 +354,7 @@ def towers_case() -> list[dict]:
         (folder / "towers.json").write_text(json.dumps(config["model_cfg"]))
         preprocessing = ["--image-mean", *[0.5] * 3, "--image-std", *[0.5] * 3, "--image-resize-mode", "squash"]
         start = ["--pretrained", model / "model.safetensors", *preprocessing]
-        peer = train_peer(folder, "towers", "cpu", "fp32", 0, *start)
+        peer = train_peer(folder, "towers", "cpu", "fp32", 0, *start, threads=1)
         report(f"peer: {peer['processor']:.1f} s, losses {np.round(peer['losses'], 2)}")
         rows = []
         for precision, target in precisions.items():
