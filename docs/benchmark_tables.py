@@ -105,7 +105,8 @@ def since_first_build() -> str:
 
 def _same(row: Mapping[str, str]) -> str:
     """The case as it is named in both, without how well losses agreed."""
-    return re.sub(r", (mean )?losses within [\d.]+", "", row["case"]).replace("labels: labels:", "labels:")
+    case = re.sub(r", (mean )?losses within [\d.]+|, \d+ of 256", "", row["case"])
+    return case.replace("labels: labels:", "labels:").replace("1 million rows, 10", "1,000,000 rows, 10")
 
 
 def _ratio(row: Mapping[str, str]) -> str:

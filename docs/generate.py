@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from evenclip.data.fetch.registry import Count, DatasetEntry, RawFile, read_registry
 from evenclip.data.layouts import load_layouts
 from evenclip.evaluate.measurement import BiasMeasurement, Definition
@@ -205,14 +207,40 @@ WORLD = {
         "text to image R@5": "retrieval/world_mixed/text_to_image_recall_at_5",
     },
 }
-DIFFERENCES = {"photos": PHOTOS, "preserve": WORLD, "preserve_unseen": WORLD}
+DIFFERENCES = {"photos": PHOTOS, "photos_finetune": PHOTOS, "preserve": WORLD, "preserve_unseen": WORLD}
 """Tables of paired differences of a study: column -> metric."""
+STARTS = {"photos_finetune": ("photos", "baseline")}
+"""The study and run whose models a study continues from, seed by seed."""
 CONTROLS = [
     ("m4", "random_subsample"), ("m4", "thin"), ("m4_preserve", "random_subsample"), ("m4_preserve", "thin"),
     ("m4_preserve", "m4"),
     ("ahnm", "ahnm_unfair"), ("bo_k_clip", "m4"),
 ]  # fmt: skip
 """Runs, and what they are compared with beside the baseline."""
+
+
+def since_start(study: str) -> str:
+    """Paired differences of a study's first run to the models that it continues from."""
+    from scipy import stats
+
+    about, (other, start) = _about(study), STARTS[study]
+    run = next(iter(dict.fromkeys(row["run"] for row in _rows(study, "seeds.csv"))))
+    values = {
+        (name, row["metric"], row["seed"]): float(row["value"])
+        for name, wanted in ((study, run), (other, start))
+        for row in _rows(name, "seeds.csv")
+        if row["run"] == wanted and not row["group"] and row["value"]
+    }
+    lines = [f"| | {start} of `{other}`, mean | {run} - its start |", "|---|---|---|"]
+    for title, metric in ((title, metric) for group in DIFFERENCES[study].values() for title, metric in group.items()):
+        seeds = sorted(seed for name, of, seed in values if name == study and of == metric)
+        before, after = (np.array([values[name, metric, seed] for seed in seeds]) for name in (other, study))
+        change = after - before
+        low, high = stats.t.interval(0.95, len(seeds) - 1, change.mean(), stats.sem(change))
+        title = f"right caption, {title}" if metric.startswith("compositional/") else title
+        lines.append(f"| {title} | {before.mean():.3f} | {change.mean():+.3f} [{low:+.3f}, {high:+.3f}] |")
+    note = f"Mean paired difference over {about['seeds']} seeds [95 % interval]. {_made(about)}"
+    return "\n".join([*lines, "", note])
 
 
 def differences_tables(study: str) -> str:
@@ -535,7 +563,7 @@ SECTIONS = {
     "graph_formats": graph_formats_table, "methods": methods_table, "headline": headline_table,
     "metrics": metrics_table, "suites": suites_table, "rules": rule_graph, "results": results_table,
     "claims": claims_table, "controls": controls_table, "gates": gates_table, "statistics": statistics_table,
-    "differences": differences_tables,
+    "differences": differences_tables, "since_start": since_start,
     "layouts": layouts_table, "datasets": dataset_overview,
     "dataset_sections": dataset_sections, **benchmark_tables.SECTIONS,
 }  # fmt: skip
