@@ -229,7 +229,7 @@ def test_other_errors_are_not_taken_for_writing_errors(tmp_path):
 
 
 @pytest.mark.parametrize(("setting", "expected"), [({}, {1}), ({"OPENBLAS_NUM_THREADS": "2"}, {2})])
-def test_balancing_keeps_openblas_to_one_thread_unless_told_otherwise(tmp_path, setting, expected):
+def test_balancing_keeps_openblas_to_one_thread(tmp_path, setting, expected):
     """Threads that wait keep their cores busy; systems of moments are too small for several."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core: OpenBLAS has one thread anyway")
