@@ -8,7 +8,6 @@ from evenclip.balance.moments import Moments
 from evenclip.balance.solvers.interior_point import Solution, interior_point
 
 RETENTION_TOLERANCE = 1e-5  # the largest feasible retention is bracketed this closely
-STALLED_STEPS = 5  # steps without a closer bracket of the largest retention
 AUTO_MARGIN = 1e-3  # `retention: auto` stays below the largest feasible retention by this share of it
 
 
@@ -45,18 +44,18 @@ def largest_retention(moments: Moments, cap: float) -> RetentionBound:
 
 
 class _Stalled:
-    """Stopping rule: the bracket is narrow enough and, because of rounding, does not get narrower."""
+    """Stopping rule: the bracket is narrow enough and, because of rounding, does not get much narrower."""
 
     def __init__(self, moments: Moments, cap: float):
         self.moments, self.cap = moments, cap
-        self.width, self.steps = np.inf, 0
+        self.width = np.inf
 
     def __call__(self, solution: Solution) -> bool:
+        if solution.merit > 10 * RETENTION_TOLERANCE:
+            return False
         lower, upper = _bracket(self.moments, self.cap, solution)
-        width = abs(upper - lower) / max(upper, 1e-12)
-        self.steps = 0 if width < self.width else self.steps + 1
-        self.width = min(width, self.width)
-        return self.width <= RETENTION_TOLERANCE and self.steps >= STALLED_STEPS
+        before, self.width = self.width, min(self.width, abs(upper - lower) / max(upper, 1e-12))
+        return self.width <= RETENTION_TOLERANCE and self.width > before / 2
 
 
 def _bracket(moments: Moments, cap: float, solution: Solution) -> tuple[float, float]:
