@@ -41,8 +41,8 @@ test-slurm: $(VENV)/.ready
 # write a table while other work runs on the machine, or from a changed working tree.
 bench: $(VENV)/.ready
 	$(UV) pip install --python $(BIN)/python --quiet duckdb polars
-	set -e; for benchmark in "balance engines cvxpy preserve stochastic scale-1 scale-10" batches "data labels phrases" \
-	  "evaluate scale" graph growth knowledge "snakemake_cost plan-100 plan-1000 schedule"; do \
+	set -e; for benchmark in "balance start engines cvxpy preserve stochastic scale-1 scale-10" batches "data labels phrases" \
+	  "evaluate scale" graph growth knowledge "snakemake_cost demo plan-100 plan-1000 schedule"; do \
 	  OMP_NUM_THREADS=1 python -m benchmarks.$$benchmark; done
 
 # the servers' environment: the clients need nothing beside evenclip

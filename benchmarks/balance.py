@@ -1,7 +1,7 @@
 """Measure the balance stage against its peers; writes benchmarks/results/balance.csv.
 
     python -m benchmarks.balance [CASE...]
-        cases: engines cvxpy preserve stochastic baselines scale-1 scale-10 scale-100 sparse
+        cases: start engines cvxpy preserve stochastic baselines scale-1 scale-10 scale-100 sparse
 
 Each case measures us and the peer in turn on the same input and machine, and checks that both computed the same thing
 first. Peers: cvxpy with Clarabel (evenclip[test]), DuckDB, ipfn, AIF360 and balance (evenclip[bench]; before
@@ -153,6 +153,21 @@ def stochastic_case() -> list[dict]:
     note = "" if reached(dual) else f" (the peer was stopped, not there, after {dual.seen} examples)"
     name = f"M4, same residuals and objective, {N_ROWS:,} rows{note}"
     return [row(name, "s", ours, spent, "stochastic dual ascent", 50)]
+
+
+def start_case() -> list[dict]:
+    """A small table, where the command mostly starts: from the shell's line to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.parquet"
+        n = size(10_000, 1000)
+        pq.write_table(next(synthetic_batches(n, 2, 20)), path)
+        command = [sys.executable, "-m", "evenclip", "balance", str(path), "--out", str(Path(folder) / "out")]
+        runs = [measured(command) for _ in range(size(15, 1))]
+    case = f"{n:,} rows, start to end"
+    return [
+        row(case, "s", [run["whole"] for run in runs], None, "", 1.0, smaller=True, threads=os.cpu_count()),
+        row(f"{case}: CPU time", "s", [run["cpu"] for run in runs], threads=os.cpu_count()),
+    ]
 
 
 def scale_case(millions: int) -> list[dict]:
@@ -370,7 +385,7 @@ def baselines_case() -> list[dict]:
 
 
 CASES = {
-    "engines": engines_case,
+    "start": start_case, "engines": engines_case,
     "cvxpy": cvxpy_case, "preserve": preserve_case, "stochastic": stochastic_case, "sparse": sparse_case,
     "baselines": baselines_case,
     "scale-1": lambda: scale_case(1), "scale-10": lambda: scale_case(10), "scale-100": lambda: scale_case(100),

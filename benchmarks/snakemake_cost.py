@@ -1,9 +1,10 @@
-"""What Snakemake itself costs: planning scattered studies, and scheduling a study of many runs whose jobs do nothing.
+"""What a study costs: the demo; planning scattered studies; and scheduling a study of many runs whose jobs do nothing.
 
-    python -m benchmarks.snakemake_cost [plan-100] [plan-1000] [plan-10000] [schedule]
+    python -m benchmarks.snakemake_cost [demo] [plan-100] [plan-1000] [plan-10000] [schedule]
 
-`plan-N`: the weights of one strategy in a study of N parts. `schedule`: a study of 23 runs and 5 seeds, whose jobs
-sleep 0.3 s. Writes benchmarks/results/snakemake_cost.csv.
+`demo`: from a fresh clone, installed, to the report, and again with nothing to do. `plan-N`: the weights of one
+strategy in a study of N parts. `schedule`: a study of 23 runs and 5 seeds, whose jobs sleep 0.3 s. Writes
+benchmarks/results/snakemake_cost.csv.
 """
 
 import os
@@ -14,7 +15,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measuring import ROOT, row, run, size
+from benchmarks.measuring import ROOT, cost, row, run, size
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support.workflow_project import copy_project
@@ -31,6 +32,25 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 """
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def demo() -> list[dict]:
+    """The demo on all cores, and the same command again; in a smoke run the plan alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = copy_project(Path(folder) / "project")
+        command = project.command("--cores", "all", "--configfile", "config/config.yaml", *size([], ["--dry-run"]))
+
+        def study() -> None:
+            project.run(*command)
+
+        wall_s, cpu_s, _ = cost(study)
+        again = [cost(study)[:2] for _ in range(size(5, 1))]
+    return [
+        row("2 runs, 8 seeds", "s", wall_s, None, "", 120, smaller=True, threads=os.cpu_count()),
+        row("2 runs, 8 seeds: CPU time", "s", cpu_s, threads=os.cpu_count()),
+        row("nothing to do", "s", [wall for wall, _ in again], None, "", 3, smaller=True),
+        row("nothing to do: CPU time", "s", [cpu for _, cpu in again]),
+    ]
 
 
 def plan(n_parts: int) -> list[dict]:
@@ -74,7 +94,9 @@ def schedule() -> list[dict]:
     ]
 
 
-CASES = {f"plan-{n}": partial(plan, n) for n in size([100, 1000, 10_000], [100])} | {"schedule": schedule}
+CASES = (
+    {"demo": demo} | {f"plan-{n}": partial(plan, n) for n in size([100, 1000, 10_000], [100])} | {"schedule": schedule}
+)
 
 if __name__ == "__main__":
     run("snakemake_cost", CASES)
