@@ -5,15 +5,20 @@ strings that `Options.from_arguments` reads back, so a rule's shell line shows e
 numbers with sane bounds, and the only readers of YAML, which refuse a key that is written twice.
 """
 
+import ast
 import difflib
+import inspect
 import json
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, RootModel, StringConstraints, ValidationError
+from pydantic_core import CoreSchema
 
 from evenclip.errors import InputError
 
@@ -38,9 +43,20 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 class Options(BaseModel):
     """A block of options: immutable, no unknown keys, every field with a description."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema with the docstrings of fields as descriptions.
+
+        pydantic's `use_attribute_docstrings` looks for them when a class is made: half of the start of a study's plan.
+        """
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in _attribute_docstrings(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", text)
+        return schema
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -209,6 +225,21 @@ def _refuse_lossy_values(given: Any, made: Any, path: tuple[str, ...], where: st
     elif isinstance(given, Sequence) and isinstance(made, Sequence) and not isinstance(given, str):
         for i, (value, inner) in enumerate(zip(given, made, strict=False)):
             _refuse_lossy_values(value, inner, (*path, str(i)), where)
+
+
+def _attribute_docstrings(cls: type) -> dict[str, str]:
+    """The string after each attribute of a class and its bases of this kind, by the attribute's name."""
+    found: dict[str, str] = {}
+    for base in reversed([base for base in cls.__mro__ if issubclass(base, Options)]):
+        try:
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except OSError:  # typed into an interpreter
+            continue
+        for attribute, after in pairwise(definition.body):
+            match attribute, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = inspect.cleandoc(text)
+    return found
 
 
 def _as_input_error(model: type[BaseModel], error: ValidationError, where: str) -> InputError:

@@ -1,5 +1,8 @@
 """Fingerprints follow what code does, and nothing else."""
 
+import json
+import sys
+
 import pytest
 
 from evenclip import code_fingerprint as fingerprints
@@ -24,6 +27,7 @@ def package(tmp_path, monkeypatch):
 
     def forget():
         fingerprints._imports_and_code.cache_clear()
+        fingerprints._kept_parses.cache_clear()
         code_fingerprint.cache_clear()
 
     def measure(stage):
@@ -97,3 +101,26 @@ def test_every_stage_has_a_fingerprint_of_its_own():
         "track",
     ]
     assert len({code_fingerprint(f"evenclip.{stage}") for stage in stages}) == len(stages)
+
+
+def test_kept_parses_give_what_parsing_gives(package, monkeypatch):
+    root, measure = package
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    kept = root / "__pycache__" / f"code_fingerprint.{sys.implementation.cache_tag}.json"
+    before = measure("balance")
+    assert "evenclip.balance.solver" in json.loads(kept.read_text())
+    assert measure("balance") == before
+    kept.write_text("{")  # damaged
+    assert measure("balance") == before
+    kept.unlink()
+    kept.mkdir()  # cannot be written
+    assert measure("balance") == before
+
+
+def test_a_new_part_of_a_family_is_seen_in_spite_of_kept_parses(package, monkeypatch):
+    root, measure = package
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (root / "balance/__init__.py").write_text("PARTS = modules_of(__name__)\n")
+    before = measure("balance")
+    (root / "balance/part.py").write_text("SHARE = 0.5\n")
+    assert measure("balance") != before

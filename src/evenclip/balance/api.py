@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evenclip.balance.audit import audit as audit_source
+from evenclip.balance.auditing import audit as audit_source
 from evenclip.balance.estimator import M4Balancer
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.table.form import TableForm

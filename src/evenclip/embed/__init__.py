@@ -6,9 +6,12 @@ Command: `evenclip embed`.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evenclip.data.shards import Part
 from evenclip.embed.options import EmbedOptions, EmbedSet
+
+if TYPE_CHECKING:
+    from evenclip.data.shards import Part
 
 __all__ = ["EmbedOptions", "EmbedSet", "embed_sets"]
 
@@ -18,7 +21,7 @@ def embed_sets(
     sets: list[EmbedSet],
     options: EmbedOptions,
     features: Mapping[str, Path] | None = None,
-    parts: Mapping[str, Part] | None = None,
+    parts: Mapping[str, "Part"] | None = None,
 ) -> None:
     """Embed ``sets``; see `evenclip.embed.run.embed_sets`, imported here so that options load without torch."""
     from evenclip.embed.run import embed_sets as embed

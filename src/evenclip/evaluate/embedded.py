@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
 import numpy as np
+import scipy  # scipy.special is imported when it is first used
 from pydantic import Field
-from scipy.special import softmax
 
 from evenclip.errors import InputError
 
@@ -94,7 +94,7 @@ class EmbeddedSet:
         Models trained with the sigmoid loss are treated alike: their logit_bias is the same for all classes, so it
         changes neither the softmax nor the best class.
         """
-        return softmax(self.logit_scale * self.similarity(stem).astype(float), axis=1)
+        return scipy.special.softmax(self.logit_scale * self.similarity(stem).astype(float), axis=1)
 
     def choices(self, stem: str) -> np.ndarray:
         """Predicted class of each image as one-hot shares, shape (n, n_classes); tied classes get equal shares."""

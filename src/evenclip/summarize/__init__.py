@@ -6,15 +6,11 @@ Reads the outputs of earlier stages for the named runs and seeds in `results/<st
 
 from typing import TYPE_CHECKING
 
+from evenclip.late_names import late_names
+
 if TYPE_CHECKING:
     from evenclip.summarize.run import summarize_study
 
 __all__ = ["summarize_study"]
 
-
-def __getattr__(name: str):
-    if name not in __all__:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from evenclip.summarize import run  # imports scipy.stats, half a second that a study's plan does without
-
-    return getattr(run, name)
+__getattr__ = late_names(__name__, summarize_study="run")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import scipy  # scipy.special is imported when it is first used
 from pydantic import Field
-from scipy.special import entr
 
 from evenclip.evaluate.bootstrap import Bootstrap, reflected_row
 from evenclip.evaluate.embedded import EmbeddedSet
@@ -49,7 +49,7 @@ class RetrievalEntropy(GroupMeasurement):
         similarity = data.similarity(self.prompts)[groups.rows]
         ranked = Rankings.of(similarity, groups.strata, n_groups, self.k, where, bootstrap.seed)
         point, replicates, random = (
-            entr(shares).sum(axis=-1) / np.log(n_groups)
+            scipy.special.entr(shares).sum(axis=-1) / np.log(n_groups)
             for shares in (ranked.shares(), ranked.resampled_shares(bootstrap), ranked.chance_shares(bootstrap.seed))
         )
         chance = float(random.mean())

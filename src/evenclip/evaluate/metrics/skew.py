@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import scipy  # scipy.special is imported when it is first used
 from pydantic import Field
-from scipy.special import xlogy
 
 from evenclip.errors import InputError
 from evenclip.evaluate.bootstrap import Bootstrap, permutations, reflected_row
@@ -106,7 +106,7 @@ class Divergence:
         # sum to i; the terms of the sum are looked up by c, and 1/i is part of the weight
         self._weight = weight / (weight.sum() * position)
         self._constant = np.log(position) @ (self._weight * position)
-        self._terms = [xlogy(size, size) - size * np.log(share) for share in desired]
+        self._terms = [scipy.special.xlogy(size, size) - size * np.log(share) for share in desired]
 
     def of(self, orders: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Mean NDKL over the rankings ``orders``, shape (n_labels, n), for each resample, shape (n_resamples,).
