@@ -1,28 +1,21 @@
 """Match the phrases of a lexicon in captions: at each word, the longest phrase that begins there.
 
-The phrases of a block of labels and all their beginnings are in one dictionary, so that the time per word does not
-depend on the number of phrases.
+Many captions are matched at once, as the lines of one text.
 """
 
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import compress
-from typing import Self
+from itertools import chain
 
 import numpy as np
 
-from evenclip.label.lexicon import Lexicon, Negation, Words, normalise, readable, with_plurals
+from evenclip.label.lexicon import Lexicon, Negation, Words, normalised_lines, readable, with_plurals
+from evenclip.label.phrases import Parts, PhraseFinder, ranges
 
 _END = ""  # in the trie: a phrase may end here
-
-
 _WORD = re.compile(r"[\w']+")
-_LETTERS = re.compile(r"(\w+)")
-_CHARACTER = re.compile(".", re.DOTALL)
-_SPACES = re.compile("  +")
-_BEGINNING = -1  # in a dictionary of phrases: the beginning of a phrase, and none itself
 
 
 @dataclass(frozen=True)
@@ -50,11 +43,10 @@ class Matcher:
 
     def match(self, captions: Sequence[str]) -> Matches:
         """Label captions, each by itself."""
-        joined = _SPACES.sub(" ", "\n".join(normalise(caption) for caption in captions))
-        starts = np.cumsum([0, *(len(text) + 1 for text in joined.split("\n"))] if captions else [0])
-        negated = self._negation.positions(joined)
-        words = TextWords.of(joined, self._whole_words)
-        by_block = [block.match(joined, words, starts, negated) for block in self._blocks]
+        text = normalised_lines(captions)
+        parts = Parts.of(text, self._whole_words)
+        negated = np.isin(parts.starts, self._negation.positions(text, parts))
+        by_block = [block.match(text, len(captions), parts, negated) for block in self._blocks]
         phrases = {column: counts for matches in by_block for column, counts in matches.phrases.items()}
         return Matches(np.hstack([matches.labels for matches in by_block]), phrases)
 
@@ -68,18 +60,24 @@ class _NegationScope:
             phrase_pattern(phrases, whole_words).pattern if phrases else "(?!)"
             for phrases in (negation.words, negation.between, negation.alternatives)
         )
+        words = Parts.of("\n".join(negation.words), whole_words)
+        self._first_words = {words.distinct[number] for number in words.number[words.line_starts()].tolist()}
         self._negator = re.compile(negator + self._gap)
         self._between = re.compile(between + self._gap)
         self._list = re.compile(rf"{_WORD.pattern}(?: *, *{_WORD.pattern})* *,? +{alternative} +")
 
-    def positions(self, text: str) -> np.ndarray:
+    def positions(self, text: str, parts: Parts) -> np.ndarray:
         """Sorted positions in ``text``, int64."""
         positions: set[int] = set()
-        for match in self._negator.finditer(text):
-            end = self._add_between(text, match.end(), positions)
-            if listed := self._list.match(text, end):
-                positions |= {end + word.start() for word in _WORD.finditer(listed[0])}
-                self._add_between(text, listed.end(), positions)
+        free = 0
+        may_negate = np.array([part in self._first_words for part in parts.distinct], dtype=bool)[parts.number]
+        for start in parts.starts[may_negate].tolist():
+            if start >= free and (match := self._negator.match(text, start)):
+                free = match.end()
+                end = self._add_between(text, free, positions)
+                if listed := self._list.match(text, end):
+                    positions |= {end + word.start() for word in _WORD.finditer(listed[0])}
+                    self._add_between(text, listed.end(), positions)
         return np.array(sorted(positions), dtype=np.int64)
 
     def _add_between(self, text: str, start: int, positions: set[int]) -> int:
@@ -91,85 +89,6 @@ class _NegationScope:
         return start
 
 
-@dataclass(frozen=True)
-class TextWords:
-    """The places of a text at which phrases may begin and end, in order: its words, or all its characters.
-
-    Attributes
-    ----------
-    words : list of str
-    starts, ends : list of int
-        Positions of the words in the text.
-    """
-
-    words: list[str]
-    starts: list[int]
-    ends: list[int]
-
-    @classmethod
-    def of(cls, text: str, whole_words: bool) -> Self:
-        """The words (runs of letters and digits) of a text, or its characters."""
-        if not whole_words:
-            return cls(list(text), list(range(len(text))), list(range(1, len(text) + 1)))
-        parts = _LETTERS.split(text)  # what is between words, and words, in turn
-        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
-        return cls(parts[1::2], ends[:-1:2].tolist(), ends[1::2].tolist())
-
-
-class PhraseFinder:
-    """Finder of phrases in texts; where they overlap, the first wins, and of those that begin there the longest.
-
-    Parameters
-    ----------
-    phrases : sequence of str
-        Normalised (`normalise`), each once, with single spaces.
-    whole_words : bool
-        Whether they match whole words alone.
-    """
-
-    def __init__(self, phrases: Sequence[str], whole_words: bool = True):
-        self._whole_words = whole_words
-        self._number = {phrase: number for number, phrase in enumerate(phrases)}
-        self._first_words: set[str] = set()
-        edges = _LETTERS if whole_words else _CHARACTER
-        for phrase in phrases:
-            ends = [match.end() for match in edges.finditer(phrase)]
-            self._first_words.add(phrase[: ends[0]])
-            for end in ends:
-                self._number.setdefault(phrase[:end], _BEGINNING)
-
-    def find(self, text: str, words: TextWords | None = None, ignored: int | None = None) -> np.ndarray:
-        """Start, end and number of the phrases in a text, shape (n, 3), int64.
-
-        Parameters
-        ----------
-        text : str
-            Normalised, with single spaces.
-        words : TextWords, optional
-            Those of the text, if they are at hand.
-        ignored : int, optional
-            Number of a phrase that does not count.
-        """
-        words = words or TextWords.of(text, self._whole_words)
-        number_of, starts, ends = self._number.get, words.starts, words.ends
-        n, free = len(ends), 0
-        phrases: list[tuple[int, int, int]] = []
-        for last in compress(range(n), map(self._first_words.__contains__, words.words)):
-            start, longest = starts[last], None
-            if start < free:
-                continue
-            number = number_of(words.words[last])
-            while number is not None:
-                if number >= 0 and number != ignored:
-                    longest = (start, ends[last], number)
-                last += 1
-                number = number_of(text[start : ends[last]]) if last < n else None
-            if longest is not None:
-                phrases.append(longest)
-                free = longest[1]
-        return np.array(phrases, dtype=np.int64).reshape(-1, 3)
-
-
 class _BlockMatcher:
     """The labels of one block; where phrases overlap, the longest wins."""
 
@@ -177,13 +96,14 @@ class _BlockMatcher:
         self._whole_words = lexicon.match == "words"
         forms = with_plurals if lexicon.english_plurals else lambda phrase: {phrase}
         self.columns = list(labels)
-        self._names: dict[str, set[str]] = {}  # phrase -> columns that it names
-        self._excluded: dict[str, set[str]] = {}  # phrase -> columns that it does not name, whatever is in it
-        self._refuted_by: dict[int, re.Pattern] = {}  # index of a column -> what must not follow its phrases
-        for c, (column, words) in enumerate(labels.items()):
-            for phrases, columns in ((words.words, self._names), (words.exclude, self._excluded)):
-                for phrase in set().union(*map(forms, phrases)):
-                    columns.setdefault(phrase, set()).add(column)
+        names: dict[str, frozenset[int]] = {}  # phrase -> columns that it names
+        excluded: dict[str, frozenset[int]] = {}  # phrase -> columns that it does not name, whatever is in it
+        self._refuted_by: dict[int, re.Pattern] = {}  # column -> what must not follow its phrases
+        for c, words in enumerate(labels.values()):
+            column = frozenset([c])  # one for all its phrases, which may be very many
+            for phrases, columns in ((words.words, names), (words.exclude, excluded)):
+                for phrase in chain.from_iterable(map(forms, phrases)):
+                    columns[phrase] = columns[phrase] | column if phrase in columns else column
             gap = " +" if self._whole_words else " *"
             followers = {"": words.not_before, "'s?": words.not_owner_of}
             patterns = [
@@ -193,44 +113,48 @@ class _BlockMatcher:
             ]
             if patterns:
                 self._refuted_by[c] = re.compile("|".join(patterns))
-        self._phrases = sorted({*self._names, *self._excluded})
+        self._phrases = sorted({*names, *excluded})
         self._finder = PhraseFinder(self._phrases, self._whole_words)
-        index = {column: c for c, column in enumerate(self.columns)}
-        named = [sorted(index[column] for column in self._named_by(number)) for number in range(len(self._phrases))]
-        self._n_named = np.array([len(columns) for columns in named], dtype=np.int64)
+        named = self._named(names, excluded)
+        self._n_named = np.fromiter(map(len, named), np.int64, len(named))
         self._first = np.cumsum(self._n_named) - self._n_named
-        self._columns_of = np.array([c for columns in named for c in columns], dtype=np.int64)
+        self._columns_of = np.fromiter(chain.from_iterable(named), np.int64)
 
-    def match(self, text: str, words: TextWords, starts: np.ndarray, negated: np.ndarray) -> Matches:
-        """Label captions joined into ``text``: caption i begins at starts[i], and the last entry is the end."""
-        matches = self._finder.find(text, words)
-        matches = matches[~np.isin(matches[:, 0], negated)]
-        n_named = self._n_named[matches[:, 2]]
-        position = np.arange(n_named.sum()) - np.repeat(np.cumsum(n_named) - n_named, n_named)
-        match = np.repeat(np.arange(len(matches)), n_named)  # a match for each column that it names
-        column = self._columns_of[self._first[matches[match, 2]] + position]
+    def match(self, text: str, n_captions: int, parts: Parts, negated: np.ndarray) -> Matches:
+        """Label captions, the lines of ``text``; ``negated`` are the parts at which nothing that is named begins."""
+        first, last, phrase = self._finder.find(parts).T
+        first, last, phrase = (values[~negated[first]] for values in (first, last, phrase))
+        n_named = self._n_named[phrase]
+        match = np.repeat(np.arange(len(phrase)), n_named)  # a match for each column that it names
+        column = self._columns_of[ranges(self._first[phrase], n_named)]
         stands = np.ones(len(match), dtype=bool)
         for c, pattern in self._refuted_by.items():
             for i in np.flatnonzero(column == c):
-                stands[i] = not pattern.match(text, matches[match[i], 1])
+                stands[i] = not pattern.match(text, parts.ends[last[match[i]]])
         match, column = match[stands], column[stands]
-        labels = np.zeros((len(starts) - 1, len(self.columns)), dtype=bool)
-        labels[np.searchsorted(starts, matches[match, 0], side="right") - 1, column] = True
+        labels = np.zeros((n_captions, len(self.columns)), dtype=bool)
+        labels[parts.line[first[match]], column] = True
         phrases = {name: Counter() for name in self.columns}
-        named, count = np.unique(column * len(self._phrases) + matches[match, 2], return_counts=True)
+        named, count = np.unique(column * len(self._phrases) + phrase[match], return_counts=True)
         for code, n in zip(named.tolist(), count.tolist(), strict=True):
-            c, phrase = divmod(code, len(self._phrases))
-            phrases[self.columns[c]][readable(self._phrases[phrase])] = n
+            c, number = divmod(code, len(self._phrases))
+            phrases[self.columns[c]][readable(self._phrases[number])] = n
         return Matches(labels, phrases)
 
-    def _named_by(self, number: int) -> set[str]:
-        """Columns that a phrase names; for a phrase that is only an exception, those named by the phrases in it."""
-        phrase = self._phrases[number]
-        excluded = self._excluded.get(phrase, set())
-        if phrase in self._names:
-            return self._names[phrase] - excluded
-        shorter = self._finder.find(phrase, ignored=number)[:, 2]
-        return set().union(*(self._named_by(other) for other in shorter.tolist())) - excluded
+    def _named(self, names: dict[str, frozenset[int]], excluded: dict[str, frozenset[int]]) -> list[frozenset[int]]:
+        """Columns that each phrase names; for one that is only an exception, those named by the phrases in it."""
+        none = frozenset()
+        named = [names.get(phrase, none) for phrase in self._phrases]
+        exceptions = [number for number, phrase in enumerate(self._phrases) if phrase not in names]
+        exceptions.sort(key=lambda number: len(self._phrases[number]))  # what is in a phrase is shorter
+        parts = Parts.of("\n".join(self._phrases[number] for number in exceptions), self._whole_words)
+        first, _, within = self._finder.find(parts, ignored=np.array(exceptions)).T
+        for line, number in zip(parts.line[first].tolist(), within.tolist(), strict=True):
+            named[exceptions[line]] |= named[number] - excluded.get(self._phrases[number], none)
+        return [
+            columns - excluded[phrase] if phrase in excluded else columns
+            for phrase, columns in zip(self._phrases, named, strict=True)
+        ]
 
 
 def phrase_pattern(phrases: Collection[str], whole_words: bool = True) -> re.Pattern:

@@ -17,7 +17,8 @@ from evenclip.label import LabelOptions, Lexicon, label_dataset, read_lexicon
 from evenclip.label.from_captions import label_captions, pooled
 from evenclip.label.gather import gather_labels
 from evenclip.label.lexicon import with_plurals
-from evenclip.label.matching import Matcher, PhraseFinder, phrase_pattern
+from evenclip.label.matching import Matcher, phrase_pattern
+from evenclip.label.phrases import Parts, PhraseFinder
 from evenclip.provenance import Manifest
 
 LEXICON = {
@@ -131,8 +132,30 @@ def test_phrases_are_found_as_plain_alternatives_are(phrases, text, whole_words)
     matches = list(re.finditer(rf"{edge}(?:{longest_first}){edge}", text))
     spans = [match.span() for match in matches]
     assert [match.span() for match in phrase_pattern(phrases, whole_words).finditer(text)] == spans
-    found = PhraseFinder(phrases, whole_words).find(text).tolist()
-    assert found == [[*match.span(), phrases.index(match[0])] for match in matches]
+    parts = Parts.of(text, whole_words)
+    found = PhraseFinder(phrases, whole_words).find(parts).tolist()
+    expected = [(*match.span(), phrases.index(match[0])) for match in matches]
+    assert [(parts.starts[first], parts.ends[last], number) for first, last, number in found] == expected
+
+
+def test_phrases_are_found_alike_whatever_their_batches(monkeypatch):
+    phrases = ["a", "a b", "a b c", "b's", "b. c", "c d", "d"]
+    parts = Parts.of("a b d\nc\nd a b c d\n\nb's b. c\na  b b.c", whole_words=True)
+    at_once = PhraseFinder(phrases).find(parts).tolist()
+    assert [(parts.line[first], phrases[number]) for first, _, number in at_once] == [
+        (0, "a b"), (0, "d"), (2, "d"), (2, "a b c"), (2, "d"), (4, "b's"), (4, "b. c"), (5, "a b"),
+    ]  # fmt: skip
+    monkeypatch.setattr("evenclip.label.phrases._BATCH", 2)
+    assert PhraseFinder(phrases).find(parts).tolist() == at_once
+
+
+def test_an_exception_may_be_in_another():
+    a = {"words": ["woman", "hat"], "not": ["woman hat"]}
+    b = {"words": ["woman"], "not": ["old woman hat"]}
+    matcher = Matcher(Lexicon.parse({"target": {"a": a, "b": b}}, "lexicon"))
+    assert named(matcher, "an old woman") == {"a", "b"}
+    assert named(matcher, "a woman hat") == {"b"}
+    assert named(matcher, "an old woman hat") == set()
 
 
 @settings(deadline=None)

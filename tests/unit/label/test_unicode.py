@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evenclip.data.shard_writer import write_shards
 from evenclip.errors import InputError
 from evenclip.label import LabelOptions, Lexicon, label_dataset
-from evenclip.label.lexicon import normalise, readable
+from evenclip.label.lexicon import normalise, normalised_lines, readable
 from evenclip.label.matching import Matcher
 from evenclip.label.proxies import ProxyOptions, suggest_proxies
 from evenclip.provenance import Manifest
@@ -103,6 +105,11 @@ def test_substring_mode_needs_no_spaces(caption, labels):
 def test_normal_text_can_be_read_again(text):
     assert readable(normalise(text)) == unicodedata.normalize("NFC", text)
     assert normalise(normalise(text)) == normalise(text)
+
+
+@given(st.lists(st.text(st.sampled_from("a s'’-\n\r\tΣσİ\u0301é\u00ad\u2028म") | st.characters()), min_size=1))
+def test_lines_are_normalised_as_each_text_is(texts):
+    assert normalised_lines(texts).split("\n") == [normalise(text) for text in texts]
 
 
 def label(folder: Path, lexicon: dict, *captions: str, **options) -> dict:
