@@ -9,7 +9,7 @@ import numpy as np
 from evenclip.label.matching import Matcher
 
 N_EXAMPLES = 3
-CHUNK = 20_000  # pairs whose captions are matched at once
+CHUNK = 10_000  # pairs whose captions are matched at once: more take memory and no less time
 
 
 def label_captions(
@@ -40,7 +40,7 @@ def label_captions(
         matches = matcher.match(texts)
         labels[start : start + CHUNK] = pooled(matches.labels, [len(group) for group in groups], pool)
         for c, column in enumerate(matcher.columns):
-            phrases[column] += matches.phrases[column]
+            phrases[column].update(matches.phrases[column])
             n_wanted = N_EXAMPLES - len(examples[column])
             examples[column] += [texts[i] for i in np.flatnonzero(matches.labels[:, c])[:n_wanted]]
     summaries = {
