@@ -43,10 +43,11 @@ class Parts:
     @classmethod
     def of(cls, text: str, whole_words: bool) -> Self:
         """The parts of a text; what stands between two spaces is taken apart once, however often it occurs."""
-        lines = [line.split(" ") for line in text.split("\n")]
+        tokens = text.replace("\n", " ").split(" ")
+        n_tokens = [line.count(" ") + 1 for line in text.split("\n")]
         number_of: defaultdict[str, int] = defaultdict(count().__next__)
-        token = np.fromiter(map(number_of.__getitem__, chain.from_iterable(lines)), np.int64)
-        line = np.repeat(np.arange(len(lines)), _lengths(lines))
+        token = np.fromiter(map(number_of.__getitem__, tokens), np.int64, len(tokens))
+        line = np.repeat(np.arange(len(n_tokens)), n_tokens)
         parts_of = list(map((_WORD_OR_CHARACTER if whole_words else _CHARACTER).findall, number_of))
         parts = list(chain.from_iterable(parts_of))
         distinct: defaultdict[str, int] = defaultdict(count().__next__)
