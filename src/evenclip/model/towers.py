@@ -1,8 +1,8 @@
 """Encoding by the two towers at the lowest cost, without changing what they compute.
 
-Captions are cut to their length, the vocabulary to the tokens in use, and the last block computes only the position
-that is read. The first two apply to open_clip's own text tower (causal attention, features read at the end-of-text
-token); other towers get the tokens as they are. A tower with hooks inside is computed in full.
+Captions are cut to their length, the vocabulary to the tokens in use, and blocks compute only what is read
+(`evenclip.model.blocks`). The first two apply to open_clip's own text tower (causal attention, features read at the
+end-of-text token); other towers get the tokens as they are. A tower with hooks inside is computed in full.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,14 @@ import open_clip
 import torch
 from open_clip.hf_model import HFTextEncoder
 from open_clip.timm_model import TimmModel
-from open_clip.transformer import ResidualAttentionBlock, Transformer, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from timm.models import group_parameters
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evenclip.errors import InputError
+from evenclip.model.blocks import lean_blocks, plain_blocks
 from evenclip.model.trunks import ProjectionClip, image_projection, text_projection
 
 GROUP_ROWS = 64  # captions of similar length encoded together on a CPU
@@ -56,7 +57,7 @@ def padding_token(module: nn.Module) -> int:
 def encode_image(module: nn.Module, images: torch.Tensor, unit: bool = True) -> torch.Tensor:
     """Image features, shape (b, d), float32, of length 1 if ``unit``, of normalised images, shape (b, 3, h, w)."""
     first = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    with _attention(images.device), _last_block_at(_image_blocks(module), first):
+    with _attention(images.device), lean_blocks(_image_blocks(module), first):
         return _normalized(module.encode_image(images).float(), unit)
 
 
@@ -70,7 +71,7 @@ def encode_text(module: nn.Module, tokens: torch.Tensor, unit: bool = True) -> t
         if not has_causal_text(module):
             return _normalized(module.encode_text(tokens).float(), unit)
         own = (module.token_embedding, module.transformer, module.ln_final)
-        blocks = _blocks(module.transformer) if _is_unobserved(*own) else None
+        blocks = plain_blocks(module.transformer) if _is_unobserved(*own) else None
         if blocks is None or tokens.device.type != "cpu":  # on a GPU one large batch is faster
             return _normalized(_encode_causal(module, tokens, blocks), unit)
         order = torch.argsort(tokens.argmax(dim=1), stable=True)
@@ -83,7 +84,7 @@ def _encode_causal(module: nn.Module, tokens: torch.Tensor, blocks: nn.ModuleLis
     n_rows, length = tokens.shape
     end = tokens.argmax(dim=1)  # (b,)
     x = module.token_embedding(tokens) + module.positional_embedding[:length]  # (b, l, width)
-    with _last_block_at(blocks, end):
+    with lean_blocks(blocks, end):
         x = module.transformer(x, attn_mask=module.attn_mask[:length, :length])  # (b, l, width), or l = 1
     x = module.ln_final(x)
     x = x[torch.arange(n_rows, device=tokens.device), end] if blocks is None else x[:, 0]  # (b, width)
@@ -100,47 +101,13 @@ def _image_blocks(module: nn.Module) -> nn.ModuleList | None:
     """Blocks of a vision transformer that is read only at its class token; None for other towers."""
     visual = module.visual
     is_own = isinstance(visual, VisionTransformer) and visual.pool_type == "tok" and visual.attn_pool is None
-    return _blocks(visual.transformer) if is_own and not visual.output_tokens and _is_unobserved(visual) else None
-
-
-def _blocks(transformer: nn.Module) -> nn.ModuleList | None:
-    """Blocks of open_clip's own transformer; None for other transformers."""
-    is_own = type(transformer) is Transformer and transformer.batch_first
-    return transformer.resblocks if is_own and type(transformer.resblocks[-1]) is ResidualAttentionBlock else None
+    return plain_blocks(visual.transformer) if is_own and not visual.output_tokens and _is_unobserved(visual) else None
 
 
 def _is_unobserved(*parts: nn.Module) -> bool:
     """Whether no module inside has a hook or is compiled."""
     modules = (module for part in parts for module in part.modules())
     return not any(m._forward_hooks or m._forward_pre_hooks or m._compiled_call_impl for m in modules)
-
-
-@contextmanager
-def _last_block_at(blocks: nn.ModuleList | None, positions: torch.Tensor) -> Iterator[None]:
-    """Let the last block compute only one position per row, ``positions`` of shape (b,); its output is (b, 1, width).
-
-    Keys and values are still computed for all positions, but not queries, attention and the perceptron.
-    """
-    if blocks is None:
-        yield
-        return
-    block, rows = blocks[-1], torch.arange(len(positions), device=positions.device)
-    n_heads = block.attn.num_heads
-
-    def forward(q_x: torch.Tensor, k_x: None = None, v_x: None = None, attn_mask: torch.Tensor | None = None):
-        normed = block.ln_1(q_x)  # (b, l, width)
-        if attn_mask is not None:  # (l, l) -> (b * heads, 1, l)
-            attn_mask = attn_mask[positions].to(q_x.dtype).unsqueeze(1).repeat_interleave(n_heads, dim=0)
-        query = normed[rows, positions].unsqueeze(1)  # (b, 1, width)
-        mixed = block.attn(query, normed, normed, need_weights=False, attn_mask=attn_mask)[0]
-        x = q_x[rows, positions].unsqueeze(1) + block.ls_1(mixed)
-        return x + block.ls_2(block.mlp(block.ln_2(x)))
-
-    block.forward = forward
-    try:
-        yield
-    finally:
-        del block.forward
 
 
 def freeze_towers(module: nn.Module, parts: Sequence[str], last_blocks: Mapping[str, int] = {}) -> None:
