@@ -22,7 +22,9 @@ from evenclip.errors import InputError
 from evenclip.model.blocks import lean_blocks, plain_blocks
 from evenclip.model.trunks import ProjectionClip, image_projection, text_projection
 
-GROUP_ROWS = 64  # captions of similar length encoded together on a CPU
+GROUP_ROWS = 64
+"""Images, or captions of similar length, encoded together on a CPU: what a layer writes is still in the cache when the
+next one reads it, and fits into memory that is used again, where larger blocks are cleared page by page each time."""
 
 
 def has_causal_text(module: nn.Module) -> bool:
@@ -56,9 +58,11 @@ def padding_token(module: nn.Module) -> int:
 
 def encode_image(module: nn.Module, images: torch.Tensor, unit: bool = True) -> torch.Tensor:
     """Image features, shape (b, d), float32, of length 1 if ``unit``, of normalised images, shape (b, 3, h, w)."""
-    first = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    with _attention(images.device), lean_blocks(_image_blocks(module), first):
-        return _normalized(module.encode_image(images).float(), unit)
+    with _attention(images.device):
+        blocks = _image_blocks(module)
+        is_split = blocks is not None and images.device.type == "cpu"
+        groups = images.split(GROUP_ROWS) if is_split else [images]
+        return _normalized(torch.cat([_encode_class_token(module, group, blocks) for group in groups]), unit)
 
 
 def encode_text(module: nn.Module, tokens: torch.Tensor, unit: bool = True) -> torch.Tensor:
@@ -78,6 +82,11 @@ def encode_text(module: nn.Module, tokens: torch.Tensor, unit: bool = True) -> t
         groups = [trim(module, tokens[rows]) for rows in order.split(GROUP_ROWS)]
         features = torch.cat([_encode_causal(module, group, blocks) for group in groups])[torch.argsort(order)]
         return _normalized(features, unit)
+
+
+def _encode_class_token(module: nn.Module, images: torch.Tensor, blocks: nn.ModuleList | None) -> torch.Tensor:
+    with lean_blocks(blocks, torch.zeros(len(images), dtype=torch.int64, device=images.device)):
+        return module.encode_image(images).float()
 
 
 def _encode_causal(module: nn.Module, tokens: torch.Tensor, blocks: nn.ModuleList | None) -> torch.Tensor:
