@@ -38,8 +38,16 @@ def draw_crops(n: int, scale_min: float, rng: np.random.Generator) -> np.ndarray
 def crop(images: torch.Tensor, crops: np.ndarray) -> torch.Tensor:
     """Crop each image, shape (b, 3, h, w), float, by its map from `draw_crops`, and resize it bilinearly."""
     theta = torch.from_numpy(crops).to(images.device)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    # no map turns an image: columns and rows are moved apart, at half the cost of `affine_grid`, a product of matrices
+    x, y = (_along(theta[:, axis, axis], theta[:, axis, 2], images.shape[3 - axis]) for axis in (0, 1))
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=3)  # (b, h, w, 2)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _along(scale: torch.Tensor, shift: torch.Tensor, n: int) -> torch.Tensor:
+    """The middles of ``n`` pixels that span [-1, 1], scaled and shifted by ``scale`` and ``shift``, shape (b, n)."""
+    middles = (2 * torch.arange(n, dtype=scale.dtype, device=scale.device) + 1) / n - 1
+    return torch.addcmul(shift[:, None], scale[:, None], middles)
 
 
 @dataclass(frozen=True)

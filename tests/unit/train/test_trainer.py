@@ -10,6 +10,7 @@ import open_clip
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.nn import functional as F
 
 from evenclip.data.shard_writer import write_shards
 from evenclip.errors import InputError
@@ -193,6 +194,18 @@ def test_full_crops_change_nothing_and_others_stay_inside():
     torch.testing.assert_close(crop(images[1:3], crops[1:3]), cropped[1:3])
     constant = crop(torch.full((4, 3, 16, 16), 0.5), crops)
     torch.testing.assert_close(constant, torch.full_like(constant, 0.5))  # nothing from outside the image
+
+
+def test_crops_are_those_of_torchs_affine_grid():
+    images = torch.rand(4, 3, 16, 24, dtype=torch.float64, requires_grad=True)
+    crops = draw_crops(4, 0.3, np.random.default_rng(0)).astype(np.float64)
+    grid = F.affine_grid(torch.from_numpy(crops), list(images.shape), align_corners=False)
+    expected = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    cropped = crop(images, crops)
+    torch.testing.assert_close(cropped, expected, atol=1e-12, rtol=1e-12)
+    upstream = torch.rand_like(expected)
+    ours, theirs = (torch.autograd.grad(out, images, upstream)[0] for out in (cropped, expected))
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
 
 
 def test_pairs_without_caption_are_left_out_and_counted(tmp_path: Path, folder: Path):
