@@ -1,8 +1,9 @@
 """Encoding by the two towers at the lowest cost, without changing what they compute.
 
-Captions are cut to their length, the vocabulary to the tokens in use, and blocks compute only what is read
-(`evenclip.model.blocks`). The first two apply to open_clip's own text tower (causal attention, features read at the
-end-of-text token); other towers get the tokens as they are. A tower with hooks inside is computed in full.
+Captions are cut to their length, the vocabulary to the tokens in use, equal beginnings are computed once where there
+are no gradients, and blocks compute only what is read (`evenclip.model.blocks`). All but the last apply to open_clip's
+own text tower (causal attention, features read at the end-of-text token); other towers get the tokens as they are. A
+tower with hooks inside is computed in full.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evenclip.errors import InputError
 from evenclip.model.blocks import lean_blocks, plain_blocks
+from evenclip.model.shared_prefixes import encode_shared
 from evenclip.model.trunks import ProjectionClip, image_projection, text_projection
 
 GROUP_ROWS = 64
@@ -78,6 +80,9 @@ def encode_text(module: nn.Module, tokens: torch.Tensor, unit: bool = True) -> t
         blocks = plain_blocks(module.transformer) if _is_unobserved(*own) else None
         if blocks is None or tokens.device.type != "cpu":  # on a GPU one large batch is faster
             return _normalized(_encode_causal(module, tokens, blocks), unit)
+        if not torch.is_grad_enabled():
+            distinct, row = torch.unique(tokens, dim=0, return_inverse=True)  # in lexicographic order
+            return _normalized(_projected(module, module.ln_final(encode_shared(module, distinct, blocks))), unit)[row]
         order = torch.argsort(tokens.argmax(dim=1), stable=True)
         groups = [trim(module, tokens[rows]) for rows in order.split(GROUP_ROWS)]
         features = torch.cat([_encode_causal(module, group, blocks) for group in groups])[torch.argsort(order)]
@@ -96,7 +101,10 @@ def _encode_causal(module: nn.Module, tokens: torch.Tensor, blocks: nn.ModuleLis
     with lean_blocks(blocks, end):
         x = module.transformer(x, attn_mask=module.attn_mask[:length, :length])  # (b, l, width), or l = 1
     x = module.ln_final(x)
-    x = x[torch.arange(n_rows, device=tokens.device), end] if blocks is None else x[:, 0]  # (b, width)
+    return _projected(module, x[torch.arange(n_rows, device=tokens.device), end] if blocks is None else x[:, 0])
+
+
+def _projected(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     projection = module.text_projection
     x = projection(x) if isinstance(projection, nn.Module) else x if projection is None else x @ projection
     return x.float()
@@ -260,8 +268,11 @@ class NarrowVocabulary:
 
 @contextmanager
 def _attention(device: torch.device) -> Iterator[None]:
-    """Use plain matrix products for attention on a CPU: for 10-80 tokens the fused backward pass is far slower."""
-    if device.type == "cpu":
+    """Use plain matrix products for attention on a CPU: for 10-80 tokens the fused backward pass is far slower.
+
+    Without gradients the fused one is as good, and the choice, which holds for all threads, stays as it is.
+    """
+    if device.type == "cpu" and torch.is_grad_enabled():
         with sdpa_kernel(SDPBackend.MATH):
             yield
     else:

@@ -34,6 +34,15 @@ def test_trimmed_captions_have_the_features_of_the_full_context(clip: Clip):
     torch.testing.assert_close(encode_text(clip.module, trimmed), expected, atol=1e-6, rtol=1e-5)
 
 
+def test_texts_that_begin_alike_have_the_features_of_each(clip: Clip):
+    texts = [*TEXTS, "a red", "a red square", "a red square above a white one", "a", "white square"]
+    tokens = clip.tokenizer(texts)
+    with torch.no_grad():
+        expected = clip.module.encode_text(tokens, normalize=True)
+        torch.testing.assert_close(encode_text(clip.module, tokens), expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(encode_text(clip.module, trim(clip.module, tokens)), expected, atol=1e-6, rtol=1e-5)
+
+
 def test_other_text_towers_get_the_tokens_as_they_are(tmp_path: Path):
     text = TINY_MODEL["text_cfg"] | {"no_causal_mask": True}
     module = create_clip(str(write_model(tmp_path / "two_way.json", text_cfg=text, custom_text=True))).module
