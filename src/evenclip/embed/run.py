@@ -1,8 +1,11 @@
 """Embed every evaluation set of a study once: one `.npz` per set, all written together."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +24,14 @@ from evenclip.model.towers import encode_image, encode_text, text_lengths, trim
 from evenclip.progress import track
 from evenclip.prompts import Prompts, read_prompts
 from evenclip.provenance import Manifest, atomic_folder, check_replaceable
+from evenclip.threads import map_in_order
 
+Batch = TypeVar("Batch")
+Features = TypeVar("Features")
 CACHED_ROWS = 8192
 """Images whose trunk features are embedded at once."""
+IMAGES_IN_CACHE = 16
+"""Images embedded at once by a thread of a CPU at most: what a small model computes of more leaves the cache."""
 
 
 class Encoder:
@@ -51,14 +59,20 @@ class Encoder:
 
     def images(self, images: Iterable[tuple[str, bytes]], where: str) -> tuple[list[str], np.ndarray]:
         """Embed (key, JPEG bytes) in order: the keys, and shape (n, d), float32, unit rows."""
-        decoded = decode_images(images, self._clip.preprocess_cfg, where, self._options.threads)
-        keys, features = [], []
-        while batch := list(islice(decoded, self._options.batch_size)):
-            keys += [key for key, _ in batch]
-            inputs = torch.from_numpy(np.stack([pixels for _, pixels in batch])).to(self.device)
-            with torch.inference_mode(), self._autocast():
-                features.append(encode_image(self._module, normalise(inputs, self._clip.preprocess_cfg)).cpu())
-        return keys, torch.cat(features).numpy()
+        cfg, size = self._clip.preprocess_cfg, self._options.batch_size
+        decoded = decode_images(images, cfg, where, self._options.threads)
+        size = min(size, IMAGES_IN_CACHE) if self.device.type == "cpu" else size
+
+        def encode(
+            module: torch.nn.Module, batch: list[tuple[str, np.ndarray]]
+        ) -> tuple[tuple[str, ...], torch.Tensor]:
+            keys, pixels = zip(*batch, strict=True)
+            inputs = torch.from_numpy(np.stack(pixels)).to(self.device)
+            return keys, encode_image(module, normalise(inputs, cfg)).cpu()
+
+        batches = iter(lambda: list(islice(decoded, size)), [])
+        keys, features = zip(*self._in_threads(encode, batches), strict=True)
+        return list(chain.from_iterable(keys)), torch.cat(features).numpy()
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts in order: shape (n, d), float32, unit rows; equal texts are embedded once."""
@@ -66,15 +80,44 @@ class Encoder:
         if not len(distinct):
             return np.zeros((0, self._clip.model_cfg["embed_dim"]), np.float32)
         tokens = self._clip.tokenizer(list(distinct))
-        by_length = torch.argsort(
-            text_lengths(self._module, tokens), stable=True
-        )  # so that every batch is trimmed well
-        features = torch.empty(len(distinct), self._clip.model_cfg["embed_dim"])
-        with torch.inference_mode(), self._autocast():
-            for rows in by_length.split(self._options.batch_size):
-                inputs = trim(self._module, tokens[rows]).to(self.device)
-                features[rows] = encode_text(self._module, inputs).cpu()
+        # texts of one length, in their order: every batch is trimmed well, and has many texts that begin alike
+        by_length = torch.argsort(text_lengths(self._module, tokens), stable=True)
+
+        def encode(module: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
+            return encode_text(module, trim(module, tokens[rows]).to(self.device)).cpu()
+
+        batches = by_length.split(self._options.batch_size)
+        features = torch.cat(list(self._in_threads(encode, batches)))[torch.argsort(by_length)]
         return features.numpy()[inverse]
+
+    def _in_threads(
+        self, encode: Callable[[torch.nn.Module, Batch], Features], batches: Iterable[Batch]
+    ) -> Iterator[Features]:
+        """``encode(module, batch)`` of each batch in order; on a CPU each thread works on batches of its own.
+
+        Threads that share the operations of one batch would wait for each other, busily, at the end of each operation.
+        """
+        n_threads = self._options.threads if self.device.type == "cpu" else 1
+        modules: SimpleQueue[torch.nn.Module] = SimpleQueue()  # encoding changes a module for a moment
+        for _ in range(n_threads):
+            modules.put(
+                copy.deepcopy(self._module, {id(t): t for t in self._module.state_dict(keep_vars=True).values()})
+            )
+
+        def work(batch: Batch) -> Features:
+            module = modules.get()
+            try:
+                with torch.inference_mode(), self._autocast():
+                    return encode(module, batch)
+            finally:
+                modules.put(module)
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from map_in_order(work, batches, n_threads, 2 * n_threads)
+        finally:
+            torch.set_num_threads(before)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._options.precision == "bf16")

@@ -100,6 +100,13 @@ def test_embeddings_are_open_clips_in_the_order_of_the_shards(folder: Path, file
     assert embeddings["image"].dtype == embeddings["text"].dtype == np.float32
 
 
+def test_the_number_of_threads_changes_no_bit(folder: Path, files: dict):
+    sets = [EmbedSet("plain", folder / "plain", (folder / "colors.yaml",))]
+    embed_sets({str(folder / "run"): folder / "threads"}, sets, EmbedOptions(batch_size=5, device="cpu", threads=3))
+    for name, array in np.load(folder / "threads" / "plain.npz").items():
+        assert np.array_equal(array, files["plain"][name]), name
+
+
 def test_prompts_average_the_names_of_a_class_per_template(files: dict, plain):
     texts, _ = plain
     prompts = files["plain"]["prompt/colors"]
