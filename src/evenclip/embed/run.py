@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -71,8 +71,11 @@ class Encoder:
             return keys, encode_image(module, normalise(inputs, cfg)).cpu()
 
         batches = iter(lambda: list(islice(decoded, size)), [])
-        keys, features = zip(*self._in_threads(encode, batches), strict=True)
-        return list(chain.from_iterable(keys)), torch.cat(features).numpy()
+        keys, features = [], []
+        for part, embedded in self._in_threads(encode, batches):
+            keys += part
+            features.append(embedded.clone())  # what stays in a thread's own memory keeps that from being used again
+        return keys, torch.cat(features).numpy()
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts in order: shape (n, d), float32, unit rows; equal texts are embedded once."""
@@ -87,7 +90,9 @@ class Encoder:
             return encode_text(module, trim(module, tokens[rows]).to(self.device)).cpu()
 
         batches = by_length.split(self._options.batch_size)
-        features = torch.cat(list(self._in_threads(encode, batches)))[torch.argsort(by_length)]
+        features = torch.empty(len(distinct), self._clip.model_cfg["embed_dim"])
+        for rows, embedded in zip(batches, self._in_threads(encode, batches), strict=True):
+            features[rows] = embedded
         return features.numpy()[inverse]
 
     def _in_threads(
