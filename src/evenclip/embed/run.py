@@ -30,8 +30,8 @@ Batch = TypeVar("Batch")
 Features = TypeVar("Features")
 CACHED_ROWS = 8192
 """Images whose trunk features are embedded at once."""
-IMAGES_IN_CACHE = 16
-"""Images embedded at once by a thread of a CPU at most: what a small model computes of more leaves the cache."""
+IMAGES_IN_CACHE, TEXTS_IN_CACHE = 16, 64
+"""What a thread of a CPU embeds at once at most: what a small model computes of more leaves the cache."""
 
 
 class Encoder:
@@ -59,9 +59,8 @@ class Encoder:
 
     def images(self, images: Iterable[tuple[str, bytes]], where: str) -> tuple[list[str], np.ndarray]:
         """Embed (key, JPEG bytes) in order: the keys, and shape (n, d), float32, unit rows."""
-        cfg, size = self._clip.preprocess_cfg, self._options.batch_size
+        cfg, size = self._clip.preprocess_cfg, self._rows(IMAGES_IN_CACHE)
         decoded = decode_images(images, cfg, where, self._options.threads)
-        size = min(size, IMAGES_IN_CACHE) if self.device.type == "cpu" else size
 
         def encode(
             module: torch.nn.Module, batch: list[tuple[str, np.ndarray]]
@@ -89,11 +88,14 @@ class Encoder:
         def encode(module: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
             return encode_text(module, trim(module, tokens[rows]).to(self.device)).cpu()
 
-        batches = by_length.split(self._options.batch_size)
+        batches = by_length.split(self._rows(TEXTS_IN_CACHE))
         features = torch.empty(len(distinct), self._clip.model_cfg["embed_dim"])
         for rows, embedded in zip(batches, self._in_threads(encode, batches), strict=True):
             features[rows] = embedded
         return features.numpy()[inverse]
+
+    def _rows(self, in_cache: int) -> int:
+        return min(self._options.batch_size, in_cache) if self.device.type == "cpu" else self._options.batch_size
 
     def _in_threads(
         self, encode: Callable[[torch.nn.Module, Batch], Features], batches: Iterable[Batch]
