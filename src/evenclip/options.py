@@ -18,7 +18,6 @@ from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, RootModel, StringConstraints, ValidationError
-from pydantic_core import CoreSchema
 
 from evenclip.errors import InputError
 
@@ -46,7 +45,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The schema with the docstrings of fields as descriptions.
 
         pydantic's `use_attribute_docstrings` looks for them when a class is made: half of the start of a study's plan.

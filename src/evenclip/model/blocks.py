@@ -74,7 +74,7 @@ def _attend(attn: nn.MultiheadAttention, x: torch.Tensor, mask: torch.Tensor | N
     scores = torch.bmm(query, key.transpose(1, 2)).mul_(d**-0.5)  # (b * n, l, l)
     if mask is not None:
         scores += mask
-    mixed = torch.bmm(scores.softmax(dim=-1), value)
+    mixed = torch.bmm(_softmax(scores), value)
     return attn.out_proj(mixed.view(b, n, length, d).transpose(1, 2).flatten(2))
 
 
@@ -90,6 +90,11 @@ def _attend_from(
     scores = seeker @ x.transpose(1, 2)  # (b, n, l)
     if mask is not None:
         scores = scores + mask.unsqueeze(1)
-    mixed = scores.softmax(dim=-1) @ x  # (b, n, width)
+    mixed = _softmax(scores) @ x  # (b, n, width)
     values = torch.einsum("bnw,ndw->bnd", mixed, of_value.unflatten(0, heads)).flatten(1)  # (b, width)
     return attn.out_proj(values + bias_of_value)
+
+
+def _softmax(scores: torch.Tensor) -> torch.Tensor:
+    """Over the last axis; in float32 at least, as torch's autocast has it on a GPU."""
+    return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
