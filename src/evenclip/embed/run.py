@@ -104,25 +104,30 @@ class Encoder:
 
         Threads that share the operations of one batch would wait for each other, busily, at the end of each operation.
         """
-        n_threads = self._options.threads if self.device.type == "cpu" else 1
-        modules: SimpleQueue[torch.nn.Module] = SimpleQueue()  # encoding changes a module for a moment
-        for _ in range(n_threads):
-            modules.put(
-                copy.deepcopy(self._module, {id(t): t for t in self._module.state_dict(keep_vars=True).values()})
-            )
 
-        def work(batch: Batch) -> Features:
+        def work(module: torch.nn.Module, batch: Batch) -> Features:
+            with torch.inference_mode(), self._autocast():
+                return encode(module, batch)
+
+        if self.device.type != "cpu":
+            yield from (work(self._module, batch) for batch in batches)
+            return
+        modules: SimpleQueue[torch.nn.Module] = SimpleQueue()  # encoding changes a module for a moment
+        shared = {id(tensor): tensor for tensor in self._module.state_dict(keep_vars=True).values()}
+        for _ in range(self._options.threads):
+            modules.put(copy.deepcopy(self._module, dict(shared)))
+
+        def work_alone(batch: Batch) -> Features:
             module = modules.get()
             try:
-                with torch.inference_mode(), self._autocast():
-                    return encode(module, batch)
+                return work(module, batch)
             finally:
                 modules.put(module)
 
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield from map_in_order(work, batches, n_threads, 2 * n_threads)
+            yield from map_in_order(work_alone, batches, self._options.threads, 2 * self._options.threads)
         finally:
             torch.set_num_threads(before)
 
