@@ -1,6 +1,6 @@
 """Measure training against open_clip's own trainer, and our input against its WebDataset pipeline.
 
-    python -m benchmarks.train [CASE...]     cases: cpu input profile methods towers
+    python -m benchmarks.train [CASE...]     cases: cpu resnet input profile methods towers
 
 Photos of Flickr8k (EVENCLIP_REAL_DATA), both from the same JPEG bytes; the same architecture, batch size, number of
 samples, crops, schedule and optimiser settings; runs alternate. "steps": a step's time once training goes, the first
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,10 +48,10 @@ from evenclip.train.methods import MethodContext
 from evenclip.train.plugin import Clock
 
 PEER = "open_clip_train 3.3"
-MODEL = {
-    "embed_dim": 128,
-    "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 4, "head_width": 64},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4},
+TEXT_TOWER = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4}
+IMAGE_TOWERS = {
+    "small_vit": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 4, "head_width": 64},
+    "small_resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
 }
 N_THREADS = 2
 BATCH_SIZE = int(os.environ.get("EVENCLIP_BENCHMARK_BATCH", size("256", "20")))
@@ -97,7 +98,9 @@ def prepare(folder: Path, px: int) -> None:
         writer.writerow(["filepath", "title"])
         for i in rows[: N_STEPS * BATCH_SIZE]:
             writer.writerow([folder / "photos" / f"{keys[i]}.jpg", captions[i][rng.integers(len(captions[i]))]])
-    (folder / "small_vit.json").write_text(json.dumps(MODEL))
+    for model, tower in IMAGE_TOWERS.items():
+        config = {"embed_dim": 128, "vision_cfg": tower, "text_cfg": TEXT_TOWER}
+        (folder / f"{model}.json").write_text(json.dumps(config))
 
 
 def train_ours(folder: Path, model: str, device: str, **changes) -> dict:
@@ -165,7 +168,7 @@ def windows(losses: list[float]) -> np.ndarray:
     return np.array(losses).reshape(-1, WINDOW).mean(axis=1)
 
 
-def compare(folder: Path, case: str, model: str, device: str, precisions: list[tuple], peer_precision: str) -> list:
+def compare(folder: Path, model: str, device: str, precisions: list[tuple], peer_precision: str) -> list:
     """Rows of a case: ours with each (name, options, target), in turns with the peer."""
     ours, peer = {name: [] for name, _, _ in precisions}, []
     for number in range(N_RUNS):
@@ -187,13 +190,12 @@ def compare(folder: Path, case: str, model: str, device: str, precisions: list[t
     return rows
 
 
-def cpu_case() -> list[dict]:
-    """The small ViT on this CPU."""
+def cpu_case(model: str) -> list[dict]:
+    """A small model on this CPU."""
     precisions = [("fp32", {"precision": "fp32"}, 1.5), ("bf16", {"precision": "bf16"}, 2.5)]
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), 128)
-        model = "small_vit"
-        return compare(Path(folder), "cpu", model, "cpu", precisions, "fp32")
+        return compare(Path(folder), model, "cpu", precisions, "fp32")
 
 
 def input_case() -> list[dict]:
@@ -373,7 +375,8 @@ def report(text: str) -> None:
 
 
 CASES: dict[str, Callable[[], list[dict]]] = {
-    "cpu": cpu_case,
+    "cpu": partial(cpu_case, "small_vit"),
+    "resnet": partial(cpu_case, "small_resnet"),
     "input": input_case,
     "profile": profile_case,
     "methods": methods_case,

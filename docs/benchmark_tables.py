@@ -67,6 +67,7 @@ TARGETS = (
     ("labels of captions by 500,000 phrases", "at least 50,000 captions/s of one core", "data", "phrases: .*"),
     ("small trainings, seeds together", "at least 5 x one process each", "seeds", "photos.*"),
     ("training on a CPU, small ViT", TRAINER, "train", "cpu: .*steps.*"),
+    ("training on a CPU, small ResNet", TRAINER, "train", "resnet: .*steps.*"),
     ("training on a CPU, whole towers", TRAINER, "train", "towers: .*"),
     ("evaluation suite", SUITE, "evaluate", "(small|medium): .*processor time"),
 )

@@ -20,6 +20,7 @@ import numpy as np
 
 from evenclip.errors import InputError
 
+_BLOCK_ROWS = 1 << 16  # whose masses are computed at once: in the cache, however many rows there are
 UNDEFINED = "undefined"
 """How texts for people print a bias that cannot be measured."""
 
@@ -214,9 +215,13 @@ def masses(contrasts: Sequence[Contrast], labels: Any, weight: np.ndarray) -> tu
     weight : numpy.ndarray, shape (n,)
         Total weight of each row or cell.
     """
-    sides = np.array([side for contrast in contrasts for side in (contrast.inside, contrast.outside)], float)
-    with_label = np.asarray((labels.T @ (sides * weight).T).T)
-    mass = np.column_stack([sides @ weight, with_label])
+    sides = [side for contrast in contrasts for side in (contrast.inside, contrast.outside)]
+    mass = np.zeros((len(sides), 1 + labels.shape[1]))
+    for start in range(0, len(weight), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        weighted = np.array([side[rows] for side in sides]) * weight[rows]
+        mass[:, 0] += weighted.sum(axis=1)
+        mass[:, 1:] += (labels[rows].T @ weighted.T).T
     return mass[0::2], mass[1::2]
 
 

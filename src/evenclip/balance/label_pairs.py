@@ -2,6 +2,9 @@
 
 A cell with labels r and s adds its mass times y_r y_s s_k s_m to each entry ((k, r), (m, s)) of the matrix. Cells with
 the same signals differ in their masses alone, so masses are added up first, by pattern of signals and pair of labels.
+
+Label 0 is the constant 1, and y_r y_r = y_r: so pairs r < s are enough, with one more kind for the mass of all labels,
+(0, 0).
 """
 
 from dataclasses import dataclass
@@ -39,7 +42,7 @@ class PairBlock:
         Of the sparse matrix in CSR format, patterns x kinds of pairs.
     signal : numpy.ndarray, shape (n_patterns, K)
     n_kinds : int
-        Number of pairs r <= s of labels.
+        Number of pairs r < s of labels, and one.
     """
 
     cells: np.ndarray
@@ -53,7 +56,7 @@ class PairBlock:
     @classmethod
     def of(cls, cells: np.ndarray, labels: sparse.csr_array, pattern: np.ndarray, patterns: np.ndarray) -> Self:
         """The block of ``cells``, which are in the order of their ``pattern``."""
-        n_kinds = labels.shape[1] * (labels.shape[1] + 1) // 2
+        n_kinds = labels.shape[1] * (labels.shape[1] - 1) // 2 + 1
         owner, kind = _label_pairs(labels)
         first, last = pattern[0], pattern[-1]
         entries = as_arrow(pattern[owner] * n_kinds + kind).dictionary_encode()  # in the order of the patterns
@@ -68,15 +71,27 @@ class PairBlock:
         return sparse.csr_array((data, self.indices, self.indptr), (len(self.indptr) - 1, self.n_kinds))
 
 
+def expand(sums: np.ndarray, n_labels: int) -> np.ndarray:
+    """The matrix of all pairs of labels, shape (n_labels, n_labels), from the sums of each kind, shape (n_kinds,)."""
+    matrix = np.empty((n_labels, n_labels))
+    matrix[np.triu_indices(n_labels, 1)] = sums[:-1]
+    matrix[0, 0] = sums[-1]
+    np.fill_diagonal(matrix[1:, 1:], matrix[0, 1:])
+    lower = np.tril_indices(n_labels, -1)
+    matrix[lower] = matrix.T[lower]
+    return matrix
+
+
 def _label_pairs(labels: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """The row, and the number in the order of `numpy.triu_indices`, of every pair r <= s of labels of every row."""
+    """Row and kind of every pair of labels of every row: r < s in the order of `numpy.triu_indices`, then (0, 0)."""
     n_labels = labels.shape[1]
     length = np.diff(labels.indptr).astype(np.int64)
     owner = np.repeat(np.arange(len(length)), length)
     position = np.arange(len(labels.indices)) - labels.indptr[owner]
-    partners = length[owner] - position  # entry r pairs with itself and with all that follow in its row
+    partners = length[owner] - position - (position > 0)  # all that follow in its row; the constant also itself
     left = np.repeat(np.arange(len(owner)), partners)
     starts = np.concatenate([[0], np.cumsum(partners)[:-1]])
-    right = left + np.arange(len(left)) - starts[left]
+    right = left + (position[left] > 0) + np.arange(len(left)) - starts[left]
     first = labels.indices[left].astype(np.int64)
-    return owner[left], first * (2 * n_labels - 1 - first) // 2 + labels.indices[right]
+    kind = first * (2 * n_labels - 1 - first) // 2 + labels.indices[right] - first - 1
+    return owner[left], np.where(kind < 0, n_labels * (n_labels - 1) // 2, kind)

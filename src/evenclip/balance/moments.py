@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 
-from evenclip.balance.label_pairs import PairBlock, signal_patterns
+from evenclip.balance.label_pairs import PairBlock, expand, signal_patterns
 from evenclip.balance.options import BalanceOptions
 from evenclip.balance.table.cells import Cells
 from evenclip.bias import Contrast
@@ -175,18 +175,13 @@ class Moments:
     def _gram_of_products(self, value: np.ndarray) -> np.ndarray:
         n_signals, n_labels = self._shape
         first, second = np.triu_indices(n_signals)
-        total = np.zeros((n_labels * (n_labels + 1) // 2, len(first)))
+        total = np.zeros((n_labels * (n_labels - 1) // 2 + 1, len(first)))
         mass = self.weight * value
         for block in self._pair_blocks():
             total += block.sums(mass).T @ (block.signal[:, first] * block.signal[:, second])
-        upper, lower = np.triu_indices(n_labels), np.tril_indices(n_labels, -1)
         result = np.empty((n_signals, n_labels, n_signals, n_labels))
-        for k, m, products in zip(first, second, total.T, strict=True):
-            block = np.empty((n_labels, n_labels))
-            block[upper] = products
-            block[lower] = block.T[lower]
-            result[k, :, m, :] = block
-            result[m, :, k, :] = block
+        for k, m, sums in zip(first, second, total.T, strict=True):
+            result[k, :, m, :] = result[m, :, k, :] = expand(sums, n_labels)
         return result.reshape(n_signals * n_labels, n_signals * n_labels)
 
     def _bordered(self, gram: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -216,7 +211,7 @@ class Moments:
             return
         pattern, patterns, order = self._by_pattern
         n_pairs = np.diff(self.labels.indptr).astype(np.int64)[order]
-        n_pairs = n_pairs * (n_pairs + 1) // 2
+        n_pairs = n_pairs * (n_pairs - 1) // 2 + 1
         held = n_pairs.copy()  # by each cell; the first of a pattern also brings the products of its signals
         first = np.flatnonzero(np.diff(pattern[order], prepend=-1))
         held[first] = np.maximum(held[first], self._shape[0] * (self._shape[0] + 1) // 2)

@@ -1,6 +1,8 @@
 """Each block of a study gives the arguments of its stage, and names the files that the stage reads."""
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 
@@ -125,3 +127,9 @@ def test_questions_are_read_from_the_data_they_come_with():
     ]  # fmt: skip
     assert options_of(words) == ["lr=0.002"]
     assert "asked" in study.summarize_arguments()
+
+
+def test_a_plan_loads_options_and_nothing_that_computes():
+    heavy = "{'torch', 'pandas', 'scipy.sparse', 'scipy.linalg', 'scipy.special', 'sklearn', 'mlflow'}"
+    code = f"import sys, evenclip.study.closing; sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == ""

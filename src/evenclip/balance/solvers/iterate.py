@@ -160,9 +160,5 @@ class State:
 
 
 def _longest(pairs: list[tuple[np.ndarray, np.ndarray]], to_boundary: float) -> float:
-    step = 1.0
-    for value, change in pairs:
-        falling = change < 0
-        if falling.any():
-            step = min(step, to_boundary * float((-value[falling] / change[falling]).min()))
-    return step
+    fastest = -min(float((change / value).min()) for value, change in pairs)
+    return min(1.0, to_boundary / fastest) if fastest > 0 else 1.0
