@@ -72,14 +72,14 @@ class PairBlock:
 
 
 def expand(sums: np.ndarray, n_labels: int) -> np.ndarray:
-    """The matrix of all pairs of labels, shape (n_labels, n_labels), from the sums of each kind, shape (n_kinds,)."""
-    matrix = np.empty((n_labels, n_labels))
-    matrix[np.triu_indices(n_labels, 1)] = sums[:-1]
-    matrix[0, 0] = sums[-1]
-    np.fill_diagonal(matrix[1:, 1:], matrix[0, 1:])
-    lower = np.tril_indices(n_labels, -1)
-    matrix[lower] = matrix.T[lower]
-    return matrix
+    """Matrices of all pairs of labels, shape (m, n_labels, n_labels), from m sums of each kind, shape (n_kinds, m)."""
+    matrices = np.empty((sums.shape[1], n_labels, n_labels))
+    first, second = np.triu_indices(n_labels, 1)
+    matrices[:, first, second] = matrices[:, second, first] = sums[:-1].T
+    matrices[:, 0, 0] = sums[-1]
+    label = np.arange(1, n_labels)
+    matrices[:, label, label] = matrices[:, 0, label]
+    return matrices
 
 
 def _label_pairs(labels: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:

@@ -180,8 +180,8 @@ class Moments:
         for block in self._pair_blocks():
             total += block.sums(mass).T @ (block.signal[:, first] * block.signal[:, second])
         result = np.empty((n_signals, n_labels, n_signals, n_labels))
-        for k, m, sums in zip(first, second, total.T, strict=True):
-            result[k, :, m, :] = result[m, :, k, :] = expand(sums, n_labels)
+        for k, m, products in zip(first, second, expand(total, n_labels), strict=True):
+            result[k, :, m, :] = result[m, :, k, :] = products
         return result.reshape(n_signals * n_labels, n_signals * n_labels)
 
     def _bordered(self, gram: np.ndarray, value: np.ndarray) -> np.ndarray:

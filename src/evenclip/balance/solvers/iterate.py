@@ -40,6 +40,8 @@ class Solution:
 
 @dataclass
 class Direction:
+    """How far each part of a `State` moves in a step of length 1."""
+
     q: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
@@ -83,6 +85,7 @@ class State:
         self.dual_feasible()
 
     def solution(self, steps: int) -> Solution:
+        """What callers see of the iterate."""
         return Solution(self.q, self.lam[0] - self.lam[1], self.mu, self.eta, steps, self.merit)
 
     def products(self) -> list[np.ndarray]:
@@ -127,6 +130,7 @@ class State:
         return self
 
     def slack_residual(self) -> np.ndarray:
+        """Shape (2, J): how far the slacks are from what the moments leave of the tolerances."""
         return self.eta * self.eps + self.z - np.array([self.moment, -self.moment]) - self.p
 
     @cached_property
@@ -147,6 +151,7 @@ class State:
         return _longest(primal, to_boundary), _longest(dual, to_boundary)
 
     def moved(self, d: Direction, primal: float, dual: float) -> Self:
+        """The state after steps of these lengths."""
         new = object.__new__(State)
         new.__dict__.update(self.__dict__)
         for name in ("moment", "dual_residual", "merit"):  # of this state alone
