@@ -91,6 +91,10 @@ def one_of(names):
     return "|".join(names) or "none"
 
 
+if not hasattr(_IOFile.checksum, "__wrapped__"):
+    _IOFile.checksum = once_for_each_file(_IOFile.checksum)
+
+
 # `python -m evenclip` in a job is this checkout's package, in whichever environment its rule names. Without conda
 # it is the interpreter that runs Snakemake, also where the virtual environment is not activated
 with_conda = "conda" in {str(method) for method in workflow.deployment_settings.deployment_method}

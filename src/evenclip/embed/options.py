@@ -14,7 +14,8 @@ class EmbedOptions(Options):
     """How sets are embedded."""
 
     batch_size: Annotated[int, Field(ge=1, le=10**7)] = 128
-    """Images or texts embedded at once; on a CPU at most 16 images or 64 texts in each thread."""
+    """Images or texts embedded at once; on a CPU at most 64 texts in each thread, and 16 images of 224 pixels or as
+    many smaller ones as have as many pixels."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of matrix products; embeddings are saved in float32 in any case."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

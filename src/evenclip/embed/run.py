@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from math import prod
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from evenclip.data.shards import WHOLE, Part, iterate_images, read_manifest, read_pairs
+from evenclip.data.shards import WHOLE, Part, read_manifest, read_pairs
+from evenclip.embed.inputs import Inputs
 from evenclip.embed.options import EmbedOptions, EmbedSet
 from evenclip.embedding_files import write_embeddings
 from evenclip.errors import InputError
@@ -19,7 +21,7 @@ from evenclip.features.projections import CachedProjections
 from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip, load_clip, resolve_device
 from evenclip.model.identity import TRUNKS, checkpoint_in, model_files, model_folder, model_identity, read_trunks
-from evenclip.model.images import decode_images, normalise
+from evenclip.model.images import decode_images, input_size, normalise
 from evenclip.model.towers import encode_image, encode_text, text_lengths, trim
 from evenclip.progress import track
 from evenclip.prompts import Prompts, read_prompts
@@ -30,17 +32,18 @@ Batch = TypeVar("Batch")
 Features = TypeVar("Features")
 CACHED_ROWS = 8192
 """Images whose trunk features are embedded at once."""
-IMAGES_IN_CACHE, TEXTS_IN_CACHE = 16, 64
-"""What a thread of a CPU embeds at once at most: what a small model computes of more leaves the cache."""
+PIXELS_IN_CACHE, FEWEST_IMAGES, TEXTS_IN_CACHE = 16 * 224**2, 16, 64
+"""What a thread of a CPU embeds at once at most: what a model computes of more leaves the cache. Small images are many,
+since each operation has a cost of its own."""
 
 
 class Encoder:
     """A loaded model; its embeddings equal those of plain open_clip with the same weights."""
 
-    def __init__(self, clip: Clip, options: EmbedOptions):
+    def __init__(self, clip: Clip, options: EmbedOptions, inputs: Inputs | None = None):
         torch.set_num_threads(options.threads)
         self.device = resolve_device(options.device)
-        self._clip, self._options = clip, options
+        self._clip, self._options, self._inputs = clip, options, inputs or Inputs(options.threads)
         self._module = clip.module.to(self.device).eval()
 
     @property
@@ -55,12 +58,15 @@ class Encoder:
 
     def data_images(self, data: Path, keys: Sequence[str] | None = None) -> tuple[list[str], np.ndarray]:
         """Embed images of a data folder (all, or those of ``keys``): keys, and shape (n, d), float32, unit rows."""
-        return self.images(iterate_images(data, keys), str(data))
+        return self._decoded(self._inputs.images(data, keys, self._clip.preprocess_cfg))
 
     def images(self, images: Iterable[tuple[str, bytes]], where: str) -> tuple[list[str], np.ndarray]:
         """Embed (key, JPEG bytes) in order: the keys, and shape (n, d), float32, unit rows."""
-        cfg, size = self._clip.preprocess_cfg, self._rows(IMAGES_IN_CACHE)
-        decoded = decode_images(images, cfg, where, self._options.threads)
+        return self._decoded(decode_images(images, self._clip.preprocess_cfg, where, self._options.threads))
+
+    def _decoded(self, decoded: Iterator[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray]:
+        cfg = self._clip.preprocess_cfg
+        size = self._rows(max(FEWEST_IMAGES, PIXELS_IN_CACHE // prod(input_size(cfg))))
 
         def encode(
             module: torch.nn.Module, batch: list[tuple[str, np.ndarray]]
@@ -81,7 +87,7 @@ class Encoder:
         distinct, inverse = np.unique(np.array(texts, dtype=object), return_inverse=True)
         if not len(distinct):
             return np.zeros((0, self._clip.model_cfg["embed_dim"]), np.float32)
-        tokens = self._clip.tokenizer(list(distinct))
+        tokens = self._inputs.tokens(self._clip.tokenizer, distinct)
         # texts of one length, in their order: every batch is trimmed well, and has many texts that begin alike
         by_length = torch.argsort(text_lengths(self._module, tokens), stable=True)
 
@@ -250,15 +256,14 @@ def embed_sets(
         check_replaceable(Path(out), "embed")
     inputs = {f"set {item.name}": item.data for item in sets} | {f"prompts {path}": path for path in prompt_files}
     inputs |= {f"features {name}": path for name, path in (features or {}).items()}
-    load = (
-        _CachedEncoders(sets, features, options).load if features else lambda model: Encoder(load_clip(model), options)
-    )
+    projections = _CachedEncoders(sets, features, options) if features else None
+    shared = Inputs(options.threads, for_several=len(models) > 1)
     for model, out in models.items():
         part = (parts or {}).get(model, WHOLE)
         described = {"model": model, **options.model_dump(mode="json")}
         described |= {} if part == WHOLE else {"part": f"{part.number}/{part.of}"}
         manifest = Manifest("embed", described, inputs | model_files(model))
-        encoder = load(model)
+        encoder = projections.load(model) if projections else Encoder(load_clip(model), options, shared)
         prompt_arrays = {path: embed_prompts(encoder, path, prompts[path]) for path in prompt_files}
         with atomic_folder(out) as folder:
             for item in track(sets, "embed sets"):

@@ -7,9 +7,9 @@ metric. A maximum, for example, is taken again within each resample.
 There are three kinds of interval:
 
 - Percentile (`interval_row`) for means and differences, which are nearly unbiased.
-- Norm (`norm_row`) for max|x_k|, mean|x_k| and largest differences. If the x_k are near zero these are biased upwards,
-  in the sample and again in each resample, so a percentile interval would lie above the true value. Every seminorm T
-  satisfies |T(x) - T(y)| <= T(x - y). The lower end is therefore the value minus the 97.5 % quantile of
+- Norm (`Means.norm_row`) for max|x_k|, mean|x_k| and largest differences. If the x_k are near zero these are biased
+  upwards, in the sample and again in each resample, so a percentile interval would lie above the true value. Every
+  seminorm T satisfies |T(x) - T(y)| <= T(x - y). The lower end is therefore the value minus the 97.5 % quantile of
   T(resample - sample); the upper end is the percentile. These intervals are conservative (rather too wide).
 - Reflected (`reflected_row`), the "basic" interval 2 value - quantiles clipped to the metric's range, for other biased
   values (divergence, skew, entropy). It removes the bias to first order only.
@@ -104,8 +104,10 @@ class Means:
 
     def norm_row(self, metric: str, norm: Statistic, n: int, random: float | None = None) -> MetricRow:
         """Row of the metric ``norm(means)``, a seminorm such as a largest absolute difference, with its interval."""
-        changes = norm(self.replicates - self.point)
-        return norm_row(metric, norm(self.point), norm(self.replicates), changes, n, random)
+        value, changes = float(norm(self.point)), norm(self.replicates - self.point)
+        low = max(0.0, value - np.quantile(changes, 0.975))
+        high = max(value, np.quantile(norm(self.replicates), 0.975))
+        return MetricRow(metric, value, float(low), float(high), int(n), random=random)
 
 
 def interval_row(
@@ -114,19 +116,6 @@ def interval_row(
     """Row with the 95 % percentile interval of ``replicates``, shape (resamples,), widened to include ``value``."""
     low, high = np.quantile(replicates, [0.025, 0.975])
     return MetricRow(metric, float(value), float(min(low, value)), float(max(high, value)), int(n), group, random)
-
-
-def norm_row(
-    metric: str, value: float, replicates: np.ndarray, changes: np.ndarray, n: int, random: float | None = None
-) -> MetricRow:
-    """Row of a seminorm T of means, with its 95 % interval.
-
-    ``replicates``: T of each resample's means; ``changes``: T of their differences from the sample's means; both of
-    shape (resamples,).
-    """
-    low = max(0.0, value - np.quantile(changes, 0.975))
-    high = max(value, np.quantile(replicates, 0.975))
-    return MetricRow(metric, float(value), float(low), float(high), int(n), random=random)
 
 
 def reflected_row(

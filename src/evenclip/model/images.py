@@ -21,6 +21,12 @@ BLOCK = 16  # images that a thread decodes at a time: a single image is too smal
 AHEAD = 256  # images decoded in advance at most, so that the JPEG bytes of a large set never fill the memory
 
 
+def input_size(preprocess_cfg: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of a model's input in pixels."""
+    size = preprocess_cfg["size"]
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def pixel_transform(preprocess_cfg: dict[str, Any]) -> Callable[[Image.Image], Image.Image]:
     """The part of open_clip's evaluation preprocessing that works on 8-bit pixels: resize, crop, RGB."""
     settings = {key: preprocess_cfg[key] for key in ("mean", "std", "resize_mode", "interpolation", "fill_color")}

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from evenclip.errors import InputError
+from evenclip.model.images import input_size
 from evenclip.model.towers import has_causal_text, text_lengths
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -36,8 +37,7 @@ def boxes_in_view(
     ndarray of shape (n, 4), float32
         Left, top, right, bottom in [0, 1]; left = right or top = bottom if the box was cropped away.
     """
-    size = preprocess_cfg["size"]
-    view = np.array([size[1], size[0]] if isinstance(size, list | tuple) else [size, size], float)  # width, height
+    view = np.array(input_size(preprocess_cfg)[::-1], float)  # width, height
     sides = np.stack([width, height], axis=1).astype(float)  # (n, 2)
     scale = view / sides
     if preprocess_cfg["resize_mode"] == "shortest":
@@ -171,14 +171,12 @@ def region_tokens(grid: Grid, image: torch.Tensor, boxes: torch.Tensor, side: in
 
 def token_widths(module: nn.Module, preprocess_cfg: dict[str, Any]) -> tuple[int, int]:
     """Widths of the image and text tokens, found by encoding a black image and an empty text once."""
-    size = preprocess_cfg["size"]
-    image_size = (size, size) if isinstance(size, int) else tuple(size)
     tap = TokenTap(module, always=True)
     device = next(module.parameters()).device
     was_training = module.training
     try:
         with torch.no_grad():
-            module.eval().encode_image(torch.zeros(1, 3, *image_size, device=device))
+            module.eval().encode_image(torch.zeros(1, 3, *input_size(preprocess_cfg), device=device))
             module.encode_text(torch.zeros(1, module.context_length, dtype=torch.long, device=device))
         return tap.image.grid.shape[1], tap.text.shape[2]
     finally:

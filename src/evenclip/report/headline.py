@@ -14,7 +14,7 @@ from evenclip.report import key_metrics, words
 from evenclip.report.key_metrics import BIAS, better, largest_bias
 from evenclip.report.words import Term
 from evenclip.results import Estimate, RunResult, StudyResults
-from evenclip.summarize.inference import OWN_VARIANCE
+from evenclip.summarize.options import OWN_VARIANCE
 
 VERDICTS = {("lower", "supported"): "lowered", ("lower", "refuted"): "raised", ("lower", "equivalent"): "equivalent",
             ("lower", "undecided"): "undecided"}  # fmt: skip

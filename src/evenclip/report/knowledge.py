@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import coo_array, csgraph
-from sklearn.manifold import smacof
 
 from evenclip.report.drawing import COLORS, GREY, PAPER, Picture, finish, panel
 from evenclip.report.tables import Table
@@ -95,6 +94,8 @@ def _neighbourhood(entities: pa.Table, triples: pa.Table) -> tuple[list[str], li
 
 def _layout(nodes: list[str], links: list[Link]) -> np.ndarray:
     """Positions whose distances match path lengths, shape (n, 2): stress majorisation (Gansner et al. 2004)."""
+    from sklearn.manifold import smacof  # slow to import, and of use to studies with a graph alone
+
     index = {node: k for k, node in enumerate(nodes)}
     ends = np.array([(index[head], index[tail]) for head, _, tail in links])
     n = len(nodes)

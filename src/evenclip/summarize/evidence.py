@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from evenclip.summarize.claims import Claim
-from evenclip.summarize.inference import OWN_VARIANCE, Contrast, RunsBySeeds
+from evenclip.summarize.inference import Contrast, RunsBySeeds
+from evenclip.summarize.options import OWN_VARIANCE
 from evenclip.summarize.roles import RunFacts, find_pair, find_run
 from evenclip.summarize.sequential import sequential_p
 

@@ -18,6 +18,8 @@ from functools import cache, cached_property
 import numpy as np
 from scipy import optimize, special, stats
 
+from evenclip.summarize.options import OWN_VARIANCE
+
 NO_SPREAD = 1e-24  # smaller variances are rounding errors of equal values
 SMALLEST_HALF_DF = 1e-3
 
@@ -64,7 +66,6 @@ class Prior:
 
 
 LEVEL = 0.05
-OWN_VARIANCE = 8  # seeds from which on a variance needs no others beside it; also the fewest for a verdict
 POWER = 0.8
 QUANTILES = (np.arange(10_000) + 0.5) / 10_000
 DIGITS = 12  # rounding, since equal values may differ in their last bits

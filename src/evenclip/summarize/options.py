@@ -8,6 +8,11 @@ from evenclip.options import Options
 from evenclip.summarize.claims import Pattern
 
 MOST_PRIMARY = 12
+OWN_VARIANCE = 8
+"""Seeds from which on a variance needs no others beside it; also the fewest for a verdict."""
+
+
+Seeds = Annotated[int, Field(ge=OWN_VARIANCE)]
 
 
 def _rising(looks: list[int]) -> list[int]:
@@ -21,7 +26,7 @@ class SummarizeOptions(Options):
 
     claims: str | None = "config/claims.yaml"
     """File of claims to test on the study's results; null = none."""
-    looks: Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=1), AfterValidator(_rising)] = [8, 16, 24]
+    looks: Annotated[list[Seeds], Field(min_length=1), AfterValidator(_rising)] = [8, 16, 24]
     """Numbers of seeds after which claims are judged. They share the error rate (O'Brien-Fleming type, little at
     first), so that a study can stop at each; the last is the most that verdicts are made of. [8]: one look, for a study
     that is not to grow."""

@@ -21,8 +21,9 @@ from evenclip.stage_outputs import study_fingerprint
 from evenclip.summarize.claims import read_claims
 from evenclip.summarize.comparing import TESTS_COLUMNS, compare_runs, runs_by_seeds
 from evenclip.summarize.evidence import Scale
-from evenclip.summarize.inference import OWN_VARIANCE, RunsBySeeds
+from evenclip.summarize.inference import RunsBySeeds
 from evenclip.summarize.knowing_less import mark
+from evenclip.summarize.options import OWN_VARIANCE
 from evenclip.summarize.reading import (
     LINKS,
     Measured,

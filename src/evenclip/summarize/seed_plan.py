@@ -17,7 +17,8 @@ from typing import Any
 from evenclip import documents
 from evenclip.errors import InputError
 from evenclip.stage_outputs import read_document
-from evenclip.summarize.inference import LEVEL, OWN_VARIANCE, Contrast
+from evenclip.summarize.inference import LEVEL, Contrast
+from evenclip.summarize.options import OWN_VARIANCE
 
 MOST_SEEDS = 500
 STAGES = ("train", "embed", "evaluate", "vqa", "links")

@@ -17,9 +17,10 @@ from typing import Any
 from evenclip.metrics import known_metrics
 from evenclip.summarize.claims import Claim, narrowed
 from evenclip.summarize.evidence import Evidence, Looks, Scale, tests_of
-from evenclip.summarize.inference import LEVEL, OWN_VARIANCE, Contrast, RunsBySeeds
+from evenclip.summarize.inference import LEVEL, Contrast, RunsBySeeds
 from evenclip.summarize.knowing_less import BIAS, mark
 from evenclip.summarize.multiplicity import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
+from evenclip.summarize.options import OWN_VARIANCE
 from evenclip.summarize.roles import RunFacts
 from evenclip.summarize.sequential import boundaries, conditional_power, nominal_level
 

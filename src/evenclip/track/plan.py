@@ -5,8 +5,8 @@ child per seed (all metrics, loss curve, data), and one run `report` with the pa
 fingerprint covers everything it logs, so runs with equal fingerprints need no update.
 """
 
-import base64
 import calendar
+import hashlib
 import json
 import math
 import re
@@ -85,7 +85,7 @@ class PlannedRun:
     def fingerprint(self) -> str:
         """Fingerprint of everything that the run logs."""
         content = asdict(self)
-        content["artifacts"] = {path: base64.b85encode(data).decode() for path, data in self.artifacts.items()}
+        content["artifacts"] = {path: hashlib.sha256(data).hexdigest() for path, data in self.artifacts.items()}
         return fingerprint(content)
 
 

@@ -14,7 +14,7 @@ from evenclip.data.shards import iterate_images, locate_images, read_pairs
 from evenclip.errors import InputError
 from evenclip.features.table import FeatureTable
 from evenclip.model.clip import Clip
-from evenclip.model.images import decode_images, normalise
+from evenclip.model.images import decode_images, input_size, normalise
 from evenclip.progress import track
 from evenclip.train.batches import Batch
 from evenclip.train.copies import read_copies
@@ -162,8 +162,7 @@ def _twin_rows(values: list[str], where: str) -> np.ndarray:
 
 
 def _open_pixels(data: Path, keys: list[str], preprocess_cfg: dict[str, Any], threads: int, cache_mb: float) -> Pixels:
-    size = preprocess_cfg["size"]
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = input_size(preprocess_cfg)
     row_of = {key: row for row, key in enumerate(keys)}
     if len(keys) * 3 * height * width / 2**20 > cache_mb:
         locations = {

@@ -16,7 +16,7 @@ from PIL import Image
 
 from evenclip.data.shard_writer import write_shards
 from evenclip.data.shards import Part, iterate_images, read_pairs
-from evenclip.embed import EmbedOptions, EmbedSet, embed_sets
+from evenclip.embed import EmbedOptions, EmbedSet, embed_sets, inputs
 from evenclip.errors import InputError
 from evenclip.model.clip import create_clip, save_clip
 from evenclip.provenance import Manifest
@@ -105,6 +105,27 @@ def test_the_number_of_threads_changes_no_bit(folder: Path, files: dict):
     embed_sets({str(folder / "run"): folder / "threads"}, sets, EmbedOptions(batch_size=5, device="cpu", threads=3))
     for name, array in np.load(folder / "threads" / "plain.npz").items():
         assert np.array_equal(array, files["plain"][name]), name
+
+
+@pytest.mark.parametrize("kept_mb", [1, 0])
+def test_models_together_are_as_each_alone(folder: Path, files: dict, monkeypatch, kept_mb: float):
+    decoded, decode = [], inputs.decode_images
+    monkeypatch.setattr(inputs, "decode_images", lambda *arguments: decoded.append(arguments[2]) or decode(*arguments))
+    monkeypatch.setattr(inputs, "KEPT_MB", kept_mb)
+    torch.manual_seed(1)
+    (folder / "other").mkdir(exist_ok=True)
+    save_clip(create_clip(str(folder / "tiny.json"), objective="siglip"), folder / "other")
+    sets = [EmbedSet("plain", folder / "plain", (folder / "colors.yaml",))]
+    models = {str(folder / name): folder / f"together_{name}" for name in ("run", "other")}
+    embed_sets(models, sets, EmbedOptions(batch_size=5, device="cpu"))
+    assert len(decoded) == (1 if kept_mb else 2)
+    embed_sets({str(folder / "other"): folder / "alone"}, sets, EmbedOptions(batch_size=5, device="cpu"))
+    alone = {"run": files["plain"], "other": dict(np.load(folder / "alone" / "plain.npz"))}
+    assert not np.array_equal(alone["run"]["image"], alone["other"]["image"])
+    for name, out in zip(("run", "other"), models.values(), strict=True):
+        together = dict(np.load(out / "plain.npz"))
+        assert together.keys() == alone[name].keys()
+        assert all(np.array_equal(together[key], array) for key, array in alone[name].items())
 
 
 def test_prompts_average_the_names_of_a_class_per_template(files: dict, plain):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from evenclip.evaluate.bootstrap import Bootstrap, clustered_row, norm_row, reflected_row, share_row
+from evenclip.evaluate.bootstrap import Bootstrap, Means, clustered_row, reflected_row, share_row
 from evenclip.evaluate.ranking import mean_recall_row
 
 SHARES = np.arange(0.01, 0.995, 0.01)
@@ -55,7 +55,8 @@ def test_percentile_interval_of_a_maximum_misses_zero():
 
 
 def test_a_norm_holds_its_value_and_is_never_negative():
-    row = norm_row("m", 0.1, np.linspace(0.0, 0.05, 100), np.linspace(0.2, 0.3, 100), 10)
+    means = Means(np.full((1, 1), 0.1), np.linspace(-0.05, 0.0, 100).reshape(100, 1, 1))
+    row = means.norm_row("m", lambda m: np.abs(m[..., 0, 0]), 10)
     assert (row.ci_low, row.value, row.ci_high) == (0.0, 0.1, 0.1)
 
 

@@ -3,8 +3,8 @@
 Reads the truth columns of the classes and of perceived attributes, and the prompts of the classes; yields
 bias/<set>/{worst_group_accuracy, group_accuracy, accuracy_gap, demographic_parity_difference,
 equal_opportunity_difference, equalized_odds_difference}.
-The values are those of fairlearn's MetricFrame. The intervals are ours, because fairlearn's bootstrap is not vectorised
-and loses small groups.
+The values equal those of fairlearn's MetricFrame, as the tests check. They are computed here from the same means as
+the intervals, because fairlearn's bootstrap is not vectorised and loses small groups.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from evenclip.evaluate.bootstrap import Bootstrap, chance_level, norm_row, share_row
+from evenclip.evaluate.bootstrap import Bootstrap, chance_level, share_row
 from evenclip.evaluate.embedded import EmbeddedSet
 from evenclip.evaluate.groups import Groups, find_groups
 from evenclip.evaluate.measurement import Definition, EvaluateOptions, GroupMeasurement
@@ -84,22 +84,17 @@ class Fairness(GroupMeasurement):
             yield share_row(f"bias/{data.name}/group_accuracy", hits[strata == code, 0], name, float(hits.mean()))
         random = chance_level(_largest_difference, hits, strata, bootstrap.seed)
         yield bootstrap.means(hits, strata).norm_row(gap, _largest_difference, groups.n, random)
-        value = _frame(choices, strata).difference(method="between_groups").max()
         random = chance_level(_largest_difference, choices, strata, bootstrap.seed)
-        means = bootstrap.means(choices, strata)
-        changes = _largest_difference(means.replicates - means.point)
-        yield norm_row(parity, value, _largest_difference(means.replicates), changes, groups.n, random)
+        yield bootstrap.means(choices, strata).norm_row(parity, _largest_difference, groups.n, random)
         yield _opportunity(opportunity, hits, codes[rows], groups, bootstrap, options.minimum_group)
         yield _odds(odds, choices, codes[rows], groups, bootstrap, options.minimum_group)
 
 
 def _worst(metric: str, hits: np.ndarray, strata: np.ndarray, bootstrap: Bootstrap) -> MetricRow:
     """Accuracy of the worst group, as 1 - the largest error rate, which is a norm."""
-    value, errors = _frame(hits, strata).group_min().iloc[0], 1 - hits
-    means = bootstrap.means(errors, strata)
-    random = 1 - chance_level(_largest, errors, strata, bootstrap.seed)
-    row = norm_row(metric, 1 - value, _largest(means.replicates), _largest(means.replicates - means.point), len(hits))
-    return replace(row, value=float(value), ci_low=1 - row.ci_high, ci_high=1 - row.ci_low, random=random)
+    random = 1 - chance_level(_largest, 1 - hits, strata, bootstrap.seed)
+    row = bootstrap.means(1 - hits, strata).norm_row(metric, _largest, len(hits))
+    return replace(row, value=1 - row.value, ci_low=1 - row.ci_high, ci_high=1 - row.ci_low, random=random)
 
 
 def _opportunity(
@@ -120,14 +115,8 @@ def _opportunity(
         high, low = (reduce.reduceat(m[..., 0], starts, axis=-1) for reduce in (np.maximum, np.minimum))
         return (high - low).max(axis=-1)
 
-    values = (
-        _frame(hits[codes == code], strata[codes == code]).difference(method="between_groups").iloc[0]
-        for code in np.unique(codes)
-    )
     random = chance_level(largest, hits, strata, bootstrap.seed, blocks=codes)
-    means = bootstrap.means(hits, strata)
-    changes = largest(means.replicates - means.point)
-    return norm_row(metric, max(values), largest(means.replicates), changes, len(hits), random)
+    return bootstrap.means(hits, strata).norm_row(metric, largest, len(hits), random)
 
 
 def _odds(
@@ -167,18 +156,6 @@ def _tested_cells(codes: np.ndarray, groups: Groups, minimum: int) -> tuple[np.n
     tested = tested[sizes >= minimum]
     classes, n_groups = np.unique(tested // len(groups.names), return_counts=True)
     return cells, tested[np.isin(tested // len(groups.names), classes[n_groups > 1])]
-
-
-def _frame(values: np.ndarray, strata: np.ndarray):
-    """MetricFrame (fairlearn) of the means of ``values``, shape (n, n_values), by group."""
-    from fairlearn.metrics import MetricFrame  # slow import: scikit-learn and pandas
-
-    def mean(column: int):
-        return lambda _, rows: values[rows, column].mean()
-
-    index = np.arange(len(values))
-    metrics = {str(column): mean(column) for column in range(values.shape[1])}
-    return MetricFrame(metrics=metrics, y_true=index, y_pred=index, sensitive_features=strata)
 
 
 def _largest(means: np.ndarray) -> np.ndarray:

@@ -1,0 +1,48 @@
+"""Snakemake's checksums: computed once for each state of a file."""
+
+import asyncio
+import hashlib
+import os
+
+from evenclip.study.checksums import once_for_each_file
+
+
+class File:
+    """Like Snakemake's file: a path with a checksum for small files."""
+
+    read = []
+
+    def __init__(self, path):
+        self.file = str(path)
+
+    async def checksum(self, threshold=None):
+        self.read.append(self.file)
+        if not os.path.exists(self.file) or os.path.getsize(self.file) > threshold:
+            return None
+        with open(self.file, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(File, "read", [])
+    monkeypatch.setattr(File, "checksum", once_for_each_file(File.checksum))
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    of = lambda name, *limit: asyncio.run(File(name).checksum(*limit))  # noqa: E731
+    first = of(path, 10)
+    assert first == of(path, 10) == hashlib.sha256(b"one").hexdigest() and len(File.read) == 1
+    assert of(path, 2) is None and len(File.read) == 2  # another threshold is another question
+    os.utime(path, ns=(0, 0))
+    assert of(path, 10) == first and len(File.read) == 3
+    (tmp_path / "new").write_bytes(b"two")
+    os.utime(tmp_path / "new", ns=(0, 0))
+    os.replace(tmp_path / "new", path)  # of the same size and time
+    assert of(path, 10) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_missing_file_is_asked_for_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(File, "read", [])
+    monkeypatch.setattr(File, "checksum", once_for_each_file(File.checksum))
+    for _ in range(2):
+        assert asyncio.run(File(tmp_path / "none").checksum(10)) is None
+    assert len(File.read) == 2
