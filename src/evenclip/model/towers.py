@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evenclip.errors import InputError
 from evenclip.model.blocks import lean_blocks, plain_blocks
+from evenclip.model.depthwise import float32_gradients
 from evenclip.model.shared_prefixes import encode_shared
 from evenclip.model.trunks import ProjectionClip, image_projection, text_projection
 
@@ -60,7 +61,7 @@ def padding_token(module: nn.Module) -> int:
 
 def encode_image(module: nn.Module, images: torch.Tensor, unit: bool = True) -> torch.Tensor:
     """Image features, shape (b, d), float32, of length 1 if ``unit``, of normalised images, shape (b, 3, h, w)."""
-    with _attention(images.device):
+    with _attention(images.device), float32_gradients(module.visual, images.device):
         blocks = _image_blocks(module)
         is_split = blocks is not None and images.device.type == "cpu"
         groups = images.split(GROUP_ROWS) if is_split else [images]
