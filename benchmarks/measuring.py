@@ -74,9 +74,14 @@ def cost(work: Callable[[], object]) -> tuple[float, float, object]:
     return time.perf_counter() - started, cpu_s() - before, result
 
 
-def command_cost(command: Sequence[object], cwd: Path = ROOT) -> tuple[float, float, float]:
-    """Wall and processor seconds of a command, and the most memory that it had at once, in MB; on one thread."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+def command_cost(
+    command: Sequence[object], cwd: Path = ROOT, source: Path = ROOT / "src"
+) -> tuple[float, float, float]:
+    """Wall and processor seconds of a command, and the most memory that it had at once, in MB.
+
+    It runs on one thread, with the package in ``source``.
+    """
+    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     probe = [sys.executable, "-IS", "-c", PROBE, *map(str, command)]
     done = subprocess.run(probe, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode:
