@@ -209,11 +209,11 @@ def _input_rows(px: int) -> list[dict]:
         prepare(Path(folder), px)
         has_peer = not SMOKE or version("webdataset") < "1"
         n_epochs, speeds = size(3, 1), {"in memory": [], "from the shards": [], "peer": []}
-        for number in range(N_RUNS):
+        for _ in range(N_RUNS):
             speeds["in memory"].append(read_ours(Path(folder), 4096, n_epochs))
             speeds["from the shards"].append(read_ours(Path(folder), 0, n_epochs))
-            if has_peer:
-                speeds["peer"].append(read_peer(Path(folder), 1 + number % 2, n_epochs))
+            if has_peer:  # with the number of workers that is best for it
+                speeds["peer"].append(max(read_peer(Path(folder), workers, n_epochs) for workers in (1, N_THREADS)))
             report(f"input, {px} px: {speeds} pairs/s")
     theirs, name = speeds.pop("peer") or None, "open_clip WebDataset pipeline"
     return [

@@ -35,7 +35,7 @@ STAGES = {
     "labels of captions": ["label --data {w}/data/train --lexicon config/lexicons/world.yaml --out {w}/labels.parquet"],
     "balance": ["balance {w}/labels.parquet --out {w}/m4 --option preserve=labels"],
     "balance, 1 million rows": ["balance {w}/table.parquet --out {w}/large"],
-    "audit, 1 million rows": ["audit {w}/table.parquet --weights {w}/large/weights.parquet --out {w}/audit"],
+    "audit, 1 million rows": ["audit {w}/table.parquet --weights {w}/large/weights.parquet --json"],
     "graph": [
         "graph --data {w}/data/train --out {w}/graph --source conceptnet={w}/data/train/knowledge/"
         "conceptnet-assertions.csv --source visual_genome={w}/data/train/knowledge"
