@@ -1,8 +1,10 @@
 """What reruns: a touched or commented file nothing, a changed key its readers and all below, edited code its stage."""
 
 import os
+import re
 import resource
 import shutil
+import sys
 
 import pytest
 
@@ -31,6 +33,26 @@ def test_touched_files_rerun_nothing(project):
     for path in (project.folder / "results").rglob("*.parquet"):
         os.utime(path)
     assert project.planned() == {}
+
+
+READS = """
+import hashlib, sys
+from snakemake.cli import main
+digest = hashlib.file_digest
+def counted(file, algorithm):
+    print("read", file.name, flush=True)
+    return digest(file, algorithm)
+hashlib.file_digest = counted
+main(sys.argv[1:])
+"""
+
+
+def test_an_input_is_hashed_once_for_all_outputs_of_a_job(project):
+    shutil.rmtree(project.folder / "results/smoke/balance/none")
+    command = project.command("results/smoke/balance/none/weights.parquet")
+    done = project.run(sys.executable, "-c", READS, *command[1:])
+    reads = re.findall(r"^read (\S+)$", done.stdout, re.MULTILINE)
+    assert reads.count("results/smoke/label/world.parquet") == 1, reads  # the job has three outputs
 
 
 @pytest.mark.parametrize("module", ["tables.py", "provenance.py", "train/trainer.py", "balance/solvers/exact.py"])

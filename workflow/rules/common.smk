@@ -91,8 +91,7 @@ def one_of(names):
     return "|".join(names) or "none"
 
 
-if not hasattr(_IOFile.checksum, "__wrapped__"):
-    _IOFile.checksum = once_for_each_file(_IOFile.checksum)
+remember_checksums(getattr(snakemake.io, "_IOFile", None))
 
 
 # `python -m evenclip` in a job is this checkout's package, in whichever environment its rule names. Without conda

@@ -14,8 +14,8 @@ class EmbedOptions(Options):
     """How sets are embedded."""
 
     batch_size: Annotated[int, Field(ge=1, le=10**7)] = 128
-    """Images or texts embedded at once; on a CPU at most 64 texts in each thread, and 16 images of 224 pixels or as
-    many smaller ones as have as many pixels."""
+    """Images or texts embedded at once; on a CPU at most 64 texts or 800,000 pixels (16 images of 224 x 224) in
+    each thread, and at least 16 images."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of matrix products; embeddings are saved in float32 in any case."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -257,7 +257,8 @@ def embed_sets(
     inputs = {f"set {item.name}": item.data for item in sets} | {f"prompts {path}": path for path in prompt_files}
     inputs |= {f"features {name}": path for name, path in (features or {}).items()}
     projections = _CachedEncoders(sets, features, options) if features else None
-    shared = Inputs(options.threads, for_several=len(models) > 1)
+    is_shared = len(models) > 1 and len({(parts or {}).get(model, WHOLE) for model in models}) == 1
+    shared = Inputs(options.threads, for_several=is_shared)
     for model, out in models.items():
         part = (parts or {}).get(model, WHOLE)
         described = {"model": model, **options.model_dump(mode="json")}

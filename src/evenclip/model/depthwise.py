@@ -16,13 +16,17 @@ from torch.overrides import TorchFunctionMode
 
 
 def float32_gradients(tower: nn.Module, device: torch.device) -> AbstractContextManager:
-    """A context in which ``tower`` is encoded; it changes nothing but gradients under autocast in bfloat16 on a CPU."""
+    """A context in which ``tower`` is encoded; it changes nothing but gradients under autocast in bfloat16 on a CPU.
+
+    Compiled towers and convolutions whose padding is given in words stay as they are.
+    """
     is_needed = (
         device.type == "cpu"
+        and tower._compiled_call_impl is None
         and torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        and any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in tower.modules())
+        and any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1 for layer in tower.modules())
     )
     return _Depthwise() if is_needed else nullcontext()
 
@@ -35,7 +39,7 @@ class _Depthwise(TorchFunctionMode):
 
 
 def _conv2d(
-    x: torch.Tensor,
+    input: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
     stride: Any = 1,
@@ -43,9 +47,10 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    if groups == 1 or isinstance(padding, str):
-        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    return _Float32Gradients.apply(x, weight, bias, stride, padding, dilation, groups)
+    is_depthwise = input.ndim == 4 and groups == input.shape[1] > 1
+    if not is_depthwise or isinstance(padding, str) or input.dtype == torch.float64:
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return _Float32Gradients.apply(input, weight, bias, stride, padding, dilation, groups)
 
 
 class _Float32Gradients(torch.autograd.Function):

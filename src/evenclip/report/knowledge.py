@@ -94,7 +94,7 @@ def _neighbourhood(entities: pa.Table, triples: pa.Table) -> tuple[list[str], li
 
 def _layout(nodes: list[str], links: list[Link]) -> np.ndarray:
     """Positions whose distances match path lengths, shape (n, 2): stress majorisation (Gansner et al. 2004)."""
-    from sklearn.manifold import smacof  # slow to import, and of use to studies with a graph alone
+    from sklearn.manifold import smacof  # slow to import, and of use only to studies with a graph
 
     index = {node: k for k, node in enumerate(nodes)}
     ends = np.array([(index[head], index[tail]) for head, _, tail in links])

@@ -7,16 +7,25 @@ with eight models into forty files, forty times eight models.
 import os
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from typing import Any
 
 Checksum = Callable[..., Awaitable[str | None]]
 
 
-def once_for_each_file(checksum: Checksum) -> Checksum:
-    """``checksum(self, ...)``, a method of objects with a path ``file``, which remembers its results.
+def remember_checksums(file_class: Any) -> None:
+    """Let Snakemake's class of files remember its checksums; a Snakemake that has no such class stays as it is."""
+    checksum = getattr(file_class, "checksum", None)
+    if checksum is not None and not hasattr(checksum, "remembers"):
+        file_class.checksum = once_for_each_state(checksum)
 
-    A file that was written or replaced since then, by its size, time and inode, is read again.
+
+def once_for_each_state(checksum: Checksum) -> Checksum:
+    """``checksum(self, ...)``, a method of objects with a path ``file``, which remembers what it gave.
+
+    A file that was written, replaced or given other times since then is read again; one in a storage elsewhere, each
+    time.
     """
-    known: dict[tuple, str | None] = {}
+    known: dict[tuple, str] = {}
 
     @wraps(checksum)
     async def of_file(self, *arguments, **options) -> str | None:
@@ -24,9 +33,14 @@ def once_for_each_file(checksum: Checksum) -> Checksum:
             stat = os.stat(self.file)
         except OSError:
             return await checksum(self, *arguments, **options)
-        key = (self.file, stat.st_ino, stat.st_mtime_ns, stat.st_size, arguments, *options.items())
-        if key not in known:
-            known[key] = await checksum(self, *arguments, **options)
+        state = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
+        key = (self.file, state, arguments, *options.items())
+        if key not in known or getattr(self, "is_storage", False):
+            found = await checksum(self, *arguments, **options)
+            if found is None:  # too large, or not there as far as Snakemake knows now
+                return None
+            known[key] = found
         return known[key]
 
+    of_file.remembers = True
     return of_file

@@ -8,6 +8,7 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 from evenclip.model.depthwise import float32_gradients
+from evenclip.model.towers import encode_image
 
 CPU = torch.device("cpu")
 
@@ -50,12 +51,40 @@ def test_only_the_gradients_that_are_wanted_are_computed(needs_x, needs_weight):
         torch.testing.assert_close(x.grad, expected[0])
 
 
+class Model(nn.Module):
+    """As much of a model as `encode_image` reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.visual = a_tower()
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        return self.visual(images).mean((2, 3))
+
+
+def test_images_are_encoded_with_these_gradients():
+    model, x = Model(), torch.randn(8, 3, 13, 11)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = encode_image(model, x, unit=False)
+    features.square().mean().backward()
+    gradient = model.visual[1].weight.grad.clone()
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16), float32_gradients(model.visual, CPU):
+        model.encode_image(x).float().square().mean().backward()
+    assert torch.equal(gradient, model.visual[1].weight.grad)
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        model.encode_image(x).float().square().mean().backward()
+    assert not torch.equal(gradient, model.visual[1].weight.grad)
+
+
 def test_elsewhere_nothing_changes():
     tower = a_tower()
     assert isinstance(float32_gradients(tower, CPU), nullcontext)
     with torch.autocast("cpu", torch.bfloat16):
         assert not isinstance(float32_gradients(tower, CPU), nullcontext)
         assert isinstance(float32_gradients(tower[:1], CPU), nullcontext)
+        assert isinstance(float32_gradients(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), CPU), nullcontext)
         assert isinstance(float32_gradients(tower, torch.device("cuda")), nullcontext)
         with torch.no_grad():
             assert isinstance(float32_gradients(tower, CPU), nullcontext)
