@@ -10,9 +10,8 @@ whole set and the start of the peer's loader, which a longer training has no mor
 what was faster in a first run, which is not counted. Losses are compared before times are. "methods": what SimCLIP and
 AHNM cost a training, several epochs with their searches for neighbours, against the same training without them.
 "towers": pretrained towers of the photo study (requirements-photos.txt) at 128 px, from the same weights, in processor
-time of one thread, which other work on
-the machine hardly changes; EVENCLIP_BENCHMARK_STEPS=10 EVENCLIP_BENCHMARK_BATCH=32 is enough. Rows go to
-benchmarks/results/train.csv.
+time of one thread, which other work on the machine hardly changes; EVENCLIP_BENCHMARK_STEPS=10
+EVENCLIP_BENCHMARK_BATCH=32 is enough. Rows go to benchmarks/results/train.csv.
 """
 
 import csv
