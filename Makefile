@@ -24,7 +24,7 @@ install: $(VENV)/.ready
 test: lint test-unit site test-workflow $(if $(wildcard $(POSTGRES)),test-services)
 
 test-unit: $(VENV)/.ready
-	OMP_NUM_THREADS=1 pytest tests/unit tests/golden -n auto --durations=5
+	OMP_NUM_THREADS=1 pytest tests/unit tests/golden -n auto --dist loadgroup --durations=5
 
 test-workflow: $(VENV)/.ready
 	pytest tests/workflow tests/real -x --durations=10

@@ -62,7 +62,8 @@ def test_a_drawn_data_set_passes_the_worlds_options_on():
     values["data"]["world"]["world"] = {"group_share": 0.9}
     words = demo_with(values).config.data["world"].arguments("train")
     n = str(values["data"]["world"]["splits"]["train"])
-    assert words[:7] == ["synthesize", "--split", "train", "--n", n, "--seed", "0"]
+    seed = str(values["data"]["world"]["seed"])
+    assert words[:7] == ["synthesize", "--split", "train", "--n", n, "--seed", seed]
     assert WorldOptions.from_arguments(options_of(words)).group_share == 0.9
 
 

@@ -20,6 +20,7 @@ from support.tiny_methods import write_methods_folder
 from support.tiny_training import TINY_MODEL, write_model, write_squares, write_weights
 
 N = 64
+pytestmark = pytest.mark.xdist_group("two processes")  # they are started once, not once for each worker
 
 
 @pytest.fixture(scope="module")
