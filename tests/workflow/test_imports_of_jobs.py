@@ -14,7 +14,7 @@ BUDGET = {
     "evaluate/m4_seed0": set(),
     "summarize": set(),
     "card": {"pandas"},
-    "report": {"pandas", "sklearn", "scipy.stats", "matplotlib"},  # sklearn, for the graph's drawing, imports scipy.stats
+    "report": {"pandas", "sklearn", "scipy.stats", "matplotlib"},  # for the graph's drawing sklearn imports scipy.stats
 }
 """The logs of jobs, and the heavy libraries that each may import."""
 IMPORTED = re.compile(r"^import time: .*\| +([\w.]+)$", re.MULTILINE)
