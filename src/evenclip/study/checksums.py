@@ -29,13 +29,12 @@ def once_for_each_state(checksum: Checksum) -> Checksum:
 
     @wraps(checksum)
     async def of_file(self, *arguments, **options) -> str | None:
-        try:
-            stat = os.stat(self.file)
-        except OSError:
+        stat = None if getattr(self, "is_storage", False) else _stat(self.file)
+        if stat is None:
             return await checksum(self, *arguments, **options)
         state = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
         key = (self.file, state, arguments, *options.items())
-        if key not in known or getattr(self, "is_storage", False):
+        if key not in known:
             found = await checksum(self, *arguments, **options)
             if found is None:  # too large, or not there as far as Snakemake knows now
                 return None
@@ -44,3 +43,10 @@ def once_for_each_state(checksum: Checksum) -> Checksum:
 
     of_file.remembers = True
     return of_file
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None

@@ -45,6 +45,16 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
     assert of(path, 10) == hashlib.sha256(b"two").hexdigest()
 
 
+def test_a_file_in_a_storage_is_asked_for_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(File, "read", [])
+    monkeypatch.setattr(File, "is_storage", True, raising=False)
+    monkeypatch.setattr(File, "checksum", once_for_each_state(File.checksum))
+    (tmp_path / "local copy").write_bytes(b"one")
+    for _ in range(2):
+        asyncio.run(File(tmp_path / "local copy").checksum(10))
+    assert len(File.read) == 2
+
+
 def test_a_missing_file_is_asked_for_each_time(tmp_path, monkeypatch):
     monkeypatch.setattr(File, "read", [])
     monkeypatch.setattr(File, "checksum", once_for_each_state(File.checksum))
@@ -55,9 +65,11 @@ def test_a_missing_file_is_asked_for_each_time(tmp_path, monkeypatch):
 
 def test_snakemakes_own_files_remember(tmp_path, monkeypatch):
     io = pytest.importorskip("snakemake.io")
-    monkeypatch.setattr(io._IOFile, "checksum", io._IOFile.checksum)
+    plain = io._IOFile.checksum
+    monkeypatch.setattr(io._IOFile, "checksum", plain)
     remember_checksums(io._IOFile)
     remembering = io._IOFile.checksum
+    assert remembering is not plain
     remember_checksums(io._IOFile)
     assert io._IOFile.checksum is remembering  # once, however often the Snakefile is read
     remember_checksums(None)
