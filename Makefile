@@ -24,7 +24,7 @@ install: $(VENV)/.ready
 test: lint test-unit site test-workflow $(if $(wildcard $(POSTGRES)),test-services)
 
 test-unit: $(VENV)/.ready
-	OMP_NUM_THREADS=1 pytest tests/unit tests/golden -n auto --dist loadgroup --durations=5
+	OMP_NUM_THREADS=1 pytest tests/unit tests/golden -n auto --durations=5
 
 test-workflow: $(VENV)/.ready
 	pytest tests/workflow tests/real -x --durations=10
@@ -41,8 +41,8 @@ test-slurm: $(VENV)/.ready
 # write a table while other work runs on the machine, or from a changed working tree.
 bench: $(VENV)/.ready
 	$(UV) pip install --python $(BIN)/python --quiet duckdb polars
-	set -e; for benchmark in "balance start engines cvxpy preserve stochastic scale-1 scale-10" batches "data labels phrases" \
-	  "evaluate scale" graph growth knowledge "snakemake_cost demo plan-100 plan-1000 schedule"; do \
+	set -e; for benchmark in "balance start engines cvxpy preserve stochastic scale-1 scale-10 scattered-1 scattered-10" \
+	  batches "data labels phrases" "evaluate scale" graph growth knowledge "snakemake_cost demo plan-100 plan-1000 schedule"; do \
 	  OMP_NUM_THREADS=1 python -m benchmarks.$$benchmark; done
 
 # the servers' environment: the clients need nothing beside evenclip

@@ -16,11 +16,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.measuring import ROOT, Missing, cost, row, run, size
 from evenclip.study.study import Study, load_study
 
 STUDY, RUN = "config/studies/photos.yaml", "baseline"
-TOGETHER, ALONE = size(20, 2), size(2, 1)
+TOGETHER, ALONE, N_RUNS = size(20, 2), size(2, 1), size(3, 1)
 SHARED = ("label", "balance", "graph", "features")
 """Folders of a study's results that trainings read."""
 
@@ -31,14 +33,17 @@ def photos_case() -> list[dict]:
     for name in SHARED:
         if not (ROOT / study.config.results / name).exists():
             raise Missing(f"no {study.config.results}/{name}: run the study first (make study-photos)")
-    together, alone = (measure(study, mode, range(n)) for mode, n in (("all", TOGETHER), ("one", ALONE)))
+    together, alone = [], []
+    for _ in range(N_RUNS):
+        together.append(measure(study, "all", range(TOGETHER)))
+        alone.append(measure(study, "one", range(ALONE)))
     name = f"{RUN}: one model trained, embedded and measured on {len(study.config.evaluate.measured)} sets"
     name += f"; {TOGETHER} seeds in one process"
     peer = f"a Snakemake job for each of {ALONE} seeds"
     units = (("s CPU", 5.0), ("s on the clock", None))
     return [
-        row(name, unit, ours, theirs, peer, target, 1)
-        for (unit, target), ours, theirs in zip(units, together, alone, strict=True)
+        row(name, unit, ours, theirs, peer, target)
+        for (unit, target), ours, theirs in zip(units, np.transpose(together), np.transpose(alone), strict=True)
     ]
 
 

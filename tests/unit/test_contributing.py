@@ -24,7 +24,7 @@ def added(text: str) -> str:
 def package(tmp_path_factory):
     """A copy of the package with every part of CONTRIBUTING.md added."""
     root = tmp_path_factory.mktemp("contributing")
-    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src", root / "src")
     shutil.copytree(ROOT / "config", root / "config")
     for diff in DIFFS:
         for part in re.split(r"(?m)^(?=\+\+\+ |--- )", diff)[1:]:

@@ -20,7 +20,6 @@ from support.tiny_methods import write_methods_folder
 from support.tiny_training import TINY_MODEL, write_model, write_squares, write_weights
 
 N = 64
-pytestmark = pytest.mark.xdist_group("two processes")  # they are started once, not once for each worker
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +40,8 @@ def _restore_parts():
     parallel_training.engine.make_parts = before
 
 
-@pytest.fixture(scope="module")
 def by_two_processes(folder: Path) -> list[dict]:
-    """What each of two processes found."""
+    """What each of two processes finds."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -63,23 +61,27 @@ def assert_equal(gradients: dict, expected: dict) -> None:
         )
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_have_the_gradients_of_one(folder: Path, by_two_processes: list[dict], case: str):
-    expected = gradients(make_engine(folder, Processes(), **CASES[case]))
-    for of_process in by_two_processes:
-        assert_equal(of_process[case], expected)
-    for name, gradient in by_two_processes[0][case].items():
-        assert torch.equal(gradient, by_two_processes[1][case][name]), name  # or weights would drift apart
-
-
-@pytest.mark.parametrize("case", METHODS)
-def test_two_processes_have_a_methods_gradients_of_one(
-    folder: Path, by_two_processes: list[dict], case: str, monkeypatch: pytest.MonkeyPatch
+def test_two_processes_have_the_gradients_of_one(
+    folder: Path, subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch
 ):
+    """All cases in one test, because each worker of the tests would start the two processes.
+
+    Methods come first: `make_engine` replaces what builds them.
+    """
+    found = by_two_processes(folder)
     monkeypatch.chdir(folder / "methods")
-    expected = method_gradients(folder / "methods", Processes(), **METHODS[case])
-    for of_process in by_two_processes:
-        assert_equal(of_process[case], expected)
+    for case, options in METHODS.items():
+        with subtests.test(case):
+            expected = method_gradients(folder / "methods", Processes(), **options)
+            for of_process in found:
+                assert_equal(of_process[case], expected)
+    for case, options in CASES.items():
+        with subtests.test(case):
+            expected = gradients(make_engine(folder, Processes(), **options))
+            for of_process in found:
+                assert_equal(of_process[case], expected)
+            for name, gradient in found[0][case].items():
+                assert torch.equal(gradient, found[1][case][name]), name  # or weights would drift apart
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8, 9])
