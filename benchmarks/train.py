@@ -10,8 +10,8 @@ whole set and the start of the peer's loader, which a longer training has no mor
 what was faster in a first run, which is not counted. Losses are compared before times are. "methods": what SimCLIP and
 AHNM cost a training, several epochs with their searches for neighbours, against the same training without them.
 "towers": pretrained towers of the photo study (requirements-photos.txt) at 128 px, from the same weights, in processor
-time of one thread, which other work on the machine hardly changes; EVENCLIP_BENCHMARK_STEPS=10
-EVENCLIP_BENCHMARK_BATCH=32 is enough. Rows go to benchmarks/results/train.csv.
+time of one thread, which other work on the machine hardly changes; it asks for EVENCLIP_BENCHMARK_STEPS=10
+EVENCLIP_BENCHMARK_BATCH=32, because more takes hours. Rows go to benchmarks/results/train.csv.
 """
 
 import csv
@@ -344,6 +344,8 @@ def towers_case() -> list[dict]:
     """Whole towers of the packaged model on one thread of this CPU, from the same weights."""
     from evenclip.features.packaged import IMAGE_PACKAGE, TEXT_PACKAGE, write_packaged_model
 
+    if not SMOKE and "EVENCLIP_BENCHMARK_STEPS" not in os.environ:
+        raise Missing("EVENCLIP_BENCHMARK_STEPS=10 EVENCLIP_BENCHMARK_BATCH=32 are not set: other sizes take hours")
     precisions = {"fp32": 2.0, resolve_precision("auto", torch.device("cpu")): 3.0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
