@@ -51,6 +51,14 @@ def test_the_package_and_its_help_start_fast():
     assert seconds("-m", "evenclip", "--help") < 0.4 * SLACK
 
 
+def test_the_end_of_a_command_collects_no_garbage():
+    """A handler that is registered first runs last, just before the interpreter would collect."""
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 10_000))"
+    code += "; import sys; sys.argv = ['evenclip', '--version']; from evenclip.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1] == "True"
+
+
 def test_help_loads_no_stage():
     heavy = "{'torch', 'numpy', 'pydantic', 'evenclip.balance', 'evenclip.study'} & set(sys.modules)"
     code = f"import sys; import evenclip.cli; assert not {heavy}, {heavy}"
