@@ -43,7 +43,7 @@ def synthetic_batches(
 ) -> Iterator[pa.Table]:
     """Rows with pairs of groups (20 % and 30 % of the rows) and labels of 1-8 % that lean to one group.
 
-    Keys of nine digits rise, or are ``scattered``: their step shares no factor with 10^9, so each still occurs once.
+    Keys of nine digits rise, or are ``scattered`` in steps of 3^18 modulo 10^9, in which each still occurs once.
     """
     rng = np.random.default_rng(seed)
     rates = rng.uniform(0.01, 0.08, n_labels)
