@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def _spare_last_collection() -> None:
-    """Keep the interpreter from a search for garbage in all that was imported, a fifth of a short command's time."""
+    """Keep the interpreter from a search for garbage in all that was imported, a seventh of a short command's time."""
     if "triton" not in sys.modules:  # it reports as leaks what is not collected
         gc.freeze()
 
